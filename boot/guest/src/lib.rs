@@ -1,0 +1,2 @@
+//! Start of the guest: BIOS boot sector and memory-map hook.
+#![no_std]

@@ -1,0 +1,110 @@
+//! The configuration as the VMM uses it.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Everything that one boot of Shoji is told.
+pub struct Config {
+    pub memory: Memory,
+    pub boot: Boot,
+    pub log: Log,
+    pub debug: Debug,
+    pub disks: Vec<DiskRule>,
+}
+
+/// What Shoji takes for itself.
+pub struct Memory {
+    /// RAM kept while the guest runs, heap included, in MiB. Default 16.
+    pub reserve_mib: u32,
+}
+
+/// How the guest is started.
+pub struct Boot {
+    /// BIOS drive whose boot sector is started, e.g. 0x80; `None`: the one that GRUB was loaded from.
+    pub drive: Option<u8>,
+    pub on_failure: OnFailure,
+}
+
+/// What follows when Shoji cannot start although its configuration could be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnFailure {
+    /// Say why and stop. The default: protected data stays out of reach.
+    #[default]
+    Stop,
+    /// Say why and boot the operating system without Shoji.
+    BootWithoutShoji,
+}
+
+/// Where the log goes.
+pub struct Log {
+    pub level: Level,
+    /// COM1 at 115200 8N1; the port is hidden from the guest while it is used.
+    pub serial: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Level {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}
+
+/// Aids for developers; all off by default.
+#[derive(Default)]
+pub struct Debug {
+    /// A guest may ask by hypercall for the exit counters to be logged.
+    pub hypercalls: bool,
+}
+
+/// One protected range of one disk.
+pub struct DiskRule {
+    /// For messages only.
+    pub name: String,
+    pub disk: DiskSelector,
+    pub range: RangeSelector,
+    pub cipher: Cipher,
+    pub key: XtsKey,
+    pub check: KeyCheck,
+    /// Pass DATA SET MANAGEMENT (TRIM): tells a thief which sectors are unused. Default off.
+    pub trim: bool,
+}
+
+pub enum DiskSelector {
+    /// As IDENTIFY DEVICE tells it, trimmed; at least one is given, all given must match.
+    Identity { model: Option<String>, serial: Option<String> },
+    /// IDE channel (0 primary, 1 secondary) and unit (0 master, 1 slave).
+    Position { channel: u8, unit: u8 },
+}
+
+pub enum RangeSelector {
+    /// Number in the partition table, MBR or GPT, from 1 on.
+    Partition(u32),
+    /// Unique partition GUID of a GPT entry, in the byte order of the entry on disk.
+    PartitionGuid([u8; 16]),
+    Lba {
+        first: u64,
+        sectors: u64,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// `aes-xts-plain64` with a 512-bit key: AES-XTS-256, tweak = sector number from the start of the range.
+    AesXtsPlain64,
+}
+
+/// How Shoji makes sure before it starts the guest that the key fits the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum KeyCheck {
+    /// The decrypted range must begin with a file system, LVM or swap signature that Shoji knows.
+    #[default]
+    Signature,
+    /// No check: for ranges that are still blank or hold something else.
+    None,
+}
+
+/// Data key, then tweak key, of AES-XTS-256. Wiped when dropped.
+#[derive(zeroize::Zeroize, zeroize::ZeroizeOnDrop)]
+pub struct XtsKey(pub [u8; 64]);

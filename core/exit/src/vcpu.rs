@@ -1,0 +1,154 @@
+//! The contract of a virtual CPU, the same for AMD-V and VT-x.
+
+use mediator::{Gpa, Width};
+
+/// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Gpr {
+    Rax,
+    Rcx,
+    Rdx,
+    Rbx,
+    Rsp,
+    Rbp,
+    Rsi,
+    Rdi,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
+}
+
+/// Segment registers by their encoding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SegmentName {
+    Es,
+    Cs,
+    Ss,
+    Ds,
+    Fs,
+    Gs,
+}
+
+/// A segment register with its hidden part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Segment {
+    pub selector: u16,
+    pub base: u64,
+    /// In bytes, granularity applied.
+    pub limit: u32,
+    /// CS.L: 64-bit code.
+    pub long: bool,
+    /// D/B: 32-bit default sizes.
+    pub default_32: bool,
+    /// The raw type, S, DPL, P bits (descriptor byte 5).
+    pub access: u8,
+}
+
+/// Control registers and EFER, as the guest has set them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ControlRegisters {
+    pub cr0: u64,
+    pub cr3: u64,
+    pub cr4: u64,
+    /// As the guest sees it: without the bits that the VMM keeps set.
+    pub efer: u64,
+}
+
+/// An exception to be raised in the guest at its next instruction boundary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exception {
+    /// #UD, vector 6.
+    InvalidOpcode,
+    /// #DF, vector 8, error code 0.
+    DoubleFault,
+    /// #GP, vector 13.
+    GeneralProtection(u32),
+    /// #PF, vector 14; CR2 is set to the address.
+    PageFault { error: u32, address: u64 },
+}
+
+/// A port access that left the guest. Neither RIP nor registers have changed yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IoExit {
+    pub port: u16,
+    /// Byte, word or dword.
+    pub width: Width,
+    /// IN or INS.
+    pub input: bool,
+    /// INS or OUTS.
+    pub string: bool,
+    /// REP prefix; only with `string`.
+    pub rep: bool,
+    /// Length of the instruction, from the CPU.
+    pub instruction_len: u8,
+}
+
+/// A guest access that nested paging refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NestedFault {
+    pub gpa: Gpa,
+    pub write: bool,
+    pub fetch: bool,
+    /// The access was made by the CPU while it walked the guest's own page tables.
+    pub page_walk: bool,
+    /// The fault came while an event was delivered through the IDT (its vector); the event is lost unless it is
+    /// injected again.
+    pub delivering: Option<u8>,
+}
+
+/// Why the guest stopped running; neutral words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    Cpuid,
+    ReadMsr,
+    WriteMsr,
+    Io(IoExit),
+    NestedFault(NestedFault),
+    /// VMMCALL or VMCALL.
+    Hypercall,
+    /// An instruction of the virtualization extension that the guest is told it does not have.
+    VirtualizationInstruction,
+    /// Triple fault.
+    Shutdown,
+    /// An NMI arrived and is pending in the host.
+    Nmi,
+    /// The CPU refused the guest state.
+    InvalidState,
+    /// A cause that was never asked for; raw hardware code.
+    Unexpected(u64),
+}
+
+/// A virtual CPU. Owns its control block.
+pub trait Vcpu {
+    /// Runs the guest to its next exit.
+    fn run(&mut self) -> Exit;
+    /// A general purpose register, all 64 bits.
+    fn gpr(&self, register: Gpr) -> u64;
+    fn set_gpr(&mut self, register: Gpr, value: u64);
+    fn rip(&self) -> u64;
+    fn rflags(&self) -> u64;
+    fn set_rflags(&mut self, value: u64);
+    fn segment(&self, name: SegmentName) -> Segment;
+    fn control(&self) -> ControlRegisters;
+    /// Sets EFER as the guest sees it; the VMM's own bits stay.
+    fn set_efer(&mut self, value: u64);
+    /// Current privilege level, 0 to 3.
+    fn cpl(&self) -> u8;
+    /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).
+    fn instruction_len(&self) -> Option<u8>;
+    /// Past the instruction that exited: RIP moves on (wrapped to the mode's width by the implementation), the
+    /// interrupt shadow ends.
+    fn skip_instruction(&mut self, len_bytes: u8);
+    /// Raises an exception at the guest's next entry, in place of any event that was being delivered.
+    fn inject(&mut self, exception: Exception);
+    /// The event whose delivery was cut off by the exit is delivered again at the next entry. Without such an event
+    /// nothing happens.
+    fn reinject(&mut self);
+}

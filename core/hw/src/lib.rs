@@ -1,0 +1,2 @@
+//! The machine: frames, heap, host page tables, guest memory, DMA arena, ports, time.
+#![no_std]

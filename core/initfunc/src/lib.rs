@@ -1,0 +1,2 @@
+//! Ordered init functions through a linker section.
+#![no_std]

@@ -1,0 +1,85 @@
+//! What a disk mediator is given, and what it offers before the guest starts.
+
+use crate::{Ctx, Mediator};
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Encrypts and decrypts runs of sectors in place. Length-preserving; one sector is [`SectorTransform::sector_bytes`].
+pub trait SectorTransform: Send + Sync {
+    fn sector_bytes(&self) -> usize;
+    /// `sectors` is a whole number of sectors; the first has the number `first_sector` (the tweak).
+    fn encrypt(&self, first_sector: u64, sectors: &mut [u8]);
+    fn decrypt(&self, first_sector: u64, sectors: &mut [u8]);
+}
+
+/// What happens to a run of sectors.
+#[derive(Clone)]
+pub enum Treatment {
+    /// Passed as it is.
+    Plain,
+    /// Transformed; `first_sector` is the tweak of the run's first sector.
+    Transform { transform: Arc<dyn SectorTransform>, first_sector: u64 },
+}
+
+/// A run of sectors that share one treatment.
+#[derive(Clone)]
+pub struct Extent {
+    /// Where the run lies on the disk; differs from the guest's LBA once headers are hidden.
+    pub disk_lba: u64,
+    /// At least 1, at most what was asked for.
+    pub sectors: u64,
+    pub treatment: Treatment,
+}
+
+/// Guest LBA -> disk LBA, tweak base, transform. Replaced between requests, never changed during one.
+pub trait RangeMap: Send + Sync {
+    /// The treatment of the sectors from `lba` on, as far as it stays the same, at most `sectors` (> 0) of them.
+    fn extent(&self, lba: u64, sectors: u64) -> Extent;
+    /// Does the disk have any sector that is not plain? Such a disk refuses every command it does not know
+    /// (`deny-unknown`).
+    fn is_protected(&self) -> bool;
+}
+
+/// A disk as its controller tells it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskInfo {
+    /// As in IDENTIFY DEVICE, trimmed.
+    pub model: String,
+    pub serial: String,
+    /// Position on the controller: IDE channel 0 or 1, and unit 0 or 1.
+    pub channel: u8,
+    pub unit: u8,
+    /// Total number of addressable sectors.
+    pub sectors: u64,
+    pub sector_bytes: u32,
+}
+
+/// A disk did not do what it was asked before the guest started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskError {
+    /// No such disk, or the range lies outside it, or the buffer is no whole number of sectors.
+    Request,
+    /// The device did not answer in time.
+    Timeout,
+    /// The device reported an error; ATA status and error registers.
+    Device { status: u8, error: u8 },
+}
+
+/// A mediator of disks.
+pub trait DiskController: Mediator {
+    /// The disks found, in the order of channel and unit. Disks only: ATAPI and empty units are guarded but not listed.
+    fn disks(&self) -> Vec<DiskInfo>;
+
+    /// Reads whole sectors, polling. Only before the guest starts: it waits for the device (bounded).
+    ///
+    /// # Errors
+    /// See [`DiskError`].
+    fn read_before_guest(&mut self, cx: &mut Ctx<'_>, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError>;
+
+    /// From the next request on the disk has these ranges. Disks start wholly plain.
+    ///
+    /// # Errors
+    /// [`DiskError::Request`]: no such disk.
+    fn set_ranges(&mut self, disk: usize, ranges: Arc<dyn RangeMap>) -> Result<(), DiskError>;
+}

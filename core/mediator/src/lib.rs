@@ -1,0 +1,76 @@
+//! The contract between a device mediator and the VMM.
+//!
+//! A mediator stands between the guest's driver and the real controller. Everything of the machine reaches it in
+//! [`Ctx`], for the length of one call; nothing else is reachable, so every driver also runs on the host against a
+//! simulated device. The VMM side of the contract (who owns which port, what a [`Violation`] leads to, when
+//! [`Work`] runs) is the crate `exit`.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+
+mod access;
+mod addr;
+mod ctx;
+pub mod disk;
+pub mod pci;
+mod work;
+
+pub use access::{Access, ConfigAccess, Op, RegionId, StringIo, Verdict, Violation, Width};
+pub use addr::{BusAddr, Gpa};
+pub use ctx::{Ctx, Device, DmaArena, DmaBuffer, GuestMemory, HookConflict, Hooks, Instant, NotRam, OutOfArena};
+pub use work::{Direction, GuestSegment, TransformRun, Work, WorkError};
+
+/// A device mediator: a state machine over the guest's accesses to one controller.
+///
+/// Every call happens under the mediator's own lock. Bulk copies and transforms are not made here but pushed to
+/// [`Ctx::work`]; the VMM performs them on the same CPU outside the lock and hands each back through
+/// [`Mediator::on_work_done`] before the guest runs again.
+pub trait Mediator: Send {
+    /// Name for the log, e.g. `ata 00:01.1`.
+    fn name(&self) -> &str;
+
+    /// One decoded access of the guest to a region that this mediator owns.
+    ///
+    /// # Errors
+    /// A [`Violation`] is an access that the mediator refuses; the dispatcher alone decides what follows.
+    fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation>;
+
+    /// A repeated string access (REP INS, REP OUTS) to one port: as many elements as the buffer holds.
+    ///
+    /// Returns how many *elements* were transferred; fewer than offered means that the VMM asks again for the
+    /// rest, after it has performed the work that was pushed. Zero without new work counts as a violation, so that a
+    /// guest can never hang the VMM.
+    ///
+    /// # Errors
+    /// As [`Mediator::on_access`].
+    fn on_string(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        region: RegionId,
+        offset: u16,
+        io: StringIo<'_>,
+    ) -> Result<usize, Violation>;
+
+    /// An access to the PCI configuration space of a function that this mediator guards. On
+    /// [`Verdict::Passthrough`] the VMM performs the access after this call, so hooks moved through [`Ctx::hooks`]
+    /// are in force before the device sees the write.
+    ///
+    /// # Errors
+    /// As [`Mediator::on_access`].
+    fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation>;
+
+    /// Work pushed earlier is done, or could not be done (`result`). The `Work` comes back so that its buffers can
+    /// be used again. May push further work.
+    fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>);
+}

@@ -1,0 +1,2 @@
+//! AMD-V: the Vcpu on VMCBs.
+#![no_std]
