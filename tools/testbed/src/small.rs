@@ -16,6 +16,7 @@ const TOOLS: [&str; 2] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs"];
 /// Files of the small guest, made from the cached Debian.
 pub struct SmallGuest {
     dir: PathBuf,
+    inputs: String,
 }
 
 impl SmallGuest {
@@ -28,7 +29,7 @@ impl SmallGuest {
             artifact::remove(&dir)?;
             build(&archive, part)
         })?;
-        Ok(Self { dir })
+        Ok(Self { dir, inputs })
     }
 
     pub fn kernel(&self) -> PathBuf {
@@ -62,6 +63,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
         extra: Some((&guest.tools(), "tools")),
         shoji,
         data: &guest.data(),
+        data_inputs: &guest.inputs,
         key,
     };
     Disk::ensure(workspace, &recipe)
