@@ -25,7 +25,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
     let recipe = Recipe {
         file,
         boot_mib: BOOT_MIB,
-        menu: grub::Menu { name: "Debian", kernel_args: KERNEL_ARGS },
+        menu: grub::Menu { name: "Debian", kernel_args: KERNEL_ARGS, timeout_s: 1 },
         kernel: &dir.join("vmlinuz"),
         initrd: &dir.join("initrd.img"),
         extra: None,

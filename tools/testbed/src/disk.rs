@@ -147,8 +147,8 @@ fn boot_inputs(recipe: &Recipe<'_>) -> Result<String> {
     let mut files = vec![recipe.kernel, recipe.initrd];
     files.extend(recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]));
     let prints: Vec<String> = files.into_iter().map(artifact::fingerprint).collect::<Result<_>>()?;
-    let grub = artifact::fingerprint_of(include_bytes!("../guest/grub.cfg"));
-    Ok(format!("{} {} {grub} {}", recipe.menu.name, recipe.menu.kernel_args, prints.join(" ")))
+    let grub = artifact::fingerprint_of(recipe.menu.configuration()?.as_bytes());
+    Ok(format!("{grub} {}", prints.join(" ")))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

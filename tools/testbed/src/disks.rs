@@ -2,8 +2,9 @@
 
 use crate::disk::{Disk, Shoji};
 use crate::{Workspace, artifact, demo, small};
-use anyhow::{Result, ensure};
-use std::path::PathBuf;
+use anyhow::{Context, Result, anyhow, ensure};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// The small test guest; `plain` is not encrypted and without Shoji, for comparing with the bare machine.
 pub fn small(workspace: &Workspace, plain: bool) -> Result<Disk> {
@@ -51,21 +52,39 @@ impl Parts {
     }
 }
 
-/// The key of the demo disks; made once.
+/// The key of all disks here, made once: a disk is worth nothing without it.
 pub fn key(workspace: &Workspace) -> Result<PathBuf> {
     let path = workspace.output("demo.key")?;
-    if !path.exists() {
-        let mut key = [0; 64];
-        std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut key)?;
-        artifact::write(&path, &key)?;
+    match shoji::keys::create(&path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot make the key {}", path.display()))
+        }
+        _ => Ok(path),
     }
-    Ok(path)
 }
 
+/// The configuration that all disks here are booted with, compiled.
 fn config(workspace: &Workspace) -> Result<PathBuf> {
-    let path = workspace.output("shoji.conf")?;
-    if !path.exists() {
-        artifact::write(&path, b"")?;
-    }
-    Ok(path)
+    compile(&key(workspace)?, &workspace.output("shoji.conf")?)
 }
+
+/// Compiles [`CONFIG`] with this key to `target`; the TOML form is left beside it.
+pub fn compile(key: &Path, target: &Path) -> Result<PathBuf> {
+    let toml = target.with_extension("toml");
+    artifact::write(&toml, CONFIG.replace("@KEY@", &format!("{:?}", key.to_string_lossy())).as_bytes())?;
+    let (config, report) = shoji::load::load(&toml)?;
+    let config =
+        config.with_context(|| format!("the demo configuration is wrong:\n{}", report.to_text("shoji.toml")))?;
+    let blob = config::encode(&config).map_err(|error| anyhow!("the demo configuration: {error}"))?;
+    artifact::write(target, &blob)?;
+    Ok(target.to_owned())
+}
+
+/// As a user would write it for such a disk.
+const CONFIG: &str = r#"[[disk]]
+name = "data"
+disk = { channel = 0, unit = 0 }
+range = { partition = 2 }
+cipher = "aes-xts-plain64"
+key-file = @KEY@
+"#;

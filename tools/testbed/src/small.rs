@@ -57,7 +57,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
     let recipe = Recipe {
         file,
         boot_mib: BOOT_MIB,
-        menu: grub::Menu { name: "Small guest", kernel_args: "quiet" },
+        menu: grub::Menu { name: "Small guest", kernel_args: "quiet", timeout_s: 0 },
         kernel: &guest.kernel(),
         initrd: &guest.initrd(),
         extra: Some((&guest.tools(), "tools")),
