@@ -5,10 +5,12 @@
 //! Architecture Programmer's Manual Vol. 2 (24593, 3.41) s. 14.6 and 14.7.
 #![no_std]
 
+mod leave;
 mod start;
 mod switch;
 
-pub use switch::{move_image, on_new_stack};
+pub use leave::boot_natively;
+pub use switch::move_image;
 
 /// Virtual address that the image is linked at; the physical one is free (`link.ld` has the same number).
 pub const IMAGE_VIRTUAL: u64 = 0xffff_ffff_8000_0000;

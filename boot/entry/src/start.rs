@@ -153,8 +153,9 @@ boot_pdpt:       .skip 4096
 boot_pdpt_image: .skip 4096
 boot_pd_image:   .skip 4096
 boot_pd:         .skip 4 * 4096
-    .global boot_stack_bottom
-boot_stack_bottom: .skip 65536
+    .global boot_stack_guard        /* left unmapped once Shoji has its own tables */
+boot_stack_guard: .skip 4096
+    .skip 65536
     .global boot_stack_top
 boot_stack_top:
     .text

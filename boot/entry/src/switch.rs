@@ -19,12 +19,3 @@ pub unsafe extern "sysv64" fn move_image(from: u64, to: u64, len_bytes: u64, pag
         "ret",
     )
 }
-
-/// Leaves the boot stack for good: continues in `then` on the stack that ends at `top` (exclusive, 16-byte aligned).
-///
-/// # Safety
-/// The stack is mapped, writable and used by nobody else.
-#[unsafe(naked)]
-pub unsafe extern "sysv64" fn on_new_stack(top: u64, then: extern "sysv64" fn() -> !) -> ! {
-    core::arch::naked_asm!("mov rsp, rdi", "xor ebp, ebp", "push 0", "jmp rsi")
-}

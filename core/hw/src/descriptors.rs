@@ -162,7 +162,8 @@ pub fn init() {
         // SAFETY: before any other CPU runs and before the table is loaded; `vector` is inside.
         unsafe { (*IDT.0.get())[vector] = gate };
     }
-    let pointer = |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
+    let pointer =
+        |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
     // SAFETY: both tables are static and valid; the selectors name the 64-bit code and the data descriptor in them.
     unsafe {
         lgdt(&pointer(GDT.as_ptr() as u64, size_of_val(&GDT)));

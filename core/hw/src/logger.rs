@@ -60,14 +60,8 @@ impl Log for Logger {
 fn line(out: &mut dyn Write, record: &Record<'_>) {
     let micros = time::now().0 / 1000;
     // The sinks never fail.
-    let _ = writeln!(
-        out,
-        "[{:5}.{:06}] {:5} {}",
-        micros / 1_000_000,
-        micros % 1_000_000,
-        record.level(),
-        record.args()
-    );
+    let _ =
+        writeln!(out, "[{:5}.{:06}] {:5} {}", micros / 1_000_000, micros % 1_000_000, record.level(), record.args());
 }
 
 /// From now on `log`'s macros reach the ring and COM1. The level is `Info` until the configuration is known.

@@ -63,9 +63,15 @@ pub unsafe fn write_string(port: u16, width: Width, data: &[u8]) {
     // SAFETY: reads exactly `count` elements of `data`; the port is the caller's promise.
     unsafe {
         match width {
-            Width::Byte => core::arch::asm!("rep outsb", in("dx") port, inout("rcx") count => _, inout("rsi") from => _),
-            Width::Word => core::arch::asm!("rep outsw", in("dx") port, inout("rcx") count => _, inout("rsi") from => _),
-            Width::Dword => core::arch::asm!("rep outsd", in("dx") port, inout("rcx") count => _, inout("rsi") from => _),
+            Width::Byte => {
+                core::arch::asm!("rep outsb", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+            }
+            Width::Word => {
+                core::arch::asm!("rep outsw", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+            }
+            Width::Dword => {
+                core::arch::asm!("rep outsd", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+            }
             Width::Qword => {}
         }
     }
