@@ -3,7 +3,7 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, frames};
-use x86_64::structures::paging::{PageTable, PageTableFlags as Flags};
+use x86_64::structures::paging::{PageTable, PageTableIndex, PageTableFlags as Flags};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The image: virtual addresses of its parts, each a multiple of 4 KiB, and where it lies physically.
@@ -16,14 +16,14 @@ pub struct Image {
     pub at: Hpa,
 }
 
-const KIB_4: u64 = 4 << 10;
-const MIB_2: u64 = 2 << 20;
-const GIB: u64 = 1 << 30;
+pub const KIB_4: u64 = 4 << 10;
+pub const MIB_2: u64 = 2 << 20;
+pub const GIB: u64 = 1 << 30;
 
 /// Builds tables for the image at `image.at` and for the physical memory below `direct_end`. Returns the root (CR3), or
 /// `None` when the frames do not suffice.
 pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
-    let mut tables = Tables { root: frames::alloc(1)? };
+    let mut tables = Tables::new()?;
     for (start, end, flags) in [
         (image.start, image.rodata, Flags::PRESENT),
         (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
@@ -41,28 +41,43 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
     Some(tables.root)
 }
 
-struct Tables {
+/// Page tables of four levels, for the host's addresses or a guest's (nested tables have the same format, APM s. 15.25.5).
+pub struct Tables {
     root: Hpa,
 }
 
+/// Rights of the upper levels: the leaf alone restricts.
+const BRANCH: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+
 impl Tables {
-    /// Maps one page of `size` bytes.
-    fn map(&mut self, virt: u64, phys: u64, size: u64, flags: Flags) -> Option<()> {
-        let virt = VirtAddr::new(virt);
+    /// Empty tables, or `None` when no frame is left.
+    pub fn new() -> Option<Self> {
+        Some(Self { root: frames::alloc(1)? })
+    }
+
+    /// For CR3 or N_CR3.
+    pub fn root(&self) -> Hpa {
+        self.root
+    }
+
+    /// Maps one page of `size` bytes (4 KiB, 2 MiB or 1 GiB; the larger ones want `HUGE_PAGE` in `flags`). `None` when no
+    /// frame is left for a table.
+    pub fn map(&mut self, from: u64, to: u64, size: u64, flags: Flags) -> Option<()> {
+        let from = VirtAddr::new_truncate(from);
+        let path: &[PageTableIndex] = match size {
+            GIB => &[from.p4_index(), from.p3_index()],
+            MIB_2 => &[from.p4_index(), from.p3_index(), from.p2_index()],
+            _ => &[from.p4_index(), from.p3_index(), from.p2_index(), from.p1_index()],
+        };
+        let (leaf, branches) = path.split_last()?;
         let mut table = table_at(self.root);
-        let mut covered = GIB << 9;
-        for index in [virt.p4_index(), virt.p3_index(), virt.p2_index()] {
-            if covered == size {
-                table[index].set_addr(PhysAddr::new(phys), flags);
-                return Some(());
+        for index in branches {
+            if table[*index].is_unused() {
+                table[*index].set_addr(PhysAddr::new(frames::alloc(1)?.0), BRANCH);
             }
-            if table[index].is_unused() {
-                table[index].set_addr(PhysAddr::new(frames::alloc(1)?.0), Flags::PRESENT | Flags::WRITABLE);
-            }
-            table = table_at(Hpa(table[index].addr().as_u64()));
-            covered >>= 9;
+            table = table_at(Hpa(table[*index].addr().as_u64()));
         }
-        table[virt.p1_index()].set_addr(PhysAddr::new(phys), flags);
+        table[*leaf].set_addr(PhysAddr::new(to), flags);
         Some(())
     }
 }
