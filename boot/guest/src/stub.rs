@@ -1,7 +1,7 @@
 //! The few lines of 16-bit code that Shoji puts into the guest: the INT 15h hook and the start of the boot sector.
 //!
-//! The stub is 4 KiB at the end of conventional memory, taken off what the guest is told it has. `vmmcall` is honoured
-//! only at the two addresses named here, so that a guest gains nothing by jumping elsewhere.
+//! The stub is 4 KiB at the end of conventional memory, taken off what the guest is told it has. Its `vmmcall` is honoured
+//! only at the one address named here.
 
 /// Size of the stub in guest memory; its upper part is the stack of [`START`].
 pub const STUB_BYTES: u64 = 4096;
@@ -66,8 +66,12 @@ guest_start:
     xorw %di, %di
     sti
     ljmp $0, $0x7c00
-guest_failed:
-    vmmcall                         /* BL: 1 the BIOS could not read, AH its status; 2 no signature */
+guest_failed:                       /* BL: 1 the BIOS could not read, AH its status; 2 no signature */
+    movb %ah, %bh
+    movw $0xffff, %ax               /* no function of INT 15h that comes this way */
+    pushfw
+    pushw %cs
+    call guest_int15_call
 2:  hlt
     jmp 2b
 guest_stub_end:
@@ -82,7 +86,6 @@ unsafe extern "C" {
     static guest_stub_end: [u8; 0];
     static guest_int15: [u8; 0];
     static guest_int15_call: [u8; 0];
-    static guest_failed: [u8; 0];
 }
 
 /// Offsets into the stub.
@@ -107,12 +110,10 @@ pub fn int15() -> u64 {
     offset(&raw const guest_int15)
 }
 
-/// The `vmmcall` of the INT 15h handler.
-pub fn int15_call() -> u64 {
+/// The `vmmcall`.
+pub fn call() -> u64 {
     offset(&raw const guest_int15_call)
 }
 
-/// The `vmmcall` after a failed start.
-pub fn failed_call() -> u64 {
-    offset(&raw const guest_failed)
-}
+/// AX of the call that tells a failed start.
+pub const FAILED: u16 = 0xffff;
