@@ -12,6 +12,12 @@ pub const HEAP_BYTES: usize = 2 << 20;
 struct Memory([MaybeUninit<u8>; HEAP_BYTES]);
 static mut MEMORY: Memory = Memory([MaybeUninit::uninit(); HEAP_BYTES]);
 
+/// Where the heap lies, by virtual address.
+pub fn range() -> core::ops::Range<u64> {
+    let start = &raw const MEMORY as u64;
+    start..start + HEAP_BYTES as u64
+}
+
 /// Registered as the global allocator by the binary.
 pub struct Heap(LockedHeap);
 

@@ -13,6 +13,8 @@ pub struct Image {
     pub rodata: u64,
     pub data: u64,
     pub end: u64,
+    /// A page that stays unmapped: below the stack.
+    pub guard: u64,
     pub at: Hpa,
 }
 
@@ -29,7 +31,7 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
         (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
         (image.data, image.end, Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE),
     ] {
-        for at in (start..end).step_by(KIB_4 as usize) {
+        for at in (start..end).step_by(KIB_4 as usize).filter(|&at| at != image.guard) {
             tables.map(at, image.at.0 + (at - image.start), KIB_4, flags)?;
         }
     }
