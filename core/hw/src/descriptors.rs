@@ -1,8 +1,8 @@
 //! GDT and IDT of the VMM (APM s. 4.6 and 8.2). Interrupts stay off for good (GIF = 0 from the first VMRUN on); what the
-//! IDT catches are the VMM's own faults, and the NMIs that the world switch lets in on purpose.
+//! IDT catches are the VMM's own faults.
 
+use crate::msr;
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU64, Ordering};
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::{lgdt, lidt};
@@ -34,9 +34,6 @@ struct Idt(UnsafeCell<[Gate; VECTORS]>);
 // SAFETY: written once, by `init`, before any other CPU runs.
 unsafe impl Sync for Idt {}
 static IDT: Idt = Idt(UnsafeCell::new([NO_GATE; VECTORS]));
-
-/// NMIs that arrived in the host and belong to the guest.
-static NMIS: AtomicU64 = AtomicU64::new(0);
 
 /// What the stubs below leave on the stack.
 #[derive(Debug)]
@@ -127,20 +124,17 @@ exception_common:
     on_exception = sym on_exception,
 );
 
-const NMI: u64 = 2;
+const GENERAL_PROTECTION: u64 = 13;
 
-extern "sysv64" fn on_exception(frame: &ExceptionFrame) {
-    if frame.vector == NMI {
-        NMIS.fetch_add(1, Ordering::Relaxed);
+extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
+    if frame.vector == GENERAL_PROTECTION
+        && let Some(handler) = msr::fault_handler(frame.rip)
+    {
+        frame.rip = handler;
         return;
     }
     let cr2 = x86_64::registers::control::Cr2::read_raw();
     panic!("exception {} error {:#x} in the VMM, CR2 {cr2:#x}, {frame:#x?}", frame.vector, frame.error);
-}
-
-/// Takes the NMIs that arrived in the host since the last call.
-pub fn take_nmis() -> u64 {
-    if NMIS.load(Ordering::Relaxed) == 0 { 0 } else { NMIS.swap(0, Ordering::Relaxed) }
 }
 
 /// Loads GDT and IDT. Both lie in the image and stay valid when it moves.

@@ -3,7 +3,7 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, frames};
-use x86_64::structures::paging::{PageTable, PageTableIndex, PageTableFlags as Flags};
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PageTableIndex};
 use x86_64::{PhysAddr, VirtAddr};
 
 /// The image: virtual addresses of its parts, each a multiple of 4 KiB, and where it lies physically.

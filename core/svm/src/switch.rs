@@ -85,10 +85,3 @@ pub unsafe extern "sysv64" fn run(registers: &mut Gprs, vmcb: u64) {
         r15 = const at(Gpr::R15),
     )
 }
-
-/// Lets a pending NMI reach the host's IDT and closes the gate again. The NMI is taken between the two flag moves,
-/// where the interrupt shadow of STGI is certainly over.
-pub fn take_pending_nmi() {
-    // SAFETY: maskable interrupts stay off (RFLAGS.IF = 0); the host's IDT has a handler for NMIs.
-    unsafe { core::arch::asm!("stgi", "pushfq", "popfq", "nop", "clgi") }
-}
