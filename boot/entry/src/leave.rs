@@ -11,6 +11,7 @@ core::arch::global_asm!(
     .set AT, 0x8000
     .section .rodata.leave, "a"
     .balign 8
+    .global leave_code, leave_end
 leave_code:
     /* dil: BIOS drive. On identity tables, 64-bit. */
     movl $0x7000, %esp

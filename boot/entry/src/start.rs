@@ -148,6 +148,7 @@ boot64:
 
     .section .bss.boot, "aw", @nobits
     .balign 4096
+    .global boot_pml4
 boot_pml4:       .skip 4096
 boot_pdpt:       .skip 4096
 boot_pdpt_image: .skip 4096

@@ -7,7 +7,8 @@
 extern crate alloc;
 
 mod bios;
+pub mod memory_map;
 #[allow(unsafe_code)] // The bytes between two linker symbols.
 mod stub;
 
-pub use bios::{BiosError, prepare};
+pub use bios::{BiosError, Prepared, prepare};

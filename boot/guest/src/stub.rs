@@ -6,11 +6,13 @@
 /// Size of the stub in guest memory; its upper part is the stack of [`START`].
 pub const STUB_BYTES: u64 = 4096;
 
-// Assembled for offset 0 of the segment that starts at the stub. Offsets 4.. are filled in by `install`.
+// Assembled for offset 0 of the segment that starts at the stub. The guest starts at offset 0; `bios` fills in the
+// drive and the old vector.
 core::arch::global_asm!(
     r#"
     .section .rodata.guest_stub, "a"
     .code16
+    .global guest_stub, guest_stub_end, guest_int15, guest_int15_call
 guest_stub:
     jmp guest_start
     .byte 0
@@ -91,8 +93,6 @@ unsafe extern "C" {
 /// Offsets into the stub.
 pub const DRIVE: u64 = 3;
 pub const OLD_INT15: u64 = 4;
-/// Where the guest starts.
-pub const START: u64 = 0;
 
 /// The code as assembled.
 pub fn code() -> &'static [u8] {

@@ -68,6 +68,7 @@ core::arch::global_asm!(
     r#"
     .text
     .balign 16
+    .global exception_stubs
 exception_stubs:
     .set vector, 0
     .rept 32

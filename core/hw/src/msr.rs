@@ -4,6 +4,7 @@
 core::arch::global_asm!(
     r#"
     .text
+    .global msr_try_read, msr_try_write, msr_read_here, msr_write_here, msr_failed
 msr_try_read:
     mov ecx, edi
     mov r9, rsi

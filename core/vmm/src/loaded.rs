@@ -61,7 +61,9 @@ fn read_config(info: &BootInfo) -> Result<Config, Failure> {
     )?;
     let len = usize::try_from(module.end - module.start).unwrap_or(usize::MAX);
     if len > config::MAX_BLOB_BYTES {
-        return Err(format!("the configuration module has {len} bytes, more than any configuration: wrong file?").into());
+        return Err(
+            format!("the configuration module has {len} bytes, more than any configuration: wrong file?").into()
+        );
     }
     let mut blob = Zeroizing::new(vec![0; len]);
     if !LowMemory.read(module.start, &mut blob) {

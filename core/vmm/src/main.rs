@@ -14,6 +14,8 @@ mod home;
 mod loaded;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(target_os = "none")]
+mod reset;
 
 /// Shoji runs on the bare machine only; `cargo xtask build` builds it.
 #[cfg(not(target_os = "none"))]
