@@ -14,6 +14,20 @@
 
 extern crate alloc;
 
+mod bus;
+mod counters;
+mod guest;
+mod hypercall;
+mod instruction;
+mod machine;
+mod msr;
 mod vcpu;
 
+pub use bus::Bus;
+pub use counters::{Counters, ExitKind};
+pub use guest::{Guest, Outcome};
+pub use hypercall::FirmwareCall;
+pub use instruction::init;
+pub use machine::{CpuidLeaf, Machine, Parts, Ports};
+pub use msr::{MSR_INTERCEPTS, MsrIntercept};
 pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};

@@ -5,7 +5,6 @@ mod event;
 mod exit_code;
 mod exit_info;
 mod intercept;
-pub mod npt;
 mod permission;
 mod segment;
 mod vmcb;
