@@ -2,26 +2,29 @@
 
 use crate::{Hpa, direct};
 use core::fmt::{self, Write};
+use initfunc::initfunc;
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
 use uart_16550::{Config, Uart16550};
 
-/// First of the eight ports of COM1.
-pub const COM1: u16 = 0x3f8;
-pub const COM_PORTS: u16 = 8;
+const COM1: u16 = 0x3f8;
 /// A byte takes 87 us at 115200; status reads of about 1 us, so this waits some bytes long and then gives the byte up.
 const PATIENCE: u32 = 2000;
 
 static SERIAL: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
 
 /// Programs COM1. Without a port there the log goes to the ring alone.
-pub fn init_serial() {
-    // SAFETY: COM1 is Shoji's from now on; the guest is denied it.
-    let Ok(mut uart) = (unsafe { Uart16550::new_port(COM1) }) else { return };
-    if uart.init(Config::default()).is_ok() {
+fn init_serial() -> Result<(), &'static str> {
+    // SAFETY: COM1 is Shoji's until the configuration says otherwise, and hidden from the guest while it is.
+    let uart = unsafe { Uart16550::new_port(COM1) };
+    if let Ok(mut uart) = uart
+        && uart.init(Config::default()).is_ok()
+    {
         *SERIAL.lock() = Some(uart);
     }
+    Ok(())
 }
+initfunc!("global1", init_serial);
 
 /// The guest gets COM1: nothing is written there any more.
 pub fn release_serial() {

@@ -3,6 +3,7 @@
 
 use crate::msr;
 use core::cell::UnsafeCell;
+use initfunc::initfunc;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::instructions::tables::{lgdt, lidt};
@@ -139,7 +140,7 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
 }
 
 /// Loads GDT and IDT. Both lie in the image and stay valid when it moves.
-pub fn init() {
+fn init() -> Result<(), &'static str> {
     unsafe extern "C" {
         fn exception_stubs();
     }
@@ -168,4 +169,6 @@ pub fn init() {
         SS::set_reg(SegmentSelector(16));
         lidt(&pointer(IDT.0.get() as u64, size_of::<[Gate; VECTORS]>()));
     }
+    Ok(())
 }
+initfunc!("global3", init);

@@ -2,6 +2,7 @@
 
 use crate::{console, time};
 use core::fmt::{self, Write};
+use initfunc::initfunc;
 use log::{LevelFilter, Log, Metadata, Record};
 use spin::Mutex;
 
@@ -65,8 +66,9 @@ fn line(out: &mut dyn Write, record: &Record<'_>) {
 }
 
 /// From now on `log`'s macros reach the ring and COM1. The level is `Info` until the configuration is known.
-pub fn init() {
-    if log::set_logger(&LOGGER).is_ok() {
-        log::set_max_level(LevelFilter::Info);
-    }
+fn init() -> Result<(), &'static str> {
+    log::set_logger(&LOGGER).map_err(|_| "a second logger is linked")?;
+    log::set_max_level(LevelFilter::Info);
+    Ok(())
 }
+initfunc!("global2", init);

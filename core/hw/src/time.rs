@@ -1,5 +1,6 @@
 //! Time from the TSC. The VMM owns no timer chip.
 
+use initfunc::initfunc;
 use core::sync::atomic::{AtomicU64, Ordering};
 use mediator::Instant;
 
@@ -21,10 +22,12 @@ pub fn tsc() -> u64 {
 }
 
 /// Time starts now.
-pub fn init() {
+fn init() -> Result<(), &'static str> {
     START.store(tsc(), Ordering::Relaxed);
     set_frequency(FALLBACK_HZ);
+    Ok(())
 }
+initfunc!("global0", init);
 
 fn set_frequency(hz: u64) {
     let scale = (u128::from(1_000_000_000u32) << 32) / u128::from(hz.max(1));
@@ -51,7 +54,7 @@ pub unsafe fn calibrate(pm_timer: u16) -> Option<u64> {
     None
 }
 
-/// Time since [`init`].
+/// Time since Shoji started.
 pub fn now() -> Instant {
     let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
     let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;

@@ -7,6 +7,7 @@ use crate::{home, reset};
 use alloc::format;
 use exit::{Guest, MSR_INTERCEPTS, Machine, Outcome, Vcpu};
 use hw::heap::Heap;
+use initfunc::Phase;
 use svm::{Nested, Setup, SvmVcpu};
 
 #[global_allocator]
@@ -18,10 +19,6 @@ enum Never {}
 #[unsafe(no_mangle)]
 extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
     HEAP.init();
-    hw::time::init();
-    hw::console::init_serial();
-    hw::logger::init();
-    hw::descriptors::init();
     match start(magic, information) {
         Ok(never) => match never {},
         Err(failure) => failure::stop(failure),
@@ -29,11 +26,13 @@ extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
 }
 
 fn start(magic: u32, information: u32) -> Result<Never, Failure> {
+    initialise(Phase::Global)?;
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
+    set_clock();
+    initialise(Phase::Pcpu)?;
     let Loaded { info, config, drive } = loaded::read(magic, information)?;
     svm::detect().map_err(|e| format!("{e}"))?;
     let vmm = home::settle(&info.memory_map, config.memory.reserve_mib)?;
-    set_clock();
     let features = svm::enable().map_err(|e| format!("{e}"))?;
     log::info!("AMD-V {features:?}");
     let mut machine = RealMachine::new(&info.memory_map, vmm).ok_or(NO_MEMORY)?;
@@ -62,6 +61,11 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 }
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
+
+/// Calls the init functions of a phase.
+fn initialise(phase: Phase) -> Result<(), Failure> {
+    initfunc::call(phase).map_err(|e| Failure(format!("{e}")))
+}
 
 fn set_clock() {
     // SAFETY: the port is the one that the firmware names for the timer.

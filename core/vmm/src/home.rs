@@ -6,7 +6,6 @@ use entry::IMAGE_LOADED_AT;
 use hw::paging::Image;
 use hw::{Hpa, HpaRange, direct, frames, paging};
 use multiboot::{Kind, place};
-use x86_64::registers::control::{Cr4, Cr4Flags, Efer, EferFlags};
 
 unsafe extern "C" {
     static image_start: [u8; 0];
@@ -42,11 +41,6 @@ pub fn settle(memory_map: &[multiboot::Entry], reserve_mib: u32) -> Result<HpaRa
     // SAFETY: usable RAM that the loader does not occupy, all below 4 GiB; the image gets the part before it.
     unsafe { frames::add(HpaRange { start: home.start + len, end: home.end }) };
 
-    // SAFETY: long mode is on, so the CPU has these; FXSR for the SIMD registers that the sector transform uses.
-    unsafe {
-        Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE));
-    }
     let ram_end = memory_map.iter().filter(|e| e.kind != Kind::Reserved).map(|e| e.base + e.len_bytes).max();
     let direct_end = ram_end.unwrap_or(0).max(1 << 32);
     let root = paging::build(&image(Hpa(home.start)), direct_end, gib_pages())

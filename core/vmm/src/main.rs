@@ -7,6 +7,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
 mod failure;
 #[cfg(target_os = "none")]
 mod home;
@@ -14,6 +16,8 @@ mod home;
 mod loaded;
 #[cfg(target_os = "none")]
 mod machine;
+#[cfg(target_os = "none")]
+mod manifest;
 #[cfg(target_os = "none")]
 mod reset;
 
