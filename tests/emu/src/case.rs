@@ -125,7 +125,7 @@ impl Cx {
 
     /// Debian's, likewise.
     pub fn debian_disk(&self) -> Result<Disk> {
-        disks::demo_for_tests(&self.workspace, self.boot == Boot::Bare)
+        disks::debian_for_tests(&self.workspace, self.boot == Boot::Bare)
     }
 
     /// A copy that this case may change.

@@ -21,7 +21,7 @@ pub fn demo(workspace: &Workspace, plain: bool) -> Result<Disk> {
 }
 
 /// Debian as it was made: tests work on copies.
-pub fn demo_for_tests(workspace: &Workspace, plain: bool) -> Result<Disk> {
+pub fn debian_for_tests(workspace: &Workspace, plain: bool) -> Result<Disk> {
     debian(workspace, plain, ["debian.img", "debian-plain.img"])
 }
 
