@@ -29,8 +29,8 @@ pub struct Drive {
     pub identify: [u8; 512],
     pub present: bool,
     pub packet: bool,
-    current: [u8; 6],
-    previous: [u8; 6],
+    pub current: [u8; 6],
+    pub previous: [u8; 6],
     pub device: u8,
     pub control: u8,
     pub status: u8,
@@ -104,8 +104,8 @@ impl Drive {
     }
 
     fn request(&self, ext: bool) -> (u64, usize) {
-        let [_, count, low, mid, high, _] = self.current.map(u64::from);
-        let [_, count2, low2, mid2, high2, _] = self.previous.map(u64::from);
+        let [_, _, count, low, mid, high] = self.current.map(u64::from);
+        let [_, _, count2, low2, mid2, high2] = self.previous.map(u64::from);
         let lba = low | mid << 8 | high << 16;
         if ext {
             let sectors = (count | count2 << 8) as usize;
@@ -116,7 +116,7 @@ impl Drive {
     }
 
     fn command(&mut self, command: u8) {
-        if self.status & (status::BSY | status::DRQ) != 0 {
+        if self.status & (status::BSY | status::DRQ) != 0 && command != code::DEVICE_RESET {
             panic!("command {command:#x} while busy: a real drive is undefined here");
         }
         self.intrq = false;
@@ -185,7 +185,11 @@ impl Drive {
             return;
         };
         let piece = &mut pio.data[pio.at..pio.at + word.len()];
-        if write { piece.copy_from_slice(word) } else { word.copy_from_slice(piece) }
+        if write {
+            piece.copy_from_slice(word)
+        } else {
+            word.copy_from_slice(piece)
+        }
         pio.at += word.len();
         if pio.at < pio.data.len() {
             return;
@@ -209,7 +213,8 @@ impl Drive {
         }
     }
 
-    /// The bus master runs, if it may. `access` moves bytes between a buffer and a bus address.
+    /// The bus master runs, if it may. `access` moves bytes between a buffer and a bus address; `true`: from
+    /// memory.
     pub fn run_dma(&mut self, mut access: impl FnMut(u32, &mut [u8], bool)) {
         if self.bm_status & bm::ACTIVE == 0 {
             return;
@@ -223,7 +228,7 @@ impl Drive {
         let mut entry = self.bm_table;
         while done < good && !last {
             let mut raw = [0; 8];
-            access(entry, &mut raw, false);
+            access(entry, &mut raw, true);
             assert!(entry % 4 == 0 && entry / 0x1_0000 == self.bm_table / 0x1_0000, "table crosses 64 KiB");
             entry += 8;
             let base = u32::from_le_bytes(raw[..4].try_into().unwrap());

@@ -136,7 +136,7 @@ pub struct Machine {
     work: Vec<Work>,
 }
 
-const FUNCTION: Function = Function {
+pub const FUNCTION: Function = Function {
     bdf: Bdf { bus: 0, device: 1, function: 1 },
     vendor: 0x8086,
     device: 0x7010,
@@ -323,13 +323,12 @@ impl Machine {
     /// The device and the bus master run as far as they can.
     pub fn run(&mut self) {
         let (ram, arena) = (&mut self.ram.0, &mut self.arena.bytes);
-        self.drive.run_dma(|at, data, from_memory_to_device| {
+        self.drive.run_dma(|at, data, from_memory| {
             let at = at as usize;
             let vmm = at >= VMM as usize;
             let memory = if vmm { &mut arena[at - VMM as usize..] } else { &mut ram[at..] };
             let memory = &mut memory[..data.len()];
-            // Table entries are read with `false` and must not be written: 8 bytes of a table are never data here.
-            if from_memory_to_device || data.len() == 8 {
+            if from_memory {
                 data.copy_from_slice(memory);
             } else {
                 memory.copy_from_slice(data);
