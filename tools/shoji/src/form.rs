@@ -33,7 +33,7 @@ pub fn read(text: &str, file: &Path) -> (Option<Config>, Report) {
                     Severity::Error,
                     &span,
                     "",
-                    format!("{}{name}; correct the TOML syntax here", error.message()),
+                    format!("{}{name}; correct the TOML syntax here (text stands in double quotes)", error.message()),
                 );
             }
             None
@@ -48,11 +48,11 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
     let boot = root.table("boot", "[boot]").map(read_boot).unwrap_or_default();
     let log = root.table("log", "[log]").map(read_log).unwrap_or_default();
     let debug = root.table("debug", "[debug]").map(read_debug).unwrap_or_default();
-    let rules = root.tables("disk");
-    if rules.is_empty() {
+    if !root.has("disk") {
         let message = "there is no `[[disk]]`, so Shoji will encrypt nothing; add a rule for each range to protect";
         notes.add(Severity::Warning, &(0..0), "disk", message.into());
     }
+    let rules = root.tables("disk");
     root.finish();
     // A rule that cannot be read has been reported, and the others keep the path that they have in the file.
     let (paths, disks) = rules

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use abi::{SECOND_PASS_ADDRESS, SECOND_PASS_MARK};
 
 /// Modules of `i386-pc` that the menu needs; `grub-mkimage` may embed them.
-pub const MODULES: [&str; 9] = ["normal", "menu", "loadenv", "memrw", "multiboot2", "test", "true", "echo", "sleep"];
+pub const MODULES: [&str; 8] = ["normal", "loadenv", "memrw", "multiboot2", "test", "true", "echo", "sleep"];
 
 /// A path that means the same to the shell, to GRUB and to a person: absolute, of letters, digits and `/._+-`.
 #[derive(Clone, PartialEq, Eq, Debug)]

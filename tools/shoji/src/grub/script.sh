@@ -16,12 +16,10 @@ for file in "$image" "$config"; do
   fi
 done
 
-# See the comment on save_env below. The probes may fail where /boot is not on a disk.
+# See below what save_env asks of the environment block.
 for env in /boot/grub/grubenv /boot/grub2/grubenv; do
   if [ -d "${env%/*}" ]; then
-    if ! [ -f "$env" ] || [ "$(wc -c < "$env")" -ne 1024 ]; then
-      grub-editenv "$env" create || grub2-editenv "$env" create || true
-    fi
+    [ -f "$env" ] || grub-editenv "$env" create || grub2-editenv "$env" create || true
     place="$("$grub_probe" --target=abstraction "$env" || true) $("$grub_probe" --target=fs "$env" || true)"
     case "$place" in
       *diskfilter* | *lvm* | *btrfs* | *zfs*)
@@ -30,10 +28,18 @@ for env in /boot/grub/grubenv /boot/grub2/grubenv; do
   fi
 done
 
-echo 'function shoji_find_files {'
-prepare_grub_to_access_device "$("$grub_probe" --target=device "$image")"
-echo '}'
-echo "set shoji_image=\"$(make_system_path_relative_to_its_root "$image")\""
-echo "set shoji_config=\"$(make_system_path_relative_to_its_root "$config")\""
+# Assigned first, so that a probe that fails ends the script with its error.
+device="$("$grub_probe" --target=device "$image")"
+access="$(prepare_grub_to_access_device "$device")"
+grub_image="$(make_system_path_relative_to_its_root "$image")"
+grub_config="$(make_system_path_relative_to_its_root "$config")"
+
+cat << END_OF_GRUB_SCRIPT
+function shoji_find_files {
+$access
+}
+set shoji_image="$grub_image"
+set shoji_config="$grub_config"
+END_OF_GRUB_SCRIPT
 cat << 'END_OF_GRUB_SCRIPT'
 @PASS@END_OF_GRUB_SCRIPT
