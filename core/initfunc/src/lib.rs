@@ -13,7 +13,7 @@
 //!    one label must not care about their order (it is that of their paths).
 //! 3. If the file belongs to a crate that the VMM did not have before, name the crate in the manifest of `core/vmm`:
 //!    the linker drops crates that nobody names, and their init functions with them.
-//! 4. Add the line that `cargo xtask lint` asks for to `tests/golden/initfunc.txt`: it tells a dropped function from
+//! 4. Add the line that the test of the built image asks for to `tests/emu/golden/initfunc.txt`: it tells a dropped function from
 //!    one that was never there.
 //!
 //! The entries lie in the linker section `initfunc`. Linkers bound a section whose name is a C identifier by
