@@ -5,11 +5,14 @@ use crate::xts::DiskKey;
 use crate::{Workspace, artifact, ext, grub, progress};
 use anyhow::{Context, Result};
 use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Partitions start on a MiB boundary; the first MiB holds MBR and GRUB.
 const MIB: u64 = 2048;
+/// Fills the last MiB, which belongs to no partition: a write past the end of the range would show.
+const TAIL: u8 = 0x5a;
 
 /// What a disk is made of.
 pub struct Recipe<'a> {
@@ -24,8 +27,9 @@ pub struct Recipe<'a> {
     pub extra: Option<(&'a Path, &'a str)>,
     /// The hypervisor and its configuration; none: a disk for the bare machine only.
     pub shoji: Option<Shoji<'a>>,
-    /// Plaintext file system of the data partition.
+    /// Plaintext file system of the data partition, and what it was made from.
     pub data: &'a Path,
+    pub data_inputs: &'a str,
     /// Encrypts the data partition.
     pub key: Option<&'a Path>,
 }
@@ -70,17 +74,39 @@ impl Disk {
         Ok(disk)
     }
 
+    /// Sectors of the data partition as they lie on the disk.
+    pub fn read_data(&self, first: u64, count: u64) -> Result<Vec<u8>> {
+        let mut sectors = vec![0; count as usize * 512];
+        let disk = File::open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
+        disk.read_exact_at(&mut sectors, (self.data.first_lba + first) * 512)?;
+        Ok(sectors)
+    }
+
+    /// The data partition as a file of its own; decrypted with `key`.
+    pub fn extract_data(&self, key: Option<&DiskKey>, plain: &Path) -> Result<()> {
+        let disk = File::open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;
+        let plain = File::create(plain).with_context(|| format!("cannot create {}", plain.display()))?;
+        match key {
+            Some(key) => key.decrypt_out(&disk, self.data.first_lba, self.data.sectors, &plain),
+            None => {
+                (&disk).seek(SeekFrom::Start(self.data.offset_bytes()))?;
+                std::io::copy(&mut (&disk).take(self.data.len_bytes()), &mut &plain)?;
+                Ok(())
+            }
+        }
+    }
+
     fn data_inputs(&self, recipe: &Recipe<'_>) -> Result<String> {
         let key = recipe.key.map(artifact::fingerprint).transpose()?;
-        let data = fs::read_to_string(artifact::with_suffix(recipe.data, "inputs")).unwrap_or_default();
-        Ok(format!("{:?} {:?} key {key:?} data {data}", self.boot, self.data))
+        Ok(format!("{:?} {:?} key {key:?} data {}", self.boot, self.data, recipe.data_inputs))
     }
 
     fn create(&self, recipe: &Recipe<'_>, path: &Path) -> Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
         artifact::require_space(dir, self.data.end_lba() / MIB, &format!("The disk {}", recipe.file))?;
         let disk = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        disk.set_len(self.data.end_lba() * 512)?;
+        disk.set_len((self.data.end_lba() + MIB) * 512)?;
+        disk.write_all_at(&[TAIL; MIB as usize * 512], self.data.end_lba() * 512)?;
         let plain = File::open(recipe.data)?;
         match recipe.key {
             Some(key) => {
@@ -121,8 +147,8 @@ fn boot_inputs(recipe: &Recipe<'_>) -> Result<String> {
     let mut files = vec![recipe.kernel, recipe.initrd];
     files.extend(recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]));
     let prints: Vec<String> = files.into_iter().map(artifact::fingerprint).collect::<Result<_>>()?;
-    let grub = artifact::fingerprint_of(include_bytes!("../guest/grub.cfg"));
-    Ok(format!("{} {} {grub} {}", recipe.menu.name, recipe.menu.kernel_args, prints.join(" ")))
+    let grub = artifact::fingerprint_of(recipe.menu.configuration()?.as_bytes());
+    Ok(format!("{grub} {}", prints.join(" ")))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

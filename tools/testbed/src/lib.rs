@@ -7,7 +7,9 @@
 pub mod artifact;
 pub mod console;
 pub mod debian;
+pub mod demo;
 pub mod disk;
+pub mod disks;
 pub mod ext;
 pub mod grub;
 pub mod initramfs;
@@ -15,6 +17,7 @@ pub mod mbr;
 pub mod program;
 pub mod progress;
 pub mod qemu;
+pub mod shell;
 pub mod small;
 pub mod workspace;
 pub mod xts;

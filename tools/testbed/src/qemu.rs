@@ -25,6 +25,8 @@ pub enum Writes {
 pub struct Qemu {
     command: Command,
     logs: PathBuf,
+    smm: bool,
+    deadline: Option<Instant>,
 }
 
 impl Qemu {
@@ -46,12 +48,18 @@ impl Qemu {
             "none",
         ]);
         command.args(["-m", &memory_mib.to_string()]);
-        Ok(Self { command, logs: logs.to_owned() })
+        Ok(Self { command, logs: logs.to_owned(), smm: true, deadline: None })
     }
 
-    pub fn machine(mut self, machine: &str, smm: bool) -> Self {
-        let smm = if smm { "on" } else { "off" };
-        self.command.args(["-machine", &format!("{machine},smm={smm}")]);
+    /// Without system management mode, in which SeaBIOS otherwise changes to 32 bit.
+    pub fn without_smm(mut self) -> Self {
+        self.smm = false;
+        self
+    }
+
+    /// No waiting for this machine goes on longer.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 
@@ -100,28 +108,28 @@ impl Qemu {
         self
     }
 
-    /// COM1 goes to `com1.log`; COM2 is this program's terminal, where Ctrl-A X leaves.
+    /// COM1 goes to `shoji.log`; COM2 is this program's terminal, where Ctrl-A X leaves.
     pub fn on_terminal(mut self) -> Result<ExitStatus> {
-        self.com1();
+        self.complete();
         self.command.args(["-serial", "mon:stdio"]);
-        // Only the terminal's own monitor may exist next to the serial line.
         self.command.status().context("cannot run qemu-system-x86_64")
     }
 
-    /// Starts it; COM1 goes to `com1.log`, COM2 is the console and copied to `com2.log`.
+    /// Starts it; COM1 goes to `shoji.log`, COM2 is the console and copied to `com2.log`.
     pub fn start(mut self) -> Result<Machine> {
-        self.com1();
+        self.complete();
         let com2 = self.logs.join("com2.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-chardev", &format!("stdio,id=com2,signal=off,logfile={com2}"), "-serial", "chardev:com2"]);
         let errors = std::fs::File::create(self.logs.join("qemu.log"))?;
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = self.command.spawn().context("cannot run qemu-system-x86_64")?;
         let (output, input) = (child.stdout.take().context("no output")?, child.stdin.take().context("no input")?);
-        Ok(Machine { console: Console::new(output, input), child, logs: self.logs })
+        Ok(Machine { console: Console::new(output, input), child, logs: self.logs, deadline: self.deadline })
     }
 
-    fn com1(&mut self) {
-        let com1 = self.logs.join("com1.log").to_string_lossy().replace(',', ",,");
+    fn complete(&mut self) {
+        self.command.args(["-machine", if self.smm { "pc,smm=on" } else { "pc,smm=off" }]);
+        let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-serial", &format!("file:{com1}")]);
     }
 }
@@ -131,21 +139,40 @@ pub struct Machine {
     pub console: Console,
     child: Child,
     logs: PathBuf,
+    deadline: Option<Instant>,
 }
 
+/// Longest wait for a machine that has no deadline.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 impl Machine {
+    /// Waits on COM2 until the deadline.
+    pub fn expect(&mut self, pattern: &str) -> Result<String> {
+        Ok(self.expect_any(&[pattern])?.1)
+    }
+
+    /// As [`Console::expect_any`], until the deadline.
+    pub fn expect_any(&mut self, patterns: &[&str]) -> Result<(usize, String)> {
+        let left = self.left();
+        self.console.expect_any(patterns, left)
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.map_or(LONGEST, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// What Shoji has logged so far.
     pub fn shoji_log(&self) -> String {
-        let text = std::fs::read(self.logs.join("com1.log")).unwrap_or_default();
+        let text = std::fs::read(self.logs.join("shoji.log")).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
 
     /// Waits for text in Shoji's log.
     pub fn expect_log(&mut self, pattern: &str, timeout: Duration) -> Result<()> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(self.left());
         while !self.shoji_log().contains(pattern) {
             if Instant::now() > end || self.child.try_wait()?.is_some() {
-                bail!("\"{pattern}\" is not in Shoji's log ({})", self.logs.join("com1.log").display());
+                bail!("\"{pattern}\" is not in Shoji's log ({})", self.logs.join("shoji.log").display());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -154,7 +181,7 @@ impl Machine {
 
     /// Waits until the emulator has ended by itself.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        let end = Instant::now() + timeout;
+        let end = Instant::now() + timeout.min(self.left());
         loop {
             if let Some(status) = self.child.try_wait()? {
                 return Ok(status);

@@ -16,6 +16,7 @@ const TOOLS: [&str; 2] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs"];
 /// Files of the small guest, made from the cached Debian.
 pub struct SmallGuest {
     dir: PathBuf,
+    inputs: String,
 }
 
 impl SmallGuest {
@@ -28,7 +29,7 @@ impl SmallGuest {
             artifact::remove(&dir)?;
             build(&archive, part)
         })?;
-        Ok(Self { dir })
+        Ok(Self { dir, inputs })
     }
 
     pub fn kernel(&self) -> PathBuf {
@@ -56,12 +57,13 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
     let recipe = Recipe {
         file,
         boot_mib: BOOT_MIB,
-        menu: grub::Menu { name: "Small guest", kernel_args: "quiet" },
+        menu: grub::Menu { name: "Small guest", kernel_args: "quiet", timeout_s: 0 },
         kernel: &guest.kernel(),
         initrd: &guest.initrd(),
         extra: Some((&guest.tools(), "tools")),
         shoji,
         data: &guest.data(),
+        data_inputs: &guest.inputs,
         key,
     };
     Disk::ensure(workspace, &recipe)

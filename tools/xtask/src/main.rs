@@ -1,10 +1,13 @@
 //! `cargo xtask`: build, image, run, test, fuzz, lint.
 #![forbid(unsafe_code)]
 
-mod disk;
+mod build;
+mod image;
+mod run;
+mod setup;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 use testbed::Workspace;
 
@@ -17,12 +20,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Build the hypervisor: target/shoji/shoji.elf
+    Build(BuildArgs),
+    /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
+    Run(run::RunArgs),
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
-    Image(disk::ImageArgs),
+    Image(image::ImageArgs),
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match perform(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -31,9 +45,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn perform(cli: Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     match cli.task {
-        Task::Image(args) => disk::image(&workspace, &args),
+        Task::Build(args) => build::build(&workspace, args.yes),
+        Task::Run(args) => run::run(&workspace, &args),
+        Task::Image(args) => image::image(&workspace, &args),
     }
 }
