@@ -3,10 +3,36 @@
 
 use crate::machine::cpu;
 
+mod vmm_memory;
+mod ide_bar4;
+mod prd_vmm;
+mod a20;
 mod cpuid;
+mod e820;
+mod hlt;
+mod interrupts;
+mod modes;
+mod msr;
+mod portio;
+mod svm_insns;
+mod triple_fault;
 
 /// Name in the image, and the guest; it passes by returning.
-pub static ALL: &[(&str, fn())] = &[("cpuid", cpuid::run)];
+pub static ALL: &[(&str, fn())] = &[
+    ("vmm_memory", vmm_memory::run),
+    ("ide_bar4", ide_bar4::run),
+    ("prd_vmm", prd_vmm::run),
+    ("a20", a20::run),
+    ("cpuid", cpuid::run),
+    ("e820", e820::run),
+    ("hlt", hlt::run),
+    ("interrupts", interrupts::run),
+    ("modes", modes::run),
+    ("msr", msr::run),
+    ("portio", portio::run),
+    ("svm_insns", svm_insns::run),
+    ("triple_fault", triple_fault::run),
+];
 
 /// Leaf 4000_0000h names Shoji.
 pub const SIGNATURE: [u8; 12] = *b"Shoji\0\0\0\0\0\0\0";

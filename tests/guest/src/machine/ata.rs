@@ -298,6 +298,24 @@ pub fn settle() {
     in8(STATUS);
 }
 
+/// Software reset of the channel (s. 9.2), as a driver does after an error.
+pub fn soft_reset() {
+    out8(CONTROL, 4);
+    for _ in 0..100 {
+        in8(CONTROL);
+    }
+    out8(CONTROL, 0);
+    settle();
+}
+
+/// Ends the guest unless the transfer succeeded.
+pub fn must<T>(result: Result<T, AtaError>, what: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => crate::report::fail(format_args!("{what}: {e:x?}")),
+    }
+}
+
 /// Interrupts that the drive has raised; see `irq`.
 pub fn interrupts() -> u32 {
     irq::count(LINE)

@@ -3,6 +3,7 @@
 
 use super::exceptions::{Fault, catch};
 use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub use core::arch::x86_64::{__cpuid_count as cpuid_count, CpuidResult};
 
 pub const EFER: u32 = 0xc000_0080;
@@ -75,8 +76,17 @@ pub fn rdtsc() -> u64 {
 
 /// Waits for an interrupt: STI and HLT together, so that none is lost; interrupts are off again afterwards.
 pub fn wait_for_interrupt() {
+    let start = rdtsc();
     // SAFETY: interrupt handlers change their counters only.
     unsafe { asm!("sti", "hlt", "cli") };
+    IDLE.fetch_add(rdtsc() - start, Relaxed);
+}
+
+static IDLE: AtomicU64 = AtomicU64::new(0);
+
+/// Time stamp ticks spent in [`wait_for_interrupt`] so far.
+pub fn idle_ticks() -> u64 {
+    IDLE.load(Relaxed)
 }
 
 pub fn enable_interrupts() {

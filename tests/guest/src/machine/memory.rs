@@ -1,6 +1,7 @@
 //! Memory: buffers, the BIOS's map, volatile access.
 //! ACPI Specification 6.5, s. 15.1 (INT 15h E820).
 
+use super::cpu;
 use super::modes::{Registers, bios};
 use super::port::{in8, out8};
 
@@ -125,4 +126,47 @@ pub fn vmm_range(map: &Map) -> Option<Range> {
         at = next.max(hole + 1);
     }
     None
+}
+
+/// A linear 2 MiB page of the first GiB that is mapped elsewhere, or nowhere, for a while.
+pub struct Remapped {
+    page: u64,
+    entry: u64,
+    old: u64,
+}
+
+impl Remapped {
+    /// Page `page`, to physical memory at a multiple of 2 MiB or to nowhere.
+    pub fn new(page: u64, target: Option<u64>) -> Self {
+        Self::with_entry(page, target.map_or(0, |at| at | 0x87))
+    }
+
+    /// The page through a page table at `table`, a multiple of 4 KiB.
+    pub fn through_table(page: u64, table: u64) -> Self {
+        Self::with_entry(page, table | 7)
+    }
+
+    fn with_entry(page: u64, value: u64) -> Self {
+        let pointers = peek::<u64>(cpu::cr3() & !0xfff) & !0xfff;
+        let entry = (peek::<u64>(pointers) & !0xfff) + page * 8;
+        let this = Self { page, entry, old: peek(entry) };
+        this.set(value);
+        this
+    }
+
+    pub fn linear(&self) -> u64 {
+        self.page << 21
+    }
+
+    fn set(&self, value: u64) {
+        poke(self.entry, value);
+        // SAFETY: flushes the entry that was changed.
+        unsafe { core::arch::asm!("invlpg [{}]", in(reg) self.linear()) };
+    }
+}
+
+impl Drop for Remapped {
+    fn drop(&mut self) {
+        self.set(self.old);
+    }
 }
