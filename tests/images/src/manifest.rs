@@ -33,17 +33,52 @@ const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "cpuid", purpose: "CPUID policy in every mode and encoding", ..PLAIN },
     TinyGuest { name: "msr", purpose: "intercepted MSRs as on a CPU without SVM; the others survive exits", ..PLAIN },
-    TinyGuest { name: "modes", purpose: "control and debug registers, every kind of paging, real mode and back", ..PLAIN },
-    TinyGuest { name: "e820", purpose: "E820, E801, 88h, 40:13 and INT 12h agree, and what they call usable is RAM", ..PLAIN },
+    TinyGuest {
+        name: "modes",
+        purpose: "control and debug registers, every kind of paging, real mode and back",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "e820",
+        purpose: "E820, E801, 88h, 40:13 and INT 12h agree, and what they call usable is RAM",
+        ..PLAIN
+    },
     TinyGuest { name: "portio", purpose: "port instructions of every form on hooked and unhooked ports", ..PLAIN },
-    TinyGuest { name: "vmm_memory", purpose: "access to VMM memory gives all ones, vanishes, or ends in an exception", ..PLAIN },
+    TinyGuest {
+        name: "vmm_memory",
+        purpose: "access to VMM memory gives all ones, vanishes, or ends in an exception",
+        ..PLAIN
+    },
     TinyGuest { name: "ide_bar4", purpose: "DMA follows BAR4, and the old place is dead", ..PLAIN },
     TinyGuest { name: "prd_vmm", purpose: "PRDs in VMM memory move nothing, and the disk goes on", ..PLAIN },
     TinyGuest { name: "a20", purpose: "A20 off and on during disk I/O", ..PLAIN },
     TinyGuest { name: "hlt", purpose: "HLT waits, and every timer interrupt ends it", ..PLAIN },
     TinyGuest { name: "interrupts", purpose: "interrupts arrive where they may, and disturb no port access", ..PLAIN },
-    TinyGuest { name: "triple_fault", purpose: "a triple fault and three reset ports reset the machine; it comes back under Shoji", timeout_s: 180, ..PLAIN },
+    TinyGuest {
+        name: "triple_fault",
+        purpose: "a triple fault and three reset ports reset the machine; it comes back under Shoji",
+        timeout_s: 180,
+        ..PLAIN
+    },
     TinyGuest { name: "svm_insns", purpose: "SVM instructions raise #UD at CPL 0, #UD or #GP at CPL 3", ..PLAIN },
+    TinyGuest {
+        name: "dma",
+        purpose: "DMA and PIO of every size, plain, encrypted and across the borders",
+        ..PROTECTED
+    },
+    TinyGuest { name: "fpu", purpose: "FPU registers stay while encrypted I/O runs, in every setting", ..PROTECTED },
+    TinyGuest {
+        name: "refused_cmds",
+        purpose: "refused commands give ABRT and an interrupt; IDENTIFY is edited",
+        ..PROTECTED
+    },
+    TinyGuest {
+        name: "bench",
+        purpose: "BENCH lines: costs in instructions",
+        qemu: &["-icount", "shift=0,sleep=on"],
+        timeout_s: 180,
+        ..PROTECTED
+    },
 ];
 
 /// The guest of this name.

@@ -1,10 +1,10 @@
 //! Interrupts arrive once each, where they may, and disturb nothing, while port instructions exit.
 
+use crate::machine::ata;
 use crate::machine::cpu;
 use crate::machine::irq::{count, set_timer, with_lines};
 use crate::machine::memory::buffer;
 use crate::machine::port::in8;
-use crate::machine::ata;
 use core::arch::asm;
 
 const TIMER: u8 = 0;

@@ -3,19 +3,23 @@
 
 use crate::machine::cpu;
 
-mod vmm_memory;
-mod ide_bar4;
-mod prd_vmm;
 mod a20;
+mod bench;
 mod cpuid;
+mod dma;
 mod e820;
+mod fpu;
 mod hlt;
+mod ide_bar4;
 mod interrupts;
 mod modes;
 mod msr;
 mod portio;
+mod prd_vmm;
+mod refused_cmds;
 mod svm_insns;
 mod triple_fault;
+mod vmm_memory;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
@@ -23,6 +27,10 @@ pub static ALL: &[(&str, fn())] = &[
     ("ide_bar4", ide_bar4::run),
     ("prd_vmm", prd_vmm::run),
     ("a20", a20::run),
+    ("dma", dma::run),
+    ("refused_cmds", refused_cmds::run),
+    ("fpu", fpu::run),
+    ("bench", bench::run),
     ("cpuid", cpuid::run),
     ("e820", e820::run),
     ("hlt", hlt::run),

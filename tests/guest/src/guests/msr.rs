@@ -89,10 +89,9 @@ fn svm_registers() {
         check_eq!(f.vector, GP, "writing VM_CR");
     }
     check_eq!(read(VM_CR, "VM_CR"), VM_CR_LOCKED_OFF, "VM_CR after it was written");
-    for (msr, read, write) in [
-        (VM_HSAVE_PA, "reading VM_HSAVE_PA", "writing VM_HSAVE_PA"),
-        (SVM_KEY, "reading SVM_KEY", "writing SVM_KEY"),
-    ] {
+    for (msr, read, write) in
+        [(VM_HSAVE_PA, "reading VM_HSAVE_PA", "writing VM_HSAVE_PA"), (SVM_KEY, "reading SVM_KEY", "writing SVM_KEY")]
+    {
         expect_gp(rdmsr(msr), read);
         // SAFETY: expected to be refused.
         expect_gp(unsafe { wrmsr(msr, 0x10_0000) }, write);

@@ -60,9 +60,7 @@ const INPUT: [Form; 9] = [
     // F2h repeats INS as F3h does; REX.W changes nothing; the order of prefixes is free.
     ("REPNE REX.W INSD", |p| transfer!(p, "mov ecx, 128", ".byte 0xf2, 0x48, 0x6d")),
     // ECX counts, whatever the upper half of RCX holds.
-    ("REP INSW with 32-bit addresses", |p| {
-        transfer!(p, "mov rcx, 0x7700000100", ".byte 0x67, 0xf3, 0x66, 0x6d")
-    }),
+    ("REP INSW with 32-bit addresses", |p| transfer!(p, "mov rcx, 0x7700000100", ".byte 0x67, 0xf3, 0x66, 0x6d")),
     ("REP INSW in three parts", |p| {
         transfer!(p, "mov ecx, 3", "rep insw", "mov ecx, 250", "rep insw", "mov ecx, 3", "rep insw")
     }),
@@ -74,13 +72,21 @@ const OUTPUT: [Form; 7] = [
     ("OUTSW", |p| transfer!(p, "mov ecx, 256", "2: outsw", "dec ecx", "jnz 2b")),
     ("OUT AX", |p| transfer!(p, "mov ecx, 256", "2: lodsw", "out dx, ax", "dec ecx", "jnz 2b")),
     ("REP OUTSW downwards", |p| transfer!(p, "std", "add rsi, 510", "mov ecx, 256", "rep outsw", "cld")),
-    ("REP OUTSW with 32-bit addresses", |p| {
-        transfer!(p, "mov rcx, 0x7700000100", ".byte 0x67, 0xf3, 0x66, 0x6f")
-    }),
+    ("REP OUTSW with 32-bit addresses", |p| transfer!(p, "mov rcx, 0x7700000100", ".byte 0x67, 0xf3, 0x66, 0x6f")),
     // FS has a base of 10000h.
     ("REP FS OUTSD", |p| {
-        transfer!(p, "mov r8d, edx", "mov ecx, 0xc0000100", "mov eax, 0x10000", "xor edx, edx", "wrmsr", "mov edx, r8d",
-            "sub rsi, 0x10000", "mov ecx, 128", ".byte 0x64, 0xf3, 0x6f")
+        transfer!(
+            p,
+            "mov r8d, edx",
+            "mov ecx, 0xc0000100",
+            "mov eax, 0x10000",
+            "xor edx, edx",
+            "wrmsr",
+            "mov edx, r8d",
+            "sub rsi, 0x10000",
+            "mov ecx, 128",
+            ".byte 0x64, 0xf3, 0x6f"
+        )
     }),
 ];
 
@@ -259,9 +265,11 @@ unsafe extern "C" {
 
 /// User code without I/O privilege gets #GP, on hooked ports too.
 fn unprivileged() {
-    for (at, form) in
-        [((&raw const user_in) as u64, "IN"), ((&raw const user_out) as u64, "OUT"), ((&raw const user_ins) as u64, "INS")]
-    {
+    for (at, form) in [
+        ((&raw const user_in) as u64, "IN"),
+        ((&raw const user_out) as u64, "OUT"),
+        ((&raw const user_ins) as u64, "INS"),
+    ] {
         let f = catch_user(at);
         check_eq!((f.vector, f.error, f.rip - at), (GP, 0, 0), "{form} at CPL 3: vector, error code, distance");
     }

@@ -3,8 +3,8 @@
 
 use super::exceptions::{Fault, catch};
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub use core::arch::x86_64::{__cpuid_count as cpuid_count, CpuidResult};
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub const EFER: u32 = 0xc000_0080;
 
