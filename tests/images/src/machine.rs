@@ -25,6 +25,7 @@ pub enum Verdict {
 /// `-no-reboot` must not be added: some guests reset the machine.
 pub fn qemu_arguments(
     guest: &TinyGuest,
+    memory_mib: u32,
     disk: &Path,
     medium: Option<&Path>,
     com1_log: &Path,
@@ -37,8 +38,6 @@ pub fn qemu_arguments(
         "tcg",
         "-cpu",
         "EPYC",
-        "-m",
-        "512",
         "-nodefaults",
         "-vga",
         "none",
@@ -60,6 +59,7 @@ pub fn qemu_arguments(
     if let Some(medium) = medium {
         disk_at("medium", medium, 1, 0);
     }
+    arguments.extend(["-m".into(), memory_mib.to_string()]);
     for log in [com1_log, com2_log] {
         arguments.push("-serial".into());
         arguments.push(format!("file:{}", log.display()));

@@ -38,8 +38,8 @@ fn command(arguments: &[String]) -> Result<bool, Box<dyn Error>> {
             }
             let mut all_passed = true;
             if verb == "run" {
-                for g in &guests {
-                    all_passed &= run_bare(g, dir)?;
+                for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
+                    all_passed &= run_bare(g, memory_mib, dir)?;
                 }
             }
             Ok(all_passed)
@@ -56,15 +56,15 @@ fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>, String> {
 }
 
 /// Runs a guest on a bare QEMU; its log stays in `DIR/NAME.com2`.
-fn run_bare(g: &TinyGuest, dir: &Path) -> Result<bool, Box<dyn Error>> {
+fn run_bare(g: &TinyGuest, memory_mib: u32, dir: &Path) -> Result<bool, Box<dyn Error>> {
     let file = |extension| dir.join(g.name).with_extension(extension);
     let status = Command::new("timeout")
         .args(["--signal=KILL", &g.timeout_s.to_string(), "qemu-system-x86_64"])
-        .args(qemu_arguments(g, &file("img"), None, &file("com1"), &file("com2")))
+        .args(qemu_arguments(g, memory_mib, &file("img"), None, &file("com1"), &file("com2")))
         .status()?;
     let log = String::from_utf8_lossy(&fs::read(file("com2"))?).into_owned();
     print!("{log}");
     let verdict = verdict(g, status.code().filter(|&c| c != 137), &log);
-    println!("{}: {verdict:?}", g.name);
+    println!("{} ({memory_mib} MiB): {verdict:?}", g.name);
     Ok(verdict == Verdict::Pass)
 }

@@ -17,6 +17,8 @@ pub struct TinyGuest {
     /// The range of its disk that Shoji's configuration must encrypt (channel 0, unit 0; no key check: it starts as
     /// zeros on disk). `None`: no rule for this disk.
     pub encrypted: Option<Sectors>,
+    /// Sizes of machines to run it on.
+    pub memory_mib: &'static [u32],
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
     /// A healthy run takes a tenth of it, under Shoji too.
@@ -26,7 +28,8 @@ pub struct TinyGuest {
 /// The range that all guests with an encrypted range use.
 const ENCRYPTED: Sectors = Sectors { first: 8192, count: 32768 };
 
-const PLAIN: TinyGuest = TinyGuest { name: "", purpose: "", encrypted: None, qemu: &[], timeout_s: 60 };
+const PLAIN: TinyGuest =
+    TinyGuest { name: "", purpose: "", encrypted: None, memory_mib: &[512], qemu: &[], timeout_s: 60 };
 const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
 /// All of them.
@@ -41,9 +44,19 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest {
         name: "e820",
         purpose: "E820, E801, 88h, 40:13 and INT 12h agree, and what they call usable is RAM",
+        memory_mib: &[512, 3072, 6144],
         ..PLAIN
     },
-    TinyGuest { name: "portio", purpose: "port instructions of every form on hooked and unhooked ports", ..PLAIN },
+    TinyGuest {
+        name: "portio",
+        purpose: "IN and OUT of every width on hooked and unhooked ports, and user code",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "stringio",
+        purpose: "the disk's data port by every form of string instruction in every mode",
+        ..PLAIN
+    },
     TinyGuest {
         name: "vmm_memory",
         purpose: "access to VMM memory gives all ones, vanishes, or ends in an exception",

@@ -96,6 +96,7 @@ fn by_bytes(ide: Function) {
     dma_works();
     ide.write8(BAR4 + 1, (old >> 8) as u8);
     check_eq!(base(ide), old, "BAR4 after both bytes");
+    check_eq!([0, 1, 2, 3].map(|i| ide.read8(BAR4 + i)), ide.read32(BAR4).to_le_bytes(), "BAR4 by bytes");
     dma_works();
 }
 

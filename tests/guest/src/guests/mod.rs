@@ -17,6 +17,7 @@ mod msr;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
+mod stringio;
 mod svm_insns;
 mod triple_fault;
 mod vmm_memory;
@@ -38,6 +39,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("modes", modes::run),
     ("msr", msr::run),
     ("portio", portio::run),
+    ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("triple_fault", triple_fault::run),
 ];

@@ -45,6 +45,7 @@ const REFUSED: &[(u8, u16, &str)] = &[
     (0xc7, 0, "READ DMA QUEUED"),
     (0xcc, 0, "WRITE DMA QUEUED"),
     (0xcd, 0, "CFA WRITE MULTIPLE WITHOUT ERASE"),
+    (0xef, 0x01, "SET FEATURES, 8-bit data"),
     (0xf0, 0, "vendor specific F0h"),
     (0xf1, 0, "SECURITY SET PASSWORD"),
     (0xf2, 0, "SECURITY UNLOCK"),
@@ -58,7 +59,7 @@ const REFUSED: &[(u8, u16, &str)] = &[
 ];
 /// SMART (B0h) subcommands that write: features; the signature C2h 4Fh goes into LBA mid and high.
 const REFUSED_SMART: &[(u16, u64, &str)] =
-    &[(0xd6, 0x01, "SMART WRITE LOG"), (0xd6, 0xe0, "SMART WRITE LOG to SCT"), (0xdb, 0, "SMART vendor specific DBh")];
+    &[(0xd6, 0x01, "SMART WRITE LOG"), (0xd6, 0xe0, "SMART WRITE LOG to SCT"), (0xe0, 0, "SMART vendor specific E0h")];
 const SMART_SIGNATURE: u64 = 0xc2_4f00;
 
 const PASSED: &[(u8, u16, &str)] = &[
