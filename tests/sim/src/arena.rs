@@ -35,6 +35,11 @@ impl SimArena {
         self.live.values().sum()
     }
 
+    /// The whole arena, freed parts included.
+    pub fn peek(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Does the range lie wholly inside one live buffer?
     pub fn holds(&self, at: u64, len_bytes: u64) -> bool {
         let Some(end) = at.checked_add(len_bytes) else { return false };

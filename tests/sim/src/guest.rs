@@ -11,7 +11,7 @@ use crate::ide::{COMMAND, CONTROL, status};
 use mediator::Width;
 
 /// More steps than this without the event that the guest waits for is a hang of the device.
-const PATIENCE: u32 = 200_000;
+const PATIENCE: u32 = 20_000;
 
 /// Why a request did not end well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

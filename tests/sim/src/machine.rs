@@ -107,7 +107,9 @@ impl Machine {
         let Self { ide, ram, arena, hooks, now, controller, .. } = self;
         let mut wires = Wires { ide, hooks: hooks.clone() };
         let mut cx = Ctx { device: &mut wires, guest: ram, arena, hooks, work, now: *now };
-        call(controller.as_deref_mut().expect("a mediator is attached"), &mut cx)
+        let result = call(controller.as_deref_mut().expect("a mediator is attached"), &mut cx);
+        self.audit();
+        result
     }
 
     /// `one-reaction`: noted; reads give all ones, writes vanish.
@@ -154,6 +156,7 @@ impl Machine {
             Op::Read => self.ide.port_in(port, width),
             Op::Write(value) => {
                 self.ide.port_out(port, width, value);
+                self.audit();
                 0
             }
         }
@@ -264,10 +267,11 @@ impl Machine {
     }
 
     /// Looks at the addresses that the controller holds; what is wrong lands in [`Machine::faults`].
-    pub fn audit(&mut self) {
-        let mediated = self.controller.is_some();
-        let mut bus = Bus { ram: &mut self.ram, arena: &mut self.arena, faults: &mut self.faults, mediated };
-        self.ide.audit(&mut bus);
+    fn audit(&mut self) {
+        if self.controller.is_some() {
+            let Self { ide, ram, arena, faults, .. } = self;
+            ide.audit(&mut Bus { ram, arena, faults, mediated: true });
+        }
     }
 
     /// Where the guest finds the bus-master registers of a channel.

@@ -1,6 +1,6 @@
 //! One channel's bus-master registers and its walk along the PRD table (BMIDE 1.0, s. 1 and 2).
 
-use crate::{Bus, DmaFault, SimMemory};
+use crate::{ARENA, Bus, DmaFault, SimMemory};
 
 const START: u8 = 0x01;
 const TO_MEMORY: u8 = 0x08;
@@ -106,12 +106,14 @@ impl BusMaster {
         Some((region.at, len))
     }
 
-    /// Notes the addresses that the engine holds and must not. Not started, it still holds its table pointer.
+    /// Notes the addresses that the engine holds and must not. Not started, it still holds its table pointer, which
+    /// may then point to a part of the arena that was freed.
     pub fn audit(&self, bus: &mut Bus<'_>) {
-        if self.table != 0 && !bus.arena.holds(u64::from(self.table), 8) {
-            bus.faults.push(DmaFault::TableOutsideArena { at: u64::from(self.table) });
-        }
         if !self.is_started() {
+            let at = u64::from(self.table);
+            if at != 0 && !ARENA.contains(&at) {
+                bus.faults.push(DmaFault::TableOutsideArena { at });
+            }
             return;
         }
         let mut at = self.table;
