@@ -13,6 +13,8 @@
 )]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 mod a20;
 mod ask;
@@ -31,6 +33,8 @@ mod msr;
 mod nested_fault;
 mod refusals;
 mod string;
+#[cfg(test)]
+mod tests;
 mod vcpu;
 mod walk;
 

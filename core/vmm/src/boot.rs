@@ -3,7 +3,7 @@
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
-use crate::{home, reset};
+use crate::{devices, home, reset};
 use alloc::format;
 use exit::{Guest, MSR_INTERCEPTS, Machine, Outcome, Vcpu};
 use hw::heap::Heap;
@@ -42,6 +42,9 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     if config.log.serial {
         guest.bus.hide_com1(&mut machine);
     }
+    initialise(Phase::Driver)?;
+    devices::attach(&mut guest, &mut machine)?;
+    initialise(Phase::Config1)?;
     let nested = Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?;
     let setup = Setup {
         nested,

@@ -15,8 +15,8 @@ struct ConfigPorts;
 
 impl ConfigPorts {
     /// Selects the register; gives the data port.
-    fn select(bdf: Bdf, offset: u16) -> Option<u16> {
-        let (address, data) = Address { bdf, offset }.encode()?;
+    fn select(bdf: Bdf, offset: u16, width: Width) -> Option<u16> {
+        let (address, data) = Address { bdf, offset, width }.encode()?;
         // SAFETY: selecting a register has no effect on any device.
         unsafe { port::write(CONFIG_ADDRESS, Width::Dword, address) };
         Some(data)
@@ -25,13 +25,13 @@ impl ConfigPorts {
 
 impl ConfigSpace for ConfigPorts {
     fn read(&mut self, bdf: Bdf, offset: u16, width: Width) -> u32 {
-        let Some(data) = Self::select(bdf, offset) else { return u32::MAX };
+        let Some(data) = Self::select(bdf, offset, width) else { return u32::MAX };
         // SAFETY: reading configuration space has no effect.
         unsafe { port::read(data, width) }
     }
 
     fn write(&mut self, bdf: Bdf, offset: u16, width: Width, value: u32) {
-        if let Some(data) = Self::select(bdf, offset) {
+        if let Some(data) = Self::select(bdf, offset, width) {
             // SAFETY: the caller means this function.
             unsafe { port::write(data, width, value) }
         }
