@@ -2,6 +2,7 @@
 //!
 //! Ciphertext stealing (s. 5.3.2) has no use here: a sector is a whole number of blocks.
 
+use crate::Mask;
 use aes::Block;
 use aes::cipher::array::{Array, ArraySize};
 use aes::cipher::consts::U16;
@@ -9,71 +10,58 @@ use aes::cipher::{
     BlockCipherDecBackend, BlockCipherDecClosure, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser,
 };
 
-/// A data unit in place, and its tweak after encryption under the tweak key.
-pub struct Unit<'a> {
-    pub tweak: u128,
+/// A data unit in place, and the mask of its first block: the tweak after encryption under the tweak key.
+pub struct Unit<'a, M> {
+    pub mask: M,
     pub blocks: &'a mut [Block],
 }
 
-impl Unit<'_> {
+impl<M: Mask> Unit<'_, M> {
     /// Masks, transforms and masks again: batches of `N` blocks by `batch`, what is left over by `single`.
     #[inline(always)]
     fn transform<N: ArraySize>(self, batch: impl Fn(&mut Array<Block, N>), single: impl Fn(&mut Block)) {
-        let mut tweak = self.tweak;
+        let mut mask = self.mask;
         let (batches, rest) = Array::<Block, N>::slice_as_chunks_mut(self.blocks);
         for blocks in batches {
-            let mut masks = Array::<Block, N>::default();
-            for mask in &mut masks {
-                *mask = next_mask(&mut tweak);
-            }
-            xor_all(blocks, &masks);
+            let masks = Array::<M, N>::from_fn(|_| next(&mut mask));
+            xor(blocks, &masks);
             batch(blocks);
-            xor_all(blocks, &masks);
+            xor(blocks, &masks);
         }
         for block in rest {
-            let mask = next_mask(&mut tweak);
-            xor(block, &mask);
+            let mask = next(&mut mask);
+            mask.xor(block);
             single(block);
-            xor(block, &mask);
+            mask.xor(block);
         }
     }
 }
 
-/// The tweak as bytes; the tweak then is the one of the next block: times alpha in GF(2^128) (s. 5.2).
+/// This block's mask; `mask` becomes that of the next block.
 #[inline(always)]
-fn next_mask(tweak: &mut u128) -> Block {
-    let mask = tweak.to_le_bytes().into();
-    let carry = *tweak >> 127;
-    *tweak = (*tweak << 1) ^ (carry.wrapping_neg() & 0x87);
-    mask
+fn next<M: Mask>(mask: &mut M) -> M {
+    core::mem::replace(mask, mask.times_alpha())
 }
 
 #[inline(always)]
-fn xor(block: &mut Block, mask: &Block) {
-    for (byte, mask) in block.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
-}
-
-#[inline(always)]
-fn xor_all<N: ArraySize>(blocks: &mut Array<Block, N>, masks: &Array<Block, N>) {
+fn xor<M: Mask, N: ArraySize>(blocks: &mut Array<Block, N>, masks: &Array<M, N>) {
     for (block, mask) in blocks.iter_mut().zip(masks) {
-        xor(block, mask);
+        mask.xor(block);
     }
 }
 
-impl BlockSizeUser for Unit<'_> {
+impl<M> BlockSizeUser for Unit<'_, M> {
     type BlockSize = U16;
 }
 
-impl BlockCipherEncClosure for Unit<'_> {
+impl<M: Mask> BlockCipherEncClosure for Unit<'_, M> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, cipher: &B) {
         self.transform(|blocks| cipher.encrypt_par_blocks_inplace(blocks), |block| cipher.encrypt_block_inplace(block));
     }
 }
 
-impl BlockCipherDecClosure for Unit<'_> {
+impl<M: Mask> BlockCipherDecClosure for Unit<'_, M> {
     #[inline(always)]
     fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, cipher: &B) {
         self.transform(|blocks| cipher.decrypt_par_blocks_inplace(blocks), |block| cipher.decrypt_block_inplace(block));
