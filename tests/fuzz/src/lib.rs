@@ -19,6 +19,8 @@
 #![forbid(unsafe_code)]
 
 pub mod ata_stream;
+pub mod config_blob;
+pub mod multiboot_info;
 pub mod prd_walk;
 
 /// A target: its function, and inputs to start from.
@@ -29,8 +31,10 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 2] = [
+pub const TARGETS: [Target; 4] = [
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
+    Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
+    Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
 ];
 
