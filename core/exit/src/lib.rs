@@ -13,7 +13,36 @@
 )]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+mod a20;
+mod ask;
+mod bus;
+mod config_ports;
+mod counters;
+mod cpuid;
+mod gpr;
+mod guest;
+mod hypercall;
+mod instruction;
+mod io;
+mod machine;
+mod mediated;
+mod msr;
+mod nested_fault;
+mod refusals;
+mod string;
+#[cfg(test)]
+mod tests;
 mod vcpu;
+mod walk;
 
+pub use bus::Bus;
+pub use counters::{Counters, ExitKind};
+pub use guest::{Guest, Outcome};
+pub use hypercall::{DEBUG_LOG_COUNTERS, FirmwareCall, UNKNOWN_HYPERCALL};
+pub use instruction::init;
+pub use machine::{CpuidLeaf, Machine, Parts, Ports};
+pub use msr::{MSR_INTERCEPTS, MsrIntercept};
 pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};

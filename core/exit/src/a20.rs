@@ -1,0 +1,113 @@
+//! The A20 gate stays open: with address line 20 masked, the VMM's own memory would alias.
+//!
+//! The guest sees the state that it set, as on CPUs that ignore A20M#; the machine never does.
+//!
+//! Specifications: Intel 82371AB (PIIX4) datasheet (290562-001), 4.2.6 (port 92h); IBM PS/2 Hardware Interface
+//! Technical Reference (1988), keyboard and auxiliary device controller.
+
+use crate::Ports;
+use mediator::Width;
+
+/// System control port A.
+pub(crate) const SYSTEM_CONTROL: u16 = 0x92;
+pub(crate) const KEYBOARD_DATA: u16 = 0x60;
+pub(crate) const KEYBOARD_COMMAND: u16 = 0x64;
+
+/// In port 92h and in the keyboard controller's output port alike.
+const A20: u8 = 1 << 1;
+
+/// Commands of the keyboard controller.
+mod command {
+    pub const READ_OUTPUT_PORT: u8 = 0xd0;
+    pub const WRITE_OUTPUT_PORT: u8 = 0xd1;
+    /// Of some controllers only.
+    pub const DISABLE_A20: u8 = 0xdd;
+    pub const ENABLE_A20: u8 = 0xdf;
+    /// From here on: the output lines whose bits are zero in the low nibble are pulsed low. FEh is the reset.
+    pub const PULSE: u8 = 0xf0;
+}
+
+/// What the next access to the data port is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum DataPort {
+    #[default]
+    Other,
+    OutputPortRead,
+    OutputPortWritten,
+}
+
+/// The guest's view of both A20 gates.
+pub(crate) struct A20Gate {
+    /// Port 92h, bit 1.
+    system_control: bool,
+    /// Keyboard controller's output port, bit 1.
+    output_port: bool,
+    data_port: DataPort,
+}
+
+impl Default for A20Gate {
+    /// As the VMM leaves it.
+    fn default() -> Self {
+        Self { system_control: true, output_port: true, data_port: DataPort::Other }
+    }
+}
+
+impl A20Gate {
+    pub fn read<P: Ports>(&mut self, ports: &mut P, port: u16) -> u32 {
+        let value = ports.read(port, Width::Byte) as u8;
+        let seen = match port {
+            SYSTEM_CONTROL => with_a20(value, self.system_control),
+            KEYBOARD_DATA if self.data_port == DataPort::OutputPortRead => {
+                self.data_port = DataPort::Other;
+                with_a20(value, self.output_port)
+            }
+            _ => value,
+        };
+        u32::from(seen)
+    }
+
+    pub fn write<P: Ports>(&mut self, ports: &mut P, port: u16, value: u8) {
+        let passed = match port {
+            SYSTEM_CONTROL => {
+                self.system_control = value & A20 != 0;
+                // Bit 0, the fast reset, passes.
+                Some(value | A20)
+            }
+            KEYBOARD_COMMAND => self.command(value),
+            KEYBOARD_DATA if self.data_port == DataPort::OutputPortWritten => {
+                self.data_port = DataPort::Other;
+                self.output_port = value & A20 != 0;
+                Some(value | A20)
+            }
+            _ => Some(value),
+        };
+        if let Some(value) = passed {
+            ports.write(port, Width::Byte, u32::from(value));
+        }
+    }
+
+    /// The command as the controller may have it.
+    fn command(&mut self, value: u8) -> Option<u8> {
+        self.data_port = match value {
+            command::READ_OUTPUT_PORT => DataPort::OutputPortRead,
+            command::WRITE_OUTPUT_PORT => DataPort::OutputPortWritten,
+            _ => DataPort::Other,
+        };
+        match value {
+            command::DISABLE_A20 => {
+                self.output_port = false;
+                None
+            }
+            command::ENABLE_A20 => {
+                self.output_port = true;
+                Some(value)
+            }
+            command::PULSE.. => Some(value | A20),
+            _ => Some(value),
+        }
+    }
+}
+
+fn with_a20(value: u8, open: bool) -> u8 {
+    if open { value | A20 } else { value & !A20 }
+}

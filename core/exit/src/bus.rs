@@ -1,0 +1,169 @@
+//! Who owns which port. Every port has one owner; an access that touches ports of two owners is split into bytes, as
+//! the bus does, and each owner decides on its own.
+
+use crate::a20::{A20Gate, KEYBOARD_COMMAND, KEYBOARD_DATA, SYSTEM_CONTROL};
+use crate::mediated::{Controller, InterceptChange, Region};
+use crate::{Machine, Ports};
+use alloc::vec::Vec;
+use mediator::disk::DiskController;
+use mediator::{Width, Work};
+
+const COM1: u16 = 0x3f8;
+const COM1_PORTS: u16 = 8;
+pub(crate) const CONFIG_DATA: u16 = 0xcfc;
+const CONFIG_DATA_PORTS: u16 = 4;
+
+/// Owners, as the table of ports holds them.
+pub(crate) mod owner {
+    /// The guest: accesses pass.
+    pub const NOBODY: u8 = 0;
+    /// Nothing is there: reads give all ones, writes vanish.
+    pub const HIDDEN: u8 = 1;
+    pub const A20: u8 = 2;
+    pub const CONFIG_DATA: u8 = 3;
+    /// From here on: the region with this number less than the owner's.
+    pub const FIRST_REGION: u8 = 4;
+}
+
+/// The port bus of one guest.
+pub struct Bus {
+    /// The owner of each of the 65,536 ports.
+    pub(crate) owners: Vec<u8>,
+    pub(crate) regions: Vec<Region>,
+    pub(crate) controllers: Vec<Controller>,
+    /// Work that a mediator pushed and that is not yet performed.
+    pub(crate) work: Vec<Work>,
+    pub(crate) intercept_changes: Vec<InterceptChange>,
+    pub(crate) a20: A20Gate,
+}
+
+impl Bus {
+    /// A bus whose ports all pass.
+    pub(crate) fn new() -> Self {
+        Self {
+            owners: alloc::vec![owner::NOBODY; 1 << 16],
+            regions: Vec::new(),
+            controllers: Vec::new(),
+            work: Vec::new(),
+            intercept_changes: Vec::new(),
+            a20: A20Gate::default(),
+        }
+    }
+
+    /// Guards what the VMM itself needs: A20 gate (92h, 60h, 64h) and PCI configuration data (CFC-CFF).
+    pub fn guard_platform<M: Machine>(&mut self, machine: &mut M) {
+        for port in [SYSTEM_CONTROL, KEYBOARD_DATA, KEYBOARD_COMMAND] {
+            self.claim(machine, port, 1, owner::A20);
+        }
+        self.claim(machine, CONFIG_DATA, CONFIG_DATA_PORTS, owner::CONFIG_DATA);
+    }
+
+    /// COM1 is the VMM's: the guest finds no port there.
+    pub fn hide_com1<M: Machine>(&mut self, machine: &mut M) {
+        self.claim(machine, COM1, COM1_PORTS, owner::HIDDEN);
+    }
+
+    /// The controllers attached, in the order of their numbers.
+    pub fn controllers(&self) -> impl Iterator<Item = &dyn DiskController> {
+        self.controllers.iter().map(|controller| &*controller.mediator)
+    }
+
+    fn claim<M: Machine>(&mut self, machine: &mut M, first: u16, len: u16, owner: u8) {
+        let first_index = usize::from(first);
+        for slot in self.owners.iter_mut().skip(first_index).take(usize::from(len)) {
+            *slot = owner;
+        }
+        machine.set_port_intercept(first, len, true);
+    }
+
+    #[inline]
+    fn owner(&self, port: u16) -> u8 {
+        self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
+    }
+
+    /// The one owner of all ports from `port` to `port + width - 1`, or `None`.
+    #[inline]
+    fn sole_owner(&self, port: u16, width: Width) -> Option<u8> {
+        let owner = self.owner(port);
+        let others = 1..width.bytes() as u16;
+        let same = |i| port.checked_add(i).is_some_and(|port| self.owner(port) == owner);
+        (width == Width::Byte || others.into_iter().all(same)).then_some(owner)
+    }
+
+    /// IN: the value, zero-extended.
+    #[inline]
+    pub(crate) fn read<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
+        match self.sole_owner(port, width) {
+            Some(region @ owner::FIRST_REGION..) => self.read_region(machine, region, port, width),
+            Some(owner::NOBODY) => machine.ports().read(port, width),
+            Some(owner::A20) => self.a20.read(machine.ports(), port),
+            Some(owner::CONFIG_DATA) => self.read_config(machine, port, width),
+            Some(_) => width.ones() as u32,
+            None => self.read_split(machine, port, width),
+        }
+    }
+
+    /// OUT of the low `width` of `value`.
+    #[inline]
+    pub(crate) fn write<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, value: u32) {
+        match self.sole_owner(port, width) {
+            Some(region @ owner::FIRST_REGION..) => self.write_region(machine, region, port, width, value),
+            Some(owner::NOBODY) => machine.ports().write(port, width, value),
+            Some(owner::A20) => self.a20.write(machine.ports(), port, value as u8),
+            Some(owner::CONFIG_DATA) => self.write_config(machine, port, width, value),
+            Some(_) => {}
+            None => self.write_split(machine, port, width, value),
+        }
+    }
+
+    /// REP INS: fills `data`, a multiple of the width.
+    pub(crate) fn read_string<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, data: &mut [u8]) {
+        match self.sole_owner(port, width) {
+            Some(region @ owner::FIRST_REGION..) => self.read_region_string(machine, region, port, width, data),
+            Some(owner::NOBODY) => machine.ports().read_string(port, width, data),
+            _ => {
+                for element in data.chunks_exact_mut(width.bytes()) {
+                    let value = self.read(machine, port, width).to_le_bytes();
+                    element.iter_mut().zip(value).for_each(|(byte, read)| *byte = read);
+                }
+            }
+        }
+    }
+
+    /// REP OUTS of `data`, a multiple of the width.
+    pub(crate) fn write_string<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, data: &[u8]) {
+        match self.sole_owner(port, width) {
+            Some(region @ owner::FIRST_REGION..) => self.write_region_string(machine, region, port, width, data),
+            Some(owner::NOBODY) => machine.ports().write_string(port, width, data),
+            _ => {
+                for element in data.chunks_exact(width.bytes()) {
+                    let mut value = [0; 4];
+                    value.iter_mut().zip(element).for_each(|(byte, written)| *byte = *written);
+                    self.write(machine, port, width, u32::from_le_bytes(value));
+                }
+            }
+        }
+    }
+
+    /// Byte by byte, lowest port first; past port FFFFh there is nothing.
+    #[cold]
+    pub(crate) fn read_split<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
+        let mut value = [0; 4];
+        for (offset, byte) in (0_u16..).zip(value.iter_mut().take(width.bytes())) {
+            *byte = match port.checked_add(offset) {
+                Some(port) => self.read(machine, port, Width::Byte) as u8,
+                None => 0xff,
+            };
+        }
+        u32::from_le_bytes(value)
+    }
+
+    #[cold]
+    pub(crate) fn write_split<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, value: u32) {
+        for (offset, byte) in (0_u16..).zip(value.to_le_bytes()).take(width.bytes()) {
+            if let Some(port) = port.checked_add(offset) {
+                self.write(machine, port, Width::Byte, u32::from(byte));
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! How often each kind of exit happened, and which things were already said in the log.
+
+use crate::Exit;
+
+/// Kinds of exits, finer than [`Exit`] where the cost differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ExitKind {
+    Cpuid,
+    ReadMsr,
+    WriteMsr,
+    Port,
+    StringPort,
+    NestedFault,
+    Hypercall,
+    VirtualizationInstruction,
+    Shutdown,
+    Nmi,
+    InvalidState,
+    Unexpected,
+}
+
+/// Names in the order of [`ExitKind`].
+const NAMES: [&str; 12] = [
+    "cpuid",
+    "rdmsr",
+    "wrmsr",
+    "port",
+    "string port",
+    "nested fault",
+    "hypercall",
+    "virtualization instruction",
+    "shutdown",
+    "nmi",
+    "invalid state",
+    "unexpected",
+];
+
+impl ExitKind {
+    pub(crate) const fn of(exit: &Exit) -> Self {
+        match exit {
+            Exit::Cpuid => Self::Cpuid,
+            Exit::ReadMsr => Self::ReadMsr,
+            Exit::WriteMsr => Self::WriteMsr,
+            Exit::Io(io) if io.string => Self::StringPort,
+            Exit::Io(_) => Self::Port,
+            Exit::NestedFault(_) => Self::NestedFault,
+            Exit::Hypercall => Self::Hypercall,
+            Exit::VirtualizationInstruction => Self::VirtualizationInstruction,
+            Exit::Shutdown => Self::Shutdown,
+            Exit::Nmi => Self::Nmi,
+            Exit::InvalidState => Self::InvalidState,
+            Exit::Unexpected(_) => Self::Unexpected,
+        }
+    }
+}
+
+/// One counter per kind.
+#[derive(Default)]
+pub struct Counters([u64; NAMES.len()]);
+
+impl Counters {
+    pub(crate) fn count(&mut self, kind: ExitKind) {
+        if let Some(count) = self.0.get_mut(usize::from(kind as u8)) {
+            *count = count.wrapping_add(1);
+        }
+    }
+
+    /// How often `kind` happened.
+    pub fn get(&self, kind: ExitKind) -> u64 {
+        self.0.get(usize::from(kind as u8)).copied().unwrap_or(0)
+    }
+
+    /// Names for the log and their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        NAMES.into_iter().zip(self.0)
+    }
+}
+
+/// Things that are logged the first time only: the guest can repeat them at will.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Notice {
+    VmmMemory,
+    NestedFaultElsewhere,
+    UnknownMsr,
+    RefusedMsr,
+    PatchLoader,
+    StringIntoNoRam,
+}
+
+/// Which notices were given.
+#[derive(Default)]
+pub(crate) struct Notices(u32);
+
+impl Notices {
+    /// True once per kind of notice.
+    pub fn first(&mut self, notice: Notice) -> bool {
+        let bit = 1_u32.wrapping_shl(u32::from(notice as u8));
+        let first = self.0 & bit == 0;
+        self.0 |= bit;
+        first
+    }
+}

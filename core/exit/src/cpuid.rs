@@ -1,0 +1,84 @@
+//! CPUID: the CPU's own answer, edited by the rules below.
+//!
+//! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41 and Vol. 3 (24594) rev. 3.36; Intel SDM (325462) rev. 083.
+
+use crate::guest::Answer;
+use crate::{ControlRegisters, CpuidLeaf, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
+
+const CR4_OSXSAVE: u64 = 1 << 18;
+const CR4_PKE: u64 = 1 << 22;
+
+/// Answers CPUID in the guest's registers.
+#[inline]
+pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::CPUID)?;
+    let leaf = gpr::low_dword(vcpu, Gpr::Rax);
+    let native = machine.cpuid(leaf, gpr::low_dword(vcpu, Gpr::Rcx));
+    let answer = edit(leaf, native, vcpu);
+    vcpu.set_gpr(Gpr::Rax, u64::from(answer.eax));
+    vcpu.set_gpr(Gpr::Rbx, u64::from(answer.ebx));
+    vcpu.set_gpr(Gpr::Rcx, u64::from(answer.ecx));
+    vcpu.set_gpr(Gpr::Rdx, u64::from(answer.edx));
+    vcpu.skip_instruction(len_bytes);
+    Ok(Outcome::Resume)
+}
+
+/// The rules, one arm per leaf; a leaf without an arm is native.
+#[inline]
+fn edit<V: Vcpu>(leaf: u32, native: CpuidLeaf, vcpu: &V) -> CpuidLeaf {
+    match leaf {
+        0x0000_0001 => feature_information(native, vcpu.control()),
+        0x0000_0007 => structured_features(native, vcpu.control()),
+        // APM Vol. 3 E.3.9: reserved for hypervisors. Nothing of a hypervisor below Shoji may show through: its
+        // paravirtual interfaces write to memory by physical address, past the nested tables.
+        0x4000_0000..=0x4fff_ffff => hypervisor_leaf(leaf),
+        0x8000_0001 => extended_features(native),
+        // SVM revision and features: the guest has no SVM.
+        // Encrypted memory (SME, SEV): the C-bit would be a part of guest-physical addresses here.
+        0x8000_000a | 0x8000_001f => CpuidLeaf::default(),
+        _ => native,
+    }
+}
+
+/// Leaf 1 (SDM Vol. 2A, CPUID, tables 3-10 and 3-11).
+fn feature_information(native: CpuidLeaf, control: ControlRegisters) -> CpuidLeaf {
+    const VMX: u32 = 1 << 5;
+    const SMX: u32 = 1 << 6;
+    const OSXSAVE: u32 = 1 << 27;
+    const HYPERVISOR: u32 = 1 << 31;
+    // VMX, SMX: the guest has no virtualization extension and no measured launch of its own.
+    let mut ecx = native.ecx & !(VMX | SMX | OSXSAVE);
+    // OSXSAVE mirrors CR4, and CPUID ran with the VMM's.
+    if control.cr4 & CR4_OSXSAVE != 0 {
+        ecx |= OSXSAVE;
+    }
+    // Software asks for leaf 4000_0000h only when this bit is set.
+    CpuidLeaf { ecx: ecx | HYPERVISOR, ..native }
+}
+
+/// Leaf 7 (SDM Vol. 2A, CPUID). Bit 4 of ECX is reserved (0) in the other subleaves, so that the mirror is harmless
+/// there: PKE can be set only where subleaf 0 shows PKU.
+fn structured_features(native: CpuidLeaf, control: ControlRegisters) -> CpuidLeaf {
+    const PKU: u32 = 1 << 3;
+    const OSPKE: u32 = 1 << 4;
+    // OSPKE mirrors CR4, and CPUID ran with the VMM's.
+    let enabled = native.ecx & PKU != 0 && control.cr4 & CR4_PKE != 0;
+    CpuidLeaf { ecx: native.ecx & !OSPKE | if enabled { OSPKE } else { 0 }, ..native }
+}
+
+/// Leaf 4000_0000h: who is there; there are no further leaves.
+fn hypervisor_leaf(leaf: u32) -> CpuidLeaf {
+    if leaf != 0x4000_0000 {
+        return CpuidLeaf::default();
+    }
+    let [ebx, ecx, edx] = [*b"Shoj", [b'i', 0, 0, 0], [0; 4]].map(u32::from_le_bytes);
+    CpuidLeaf { eax: 0x4000_0000, ebx, ecx, edx }
+}
+
+/// Leaf 8000_0001h (APM Vol. 3 E.4.2).
+fn extended_features(native: CpuidLeaf) -> CpuidLeaf {
+    const SVM: u32 = 1 << 2;
+    const SKINIT: u32 = 1 << 12;
+    // The guest has no virtualization extension and no secure launch of its own.
+    CpuidLeaf { ecx: native.ecx & !(SVM | SKINIT), ..native }
+}

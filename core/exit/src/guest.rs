@@ -1,0 +1,105 @@
+//! One guest and the dispatcher: one `match` from an exit to the file that answers it.
+
+use crate::counters::{ExitKind, Notices};
+use crate::hypercall::Firmware;
+use crate::instruction::CodePage;
+use crate::walk::PagingFeatures;
+use crate::{Bus, Counters, Exception, Exit, FirmwareCall, Machine, Vcpu};
+use crate::{cpuid, hypercall, io, msr, nested_fault, string};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// What follows an exit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The guest runs on.
+    Resume,
+    /// Triple fault: reset the machine as hardware would.
+    Reset,
+    /// The CPU refuses to run the guest, or left it for a cause nobody asked for; the log says which.
+    Stop,
+}
+
+/// What a handler gives: the outcome, or the exception that the instruction raises instead.
+pub(crate) type Answer = Result<Outcome, Exception>;
+
+/// The state of one guest; nothing of it is global.
+pub struct Guest {
+    pub bus: Bus,
+    pub counters: Counters,
+    pub(crate) hypercalls: bool,
+    pub(crate) firmware: Option<Firmware>,
+    pub(crate) paging: PagingFeatures,
+    /// Bits of EFER that the guest may set.
+    pub(crate) efer_bits: u64,
+    pub(crate) code: Option<CodePage>,
+    /// One page of string I/O on its way between guest memory and ports.
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) notices: Notices,
+}
+
+impl Guest {
+    /// A guest on `machine` whose ports all pass. `hypercalls`: debug hypercalls are answered.
+    pub fn new<M: Machine>(machine: &mut M, hypercalls: bool) -> Self {
+        Self {
+            bus: Bus::new(),
+            counters: Counters::default(),
+            hypercalls,
+            firmware: None,
+            paging: PagingFeatures::detect(machine),
+            efer_bits: msr::efer_bits(machine),
+            code: None,
+            buffer: alloc::vec![0; string::PAGE_BYTES],
+            notices: Notices::default(),
+        }
+    }
+
+    /// The VMMCALL or VMCALL at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
+    pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
+        self.firmware = Some(Firmware { at, handler });
+    }
+
+    /// Writes the exit counters to the log.
+    pub fn log_counters(&self) {
+        for (name, count) in self.counters.iter() {
+            log::info!("exits: {name}: {count}");
+        }
+    }
+
+    /// Answers one exit. Never waits and never panics, whatever the guest did.
+    #[inline]
+    pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
+        self.counters.count(ExitKind::of(&exit));
+        let answer = match exit {
+            Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
+            Exit::Io(access) if access.string => string::on_string(self, vcpu, machine, access),
+            Exit::Io(access) => io::on_port(self, vcpu, machine, access),
+            Exit::ReadMsr => msr::on_read(self, vcpu, machine),
+            Exit::WriteMsr => msr::on_write(self, vcpu, machine),
+            Exit::NestedFault(fault) => nested_fault::on_nested_fault(self, vcpu, machine, fault),
+            Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),
+            // VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA and their like: the guest is told that it has none.
+            Exit::VirtualizationInstruction => Err(Exception::InvalidOpcode),
+            Exit::Shutdown => Ok(on_shutdown(vcpu)),
+            // The host's NMI: the CPU crate has taken it.
+            Exit::Nmi => Ok(Outcome::Resume),
+            Exit::InvalidState | Exit::Unexpected(_) => Ok(on_refusal(vcpu, exit)),
+        };
+        answer.unwrap_or_else(|exception| {
+            vcpu.inject(exception);
+            Outcome::Resume
+        })
+    }
+}
+
+#[cold]
+fn on_shutdown<V: Vcpu>(vcpu: &V) -> Outcome {
+    log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
+    Outcome::Reset
+}
+
+#[cold]
+fn on_refusal<V: Vcpu>(vcpu: &V, exit: Exit) -> Outcome {
+    log::error!("the CPU left the guest for good at {:#x}: {exit:x?}; {:x?}", vcpu.rip(), vcpu.control());
+    Outcome::Stop
+}

@@ -1,0 +1,51 @@
+//! VMMCALL and VMCALL: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
+
+use crate::guest::Answer;
+use crate::{Exception, Gpr, Guest, Machine, Outcome, Vcpu, instruction};
+use alloc::boxed::Box;
+use mediator::GuestMemory;
+
+/// RAX of the debug hypercall that logs the exit counters; gives 0 in RAX.
+pub const DEBUG_LOG_COUNTERS: u64 = 1;
+
+/// RAX after a hypercall that does not exist.
+pub const UNKNOWN_HYPERCALL: u64 = u64::MAX;
+
+/// The VMM's end of a firmware stub, e.g. of INT 15h.
+pub trait FirmwareCall: Send {
+    /// The stub called. Registers and memory may be changed; the instruction is skipped afterwards.
+    fn on_call(&mut self, vcpu: &mut dyn Vcpu, memory: &mut dyn GuestMemory);
+}
+
+/// A stub and its handler.
+pub(crate) struct Firmware {
+    /// Linear address of the stub's call.
+    pub at: u64,
+    pub handler: Box<dyn FirmwareCall>,
+}
+
+pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    let at = instruction::linear_rip(vcpu);
+    let firmware = guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
+    if !firmware && !guest.hypercalls {
+        return Err(Exception::InvalidOpcode);
+    }
+    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::HYPERCALL)?;
+    match &mut guest.firmware {
+        Some(stub) if firmware => stub.handler.on_call(vcpu, machine.memory()),
+        _ => debug_hypercall(guest, vcpu),
+    }
+    vcpu.skip_instruction(len_bytes);
+    Ok(Outcome::Resume)
+}
+
+fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {
+    let result = match vcpu.gpr(Gpr::Rax) {
+        DEBUG_LOG_COUNTERS => {
+            guest.log_counters();
+            0
+        }
+        _ => UNKNOWN_HYPERCALL,
+    };
+    vcpu.set_gpr(Gpr::Rax, result);
+}

@@ -1,0 +1,154 @@
+//! Length and operands of the guest's instruction, where the CPU does not tell.
+//!
+//! The bytes are fetched again from guest memory, so they need not be those that the CPU executed. An instruction that
+//! turns out to be another one is refused, never guessed; a length that is wrong because the guest changed the bytes
+//! (or the page tables under the cached translation) in between moves the guest's own RIP and nothing else.
+
+use crate::walk::{self, EFER_LMA, PageAccess};
+use crate::{ControlRegisters, Exception, Guest, Machine, SegmentName, Vcpu};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
+use mediator::Gpa;
+
+const PAGE_MASK: u64 = 0xfff;
+/// An instruction is at most this long (SDM Vol. 2A 2.3.11).
+const MAX_BYTES: usize = 15;
+
+/// An instruction that always exits.
+pub(crate) struct Opcode {
+    /// The whole instruction when it has two bytes and no prefix.
+    plain: Option<[u8; 2]>,
+    codes: &'static [Code],
+}
+
+pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), codes: &[Code::Cpuid] };
+pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), codes: &[Code::Rdmsr] };
+pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), codes: &[Code::Wrmsr] };
+pub(crate) const HYPERCALL: Opcode = Opcode { plain: None, codes: &[Code::Vmmcall, Code::Vmcall] };
+
+/// A page of code that was translated, and in which mode. Which of the guest's bytes are looked at is all that depends
+/// on it, so a translation that the guest has since changed can only mislead the guest about itself.
+#[derive(Clone, Copy)]
+pub(crate) struct CodePage {
+    control: ControlRegisters,
+    linear: u64,
+    physical: Gpa,
+}
+
+/// Inflates the decoder's tables, once at boot, so that no exit pays for it.
+pub fn init() {
+    let _ = decode(&[0x90], 64);
+}
+
+/// CS.base + RIP, as wide as the mode.
+#[inline]
+pub(crate) fn linear_rip<V: Vcpu>(vcpu: &V) -> u64 {
+    let cs = vcpu.segment(SegmentName::Cs);
+    if cs.long && vcpu.control().efer & EFER_LMA != 0 {
+        vcpu.rip()
+    } else {
+        cs.base.wrapping_add(vcpu.rip()) & 0xffff_ffff
+    }
+}
+
+/// Length in bytes of the instruction that exited.
+///
+/// # Errors
+/// #PF when its bytes are no longer mapped, #UD when they cannot be read or are another instruction.
+#[inline]
+pub(crate) fn length<V: Vcpu, M: Machine>(
+    guest: &mut Guest,
+    vcpu: &V,
+    machine: &mut M,
+    expected: &Opcode,
+) -> Result<u8, Exception> {
+    if let Some(len_bytes) = vcpu.instruction_len() {
+        return Ok(len_bytes);
+    }
+    let linear = linear_rip(vcpu);
+    if expected.plain.is_some() && linear & PAGE_MASK != PAGE_MASK {
+        let at = physical(guest, vcpu, machine, linear)?;
+        if machine.read_code::<2>(at) == expected.plain {
+            return Ok(2);
+        }
+    }
+    let instruction = current(guest, vcpu, machine)?;
+    if expected.codes.contains(&instruction.code()) {
+        Ok(instruction.len() as u8)
+    } else {
+        Err(Exception::InvalidOpcode)
+    }
+}
+
+/// The instruction at CS:RIP, decoded.
+///
+/// # Errors
+/// #PF when its bytes are not mapped, #UD when they cannot be read or are no instruction.
+#[cold]
+pub(crate) fn current<V: Vcpu, M: Machine>(
+    guest: &mut Guest,
+    vcpu: &V,
+    machine: &mut M,
+) -> Result<Instruction, Exception> {
+    let cs = vcpu.segment(SegmentName::Cs);
+    let long = cs.long && vcpu.control().efer & EFER_LMA != 0;
+    let (bitness, linear_mask) = match (long, cs.default_32) {
+        (true, _) => (64, u64::MAX),
+        (false, true) => (32, 0xffff_ffff),
+        (false, false) => (16, 0xffff_ffff),
+    };
+    let mut bytes = [0; MAX_BYTES];
+    let mut missing = Exception::InvalidOpcode;
+    let mut len_bytes = 0_usize;
+    let mut linear = linear_rip(vcpu);
+    for byte in &mut bytes {
+        match code_byte(guest, vcpu, machine, linear) {
+            Ok(code) => *byte = code,
+            Err(exception) => {
+                // Only of interest when the instruction reaches so far.
+                missing = exception;
+                break;
+            }
+        }
+        len_bytes = len_bytes.wrapping_add(1);
+        linear = linear.wrapping_add(1) & linear_mask;
+    }
+    bytes.get(..len_bytes).and_then(|bytes| decode(bytes, bitness)).ok_or(missing)
+}
+
+fn code_byte<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<u8, Exception> {
+    let at = physical(guest, vcpu, machine, linear)?;
+    machine.read_code::<1>(at).map(|[byte]| byte).ok_or(Exception::InvalidOpcode)
+}
+
+fn decode(bytes: &[u8], bitness: u32) -> Option<Instruction> {
+    let instruction = Decoder::try_new(bitness, bytes, DecoderOptions::NONE).ok()?.decode();
+    (!instruction.is_invalid()).then_some(instruction)
+}
+
+/// Where the code at `linear` lies.
+#[inline]
+fn physical<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<Gpa, Exception> {
+    let control = vcpu.control();
+    let page = linear & !PAGE_MASK;
+    match guest.code {
+        Some(cached) if cached.linear == page && cached.control == control => {
+            Ok(Gpa(cached.physical.0 | linear & PAGE_MASK))
+        }
+        _ => translate_code(guest, vcpu, machine, control, linear),
+    }
+}
+
+#[cold]
+fn translate_code<V: Vcpu, M: Machine>(
+    guest: &mut Guest,
+    vcpu: &V,
+    machine: &mut M,
+    control: ControlRegisters,
+    linear: u64,
+) -> Result<Gpa, Exception> {
+    let access = PageAccess { write: false, fetch: true, user: vcpu.cpl() == 3, alignment_check: false };
+    let at = walk::translate(machine.memory(), guest.paging, control, access, linear)
+        .map_err(|error| Exception::PageFault { error, address: linear })?;
+    guest.code = Some(CodePage { control, linear: linear & !PAGE_MASK, physical: Gpa(at.0 & !PAGE_MASK) });
+    Ok(at)
+}

@@ -1,0 +1,69 @@
+//! What the handlers need of the machine. The VMM implements it over the real one, the tests over a mock.
+
+use mediator::{DmaArena, Gpa, GuestMemory, Instant, Width};
+
+/// What CPUID leaves in EAX, EBX, ECX and EDX.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CpuidLeaf {
+    pub eax: u32,
+    pub ebx: u32,
+    pub ecx: u32,
+    pub edx: u32,
+}
+
+/// The I/O ports of the real machine. Widths are byte, word and dword; never a qword.
+pub trait Ports {
+    /// IN; the value is zero-extended.
+    fn read(&mut self, port: u16, width: Width) -> u32;
+    /// OUT of the low `width` bytes of `value`.
+    fn write(&mut self, port: u16, width: Width, value: u32);
+    /// REP INS: fills `data`, whose length is a multiple of the width.
+    fn read_string(&mut self, port: u16, width: Width, data: &mut [u8]);
+    /// REP OUTS of `data`, whose length is a multiple of the width.
+    fn write_string(&mut self, port: u16, width: Width, data: &[u8]);
+}
+
+/// The parts of a machine that one call of a mediator borrows at once.
+pub struct Parts<'a, M: Machine + ?Sized> {
+    pub ports: &'a mut M::Ports,
+    pub memory: &'a mut M::Memory,
+    pub arena: &'a mut M::Arena,
+}
+
+/// The machine under one guest. Calls on the hot path are monomorphised, so implementations should inline.
+pub trait Machine {
+    type Ports: Ports;
+    type Memory: GuestMemory;
+    type Arena: DmaArena;
+
+    fn parts(&mut self) -> Parts<'_, Self>;
+
+    fn ports(&mut self) -> &mut Self::Ports {
+        self.parts().ports
+    }
+
+    fn memory(&mut self) -> &mut Self::Memory {
+        self.parts().memory
+    }
+
+    /// Bytes that the guest can execute: its RAM and, unlike [`GuestMemory::read`], firmware ROM (at least all of the
+    /// first MiB outside VMM memory). `None` when a byte is neither, or is the VMM's.
+    fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]>;
+
+    /// The CPU's own answer.
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidLeaf;
+
+    /// RDMSR on the real CPU; `None` where it raises #GP.
+    fn read_msr(&mut self, msr: u32) -> Option<u64>;
+
+    /// WRMSR on the real CPU; `None` where it raises #GP.
+    fn write_msr(&mut self, msr: u32, value: u64) -> Option<()>;
+
+    /// Whether the guest's accesses to `len` ports from `first` on leave the guest. All start as off.
+    fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);
+
+    fn now(&self) -> Instant;
+
+    /// Does the byte belong to the VMM, so that the guest has no mapping of it?
+    fn is_vmm_memory(&self, at: Gpa) -> bool;
+}

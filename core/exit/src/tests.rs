@@ -1,0 +1,9 @@
+//! Tests through the dispatcher, on a mock machine.
+
+mod bus;
+mod faults;
+mod instructions;
+pub(crate) mod mock;
+mod platform;
+mod string;
+mod walk;

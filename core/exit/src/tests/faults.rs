@@ -1,0 +1,138 @@
+//! Accesses that nested paging refused.
+
+use super::mock::*;
+use crate::*;
+use mediator::Gpa;
+
+const GP: Exception = Exception::GeneralProtection(0);
+const READ: NestedFault =
+    NestedFault { gpa: Gpa(VMM.start), write: false, fetch: false, page_walk: false, delivering: None };
+const WRITE: NestedFault = NestedFault { write: true, ..READ };
+
+fn fault_at(code: &[u8], vcpu: &mut MockVcpu, fault: NestedFault) -> Outcome {
+    let mut machine = MockMachine::with_code(code);
+    let before = machine.memory.0.clone();
+    let outcome = Guest::new(&mut machine, false).on_exit(vcpu, &mut machine, Exit::NestedFault(fault));
+    assert!(machine.memory.0 == before && machine.ports.events.is_empty());
+    outcome
+}
+
+const PATTERN: u64 = 0x1122_3344_5566_7788;
+
+/// The value of `register` after a load.
+fn load(code: &[u8], register: Gpr) -> u64 {
+    let mut vcpu = MockVcpu::long();
+    vcpu.gprs = [PATTERN; 16];
+    assert_eq!(fault_at(code, &mut vcpu, READ), Outcome::Resume);
+    assert_eq!((vcpu.injected.len(), vcpu.rip), (0, 0x1000 + code.len() as u64));
+    let touched = vcpu.gprs.iter().filter(|&&value| value != PATTERN).count();
+    assert_eq!(touched, 1, "{code:x?}");
+    vcpu.get(register)
+}
+
+#[test]
+fn plain_loads_give_all_ones_in_every_size() {
+    assert_eq!(load(&[0x8a, 0x00], Gpr::Rax), 0x1122_3344_5566_77ff); // mov al, [rax]
+    assert_eq!(load(&[0x8a, 0x20], Gpr::Rax), 0x1122_3344_5566_ff88); // mov ah, [rax]
+    assert_eq!(load(&[0x8a, 0x38], Gpr::Rbx), 0x1122_3344_5566_ff88); // mov bh, [rax]
+    assert_eq!(load(&[0x40, 0x8a, 0x20], Gpr::Rsp), 0x1122_3344_5566_77ff); // mov spl, [rax]
+    assert_eq!(load(&[0x40, 0x8a, 0x38], Gpr::Rdi), 0x1122_3344_5566_77ff); // mov dil, [rax]
+    assert_eq!(load(&[0x44, 0x8a, 0x38], Gpr::R15), 0x1122_3344_5566_77ff); // mov r15b, [rax]
+    assert_eq!(load(&[0x66, 0x8b, 0x08], Gpr::Rcx), 0x1122_3344_5566_ffff); // mov cx, [rax]
+    assert_eq!(load(&[0x8b, 0x30], Gpr::Rsi), 0xffff_ffff); // mov esi, [rax]
+    assert_eq!(load(&[0x4c, 0x8b, 0x20], Gpr::R12), u64::MAX); // mov r12, [rax]
+    assert_eq!(load(&[0xa1, 0, 0, 0x60, 0, 0, 0, 0, 0], Gpr::Rax), 0xffff_ffff); // mov eax, [moffs]
+}
+
+#[test]
+fn extending_loads_extend_all_ones() {
+    assert_eq!(load(&[0x0f, 0xb6, 0x10], Gpr::Rdx), 0xff); // movzx edx, byte [rax]
+    assert_eq!(load(&[0x48, 0x0f, 0xb7, 0x10], Gpr::Rdx), 0xffff); // movzx rdx, word [rax]
+    assert_eq!(load(&[0x66, 0x0f, 0xb6, 0x10], Gpr::Rdx), 0x1122_3344_5566_00ff); // movzx dx, byte [rax]
+    assert_eq!(load(&[0x0f, 0xbe, 0x10], Gpr::Rdx), 0xffff_ffff); // movsx edx, byte [rax]
+    assert_eq!(load(&[0x48, 0x63, 0x10], Gpr::Rdx), u64::MAX); // movsxd rdx, dword [rax]
+}
+
+#[test]
+fn plain_stores_vanish() {
+    for code in [
+        &[0x88, 0x10][..],                  // mov [rax], dl
+        &[0x48, 0x89, 0x10],                // mov [rax], rdx
+        &[0xc6, 0x00, 0x55],                // mov byte [rax], 55h
+        &[0x48, 0xc7, 0x00, 1, 0, 0, 0],    // mov qword [rax], 1
+        &[0x0f, 0xc3, 0x10],                // movnti [rax], edx
+        &[0xa2, 0, 0, 0x60, 0, 0, 0, 0, 0], // mov [moffs], al
+    ] {
+        let mut vcpu = MockVcpu::long();
+        vcpu.gprs = [PATTERN; 16];
+        assert_eq!(fault_at(code, &mut vcpu, WRITE), Outcome::Resume);
+        assert_eq!((vcpu.injected.len(), vcpu.rip, vcpu.gprs), (0, 0x1000 + code.len() as u64, [PATTERN; 16]));
+    }
+}
+
+#[test]
+fn single_stos_vanishes_and_moves_its_index() {
+    let mut vcpu = MockVcpu::long();
+    vcpu.set(Gpr::Rdi, VMM.start);
+    fault_at(&[0x48, 0xab], &mut vcpu, WRITE); // stosq
+    assert_eq!((vcpu.get(Gpr::Rdi), vcpu.rip), (VMM.start + 8, 0x1002));
+    let mut vcpu = MockVcpu::real();
+    vcpu.set(Gpr::Rdi, 0xabcd_0001);
+    vcpu.rflags |= 1 << 10;
+    fault_at(&[0xab], &mut vcpu, WRITE); // stosw, downwards
+    assert_eq!(vcpu.get(Gpr::Rdi), 0xabcd_ffff);
+}
+
+#[test]
+fn everything_else_raises_gp_and_is_not_skipped() {
+    for (code, fault) in [
+        (&[0x01, 0x10][..], WRITE),         // add [rax], edx
+        (&[0x03, 0x10], READ),              // add edx, [rax]
+        (&[0xf0, 0x0f, 0xb1, 0x10], WRITE), // lock cmpxchg [rax], edx
+        (&[0x87, 0x10], WRITE),             // xchg [rax], edx
+        (&[0xf3, 0xaa], WRITE),             // rep stosb
+        (&[0xa4], READ),                    // movsb
+        (&[0xff, 0x30], READ),              // push [rax]
+        (&[0x50], WRITE),                   // push rax
+        (&[0x8e, 0x18], READ),              // mov ds, [rax]
+        (&[0x0f, 0x28, 0x00], READ),        // movaps xmm0, [rax]
+        (&[0xff, 0x10], READ),              // call [rax]
+        (&[0x8b, 0x00], WRITE),             // a load that is said to write
+        (&[0x89, 0x00], READ),              // a store that is said to read
+        (&[0x8b, 0x00], NestedFault { fetch: true, ..READ }),
+        (&[0x8b, 0x00], NestedFault { page_walk: true, ..READ }),
+    ] {
+        let mut vcpu = MockVcpu::long();
+        assert_eq!(fault_at(code, &mut vcpu, fault), Outcome::Resume);
+        assert_eq!((vcpu.rip, &vcpu.injected[..], vcpu.gprs), (0x1000, &[GP][..], [0; 16]), "{code:x?}");
+    }
+}
+
+#[test]
+fn faults_of_a_delivery_end_in_a_double_fault_and_then_a_reset() {
+    let delivering = |vector| NestedFault { delivering: Some(vector), ..WRITE };
+    let mut vcpu = MockVcpu::long();
+    assert_eq!(fault_at(&[], &mut vcpu, delivering(0x30)), Outcome::Resume);
+    for contributory in [0, 10, 11, 12, 13, 14] {
+        assert_eq!(fault_at(&[], &mut vcpu, delivering(contributory)), Outcome::Resume);
+    }
+    let mut expected = [Exception::DoubleFault; 7];
+    expected[0] = GP;
+    assert_eq!(vcpu.injected, expected);
+    assert_eq!(fault_at(&[], &mut vcpu, delivering(8)), Outcome::Reset);
+}
+
+#[test]
+fn each_place_is_logged_once() {
+    let mut machine = MockMachine::with_code(&[0x8b, 0x00]);
+    let mut guest = Guest::new(&mut machine, false);
+    log_lines();
+    for gpa in [VMM.start, VMM.end - 1, 0x4000_0000, 0x5000_0000] {
+        let mut vcpu = MockVcpu::long();
+        guest.on_exit(&mut vcpu, &mut machine, Exit::NestedFault(NestedFault { gpa: Gpa(gpa), ..READ }));
+        assert_eq!(vcpu.get(Gpr::Rax), 0xffff_ffff);
+    }
+    let lines = log_lines();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].contains("VMM memory") && lines[1].contains("without memory"));
+}

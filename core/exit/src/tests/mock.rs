@@ -1,0 +1,432 @@
+//! A virtual CPU, a machine and a mediator that only remember.
+
+use crate::*;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, PortRegion};
+use mediator::{
+    Access, BusAddr, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator, NotRam,
+    OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
+};
+use std::sync::Mutex;
+
+pub const RAM_BYTES: u64 = 8 << 20;
+/// The VMM's range within RAM.
+pub const VMM: core::ops::Range<u64> = 6 << 20..7 << 20;
+
+#[derive(Default)]
+pub struct MockVcpu {
+    pub gprs: [u64; 16],
+    pub rip: u64,
+    pub rflags: u64,
+    pub segments: [Segment; 6],
+    pub control: ControlRegisters,
+    pub cpl: u8,
+    pub instruction_len: Option<u8>,
+    pub injected: Vec<Exception>,
+}
+
+impl MockVcpu {
+    /// 64-bit code without paging, which no CPU has, but which spares most tests the page tables.
+    pub fn long() -> Self {
+        let mut vcpu = Self { rflags: 2, ..Self::default() };
+        vcpu.control = ControlRegisters { cr0: 1, cr3: 0, cr4: 0, efer: 0x500 };
+        vcpu.segments = [Segment { limit: u32::MAX, access: 0x93, default_32: true, ..Segment::default() }; 6];
+        vcpu.segments[SegmentName::Cs as usize] =
+            Segment { limit: u32::MAX, access: 0x9b, long: true, ..Segment::default() };
+        vcpu.rip = 0x1000;
+        vcpu
+    }
+
+    pub fn real() -> Self {
+        let mut vcpu = Self { rflags: 2, ..Self::default() };
+        vcpu.control.cr0 = 0x10;
+        vcpu.segments = [Segment { limit: 0xffff, access: 0x93, ..Segment::default() }; 6];
+        vcpu.rip = 0x1000;
+        vcpu
+    }
+
+    /// Flat 32-bit protected mode without paging.
+    pub fn protected() -> Self {
+        let mut vcpu = Self::long();
+        vcpu.control.efer = 0;
+        let cs = &mut vcpu.segments[SegmentName::Cs as usize];
+        (cs.long, cs.default_32) = (false, true);
+        vcpu
+    }
+
+    pub fn get(&self, register: Gpr) -> u64 {
+        self.gprs[register as usize]
+    }
+
+    pub fn set(&mut self, register: Gpr, value: u64) {
+        self.gprs[register as usize] = value;
+    }
+}
+
+impl Vcpu for MockVcpu {
+    fn run(&mut self) -> Exit {
+        Exit::Unexpected(0)
+    }
+    fn gpr(&self, register: Gpr) -> u64 {
+        self.gprs[register as usize]
+    }
+    fn set_gpr(&mut self, register: Gpr, value: u64) {
+        self.gprs[register as usize] = value;
+    }
+    fn rip(&self) -> u64 {
+        self.rip
+    }
+    fn rflags(&self) -> u64 {
+        self.rflags
+    }
+    fn set_rflags(&mut self, value: u64) {
+        self.rflags = value;
+    }
+    fn segment(&self, name: SegmentName) -> Segment {
+        self.segments[name as usize]
+    }
+    fn control(&self) -> ControlRegisters {
+        self.control
+    }
+    fn set_efer(&mut self, value: u64) {
+        self.control.efer = value;
+    }
+    fn cpl(&self) -> u8 {
+        self.cpl
+    }
+    fn instruction_len(&self) -> Option<u8> {
+        self.instruction_len
+    }
+    fn skip_instruction(&mut self, len_bytes: u8) {
+        self.rip += u64::from(len_bytes);
+    }
+    fn inject(&mut self, exception: Exception) {
+        self.injected.push(exception);
+    }
+    fn reinject(&mut self) {}
+}
+
+/// What reached the real ports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PortEvent {
+    Read(u16, Width),
+    Write(u16, Width, u32),
+    ReadString(u16, Width, usize),
+    WriteString(u16, Width, Vec<u8>),
+}
+
+#[derive(Default)]
+pub struct MockPorts {
+    pub events: Vec<PortEvent>,
+    /// Value of a byte read per port; other ports read as zero.
+    pub values: BTreeMap<u16, u8>,
+    pub config_address: u32,
+    /// Next byte that a string read gives.
+    pub stream: u8,
+}
+
+impl Ports for MockPorts {
+    fn read(&mut self, port: u16, width: Width) -> u32 {
+        if port == 0xcf8 && width == Width::Dword {
+            return self.config_address;
+        }
+        self.events.push(PortEvent::Read(port, width));
+        let byte = |i: usize| self.values.get(&(port + i as u16)).copied().unwrap_or(0);
+        (0..width.bytes()).rev().fold(0, |value, i| value << 8 | u32::from(byte(i)))
+    }
+    fn write(&mut self, port: u16, width: Width, value: u32) {
+        if port == 0xcf8 && width == Width::Dword {
+            self.config_address = value;
+            return;
+        }
+        self.events.push(PortEvent::Write(port, width, value));
+    }
+    fn read_string(&mut self, port: u16, width: Width, data: &mut [u8]) {
+        self.events.push(PortEvent::ReadString(port, width, data.len()));
+        for byte in data {
+            *byte = self.stream;
+            self.stream = self.stream.wrapping_add(1);
+        }
+    }
+    fn write_string(&mut self, port: u16, width: Width, data: &[u8]) {
+        self.events.push(PortEvent::WriteString(port, width, data.to_vec()));
+    }
+}
+
+pub struct MockMemory(pub Vec<u8>);
+
+impl MockMemory {
+    fn range(&self, at: Gpa, len: usize) -> Result<core::ops::Range<usize>, NotRam> {
+        let end = at.0.checked_add(len as u64).ok_or(NotRam(at))?;
+        if end > RAM_BYTES || (at.0 < VMM.end && VMM.start < end) {
+            Err(NotRam(at))
+        } else {
+            Ok(at.0 as usize..end as usize)
+        }
+    }
+    pub fn put(&mut self, at: u64, data: &[u8]) {
+        self.0[at as usize..at as usize + data.len()].copy_from_slice(data);
+    }
+    pub fn qword(&self, at: u64) -> u64 {
+        u64::from_le_bytes(self.0[at as usize..at as usize + 8].try_into().unwrap())
+    }
+}
+
+impl GuestMemory for MockMemory {
+    fn read(&mut self, from: Gpa, data: &mut [u8]) -> Result<(), NotRam> {
+        let range = self.range(from, data.len())?;
+        data.copy_from_slice(&self.0[range]);
+        Ok(())
+    }
+    fn write(&mut self, to: Gpa, data: &[u8]) -> Result<(), NotRam> {
+        let range = self.range(to, data.len())?;
+        self.0[range].copy_from_slice(data);
+        Ok(())
+    }
+    fn bus_addr(&self, of: Gpa, _: u64) -> Result<BusAddr, NotRam> {
+        Ok(BusAddr(of.0))
+    }
+}
+
+/// 64 KiB at bus address 0, never freed.
+pub struct MockArena(pub Vec<u8>);
+
+impl DmaArena for MockArena {
+    fn alloc(&mut self, len_bytes: usize, _: usize) -> Option<DmaBuffer> {
+        Some(DmaBuffer::new(BusAddr(0), len_bytes))
+    }
+    fn free(&mut self, _: DmaBuffer) {}
+    fn bytes(&mut self, at: BusAddr, len_bytes: usize) -> Result<&mut [u8], OutOfArena> {
+        self.0.get_mut(at.0 as usize..at.0 as usize + len_bytes).ok_or(OutOfArena)
+    }
+}
+
+pub struct MockMachine {
+    pub ports: MockPorts,
+    pub memory: MockMemory,
+    pub arena: MockArena,
+    pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
+    pub msrs: BTreeMap<u32, u64>,
+    pub intercepts: Vec<(u16, u16, bool)>,
+}
+
+impl MockMachine {
+    pub fn new() -> Self {
+        let mut leaves = BTreeMap::new();
+        leaves.insert((0x8000_0000, 0), CpuidLeaf { eax: 0x8000_0021, ..CpuidLeaf::default() });
+        let edx = 1 << 11 | 1 << 20 | 1 << 25 | 1 << 26 | 1 << 29;
+        leaves.insert((0x8000_0001, 0), CpuidLeaf { ecx: 0xffff_ffff & !(1 << 17), edx, ..CpuidLeaf::default() });
+        leaves.insert((0x8000_0008, 0), CpuidLeaf { eax: 0x3028, ..CpuidLeaf::default() });
+        Self {
+            ports: MockPorts::default(),
+            memory: MockMemory(alloc::vec![0; RAM_BYTES as usize]),
+            arena: MockArena(alloc::vec![0; 64 << 10]),
+            leaves,
+            msrs: BTreeMap::new(),
+            intercepts: Vec::new(),
+        }
+    }
+
+    /// Code at linear (and physical) 1000h, where [`MockVcpu`] starts.
+    pub fn with_code(code: &[u8]) -> Self {
+        let mut machine = Self::new();
+        machine.memory.put(0x1000, code);
+        machine
+    }
+
+    /// Takes what reached the ports since the last call.
+    pub fn events(&mut self) -> Vec<PortEvent> {
+        core::mem::take(&mut self.ports.events)
+    }
+}
+
+impl Machine for MockMachine {
+    type Ports = MockPorts;
+    type Memory = MockMemory;
+    type Arena = MockArena;
+
+    fn parts(&mut self) -> Parts<'_, Self> {
+        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+    }
+    fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.memory.read(at, &mut bytes).ok()?;
+        Some(bytes)
+    }
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidLeaf {
+        self.leaves.get(&(leaf, subleaf)).copied().unwrap_or_default()
+    }
+    fn read_msr(&mut self, msr: u32) -> Option<u64> {
+        self.msrs.get(&msr).copied()
+    }
+    fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
+        self.msrs.get_mut(&msr).map(|slot| *slot = value)
+    }
+    fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
+        self.intercepts.push((first, len, on));
+    }
+    fn now(&self) -> Instant {
+        Instant(0)
+    }
+    fn is_vmm_memory(&self, at: Gpa) -> bool {
+        VMM.contains(&at.0)
+    }
+}
+
+type OnAccess = Box<dyn FnMut(&mut Ctx<'_>, Access) -> Result<Verdict, Violation> + Send>;
+type OnConfig = Box<dyn FnMut(&mut Ctx<'_>, ConfigAccess) -> Result<Verdict, Violation> + Send>;
+type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u16, StringIo<'_>) -> Result<usize, Violation> + Send>;
+type OnWorkDone = Box<dyn FnMut(&mut Ctx<'_>, Work, Result<(), WorkError>) + Send>;
+
+/// What the test wants the mediator to do.
+pub struct Script {
+    pub on_access: OnAccess,
+    pub on_config: OnConfig,
+    pub on_string: OnString,
+    pub on_work_done: OnWorkDone,
+}
+
+/// Passes everything.
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            on_access: Box::new(|_, _| Ok(Verdict::Passthrough)),
+            on_config: Box::new(|_, _| Ok(Verdict::Passthrough)),
+            on_string: Box::new(|_, _, _, _| Err(Violation { what: "no strings", detail: 0 })),
+            on_work_done: Box::new(|_, _, _| {}),
+        }
+    }
+}
+
+struct MockController(Arc<Mutex<Script>>);
+
+impl Mediator for MockController {
+    fn name(&self) -> &str {
+        "mock 00:01.1"
+    }
+    fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
+        (self.0.lock().unwrap().on_access)(cx, access)
+    }
+    fn on_string(&mut self, cx: &mut Ctx<'_>, id: RegionId, offset: u16, io: StringIo<'_>) -> Result<usize, Violation> {
+        (self.0.lock().unwrap().on_string)(cx, id, offset, io)
+    }
+    fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
+        (self.0.lock().unwrap().on_config)(cx, access)
+    }
+    fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
+        (self.0.lock().unwrap().on_work_done)(cx, work, result);
+    }
+}
+
+impl DiskController for MockController {
+    fn disks(&self) -> Vec<DiskInfo> {
+        Vec::new()
+    }
+    fn read_before_guest(&mut self, _: &mut Ctx<'_>, _: usize, _: u64, _: &mut [u8]) -> Result<(), DiskError> {
+        Err(DiskError::Request)
+    }
+    fn set_ranges(&mut self, _: usize, _: Arc<dyn RangeMap>) -> Result<(), DiskError> {
+        Err(DiskError::Request)
+    }
+}
+
+std::thread_local! {
+    static NEXT: RefCell<Option<Arc<Mutex<Script>>>> = const { RefCell::new(None) };
+}
+
+pub const IDE: Function = Function {
+    bdf: Bdf { bus: 0, device: 1, function: 1 },
+    vendor: 0x8086,
+    device: 0x7010,
+    class: 1,
+    subclass: 1,
+    prog_if: 0x80,
+};
+
+/// Command block 1F0-1F7, control block 3F6, bus master at C000-C00F.
+pub const COMMAND: RegionId = RegionId(0);
+pub const BUS_MASTER: RegionId = RegionId(2);
+
+fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
+    alloc::vec![
+        PortRegion { region: COMMAND, base: Some(0x1f0), len: 8 },
+        PortRegion { region: RegionId(1), base: Some(0x3f6), len: 1 },
+        PortRegion { region: BUS_MASTER, base: Some(0xc000), len: 16 },
+    ]
+}
+
+fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
+    let script = NEXT.take().ok_or(AttachError("no script"))?;
+    // The registers are reachable, though not hooked.
+    cx.device.read(COMMAND, 7, Width::Byte);
+    Ok(Attached { controller: Box::new(MockController(script)), regions: regions(function, cx.device) })
+}
+
+pub static DRIVER: Driver = Driver { name: "mock", matches: |_| true, regions, attach };
+
+/// The next controller that is attached follows `script`.
+pub fn set_next(script: Script) {
+    NEXT.set(Some(Arc::new(Mutex::new(script))));
+}
+
+/// A guest with the platform guarded and one scripted controller.
+pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
+    let mut guest = Guest::new(machine, false);
+    guest.bus.guard_platform(machine);
+    guest.bus.hide_com1(machine);
+    set_next(script);
+    guest.bus.attach(machine, &DRIVER, &IDE).unwrap();
+    machine.events();
+    guest
+}
+
+pub fn port_exit(port: u16, width: Width, input: bool) -> Exit {
+    Exit::Io(IoExit { port, width, input, string: false, rep: false, instruction_len: 1 })
+}
+
+/// IN through the dispatcher.
+pub fn read_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width) -> u64 {
+    let mut vcpu = MockVcpu::long();
+    assert_eq!(guest.on_exit(&mut vcpu, machine, port_exit(port, width, true)), Outcome::Resume);
+    assert_eq!(vcpu.rip, 0x1001);
+    vcpu.get(Gpr::Rax)
+}
+
+/// OUT through the dispatcher.
+pub fn write_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width, value: u64) {
+    let mut vcpu = MockVcpu::long();
+    vcpu.set(Gpr::Rax, value);
+    assert_eq!(guest.on_exit(&mut vcpu, machine, port_exit(port, width, false)), Outcome::Resume);
+    assert_eq!(vcpu.rip, 0x1001);
+}
+
+std::thread_local! {
+    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Collector;
+
+impl log::Log for Collector {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.with_borrow_mut(|lines| lines.push(alloc::format!("{}", record.args())));
+    }
+    fn flush(&self) {}
+}
+
+/// The log lines of this thread since the last call; the first call begins to collect.
+pub fn log_lines() -> Vec<String> {
+    static COLLECTOR: Collector = Collector;
+    if log::set_logger(&COLLECTOR).is_ok() {
+        log::set_max_level(log::LevelFilter::Trace);
+    }
+    LINES.take()
+}
