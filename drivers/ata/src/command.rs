@@ -1,6 +1,6 @@
 //! The command register: what becomes of each command of the guest.
 
-use crate::channel::{Channel, Moved, State, is_busy};
+use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
 use crate::dma::HeldDma;
 use crate::extents::{self, Part};
@@ -29,7 +29,7 @@ impl Channel {
             return Verdict::Passthrough;
         }
         let now = self.ports.alt_status(cx.device);
-        if self.shows_busy() || is_busy(now) {
+        if self.is_occupied(now) {
             // As the drive would: a command that comes before the last one is done is not looked at.
             return Verdict::Done;
         }

@@ -229,7 +229,7 @@ impl Drive {
         while done < good && !last {
             let mut raw = [0; 8];
             access(entry, &mut raw, true);
-            assert!(entry % 4 == 0 && entry / 0x1_0000 == self.bm_table / 0x1_0000, "table crosses 64 KiB");
+            assert!(entry.is_multiple_of(4) && entry / 0x1_0000 == self.bm_table / 0x1_0000, "table crosses 64 KiB");
             entry += 8;
             let base = u32::from_le_bytes(raw[..4].try_into().unwrap());
             let second = u32::from_le_bytes(raw[4..].try_into().unwrap());
