@@ -59,7 +59,8 @@ impl Bus {
             return Target::Free;
         }
         let function = function_of(address);
-        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
+        let Some(controller) = self.controllers.iter().position(|controller| controller.wiring.function == function)
+        else {
             return Target::Free;
         };
         if address & AMBIGUOUS != 0 {
