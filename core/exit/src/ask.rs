@@ -49,7 +49,7 @@ impl Bus {
     pub(crate) fn read_region<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
         match self.ask_access(machine, owner, port, width, Op::Read) {
             Answered::Perform => machine.ports().read(port, width),
-            Answered::Settled(value) => (value & width.ones()) as u32,
+            Answered::Settled(value) => value as u32,
         }
     }
 
@@ -62,7 +62,7 @@ impl Bus {
     }
 
     /// The first question is asked here, in line; what needs more than it is rare.
-    #[inline]
+    #[inline(always)]
     fn ask_access<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width, op: Op) -> Answered {
         let Some(Register { controller, region, offset }) = self.register(owner, port) else { return REFUSED };
         let access = Access { region, offset, width, op };

@@ -49,19 +49,14 @@ impl Bus {
         self.controllers.iter().map(|controller| &*controller.mediator)
     }
 
-    /// The one owner of all ports from `port` to `port + width - 1`, or `None`.
+    /// The owner of all ports from `port` to `port + width - 1`, or `None` when they have several.
     #[inline]
     fn sole_owner(&self, port: u16, width: Width) -> Option<u8> {
         let owner = self.table.owner(port);
-        if width == Width::Byte {
-            return Some(owner);
-        }
-        let others = 1..width.bytes() as u16;
-        let same = |i| port.checked_add(i).is_some_and(|port| self.table.owner(port) == owner);
-        others.into_iter().all(same).then_some(owner)
+        if width == Width::Byte || self.table.is_sole_owner(owner, port, width) { Some(owner) } else { None }
     }
 
-    /// IN: the value, zero-extended.
+    /// IN: the value; only its low `width` counts.
     #[inline]
     pub(crate) fn read<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
         match self.sole_owner(port, width) {
@@ -69,7 +64,7 @@ impl Bus {
             Some(owner::NOBODY) => machine.ports().read(port, width),
             Some(owner::A20) => self.a20.read(machine.ports(), port),
             Some(owner::CONFIG_DATA) => self.read_config(machine, port, width),
-            Some(_) => width.ones() as u32,
+            Some(_) => u32::MAX,
             None => self.read_split(machine, port, width),
         }
     }

@@ -76,13 +76,13 @@ impl Bus {
             Target::Free => machine.ports().read(port, width),
             Target::Unclear { controller, violation } => {
                 self.refuse(controller, violation);
-                width.ones() as u32
+                u32::MAX
             }
             Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
             Target::Guarded { controller, offset } => {
                 match self.ask_config(machine, controller, ConfigAccess { offset, width, op: Op::Read }) {
                     Answered::Perform => machine.ports().read(port, width),
-                    Answered::Settled(value) => (value & width.ones()) as u32,
+                    Answered::Settled(value) => value as u32,
                 }
             }
         }

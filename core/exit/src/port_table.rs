@@ -2,6 +2,7 @@
 
 use crate::Machine;
 use alloc::vec::Vec;
+use mediator::Width;
 
 /// Owners as the table holds them.
 pub(crate) mod owner {
@@ -65,6 +66,13 @@ impl PortTable {
     #[inline]
     pub fn owner(&self, port: u16) -> u8 {
         self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
+    }
+
+    /// Are all ports that an access touches `owner`'s? Past port FFFFh there are none.
+    #[inline(never)]
+    pub fn is_sole_owner(&self, owner: u8, port: u16, width: Width) -> bool {
+        let ports = self.owners.get(usize::from(port)..).and_then(|ports| ports.get(..width.bytes()));
+        ports.is_some_and(|ports| ports.iter().all(|&other| other == owner))
     }
 
     /// Are the ports `base..base + len` there, and each nobody's or `owner`'s?

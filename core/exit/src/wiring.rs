@@ -19,16 +19,17 @@ pub(crate) struct Wiring {
     /// Number of the controller.
     pub controller: usize,
     pub function: Bdf,
-    regions: [Option<Region>; MAX_REGIONS],
+    /// Unused ones have no ports and lie nowhere.
+    regions: [Region; MAX_REGIONS],
 }
 
 impl Wiring {
     /// `None`: more than [`MAX_REGIONS`] regions.
     pub fn new(controller: usize, function: Bdf, regions: &[PortRegion]) -> Option<Self> {
         let mut rest = regions.iter();
-        let regions = core::array::from_fn(|_| {
-            let region = rest.next()?;
-            Some(Region { id: region.region, len: region.len, base: Cell::new(region.base) })
+        let regions = core::array::from_fn(|_| match rest.next() {
+            Some(region) => Region { id: region.region, len: region.len, base: Cell::new(region.base) },
+            None => Region { id: RegionId(u8::MAX), len: 0, base: Cell::new(None) },
         });
         rest.next().is_none().then_some(Self { controller, function, regions })
     }
@@ -37,18 +38,18 @@ impl Wiring {
     pub fn regions(&self) -> impl Iterator<Item = (RegionOwner, &Region)> {
         let controller = self.controller;
         let owner = move |region| RegionOwner { controller, region };
-        self.regions.iter().flatten().enumerate().map(move |(number, region)| (owner(number), region))
+        self.regions.iter().enumerate().map(move |(number, region)| (owner(number), region))
     }
 
     #[inline]
     pub fn region(&self, number: usize) -> Option<&Region> {
-        self.regions.get(number & MAX_REGIONS.wrapping_sub(1))?.as_ref()
+        self.regions.get(number)
     }
 
     /// The port of a register, or `None` while its region lies nowhere.
     #[inline]
     fn port(&self, region: RegionId, offset: u16, width: Width) -> Option<u16> {
-        let region = self.regions.iter().flatten().find(|candidate| candidate.id == region)?;
+        let region = self.regions.iter().find(|candidate| candidate.id == region)?;
         let end = offset.checked_add(width.bytes() as u16)?;
         if end > region.len { None } else { region.base.get()?.checked_add(offset) }
     }
