@@ -11,8 +11,8 @@ use mediator::{ConfigAccess, Op, Violation, Width};
 
 const CONFIG_ADDRESS: u16 = 0xcf8;
 const ENABLE: u32 = 1 << 31;
-/// Bits 30:24 are extended register numbers on some chipsets and nothing on others; the low two are ignored by some.
-const AMBIGUOUS: u32 = 0x7f00_0003;
+/// Extended register numbers on some chipsets and nothing on others.
+const EXTENDED: u32 = 0x7f00_0000;
 
 /// What an access to the data ports reaches.
 enum Target {
@@ -63,7 +63,10 @@ impl Bus {
         else {
             return Target::Free;
         };
-        if address & AMBIGUOUS != 0 {
+        // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
+        // them, which means the same to all.
+        let low_bits_differ = (address as u16 & 3) & !port != 0;
+        if address & EXTENDED != 0 || low_bits_differ {
             let what = "configuration address whose meaning depends on the chipset";
             return Target::Unclear { controller, violation: Violation { what, detail: u64::from(address) } };
         }

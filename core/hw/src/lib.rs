@@ -1,2 +1,45 @@
-//! The machine: frames, heap, host page tables, guest memory, DMA arena, ports, time.
+//! The machine: memory, tables, ports, console, time. The only crate besides the world switch, the entry code and the
+//! binary that touches hardware.
+//!
+//! Sources: AMD64 Architecture Programmer's Manual Vol. 2 (24593, 3.41), cited as "APM"; ACPI Specification 6.5.
 #![no_std]
+
+extern crate alloc;
+
+#[cfg(target_os = "none")]
+pub mod acpi;
+pub mod arena;
+pub mod console;
+mod cpu;
+mod descriptors;
+pub mod direct;
+pub mod frames;
+pub mod guest_ram;
+pub mod heap;
+mod logger;
+pub mod msr;
+pub mod paging;
+pub mod port;
+pub mod time;
+
+/// Host-physical address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Hpa(pub u64);
+
+/// A range of host-physical memory; `end` is exclusive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HpaRange {
+    pub start: u64,
+    pub end: u64,
+}
+
+impl HpaRange {
+    pub fn len_bytes(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Do the two have a byte in common?
+    pub fn overlaps(&self, start: u64, end: u64) -> bool {
+        start < self.end && self.start < end
+    }
+}

@@ -1,2 +1,15 @@
-//! AMD-V: the Vcpu on VMCBs.
+//! AMD-V: the [`exit::Vcpu`] on VMCBs.
+//!
+//! Source: AMD64 Architecture Programmer's Manual Vol. 2 (24593, 3.41) chapter 15, cited as "APM".
 #![no_std]
+
+extern crate alloc;
+
+mod features;
+mod nested;
+mod switch;
+mod vcpu;
+
+pub use features::{Features, Unsupported, detect, enable};
+pub use nested::Nested;
+pub use vcpu::{Setup, SvmVcpu};

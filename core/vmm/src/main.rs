@@ -1,11 +1,26 @@
 //! The binary: phases in order, the manifest of what is linked, panic, console.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-#[cfg(not(target_os = "none"))]
-fn main() {}
+#[cfg(target_os = "none")]
+extern crate alloc;
 
 #[cfg(target_os = "none")]
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
+mod boot;
+#[cfg(target_os = "none")]
+mod devices;
+#[cfg(target_os = "none")]
+mod failure;
+#[cfg(target_os = "none")]
+mod home;
+#[cfg(target_os = "none")]
+mod loaded;
+#[cfg(target_os = "none")]
+mod machine;
+#[cfg(target_os = "none")]
+mod manifest;
+#[cfg(target_os = "none")]
+mod reset;
+
+/// Shoji runs on the bare machine only; `cargo xtask build` builds it.
+#[cfg(not(target_os = "none"))]
+fn main() {}

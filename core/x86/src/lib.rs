@@ -1,4 +1,7 @@
-//! SDM and APM definitions that the x86_64 crate lacks.
+//! SDM and APM definitions that the x86_64 crate lacks: numbers and layouts, no instructions.
+//!
+//! Manual: *AMD64 Architecture Programmer's Manual (APM)*, Vol. 2, publication 24593, revision 3.42; sections cited
+//! in the files of [`svm`] are of that volume.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -11,3 +14,6 @@
         clippy::arithmetic_side_effects
     )
 )]
+
+pub mod msr;
+pub mod svm;

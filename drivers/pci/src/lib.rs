@@ -1,4 +1,7 @@
-//! PCI configuration space: mechanism 1, headers, the guard of a function.
+//! PCI configuration space: mechanism 1, headers, the scan at boot, and what a guard of a function needs.
+//!
+//! PCI Local Bus Specification, revision 3.0. Nothing here touches a port: the VMM gives a [`ConfigSpace`], and asks
+//! [`Address::decode`] what an access of the guest to CFCh-CFFh means.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -11,3 +14,19 @@
         clippy::arithmetic_side_effects
     )
 )]
+
+extern crate alloc;
+
+mod bar;
+pub mod header;
+mod mechanism1;
+mod merge;
+mod scan;
+
+pub use bar::{io_base, is_io};
+pub use mechanism1::{Address, CONFIG_ADDRESS, CONFIG_DATA};
+pub use merge::merge;
+pub use scan::{ConfigSpace, function, scan};
+
+#[cfg(test)]
+mod tests;

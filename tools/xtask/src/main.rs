@@ -1,1 +1,55 @@
-fn main() {}
+//! `cargo xtask`: build, image, run, test, fuzz, lint.
+#![forbid(unsafe_code)]
+
+mod build;
+mod image;
+mod run;
+mod setup;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+use testbed::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, runs and tests Shoji")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the hypervisor: target/shoji/shoji.elf
+    Build(BuildArgs),
+    /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
+    Run(run::RunArgs),
+    /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
+    Image(image::ImageArgs),
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(cli: Cli) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match cli.task {
+        Task::Build(args) => build::build(&workspace, args.yes),
+        Task::Run(args) => run::run(&workspace, &args),
+        Task::Image(args) => image::image(&workspace, &args),
+    }
+}

@@ -1,0 +1,235 @@
+use alloc::string::ToString;
+use alloc::{format, vec};
+
+use super::*;
+use crate::schema::*;
+
+fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
+    let key = XtsKey(core::array::from_fn(|i| i as u8));
+    let (cipher, check) = (Cipher::AesXtsPlain64, KeyCheck::None);
+    DiskRule { name: name.into(), disk, range, cipher, key, check, trim: true }
+}
+
+/// A value other than the default in each field.
+fn sample() -> Config {
+    let identity = DiskSelector::Identity { model: Some("QEMU HARDDISK".into()), serial: None };
+    Config {
+        memory: Memory { reserve_mib: 32 },
+        boot: Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji },
+        log: Log { level: Level::Debug, serial: false },
+        debug: Debug { hypercalls: true },
+        disks: vec![
+            rule("root", identity, RangeSelector::Partition(2)),
+            rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16])),
+            rule(
+                "rest",
+                DiskSelector::Position { channel: 1, unit: 0 },
+                RangeSelector::Lba { first: 2048, sectors: 100 },
+            ),
+        ],
+    }
+}
+
+fn sealed(entries: &[&[u8]]) -> Vec<u8> {
+    let mut blob = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[0; 8]].concat();
+    entries.iter().for_each(|entry| blob.extend_from_slice(entry));
+    seal(&mut blob);
+    blob
+}
+
+fn error(blob: &[u8]) -> BlobError {
+    match parse(blob) {
+        Ok(_) => panic!("accepted"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn every_field_survives_the_blob() {
+    let blob = encode(&sample()).unwrap();
+    let back = parse(&blob).unwrap();
+    assert_eq!(encode(&back).unwrap(), blob);
+    assert_eq!(back.memory.reserve_mib, 32);
+    assert_eq!(back.boot, Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji });
+    assert_eq!(back.log, Log { level: Level::Debug, serial: false });
+    assert!(back.debug.hypercalls);
+    let names: Vec<_> = back.disks.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["root", "data", "rest"]);
+    assert_eq!(back.disks[2].range, RangeSelector::Lba { first: 2048, sectors: 100 });
+    assert_eq!(back.disks[0].key.0[..4], [0, 1, 2, 3]);
+    assert!(back.disks[0].trim && back.disks[0].check == KeyCheck::None);
+}
+
+/// The wire format, byte by byte: if this fails, FORMAT_VERSION must go up.
+#[test]
+fn the_bytes_of_version_1_never_change() {
+    let mut config = Config::default();
+    config.disks.push(rule("a", DiskSelector::Position { channel: 0, unit: 1 }, RangeSelector::Partition(2)));
+    let key: Vec<u8> = (0..64).collect();
+    let expected = sealed(&[
+        &[1, 0, 1, 0, 1, 0, 0, 0, 16],
+        &[2, 0, 1, 0, 2, 0, 0, 0, 0, 0],
+        &[3, 0, 0, 0, 2, 0, 0, 0, 2, 1],
+        &[4, 0, 0, 0, 1, 0, 0, 0, 0],
+        &[5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64],
+        &key,
+        &[1, 1],
+    ]);
+    assert_eq!(encode(&config).unwrap().as_slice(), expected);
+    assert_eq!(expected[..16], [b'S', b'H', b'O', b'J', b'I', b'C', b'F', b'G', 1, 0, 0, 0, 141, 0, 0, 0]);
+    assert_eq!(expected[16..20], 0x7CB0_26C8_u32.to_le_bytes());
+}
+
+#[test]
+fn the_longest_disk_rule_still_fits_an_entry() {
+    let long = "x".repeat(64);
+    let disk = DiskSelector::Identity { model: Some(long.clone()), serial: Some(long.clone()) };
+    let range = RangeSelector::Lba { first: 1 << 62, sectors: 1 << 62 };
+    let config = Config { disks: vec![rule(&long, disk, range)], ..sample() };
+    assert!(parse(&encode(&config).unwrap()).is_ok());
+}
+
+#[test]
+fn the_largest_configuration_is_below_the_bound() {
+    let disk = || DiskSelector::Position { channel: 0, unit: 0 };
+    let disks = (1..=64).map(|i| rule(&format!("{i}"), disk(), RangeSelector::Partition(i))).collect();
+    let blob = encode(&Config { disks, ..sample() }).unwrap();
+    assert!(blob.len() < MAX_BLOB_BYTES && parse(&blob).unwrap().disks.len() == 64);
+}
+
+#[test]
+fn every_flipped_bit_is_found() {
+    let good = encode(&sample()).unwrap();
+    for bit in 0..good.len() * 8 {
+        let mut bad = good.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        let error = error(&bad);
+        match bit / 8 {
+            0..8 => assert_eq!(error, BlobError::NotShoji),
+            8..12 => assert!(matches!(error, BlobError::Version { .. })),
+            12..16 => assert!(matches!(error, BlobError::Truncated { .. } | BlobError::Trailing { .. })),
+            _ => assert_eq!(error, BlobError::Checksum),
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_found() {
+    let good = encode(&sample()).unwrap();
+    for bytes in 0..good.len() {
+        let expected = if bytes < HEADER_BYTES { HEADER_BYTES } else { good.len() };
+        let truncated = BlobError::Truncated { bytes, expected };
+        assert_eq!(error(&good[..bytes]), if bytes < 8 { BlobError::NotShoji } else { truncated });
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let mut blob = encode(&sample()).unwrap();
+    blob.push(0);
+    assert_eq!(error(&blob), BlobError::Trailing { bytes: blob.len(), expected: blob.len() - 1 });
+}
+
+#[test]
+fn a_blob_beyond_the_bound_is_refused_before_it_is_read() {
+    let blob = sealed(&[&vec![0; MAX_BLOB_BYTES]]);
+    assert_eq!(error(&blob), BlobError::TooLarge { bytes: MAX_BLOB_BYTES + HEADER_BYTES });
+}
+
+#[test]
+fn a_toml_file_in_place_of_the_blob_gets_the_remedy() {
+    assert!(error(b"[memory]\nreserve = \"16 MiB\"\n").to_string().contains("`shoji config build`"));
+}
+
+#[test]
+fn another_version_names_both_versions_and_the_remedy() {
+    let mut blob = sealed(&[]);
+    blob[8] = 9;
+    let text = error(&blob).to_string();
+    assert!(
+        text.contains("version 9") && text.contains("reads version 1") && text.contains("`shoji config build`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_unknown_optional_entry_is_skipped() {
+    let memory = [1, 0, 1, 0, 1, 0, 0, 0, 64];
+    let config = parse(&sealed(&[&[99, 0, 0, 0, 2, 0, 0, 0, 1, 2], &memory])).unwrap();
+    assert_eq!(config.memory.reserve_mib, 64);
+}
+
+#[test]
+fn an_unknown_mandatory_entry_is_refused_by_number() {
+    let error = error(&sealed(&[&[99, 0, 1, 0, 2, 0, 0, 0, 1, 2]]));
+    assert_eq!(error, BlobError::UnknownEntry { entry: 99 });
+    assert!(error.to_string().contains("type 99"));
+}
+
+#[test]
+fn entries_that_lie_about_their_layout_are_refused() {
+    let cases: [(&[u8], u16); 9] = [
+        (&[1, 0, 1, 0, 1, 0, 0], 0),                                      // entry header cut off
+        (&[1, 0, 1, 0, 2, 0, 0, 0, 16], 1),                               // longer than the blob
+        (&[1, 0, 1, 0, 0xFF, 0xFF, 0xFF, 0xFF, 16], 1),                   // much longer
+        (&[1, 0, 1, 0, 0, 0, 0, 0], 1),                                   // empty payload
+        (&[1, 0, 1, 0, 2, 0, 0, 0, 16, 0], 1),                            // payload goes on
+        (&[1, 0, 2, 0, 1, 0, 0, 0, 16], 1),                               // undefined flag
+        (&[2, 0, 1, 0, 2, 0, 0, 0, 0, 7], 2),                             // undefined variant
+        (&[1, 0, 1, 0, 1, 0, 0, 0, 16, 1, 0, 1, 0, 1, 0, 0, 0, 16], 1),   // twice
+        (&[5, 0, 1, 0, 6, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 97], 5), // name of 4 GiB
+    ];
+    for (entries, entry) in cases {
+        assert_eq!(error(&sealed(&[entries])), BlobError::Malformed { entry }, "{entries:?}");
+    }
+}
+
+#[test]
+fn a_key_of_another_length_is_refused() {
+    let mut entry = vec![5, 0, 1, 0, 74, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 63];
+    entry.extend(0..63);
+    entry.extend([1, 1]);
+    assert_eq!(error(&sealed(&[&entry])), BlobError::Malformed { entry: 5 });
+}
+
+#[test]
+fn more_rules_than_allowed_are_refused_without_reading_them_all() {
+    let mut entry = vec![5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64];
+    entry.extend(0..64);
+    entry.extend([1, 1]);
+    let BlobError::Invalid(problem) = error(&sealed(&vec![&entry[..]; 9000])) else { panic!("another error") };
+    assert_eq!(problem.key, "disk");
+}
+
+#[test]
+fn what_validation_refuses_is_neither_written_nor_read() {
+    let bad = Config { memory: Memory { reserve_mib: 7 }, ..sample() };
+    assert!(matches!(encode(&bad), Err(BlobError::Invalid(problem)) if problem.key == "memory.reserve"));
+    let text = error(&sealed(&[&[1, 0, 1, 0, 1, 0, 0, 0, 7]])).to_string();
+    assert!(text.contains("`memory.reserve` is 7 MiB"), "{text}");
+}
+
+#[test]
+fn an_empty_list_of_entries_means_the_defaults() {
+    let config = parse(&sealed(&[])).unwrap();
+    assert_eq!((config.memory, config.boot, config.log), (Memory::default(), Boot::default(), Log::default()));
+    assert!(config.disks.is_empty() && !config.debug.hypercalls);
+}
+
+#[test]
+fn resealed_garbage_never_panics() {
+    let good = encode(&sample()).unwrap();
+    let mut state = 1u32;
+    for _ in 0..20_000 {
+        let mut bad = good.to_vec();
+        for _ in 0..3 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let at = HEADER_BYTES + (state >> 8) as usize % (bad.len() - HEADER_BYTES);
+            bad[at] = state as u8;
+        }
+        seal(&mut bad);
+        if let Ok(config) = parse(&bad) {
+            assert!(validate(&config).is_empty());
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The entries of a blob: a type number, a flag, a length, and one schema type in postcard's wire format.
+//!
+//! All numbers are little endian:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | type number |
+//! | 2 | 2 | flags: bit 0 mandatory, others zero |
+//! | 4 | 4 | length of the payload in bytes |
+//! | 8 | | payload |
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::blob::BlobError;
+
+/// Type numbers. A number is never used again for something else.
+#[derive(Clone, Copy)]
+#[repr(u16)]
+pub enum Kind {
+    Memory = 1,
+    Boot = 2,
+    Log = 3,
+    Debug = 4,
+    Disk = 5,
+}
+
+impl Kind {
+    /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log or what helps a developer
+    /// weakens nothing.
+    fn is_mandatory(self) -> bool {
+        !matches!(self, Self::Log | Self::Debug)
+    }
+
+    fn from_number(number: u16) -> Option<Self> {
+        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk].into_iter().find(|kind| *kind as u16 == number)
+    }
+}
+
+const MANDATORY: u16 = 1;
+
+/// More than the largest entry takes: a disk rule with three strings of the greatest length is below 400 bytes.
+pub const MAX_ENTRY_BYTES: usize = 520;
+
+/// One entry of a known type.
+pub struct Entry<'a> {
+    pub kind: Kind,
+    payload: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Decodes the payload, which must be consumed to its end.
+    pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, BlobError> {
+        match postcard::take_from_bytes(self.payload) {
+            Ok((value, [])) => Ok(value),
+            _ => Err(BlobError::Malformed { entry: self.kind as u16 }),
+        }
+    }
+
+    /// Decodes into `slot`; a second entry for it is refused, because one of the two would silently lose.
+    pub fn decode_once<T: Deserialize<'a>>(&self, slot: &mut Option<T>) -> Result<(), BlobError> {
+        match slot.replace(self.decode()?) {
+            None => Ok(()),
+            Some(_) => Err(BlobError::Malformed { entry: self.kind as u16 }),
+        }
+    }
+}
+
+/// Iterates over the entries of known types; ends after the first error.
+pub struct Entries<'a>(pub &'a [u8]);
+
+impl<'a> Entries<'a> {
+    /// The next entry, or `None` when it is to be skipped.
+    fn step(&mut self) -> Result<Option<Entry<'a>>, BlobError> {
+        let rest = self.0;
+        // What cannot be read to its end is not looked at again.
+        self.0 = &[];
+        let Some((&[t0, t1, f0, f1, l0, l1, l2, l3], rest)) = rest.split_first_chunk::<8>() else {
+            return Err(BlobError::Malformed { entry: 0 });
+        };
+        let number = u16::from_le_bytes([t0, t1]);
+        let flags = u16::from_le_bytes([f0, f1]);
+        let split =
+            usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().and_then(|len| rest.split_at_checked(len));
+        let (Some((payload, rest)), 0 | MANDATORY) = (split, flags) else {
+            return Err(BlobError::Malformed { entry: number });
+        };
+        self.0 = rest;
+        match Kind::from_number(number) {
+            Some(kind) => Ok(Some(Entry { kind, payload })),
+            None if flags == MANDATORY => {
+                self.0 = &[];
+                Err(BlobError::UnknownEntry { entry: number })
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, BlobError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            if let Some(entry) = self.step().transpose() {
+                return Some(entry);
+            }
+        }
+        None
+    }
+}
+
+/// Appends one entry.
+pub fn push<T: Serialize>(out: &mut Vec<u8>, kind: Kind, value: &T) -> Result<(), BlobError> {
+    let mut scratch = Zeroizing::new([0; MAX_ENTRY_BYTES]);
+    let malformed = BlobError::Malformed { entry: kind as u16 };
+    let payload: &[u8] = postcard::to_slice(value, &mut *scratch).map_err(|_| malformed.clone())?;
+    let len = u32::try_from(payload.len()).map_err(|_| malformed)?;
+    out.extend((kind as u16).to_le_bytes());
+    out.extend(u16::from(kind.is_mandatory()).to_le_bytes());
+    out.extend(len.to_le_bytes());
+    out.extend(payload);
+    Ok(())
+}

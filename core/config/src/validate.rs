@@ -1,0 +1,186 @@
+//! What a configuration must keep to, beyond its types. Shared by the command `shoji`, which shows all problems with
+//! their place in the TOML file, and by the VMM, which refuses at the first.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::schema::{Boot, Config, DiskRule, DiskSelector, Memory, RangeSelector, XtsKey};
+
+/// Greatest number of disk rules.
+pub const MAX_DISK_RULES: usize = 64;
+
+/// Greatest length of a name, model or serial number, in bytes.
+pub const MAX_TEXT_BYTES: usize = 64;
+
+/// One thing that is wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Index of the disk rule; `None`: a setting outside the rules.
+    pub rule: Option<usize>,
+    /// Key that sets it in the TOML file, e.g. `memory.reserve`; inside a rule e.g. `range`.
+    pub key: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            None => write!(f, "`{}` {}", self.key, self.message),
+            Some(rule) => write!(f, "`{}` of disk rule {} {}", self.key, rule.saturating_add(1), self.message),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of the file; empty when the configuration is good.
+#[must_use]
+pub fn validate(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    check_memory(&config.memory, &mut found);
+    check_boot(&config.boot, &mut found);
+    if config.disks.len() > MAX_DISK_RULES {
+        let message = format!("occurs more than {MAX_DISK_RULES} times; remove or join rules");
+        found.push(Problem { rule: None, key: "disk", message });
+        return found;
+    }
+    for (index, rule) in config.disks.iter().enumerate() {
+        let mut report = |key, message| found.push(Problem { rule: Some(index), key, message });
+        check_rule(rule, &mut report);
+        for (number, earlier) in (1..).zip(config.disks.iter().take(index)) {
+            check_pair(rule, earlier, number, &mut report);
+        }
+    }
+    found
+}
+
+fn check_memory(memory: &Memory, found: &mut Vec<Problem>) {
+    let mib = memory.reserve_mib;
+    if !(8..=1024).contains(&mib) || !mib.is_multiple_of(2) {
+        let message =
+            format!("is {mib} MiB but must be an even number of MiB from 8 to 1024; the default is \"16 MiB\"");
+        found.push(Problem { rule: None, key: "memory.reserve", message });
+    }
+}
+
+fn check_boot(boot: &Boot, found: &mut Vec<Problem>) {
+    if let Some(drive @ ..0x80) = boot.drive {
+        let message =
+            format!("is {drive:#04x} but BIOS hard disks count from 0x80; leave it out to start from GRUB's disk");
+        found.push(Problem { rule: None, key: "boot.drive", message });
+    }
+}
+
+fn check_rule(rule: &DiskRule, report: &mut impl FnMut(&'static str, String)) {
+    if let Err(why) = check_text(&rule.name) {
+        report("name", format!("{why}; give the rule a short name, which the log will show"));
+    }
+    check_disk(&rule.disk, report);
+    check_range(&rule.range, report);
+    if halves_are_equal(&rule.key) {
+        report(
+            "key",
+            "has two equal halves, which makes AES-XTS weak; make a new key with `shoji key new FILE`".to_string(),
+        );
+    }
+}
+
+fn check_disk(disk: &DiskSelector, report: &mut impl FnMut(&'static str, String)) {
+    match disk {
+        DiskSelector::Identity { model: None, serial: None } => {
+            report(
+                "disk",
+                "names neither model nor serial; give at least one of them, or channel and unit".to_string(),
+            );
+        }
+        DiskSelector::Identity { model, serial } => {
+            for (key, text) in [("disk.model", model), ("disk.serial", serial)] {
+                if let Some(Err(why)) = text.as_deref().map(check_text) {
+                    report(key, format!("{why}; write it as the drive tells it, or leave it out"));
+                }
+            }
+        }
+        DiskSelector::Position { channel, unit } => {
+            if *channel > 1 {
+                report("disk.channel", format!("is {channel} but must be 0 (primary) or 1 (secondary)"));
+            }
+            if *unit > 1 {
+                report("disk.unit", format!("is {unit} but must be 0 (master) or 1 (slave)"));
+            }
+        }
+    }
+}
+
+fn check_range(range: &RangeSelector, report: &mut impl FnMut(&'static str, String)) {
+    match range {
+        RangeSelector::Partition(0) => {
+            report(
+                "range.partition",
+                "is 0 but partitions count from 1; write the number that the partition tool shows".to_string(),
+            );
+        }
+        RangeSelector::PartitionGuid(guid) if *guid == [0; 16] => report(
+            "range.guid",
+            "is all zeros, which marks an unused entry; copy the unique GUID of the partition, e.g. from `blkid`"
+                .to_string(),
+        ),
+        RangeSelector::Lba { sectors: 0, .. } => {
+            report("range.sectors", "is 0; write how many sectors the range has".to_string());
+        }
+        RangeSelector::Lba { first, sectors } if first.checked_add(*sectors).is_none() => {
+            report(
+                "range.sectors",
+                format!("is {sectors}, which from sector {first} on ends beyond any disk; correct it"),
+            );
+        }
+        _ => {}
+    }
+}
+
+/// `rule` against one before it, whose number (from 1 on) is `number`.
+fn check_pair(rule: &DiskRule, earlier: &DiskRule, number: usize, report: &mut impl FnMut(&'static str, String)) {
+    if rule.name == earlier.name {
+        report("name", format!("is that of disk rule {number} too; names must differ, so that the log is clear"));
+    }
+    if rule.disk == earlier.disk && overlap(&rule.range, &earlier.range) {
+        report("range", format!("shares sectors with disk rule {number} on the same disk; remove one of the rules"));
+    }
+}
+
+/// As far as it can be told without the disk: a partition may still overlap an LBA range, which the VMM sees later.
+fn overlap(a: &RangeSelector, b: &RangeSelector) -> bool {
+    match (a, b) {
+        (RangeSelector::Lba { first: a, sectors: a_len }, RangeSelector::Lba { first: b, sectors: b_len }) => {
+            *a < b.saturating_add(*b_len) && *b < a.saturating_add(*a_len)
+        }
+        _ => a == b,
+    }
+}
+
+/// Text that can be compared with IDENTIFY data and shown in a log: printable ASCII, trimmed, bounded.
+fn check_text(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("is empty".to_string());
+    }
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(format!("has {} bytes but at most {MAX_TEXT_BYTES} are allowed", text.len()));
+    }
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("holds characters other than printable ASCII".to_string());
+    }
+    if text.trim() != text {
+        return Err("begins or ends with a space".to_string());
+    }
+    Ok(())
+}
+
+/// FIPS 140-3 Implementation Guidance C.I requires the data and the tweak key to differ.
+fn halves_are_equal(key: &XtsKey) -> bool {
+    let (data, tweak) = key.0.split_at(32);
+    data == tweak
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

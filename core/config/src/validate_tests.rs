@@ -1,0 +1,126 @@
+use alloc::string::ToString;
+use alloc::{format, vec};
+
+use super::*;
+use crate::schema::{Cipher, KeyCheck};
+
+fn key() -> XtsKey {
+    XtsKey(core::array::from_fn(|i| i as u8))
+}
+
+fn rule(name: &str, partition: u32) -> DiskRule {
+    let (cipher, check) = (Cipher::AesXtsPlain64, KeyCheck::Signature);
+    let (disk, range) = (DiskSelector::Position { channel: 0, unit: 0 }, RangeSelector::Partition(partition));
+    DiskRule { name: name.into(), disk, range, cipher, key: key(), check, trim: false }
+}
+
+/// Keys of the problems of a configuration with one rule, after `change`.
+fn keys(change: impl FnOnce(&mut Config)) -> Vec<&'static str> {
+    let mut config = Config { disks: vec![rule("root", 2)], ..Config::default() };
+    change(&mut config);
+    validate(&config).iter().map(|problem| problem.key).collect()
+}
+
+fn lba(first: u64, sectors: u64) -> RangeSelector {
+    RangeSelector::Lba { first, sectors }
+}
+
+#[test]
+fn the_defaults_with_one_rule_are_good() {
+    assert!(keys(|_| ()).is_empty());
+    assert!(validate(&Config::default()).is_empty());
+}
+
+#[test]
+fn the_reservation_is_even_and_in_range() {
+    for (mib, good) in [(0, false), (6, false), (8, true), (9, false), (16, true), (1024, true), (1026, false)] {
+        assert_eq!(keys(|c| c.memory.reserve_mib = mib).is_empty(), good, "{mib}");
+    }
+}
+
+#[test]
+fn a_floppy_is_no_boot_drive() {
+    assert_eq!(keys(|c| c.boot.drive = Some(0x7F)), ["boot.drive"]);
+    assert!(keys(|c| c.boot.drive = Some(0x80)).is_empty());
+}
+
+#[test]
+fn names_are_short_printable_and_trimmed() {
+    for (name, good) in [("", false), (" a", false), ("a\n", false), ("ä", false), ("a b", true)] {
+        assert_eq!(keys(|c| c.disks[0].name = name.into()).is_empty(), good, "{name:?}");
+    }
+    assert!(keys(|c| c.disks[0].name = "x".repeat(64)).is_empty());
+    assert_eq!(keys(|c| c.disks[0].name = "x".repeat(65)), ["name"]);
+}
+
+#[test]
+fn an_identity_needs_a_model_or_a_serial() {
+    let with = |model: Option<&str>, serial: Option<&str>| {
+        let (model, serial) = (model.map(Into::into), serial.map(Into::into));
+        keys(|c| c.disks[0].disk = DiskSelector::Identity { model, serial })
+    };
+    assert_eq!(with(None, None), ["disk"]);
+    assert_eq!(with(Some(""), Some("QM1 ")), ["disk.model", "disk.serial"]);
+    assert!(with(None, Some("QM00001")).is_empty());
+}
+
+#[test]
+fn channel_and_unit_are_0_or_1() {
+    let with = |channel, unit| keys(|c| c.disks[0].disk = DiskSelector::Position { channel, unit });
+    assert!(with(1, 1).is_empty());
+    assert_eq!(with(2, 255), ["disk.channel", "disk.unit"]);
+}
+
+#[test]
+fn ranges_are_not_empty_and_do_not_overflow() {
+    let with = |range| keys(|c| c.disks[0].range = range);
+    assert_eq!(with(RangeSelector::Partition(0)), ["range.partition"]);
+    assert_eq!(with(RangeSelector::PartitionGuid([0; 16])), ["range.guid"]);
+    assert_eq!(with(lba(5, 0)), ["range.sectors"]);
+    assert_eq!(with(lba(u64::MAX, 1)), ["range.sectors"]);
+    assert!(with(lba(u64::MAX - 1, 1)).is_empty());
+}
+
+#[test]
+fn the_two_halves_of_a_key_differ() {
+    assert_eq!(keys(|c| c.disks[0].key = XtsKey([0x5A; 64])), ["key"]);
+    assert!(keys(|c| c.disks[0].key.0[32..].fill(0)).is_empty());
+}
+
+#[test]
+fn two_rules_for_the_same_sectors_or_of_the_same_name_are_refused() {
+    let with = |second: DiskRule| keys(|c| c.disks.push(second));
+    assert!(with(rule("home", 3)).is_empty());
+    assert_eq!(with(rule("home", 2)), ["range"]);
+    assert_eq!(with(rule("root", 3)), ["name"]);
+    let other_disk = DiskSelector::Position { channel: 0, unit: 1 };
+    assert!(with(DiskRule { disk: other_disk, ..rule("home", 2) }).is_empty());
+}
+
+#[test]
+fn lba_ranges_may_touch_but_not_overlap() {
+    let with = |a, b| {
+        keys(|c| {
+            c.disks[0].range = a;
+            c.disks.push(DiskRule { range: b, ..rule("home", 0) });
+        })
+    };
+    assert!(with(lba(100, 50), lba(150, 50)).is_empty());
+    assert!(with(lba(150, 50), lba(100, 50)).is_empty());
+    assert_eq!(with(lba(100, 51), lba(150, 50)), ["range"]);
+    assert_eq!(with(lba(150, 50), lba(149, 2)), ["range"]);
+}
+
+#[test]
+fn a_problem_of_a_rule_counts_rules_from_1() {
+    let config = Config { disks: vec![rule("root", 2), rule("home", 0)], ..Config::default() };
+    let text = validate(&config)[0].to_string();
+    assert!(text.starts_with("`range.partition` of disk rule 2 is 0"), "{text}");
+}
+
+#[test]
+fn sixty_five_rules_are_too_many() {
+    let disks = |n: u32| (1..=n).map(|i| rule(&format!("r{i}"), i)).collect();
+    assert!(keys(|c| c.disks = disks(64)).is_empty());
+    assert_eq!(keys(|c| c.disks = disks(65)), ["disk"]);
+}

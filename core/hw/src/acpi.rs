@@ -1,0 +1,89 @@
+//! ACPI tables, as far as Shoji needs them: the power management timer. The firmware is trusted (threat model).
+
+use crate::{Hpa, direct};
+use acpi::address::AddressSpace;
+use acpi::rsdp::Rsdp;
+use acpi::sdt::fadt::Fadt;
+use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
+use core::ptr::NonNull;
+
+/// Port of the power management timer, where the FADT names one (ACPI s. 5.2.9).
+pub fn pm_timer_port() -> Option<u16> {
+    // SAFETY: a BIOS machine keeps the RSDP in the areas that are searched; the direct map covers them and all tables
+    // below 4 GiB.
+    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
+    // SAFETY: the address was just found and validated.
+    let tables = unsafe { AcpiTables::from_rsdp(DirectMap, rsdp.physical_start) }.ok()?;
+    let fadt = tables.find_table::<Fadt>()?;
+    let block = fadt.get().pm_timer_block().ok()??;
+    if block.address_space != AddressSpace::SystemIo {
+        return None;
+    }
+    u16::try_from(block.address).ok()
+}
+
+/// The crate's way to physical memory. Its ports, PCI and sleeping serve the AML interpreter, which is not built.
+#[derive(Clone)]
+struct DirectMap;
+
+impl Handler for DirectMap {
+    unsafe fn map_physical_region<T>(&self, physical_address: usize, size: usize) -> PhysicalMapping<Self, T> {
+        // Never null: the direct map starts in the upper half.
+        let pointer = direct::pointer(Hpa(physical_address as u64)).cast::<T>();
+        PhysicalMapping {
+            physical_start: physical_address,
+            virtual_start: NonNull::new(pointer).unwrap_or(NonNull::dangling()),
+            region_length: size,
+            mapped_length: size,
+            handler: Self,
+        }
+    }
+
+    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+
+    fn read_u8(&self, _: usize) -> u8 {
+        u8::MAX
+    }
+    fn read_u16(&self, _: usize) -> u16 {
+        u16::MAX
+    }
+    fn read_u32(&self, _: usize) -> u32 {
+        u32::MAX
+    }
+    fn read_u64(&self, _: usize) -> u64 {
+        u64::MAX
+    }
+    fn write_u8(&self, _: usize, _: u8) {}
+    fn write_u16(&self, _: usize, _: u16) {}
+    fn write_u32(&self, _: usize, _: u32) {}
+    fn write_u64(&self, _: usize, _: u64) {}
+    fn read_io_u8(&self, _: u16) -> u8 {
+        u8::MAX
+    }
+    fn read_io_u16(&self, _: u16) -> u16 {
+        u16::MAX
+    }
+    fn read_io_u32(&self, _: u16) -> u32 {
+        u32::MAX
+    }
+    fn write_io_u8(&self, _: u16, _: u8) {}
+    fn write_io_u16(&self, _: u16, _: u16) {}
+    fn write_io_u32(&self, _: u16, _: u32) {}
+    fn read_pci_u8(&self, _: PciAddress, _: u16) -> u8 {
+        u8::MAX
+    }
+    fn read_pci_u16(&self, _: PciAddress, _: u16) -> u16 {
+        u16::MAX
+    }
+    fn read_pci_u32(&self, _: PciAddress, _: u16) -> u32 {
+        u32::MAX
+    }
+    fn write_pci_u8(&self, _: PciAddress, _: u16, _: u8) {}
+    fn write_pci_u16(&self, _: PciAddress, _: u16, _: u16) {}
+    fn write_pci_u32(&self, _: PciAddress, _: u16, _: u32) {}
+    fn nanos_since_boot(&self) -> u64 {
+        crate::time::now().0
+    }
+    fn stall(&self, _: u64) {}
+    fn sleep(&self, _: u64) {}
+}

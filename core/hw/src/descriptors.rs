@@ -1,0 +1,174 @@
+//! GDT and IDT of the VMM (APM s. 4.6 and 8.2). Interrupts stay off for good (GIF = 0 from the first VMRUN on); what the
+//! IDT catches are the VMM's own faults.
+
+use crate::msr;
+use core::cell::UnsafeCell;
+use initfunc::initfunc;
+use x86_64::VirtAddr;
+use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
+use x86_64::instructions::tables::{lgdt, lidt};
+use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::gdt::SegmentSelector;
+
+const CODE: u64 = 0x0020_9a00_0000_0000;
+const DATA: u64 = 0x0000_9200_0000_0000;
+static GDT: [u64; 3] = [0, CODE, DATA];
+
+/// Vectors that CPUs raise by themselves.
+const VECTORS: usize = 32;
+
+/// A 64-bit interrupt gate (APM s. 4.8.3).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Gate {
+    offset_low: u16,
+    selector: u16,
+    options: u16,
+    offset_middle: u16,
+    offset_high: u32,
+    reserved: u32,
+}
+
+const NO_GATE: Gate = Gate { offset_low: 0, selector: 0, options: 0, offset_middle: 0, offset_high: 0, reserved: 0 };
+
+struct Idt(UnsafeCell<[Gate; VECTORS]>);
+// SAFETY: written once, by `init`, before any other CPU runs.
+unsafe impl Sync for Idt {}
+static IDT: Idt = Idt(UnsafeCell::new([NO_GATE; VECTORS]));
+
+/// What the stubs below leave on the stack.
+#[derive(Debug)]
+#[repr(C)]
+pub struct ExceptionFrame {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub rdx: u64,
+    pub rcx: u64,
+    pub rax: u64,
+    pub vector: u64,
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+// One stub per vector, 16 bytes apart. Vectors 8, 10-14, 17, 21, 29 and 30 push an error code themselves.
+core::arch::global_asm!(
+    r#"
+    .text
+    .balign 16
+    .global exception_stubs
+exception_stubs:
+    .set vector, 0
+    .rept 32
+    .balign 16
+    .if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+    .else
+    push 0
+    .endif
+    push vector
+    jmp exception_common
+    .set vector, vector + 1
+    .endr
+
+exception_common:
+    push rax
+    push rcx
+    push rdx
+    push rbx
+    push rbp
+    push rsi
+    push rdi
+    push r8
+    push r9
+    push r10
+    push r11
+    push r12
+    push r13
+    push r14
+    push r15
+    mov rdi, rsp
+    cld
+    mov rbx, rsp
+    and rsp, -16
+    call {on_exception}
+    mov rsp, rbx
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop r11
+    pop r10
+    pop r9
+    pop r8
+    pop rdi
+    pop rsi
+    pop rbp
+    pop rbx
+    pop rdx
+    pop rcx
+    pop rax
+    add rsp, 16
+    iretq
+    "#,
+    on_exception = sym on_exception,
+);
+
+const GENERAL_PROTECTION: u64 = 13;
+
+extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
+    if frame.vector == GENERAL_PROTECTION
+        && let Some(handler) = msr::fault_handler(frame.rip)
+    {
+        frame.rip = handler;
+        return;
+    }
+    let cr2 = x86_64::registers::control::Cr2::read_raw();
+    panic!("exception {} error {:#x} in the VMM, CR2 {cr2:#x}, {frame:#x?}", frame.vector, frame.error);
+}
+
+/// Loads GDT and IDT. Both lie in the image and stay valid when it moves.
+fn init() -> Result<(), &'static str> {
+    unsafe extern "C" {
+        fn exception_stubs();
+    }
+    let stubs = exception_stubs as *const () as u64;
+    for vector in 0..VECTORS {
+        let at = stubs + vector as u64 * 16;
+        let gate = Gate {
+            offset_low: at as u16,
+            selector: 8,
+            options: 0x8e00,
+            offset_middle: (at >> 16) as u16,
+            offset_high: (at >> 32) as u32,
+            reserved: 0,
+        };
+        // SAFETY: before any other CPU runs and before the table is loaded; `vector` is inside.
+        unsafe { (*IDT.0.get())[vector] = gate };
+    }
+    let pointer =
+        |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
+    // SAFETY: both tables are static and valid; the selectors name the 64-bit code and the data descriptor in them.
+    unsafe {
+        lgdt(&pointer(GDT.as_ptr() as u64, size_of_val(&GDT)));
+        CS::set_reg(SegmentSelector(8));
+        DS::set_reg(SegmentSelector(16));
+        ES::set_reg(SegmentSelector(16));
+        SS::set_reg(SegmentSelector(16));
+        lidt(&pointer(IDT.0.get() as u64, size_of::<[Gate; VECTORS]>()));
+    }
+    Ok(())
+}
+initfunc!("global3", init);

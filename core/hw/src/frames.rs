@@ -1,0 +1,27 @@
+//! Page frames of the memory that Shoji keeps.
+
+use crate::{Hpa, HpaRange, direct};
+use buddy_system_allocator::FrameAllocator;
+use spin::Mutex;
+
+pub const FRAME_BYTES: u64 = 4096;
+
+// Order 16 reaches runs of 128 MiB, more than a reservation's free part ever is.
+static FRAMES: Mutex<FrameAllocator<16>> = Mutex::new(FrameAllocator::new());
+
+/// Adds free memory. It must be reachable through the direct map.
+///
+/// # Safety
+/// The range is Shoji's and nobody else uses it.
+pub unsafe fn add(range: HpaRange) {
+    FRAMES.lock().add_frame((range.start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);
+}
+
+/// `count` contiguous zeroed frames, aligned to the next power of two of their size.
+pub fn alloc(count: usize) -> Option<Hpa> {
+    let first = FRAMES.lock().alloc(count)?;
+    let at = Hpa(first as u64 * FRAME_BYTES);
+    // SAFETY: the frames were free a moment ago and are now ours alone; the direct map covers them.
+    unsafe { core::ptr::write_bytes(direct::pointer(at), 0, count * FRAME_BYTES as usize) };
+    Some(at)
+}

@@ -1,0 +1,91 @@
+//! The host's own page tables (APM s. 5.3): the image at its fixed address with the rights of each section, and the
+//! direct map.
+
+use crate::direct::{self, DIRECT_MAP};
+use crate::{Hpa, frames};
+use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PageTableIndex};
+use x86_64::{PhysAddr, VirtAddr};
+
+/// The image: virtual addresses of its parts, each a multiple of 4 KiB, and where it lies physically.
+#[derive(Clone, Copy, Debug)]
+pub struct Image {
+    pub start: u64,
+    pub rodata: u64,
+    pub data: u64,
+    pub end: u64,
+    /// A page that stays unmapped: below the stack.
+    pub guard: u64,
+    pub at: Hpa,
+}
+
+pub const KIB_4: u64 = 4 << 10;
+pub const MIB_2: u64 = 2 << 20;
+pub const GIB: u64 = 1 << 30;
+
+/// Builds tables for the image at `image.at` and for the physical memory below `direct_end`. Returns the root (CR3), or
+/// `None` when the frames do not suffice.
+pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
+    let mut tables = Tables::new()?;
+    for (start, end, flags) in [
+        (image.start, image.rodata, Flags::PRESENT),
+        (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
+        (image.data, image.end, Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE),
+    ] {
+        for at in (start..end).step_by(KIB_4 as usize).filter(|&at| at != image.guard) {
+            tables.map(at, image.at.0 + (at - image.start), KIB_4, flags)?;
+        }
+    }
+    let size = if gib_pages { GIB } else { MIB_2 };
+    let flags = Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE | Flags::HUGE_PAGE;
+    for at in (0..direct_end.next_multiple_of(size)).step_by(size as usize) {
+        tables.map(DIRECT_MAP + at, at, size, flags)?;
+    }
+    Some(tables.root)
+}
+
+/// Page tables of four levels, for the host's addresses or a guest's (nested tables have the same format, APM s. 15.25.5).
+pub struct Tables {
+    root: Hpa,
+}
+
+/// Rights of the upper levels: the leaf alone restricts.
+const BRANCH: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+
+impl Tables {
+    /// Empty tables, or `None` when no frame is left.
+    pub fn new() -> Option<Self> {
+        Some(Self { root: frames::alloc(1)? })
+    }
+
+    /// For CR3 or N_CR3.
+    pub fn root(&self) -> Hpa {
+        self.root
+    }
+
+    /// Maps one page of `size` bytes (4 KiB, 2 MiB or 1 GiB; the larger ones want `HUGE_PAGE` in `flags`). `None` when no
+    /// frame is left for a table.
+    pub fn map(&mut self, from: u64, to: u64, size: u64, flags: Flags) -> Option<()> {
+        let from = VirtAddr::new_truncate(from);
+        let path: &[PageTableIndex] = match size {
+            GIB => &[from.p4_index(), from.p3_index()],
+            MIB_2 => &[from.p4_index(), from.p3_index(), from.p2_index()],
+            _ => &[from.p4_index(), from.p3_index(), from.p2_index(), from.p1_index()],
+        };
+        let (leaf, branches) = path.split_last()?;
+        let mut table = table_at(self.root);
+        for index in branches {
+            if table[*index].is_unused() {
+                table[*index].set_addr(PhysAddr::new(frames::alloc(1)?.0), BRANCH);
+            }
+            table = table_at(Hpa(table[*index].addr().as_u64()));
+        }
+        table[*leaf].set_addr(PhysAddr::new(to), flags);
+        Some(())
+    }
+}
+
+fn table_at(at: Hpa) -> &'static mut PageTable {
+    // SAFETY: a frame that `build` allocated for a page table; only one reference is alive at a time, since every
+    // caller drops the parent's before it uses the child's.
+    unsafe { &mut *direct::pointer(at).cast::<PageTable>() }
+}

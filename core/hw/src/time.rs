@@ -1,0 +1,62 @@
+//! Time from the TSC. The VMM owns no timer chip.
+
+use initfunc::initfunc;
+use core::sync::atomic::{AtomicU64, Ordering};
+use mediator::Instant;
+
+/// Ticks of the ACPI power management timer, 3.579545 MHz (ACPI s. 4.8.3.3), and what is waited for: 0.1 ms.
+const PM_TIMER_HZ: u64 = 3_579_545;
+const PM_TIMER_TICKS: u32 = 358;
+/// Assumed where there is no such timer: time stamps are then only an order.
+const FALLBACK_HZ: u64 = 1_000_000_000;
+/// A port read takes at least some 100 ns, so a timer that stands still is noticed within a second.
+const PATIENCE: u32 = 1_000_000;
+
+static START: AtomicU64 = AtomicU64::new(0);
+/// Nanoseconds per tick, as a fixed-point number with 32 fractional bits.
+static NANOS_PER_TICK: AtomicU64 = AtomicU64::new(0);
+
+pub fn tsc() -> u64 {
+    // SAFETY: RDTSC has no effect on memory, and CR4.TSD does not stop ring 0.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Time starts now.
+fn init() -> Result<(), &'static str> {
+    START.store(tsc(), Ordering::Relaxed);
+    set_frequency(FALLBACK_HZ);
+    Ok(())
+}
+initfunc!("global0", init);
+
+fn set_frequency(hz: u64) {
+    let scale = (u128::from(1_000_000_000u32) << 32) / u128::from(hz.max(1));
+    NANOS_PER_TICK.store(scale as u64, Ordering::Relaxed);
+}
+
+/// Measures the TSC against the power management timer at this port; returns the frequency in Hz, or `None` when the
+/// timer does not run.
+///
+/// # Safety
+/// The port is the timer's.
+pub unsafe fn calibrate(pm_timer: u16) -> Option<u64> {
+    // SAFETY: the caller's promise; reading the timer has no effect.
+    let now = || unsafe { crate::port::read(pm_timer, mediator::Width::Dword) } & 0xff_ffff;
+    let (from_ticks, from_tsc) = (now(), tsc());
+    for _ in 0..PATIENCE {
+        let passed = now().wrapping_sub(from_ticks) & 0xff_ffff;
+        if passed >= PM_TIMER_TICKS {
+            let hz = (tsc() - from_tsc) * PM_TIMER_HZ / u64::from(passed);
+            set_frequency(hz);
+            return Some(hz);
+        }
+    }
+    None
+}
+
+/// Time since Shoji started.
+pub fn now() -> Instant {
+    let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
+    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
+    Instant(nanos as u64)
+}

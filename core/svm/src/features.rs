@@ -1,0 +1,91 @@
+//! Is AMD-V there, and may it be used? (APM s. 15.4)
+
+use core::fmt;
+use hw::{Hpa, frames, msr};
+use raw_cpuid::{CpuId, CpuIdReaderNative};
+use x86::msr as number;
+use x86_64::registers::control::{Efer, EferFlags};
+
+/// VM_CR.SVMDIS (APM s. 15.30.1).
+const SVM_DISABLED: u64 = 1 << 4;
+
+/// What this CPU's AMD-V can do beyond the base.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    pub revision: u8,
+    pub asids: u32,
+    pub next_rip_save: bool,
+    pub decode_assists: bool,
+    pub flush_by_asid: bool,
+    pub gib_pages: bool,
+}
+
+/// Why Shoji cannot run here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsupported {
+    NoSvm,
+    Disabled { locked: bool },
+    NoNestedPaging,
+    NoMemory,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSvm => "this CPU has no AMD-V (SVM); Shoji needs an AMD CPU of 2008 (Barcelona) or later",
+            Self::Disabled { locked: true } => {
+                "AMD-V is switched off and locked by the firmware; enable SVM in its setup"
+            }
+            Self::Disabled { locked: false } => "AMD-V is switched off by the firmware; enable SVM in its setup",
+            Self::NoNestedPaging => {
+                "this CPU has AMD-V without nested paging; Shoji needs an AMD CPU of 2008 (Barcelona) or later"
+            }
+            Self::NoMemory => "not enough memory for the host save area; raise `reserve` in [memory]",
+        })
+    }
+}
+
+/// Checks for AMD-V with nested paging.
+///
+/// # Errors
+/// See [`Unsupported`].
+pub fn detect() -> Result<Features, Unsupported> {
+    let cpuid = CpuId::with_cpuid_reader(CpuIdReaderNative);
+    let extended = cpuid.get_extended_processor_and_feature_identifiers().ok_or(Unsupported::NoSvm)?;
+    if !extended.has_svm() {
+        return Err(Unsupported::NoSvm);
+    }
+    let svm = cpuid.get_svm_info().ok_or(Unsupported::NoSvm)?;
+    // A CPU without the register cannot have AMD-V disabled.
+    if msr::read(number::VM_CR).unwrap_or(0) & SVM_DISABLED != 0 {
+        return Err(Unsupported::Disabled { locked: svm.has_svm_lock() });
+    }
+    if !svm.has_nested_paging() {
+        return Err(Unsupported::NoNestedPaging);
+    }
+    Ok(Features {
+        revision: svm.revision(),
+        asids: svm.supported_asids(),
+        next_rip_save: svm.has_nrip(),
+        decode_assists: svm.has_decode_assists(),
+        flush_by_asid: svm.has_flush_by_asid(),
+        gib_pages: extended.has_1gib_pages(),
+    })
+}
+
+/// Switches AMD-V on for this CPU.
+///
+/// # Errors
+/// As [`detect`], and [`Unsupported::NoMemory`].
+pub fn enable() -> Result<Features, Unsupported> {
+    let features = detect()?;
+    let Hpa(save_area) = frames::alloc(1).ok_or(Unsupported::NoMemory)?;
+    // SAFETY: the CPU has SVM; the host save area is a frame that nobody else uses (APM s. 15.30.4). From CLGI on no
+    // interrupt reaches the host; the guest runs with GIF = 1 as VMRUN sets it.
+    unsafe {
+        Efer::update(|flags| flags.insert(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
+        msr::write(number::VM_HSAVE_PA, save_area).ok_or(Unsupported::NoSvm)?;
+        core::arch::asm!("clgi");
+    }
+    Ok(features)
+}

@@ -1,0 +1,132 @@
+//! The real machine, as the exit handlers see it.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use exit::{CpuidLeaf, Machine, Parts, Ports};
+use hw::arena::Arena;
+use hw::frames::FRAME_BYTES;
+use hw::guest_ram::GuestRam;
+use hw::{Hpa, HpaRange, direct, frames, port};
+use mediator::{Gpa, GuestMemory, Instant, Width};
+use multiboot::Kind;
+use x86::svm::{IOPM_BYTES, IoPermissionMap};
+
+/// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
+const ARENA_BYTES: u64 = 4 << 20;
+
+/// All ports are the VMM's to use; what the guest may use is decided before.
+pub struct RealPorts;
+
+impl Ports for RealPorts {
+    #[inline]
+    fn read(&mut self, port: u16, width: Width) -> u32 {
+        // SAFETY: on behalf of the guest that owns the device, or of its mediator.
+        unsafe { port::read(port, width) }
+    }
+
+    #[inline]
+    fn write(&mut self, port: u16, width: Width, value: u32) {
+        // SAFETY: as above.
+        unsafe { port::write(port, width, value) }
+    }
+
+    fn read_string(&mut self, port: u16, width: Width, data: &mut [u8]) {
+        // SAFETY: as above.
+        unsafe { port::read_string(port, width, data) }
+    }
+
+    fn write_string(&mut self, port: u16, width: Width, data: &[u8]) {
+        // SAFETY: as above.
+        unsafe { port::write_string(port, width, data) }
+    }
+}
+
+pub struct RealMachine {
+    ports: RealPorts,
+    memory: GuestRam,
+    arena: Arena,
+    io_permissions: &'static mut IoPermissionMap,
+    io_permissions_at: Hpa,
+}
+
+impl RealMachine {
+    /// `None` when the frames do not suffice.
+    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange) -> Option<Self> {
+        let io_permissions_at = frames::alloc(IOPM_BYTES / FRAME_BYTES as usize)?;
+        Some(Self {
+            ports: RealPorts,
+            memory: GuestRam::new(ram(memory_map), vmm),
+            arena: Arena::new(ARENA_BYTES)?,
+            // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
+            io_permissions: unsafe { &mut *direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
+            io_permissions_at,
+        })
+    }
+
+    pub fn io_permissions(&self) -> Hpa {
+        self.io_permissions_at
+    }
+}
+
+/// Memory that the guest's CPU can run from and that descriptors may point to: usable and ACPI ranges, and the lowest
+/// MiB without the VGA window (firmware keeps data and code there that no map tells).
+fn ram(memory_map: &[multiboot::Entry]) -> Vec<HpaRange> {
+    const VGA: u64 = 0xa_0000;
+    const OPTION_ROMS: u64 = 0xc_0000;
+    const MIB: u64 = 1 << 20;
+    let mut ram = vec![HpaRange { start: 0, end: VGA }, HpaRange { start: OPTION_ROMS, end: MIB }];
+    let memory = memory_map
+        .iter()
+        .filter(|entry| matches!(entry.kind, Kind::Usable | Kind::AcpiReclaimable | Kind::AcpiNvs))
+        .filter(|entry| entry.base >= MIB)
+        .map(|entry| HpaRange { start: entry.base, end: entry.base + entry.len_bytes });
+    ram.extend(memory);
+    ram
+}
+
+impl Machine for RealMachine {
+    type Ports = RealPorts;
+    type Memory = GuestRam;
+    type Arena = Arena;
+
+    #[inline]
+    fn parts(&mut self) -> Parts<'_, Self> {
+        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+    }
+
+    #[inline]
+    fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        self.memory.read(at, &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    #[inline]
+    fn cpuid(&mut self, leaf: u32, subleaf: u32) -> CpuidLeaf {
+        let native = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+        CpuidLeaf { eax: native.eax, ebx: native.ebx, ecx: native.ecx, edx: native.edx }
+    }
+
+    fn read_msr(&mut self, msr: u32) -> Option<u64> {
+        hw::msr::read(msr)
+    }
+
+    fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
+        // SAFETY: only MSRs of the policy table that do not touch the VMM are handed on.
+        unsafe { hw::msr::write(msr, value) }
+    }
+
+    fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
+        for offset in 0..len {
+            self.io_permissions.intercept(first.wrapping_add(offset), on);
+        }
+    }
+
+    fn now(&self) -> Instant {
+        hw::time::now()
+    }
+
+    fn is_vmm_memory(&self, at: Gpa) -> bool {
+        self.memory.is_vmm(at)
+    }
+}

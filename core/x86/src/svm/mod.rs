@@ -1,0 +1,18 @@
+//! AMD-V: secure virtual machine (APM Vol. 2 chapter 15, appendices B and C).
+
+pub mod cpuid;
+mod event;
+mod exit_code;
+mod exit_info;
+mod intercept;
+mod permission;
+mod segment;
+mod vmcb;
+
+pub use event::{Event, EventKind};
+pub use exit_code::ExitCode;
+pub use exit_info::{IoInfo, NestedFaultInfo};
+pub use intercept::{Misc1, Misc2, Misc3};
+pub use permission::{IOPM_BYTES, IoPermissionMap, MSRPM_BYTES, MsrPermissionMap, iopm_bit, msrpm_bit};
+pub use segment::Attributes;
+pub use vmcb::{CleanBits, ControlArea, SaveArea, Segment, TlbControl, Vmcb, control};

@@ -1,0 +1,258 @@
+//! One channel: its state, and the guest's accesses to its registers.
+
+use crate::dma::{Bounce, HeldDma};
+use crate::extents::Part;
+use crate::pio::{PioIn, PioOut};
+use crate::ports::Ports;
+use crate::spec::{control, reg, status};
+use crate::taskfile::{Form, Geometry, Taskfile};
+use crate::unit::{Setting, Unit};
+use mediator::{Ctx, Device, DmaBuffer, Op, Verdict, Violation, Width};
+
+/// What status shows while a command is with us and not with the device, or not wholly done: a busy drive. With BSY
+/// set no other bit counts and the guest may write no register (ATA/ATAPI-7 s. 5.14), which is just what is wanted
+/// of it; a real drive shows the same from a DMA command until DMARQ.
+const BUSY: u8 = status::BSY | status::DRDY | status::DSC;
+/// What status shows while the guest has not taken a whole PIO block from us.
+const DATA_READY: u8 = status::DRDY | status::DSC | status::DRQ;
+
+/// What happens on a channel.
+pub enum State {
+    /// Nothing of ours: registers and data are the device's.
+    Transparent,
+    PioIn(PioIn),
+    PioOut(PioOut),
+    /// A DMA command that waits for the bus master to be started. The device has not seen it.
+    DmaHeld(HeldDma),
+    /// A PACKET command by DMA that waits for the bus master to be started. The device has it.
+    PacketHeld,
+    /// The device works on guest memory itself, by a shadow PRD table.
+    DmaDirect,
+    /// The device works on the bounce buffer.
+    Bounce(Bounce),
+    /// A transfer cannot go on; the device may still wait for its data. Only a reset leads out, so that no other
+    /// transfer can feed the device plain data in place of the missing rest.
+    Stuck,
+}
+
+/// The bus master registers as the guest wrote them.
+#[derive(Default)]
+pub struct BusMaster {
+    pub command: u8,
+    pub prdt: u32,
+    /// Started since the last DMA command; a command consumes it.
+    pub armed: bool,
+    /// The ACTIVE bit that the guest sees while the real one is not its business.
+    pub active: bool,
+    /// An error of ours, shown until the guest clears it.
+    pub error: bool,
+}
+
+/// VMM memory that the channel's device may address.
+#[derive(Default)]
+pub struct Buffers {
+    pub table: Option<DmaBuffer>,
+    pub bounce: Option<DmaBuffer>,
+    /// Work on the bounce buffer is under way.
+    pub lent: bool,
+    /// Number of the transfer, to know work that a reset has overtaken.
+    pub transfer: u32,
+}
+
+/// The device holds another address than the guest wrote.
+#[derive(Clone, Copy)]
+pub struct Moved {
+    pub form: Form,
+    pub geometry: Geometry,
+    /// What the device was sent.
+    pub part: Part,
+    pub device_ext: bool,
+    /// The shadow shows the outcome already.
+    pub resolved: bool,
+}
+
+/// One of the two channels of a controller.
+pub struct Channel {
+    pub number: u8,
+    pub ports: Ports,
+    pub units: [Unit; 2],
+    pub state: State,
+    pub taskfile: Taskfile,
+    pub control: u8,
+    pub bm: BusMaster,
+    pub buffers: Buffers,
+    pub moved: Option<Moved>,
+    pub setting: Option<(usize, Setting)>,
+    pub complaints: u32,
+}
+
+impl Channel {
+    pub fn new(number: u8) -> Self {
+        Self {
+            number,
+            ports: Ports::of(number),
+            units: [Unit::Absent, Unit::Absent],
+            state: State::Transparent,
+            taskfile: Taskfile::after_reset(0),
+            control: 0,
+            bm: BusMaster::default(),
+            buffers: Buffers::default(),
+            moved: None,
+            setting: None,
+            complaints: 0,
+        }
+    }
+
+    /// The command block.
+    pub fn on_command_block(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        register: u16,
+        width: Width,
+        op: Op,
+    ) -> Result<Verdict, Violation> {
+        match (register, width, op) {
+            (reg::DATA, Width::Word | Width::Dword, Op::Read) => Ok(self.data_word_in(cx, width)),
+            (reg::DATA, Width::Word | Width::Dword, Op::Write(value)) => Ok(self.data_word_out(cx, width, value)),
+            (reg::STATUS, Width::Byte, Op::Read) => Ok(self.status(cx)),
+            (reg::ERROR..=reg::DEVICE, Width::Byte, Op::Read) => Ok(self.read_register(cx, register)),
+            (reg::COMMAND, Width::Byte, Op::Write(value)) => Ok(self.on_command(cx, byte(value))),
+            (reg::FEATURES..=reg::DEVICE, Width::Byte, Op::Write(value)) => {
+                Ok(self.write_register(cx, register, byte(value)))
+            }
+            _ => Err(Violation { what: "ATA command block: no such register", detail: u64::from(register) }),
+        }
+    }
+
+    /// Device control and alternate status.
+    pub fn on_control_block(&mut self, cx: &mut Ctx<'_>, width: Width, op: Op) -> Result<Verdict, Violation> {
+        match (width, op) {
+            (Width::Byte, Op::Read) => Ok(self.status(cx)),
+            (Width::Byte, Op::Write(value)) => {
+                let value = byte(value);
+                let rising = value & !self.control & control::SRST != 0;
+                self.control = value;
+                if rising {
+                    self.reset(cx.device);
+                    self.taskfile = Taskfile::after_reset(0);
+                }
+                Ok(Verdict::Passthrough)
+            }
+            _ => Err(Violation { what: "ATA control block: access is not a byte", detail: width.bytes() as u64 }),
+        }
+    }
+
+    /// Status and alternate status. They differ in the device only: where the value is the device's the access
+    /// passes, and clears INTRQ or not as the guest asked; where it is ours there is no cause to clear. Both notice
+    /// that a part is done, because a guest with nIEN set may poll either.
+    fn status(&mut self, cx: &mut Ctx<'_>) -> Verdict {
+        match &self.state {
+            State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => Verdict::Passthrough,
+            State::PioIn(pio) if pio.has_data() => Verdict::Value(u64::from(DATA_READY)),
+            State::PioIn(_) => Verdict::Passthrough,
+            State::DmaHeld(_) | State::Stuck => Verdict::Value(u64::from(BUSY)),
+            State::Bounce(_) => {
+                let again = self.poll_bounce(cx);
+                match self.state {
+                    _ if again => Verdict::Again,
+                    State::Transparent => Verdict::Passthrough,
+                    _ => Verdict::Value(u64::from(BUSY)),
+                }
+            }
+        }
+    }
+
+    /// Does the guest see a drive that takes no register writes and no commands, although the device would?
+    pub fn shows_busy(&self) -> bool {
+        match &self.state {
+            State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => false,
+            State::PioIn(pio) => pio.has_data(),
+            State::DmaHeld(_) | State::Bounce(_) | State::Stuck => true,
+        }
+    }
+
+    fn read_register(&mut self, cx: &mut Ctx<'_>, register: u16) -> Verdict {
+        if self.shows_busy() {
+            return Verdict::Value(u64::from(self.taskfile.read(register, false)));
+        }
+        if register == reg::ERROR || self.moved.is_none() {
+            return Verdict::Passthrough;
+        }
+        self.resolve(cx.device);
+        let hob = self.control & control::HOB != 0;
+        Verdict::Value(u64::from(self.taskfile.read(register, hob)))
+    }
+
+    /// The device holds the address of a part; the guest wants its own, or on an error that of the bad sector.
+    fn resolve(&mut self, device: &mut dyn Device) {
+        let Some(moved) = self.moved.as_mut().filter(|moved| !moved.resolved) else { return };
+        let now = self.ports.alt_status(device);
+        if now & status::BSY != 0 {
+            return;
+        }
+        moved.resolved = true;
+        if now & status::ERR != 0 {
+            let failed = self.ports.failed_lba(device, moved.device_ext, self.control);
+            let within = failed.saturating_sub(moved.part.disk_lba).min(u64::from(moved.part.sectors));
+            let lba = moved.part.lba.saturating_add(within);
+            self.taskfile.set_lba(moved.form, lba, moved.geometry);
+        }
+    }
+
+    fn write_register(&mut self, cx: &mut Ctx<'_>, register: u16, value: u8) -> Verdict {
+        if self.shows_busy() {
+            return Verdict::Done;
+        }
+        if register == reg::DEVICE {
+            // The selection must not change under a running command: a busy device would not see it, and we would
+            // take the other unit for the selected one.
+            let now = self.ports.alt_status(cx.device);
+            if is_busy(now) {
+                return Verdict::Done;
+            }
+            self.settle(now);
+        }
+        self.taskfile.write(register, value);
+        Verdict::Passthrough
+    }
+
+    /// A setting is in force when the device did not refuse it; `now` is its status with the command done.
+    pub fn settle(&mut self, now: u8) {
+        let Some((unit, setting)) = self.setting.take() else { return };
+        if now & status::ERR != 0 {
+            return;
+        }
+        if let Some(Unit::Disk(disk)) = self.units.get_mut(unit) {
+            match setting {
+                Setting::Geometry(geometry) => disk.geometry = geometry,
+                Setting::Multiple(sectors) => disk.multiple = sectors,
+            }
+        }
+    }
+
+    /// Forgets what is under way. The bus master is stopped first: the bounce buffer and the table are free then.
+    pub fn reset(&mut self, device: &mut dyn Device) {
+        self.ports.bm_stop(device);
+        self.buffers.transfer = self.buffers.transfer.wrapping_add(1);
+        self.state = State::Transparent;
+        self.moved = None;
+        self.setting = None;
+        self.bm.armed = false;
+        self.bm.active = false;
+    }
+
+    /// The selected unit.
+    pub fn unit(&self) -> &Unit {
+        let [first, second] = &self.units;
+        if self.taskfile.unit() == 0 { first } else { second }
+    }
+}
+
+/// Does this status forbid a new command? A floating bus forbids nothing: nobody is there.
+pub fn is_busy(now: u8) -> bool {
+    now & (status::BSY | status::DRQ) != 0 && !status::FLOATING.contains(&now)
+}
+
+pub fn byte(value: u64) -> u8 {
+    value.to_le_bytes()[0]
+}

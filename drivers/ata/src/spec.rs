@@ -1,0 +1,135 @@
+//! Registers, status bits and command codes. No logic.
+//!
+//! ATA/ATAPI-7 volume 1 (T13/1532D revision 4b), ATA8-ACS (T13/1699D revision 6a) for later commands, and Programming
+//! Interface for Bus Master IDE Controller, revision 1.0 (5/16/94), here "BMIDE".
+
+/// Bytes of a logical sector of every disk that may be protected.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Command block registers: offset from the block's base (ATA/ATAPI-7 s. 4.3).
+pub mod reg {
+    pub const DATA: u16 = 0;
+    /// Read: error. Write: features.
+    pub const ERROR: u16 = 1;
+    pub const FEATURES: u16 = 1;
+    pub const COUNT: u16 = 2;
+    pub const LBA_LOW: u16 = 3;
+    pub const LBA_MID: u16 = 4;
+    pub const LBA_HIGH: u16 = 5;
+    pub const DEVICE: u16 = 6;
+    /// Read: status, and the pending interrupt is cleared.
+    pub const STATUS: u16 = 7;
+    pub const COMMAND: u16 = 7;
+}
+
+/// Status register (ATA/ATAPI-7 s. 5.14).
+pub mod status {
+    pub const ERR: u8 = 1 << 0;
+    pub const DRQ: u8 = 1 << 3;
+    pub const DF: u8 = 1 << 5;
+    pub const DRDY: u8 = 1 << 6;
+    pub const BSY: u8 = 1 << 7;
+    /// "Seek complete" in older revisions; drives keep it set.
+    pub const DSC: u8 = 1 << 4;
+    /// What a read of a channel without any device gives: all lines pulled up, or all but bit 7 (pull-down on DD7).
+    pub const FLOATING: [u8; 2] = [0xff, 0x7f];
+}
+
+/// Device register.
+pub mod device {
+    /// Addresses are logical block addresses, not cylinder, head, sector.
+    pub const LBA: u8 = 1 << 6;
+    /// Unit 1 is selected.
+    pub const DEV: u8 = 1 << 4;
+    /// Obsolete bits that drives before ATA-6 want to be set.
+    pub const OBSOLETE: u8 = 0xa0;
+    /// Head, or LBA 27:24.
+    pub const HEAD: u8 = 0x0f;
+}
+
+/// Device control register (ATA/ATAPI-7 s. 5.7).
+pub mod control {
+    pub const NIEN: u8 = 1 << 1;
+    pub const SRST: u8 = 1 << 2;
+    /// The previous content of the two-deep registers is read.
+    pub const HOB: u8 = 1 << 7;
+}
+
+/// Features of PACKET (ATA/ATAPI-7 s. 6.24).
+pub mod packet {
+    pub const DMA: u8 = 1 << 0;
+    /// Overlapped: the device may release the bus.
+    pub const OVERLAP: u8 = 1 << 1;
+}
+
+/// Signature in LBA mid and LBA high after reset (ATA/ATAPI-7 s. 5.15).
+pub const SIGNATURE_PACKET: [u8; 2] = [0x14, 0xeb];
+
+/// Bus master registers of one channel: offset from the channel's eight ports (BMIDE s. 2.0).
+pub mod bm {
+    /// Ports of one channel.
+    pub const CHANNEL_PORTS: u16 = 8;
+    pub const COMMAND: u16 = 0;
+    pub const STATUS: u16 = 2;
+    /// Physical address of the PRD table, dword.
+    pub const PRDT: u16 = 4;
+
+    /// Command: start.
+    pub const START: u8 = 1 << 0;
+    /// Command: the bus master writes memory, i.e. the guest reads the disk.
+    pub const TO_MEMORY: u8 = 1 << 3;
+
+    /// Status: the bus master is at work.
+    pub const ACTIVE: u8 = 1 << 0;
+    /// Status: a transfer to or from memory failed; written 1 clears.
+    pub const ERROR: u8 = 1 << 1;
+    /// Status: the device has raised its interrupt since; written 1 clears.
+    pub const INTERRUPT: u8 = 1 << 2;
+    /// Status: "drive is DMA capable", for software's own use.
+    pub const CAPABLE: u8 = 3 << 5;
+}
+
+/// Physical region descriptor table (BMIDE s. 1.2).
+pub mod prd {
+    pub const ENTRY_BYTES: usize = 8;
+    /// Neither a table nor the region of one entry may cross a boundary of this.
+    pub const BOUNDARY: u32 = 0x1_0000;
+    /// Last entry of the table: bit 31 of the second dword.
+    pub const END: u32 = 1 << 31;
+}
+
+/// Command codes (ATA8-ACS table 50, ATA/ATAPI-7 and earlier for obsolete ones).
+pub mod code {
+    pub const NOP: u8 = 0x00;
+    pub const DATA_SET_MANAGEMENT: u8 = 0x06;
+    pub const DEVICE_RESET: u8 = 0x08;
+    pub const READ_SECTORS: u8 = 0x20;
+    pub const READ_SECTORS_EXT: u8 = 0x24;
+    pub const READ_DMA_EXT: u8 = 0x25;
+    pub const READ_MULTIPLE_EXT: u8 = 0x29;
+    pub const READ_LOG_EXT: u8 = 0x2f;
+    pub const WRITE_SECTORS: u8 = 0x30;
+    pub const WRITE_SECTORS_EXT: u8 = 0x34;
+    pub const WRITE_DMA_EXT: u8 = 0x35;
+    pub const WRITE_MULTIPLE_EXT: u8 = 0x39;
+    pub const WRITE_VERIFY: u8 = 0x3c;
+    pub const WRITE_DMA_FUA_EXT: u8 = 0x3d;
+    pub const READ_VERIFY: u8 = 0x40;
+    pub const READ_VERIFY_EXT: u8 = 0x42;
+    pub const EXECUTE_DEVICE_DIAGNOSTIC: u8 = 0x90;
+    pub const INITIALIZE_DEVICE_PARAMETERS: u8 = 0x91;
+    pub const PACKET: u8 = 0xa0;
+    pub const IDENTIFY_PACKET_DEVICE: u8 = 0xa1;
+    pub const SMART: u8 = 0xb0;
+    pub const READ_MULTIPLE: u8 = 0xc4;
+    pub const WRITE_MULTIPLE: u8 = 0xc5;
+    pub const SET_MULTIPLE_MODE: u8 = 0xc6;
+    pub const READ_DMA: u8 = 0xc8;
+    pub const WRITE_DMA: u8 = 0xca;
+    pub const WRITE_MULTIPLE_FUA_EXT: u8 = 0xce;
+    pub const FLUSH_CACHE: u8 = 0xe7;
+    pub const FLUSH_CACHE_EXT: u8 = 0xea;
+    pub const IDENTIFY_DEVICE: u8 = 0xec;
+    pub const SET_FEATURES: u8 = 0xef;
+    pub const SECURITY_FREEZE_LOCK: u8 = 0xf5;
+}

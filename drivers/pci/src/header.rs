@@ -1,0 +1,21 @@
+//! Offsets in the configuration header (PCI 3.0 s. 6.1).
+
+pub const VENDOR_ID: u16 = 0x00;
+pub const COMMAND: u16 = 0x04;
+/// Revision, then the class code: programming interface, sub-class, base class.
+pub const REVISION: u16 = 0x08;
+pub const PROG_IF: u16 = 0x09;
+pub const HEADER_TYPE: u16 = 0x0e;
+/// First base address register of a type 0 header; there are six.
+pub const BAR0: u16 = 0x10;
+pub const BAR4: u16 = 0x20;
+
+/// Command register: the function decodes its I/O space.
+pub const COMMAND_IO: u32 = 1 << 0;
+/// Command register: the function may master the bus.
+pub const COMMAND_MASTER: u32 = 1 << 2;
+
+/// Header type: the device has functions besides 0.
+pub const HEADER_MULTI_FUNCTION: u32 = 1 << 7;
+/// What a read of the vendor ID gives where there is no function.
+pub const NO_VENDOR: u16 = 0xffff;

@@ -1,0 +1,17 @@
+//! All cases, in the order in which they run: what others stand on first.
+
+mod debian;
+mod disk_image;
+mod oracle;
+mod power_cut;
+mod refusal;
+mod small;
+
+use crate::case::Case;
+
+pub fn all() -> Vec<Case> {
+    [small::cases(), disk_image::cases(), oracle::cases(), power_cut::cases(), refusal::cases(), debian::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,91 @@
+//! Runs cases one after the other and reports in the manner of Rust's own test harness.
+
+use crate::case::{Boot, Case, Cx, On, Tier, shown};
+use crate::results::{self, Progress, Row};
+use anyhow::{Result, anyhow};
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use testbed::{Workspace, artifact};
+
+/// Which cases, and how.
+pub struct Plan {
+    pub tier: Tier,
+    /// On the machine without Shoji.
+    pub bare: bool,
+    /// Only cases whose names contain one of these; empty: all.
+    pub filters: Vec<String>,
+}
+
+/// The long tier repeats more.
+const LONG_TIMEOUT_FACTOR: u32 = 8;
+
+impl Plan {
+    pub fn takes(&self, case: &Case) -> bool {
+        let named = self.filters.is_empty() || self.filters.iter().any(|filter| case.name.contains(filter.as_str()));
+        let fits = !(self.bare && case.on == On::ShojiOnly);
+        named && fits && case.tier <= self.tier
+    }
+
+    fn boot(&self, case: &Case) -> Boot {
+        if self.bare || case.on == On::BareOnly { Boot::Bare } else { Boot::Shoji }
+    }
+}
+
+/// Runs them all; says whether all passed.
+pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
+    let mut progress = Progress::load(workspace, plan.tier)?;
+    let mut rows = Vec::new();
+    for case in cases.iter().filter(|case| plan.takes(case)) {
+        print!("test {} ... ", case.name);
+        std::io::stdout().flush()?;
+        if let Some(seconds) = progress.as_ref().and_then(|progress| progress.seconds_of(case.name)) {
+            println!("ok ({seconds:.1} s, in the run before)");
+            rows.push(Row { name: case.name.to_owned(), passed: true, seconds });
+            continue;
+        }
+        let start = Instant::now();
+        let dir = workspace.output(&format!("test-logs/{}", case.name))?;
+        let result = run_one(workspace, plan, case, &dir);
+        let seconds = start.elapsed().as_secs_f64();
+        report(workspace, &result, seconds, &dir)?;
+        if let (Ok(()), Some(progress)) = (&result, &mut progress) {
+            progress.remember(case.name, seconds)?;
+        }
+        rows.push(Row { name: case.name.to_owned(), passed: result.is_ok(), seconds });
+    }
+    let failed = rows.iter().filter(|row| !row.passed).count();
+    if let Some(progress) = progress {
+        progress.finish()?;
+        println!("table: {}", shown(workspace, &results::write_table(workspace, &rows)?));
+    }
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {word}. {} passed; {failed} failed; 0 ignored", rows.len() - failed);
+    Ok(failed == 0)
+}
+
+fn run_one(workspace: &Workspace, plan: &Plan, case: &Case, dir: &Path) -> Result<()> {
+    artifact::remove(dir)?;
+    std::fs::create_dir_all(dir)?;
+    let factor = if plan.tier == Tier::Long { LONG_TIMEOUT_FACTOR } else { 1 };
+    let deadline = Instant::now() + Duration::from_secs(case.timeout_s) * factor;
+    let cx = Cx::new(workspace.clone(), plan.boot(case), plan.tier, dir.to_owned(), deadline);
+    // A panic in one case must not take the others with it.
+    catch_unwind(AssertUnwindSafe(|| (case.run)(&cx))).unwrap_or_else(|_| Err(anyhow!("the case itself panicked")))
+}
+
+fn report(workspace: &Workspace, result: &Result<()>, seconds: f64, dir: &PathBuf) -> Result<()> {
+    match result {
+        Ok(()) => {
+            println!("ok ({seconds:.1} s)");
+            artifact::remove(dir)
+        }
+        Err(error) => {
+            println!("FAILED ({seconds:.1} s)");
+            let reason = format!("{error:#}").replace('\n', "\n    ");
+            println!("    {reason}\n    logs: {}", shown(workspace, dir));
+            Ok(())
+        }
+    }
+}

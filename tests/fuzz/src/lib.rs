@@ -1,0 +1,2 @@
+#![forbid(unsafe_code)]
+//! Coverage-guided fuzz targets.

@@ -1,0 +1,122 @@
+//! Costs in instructions, for a bare machine and Shoji alike: `BENCH name value`.
+//!
+//! Only under `-icount shift=0`, where the time stamp counter counts instructions (of the VMM too). Each value is the
+//! least of several rounds, the cost of the measurement taken off; time spent in HLT does not count.
+
+use crate::boot;
+use crate::machine::ata::{self, SECTOR, Wait, dma_command, prds};
+use crate::machine::cpu::{self, rdtsc};
+use crate::machine::irq::with_lines;
+use crate::machine::memory::{buffer, buffer_address, poke};
+use crate::machine::modes::{Registers, bios};
+use core::arch::asm;
+use core::fmt;
+
+const ROUNDS: usize = 20;
+/// Address packet and data of INT 13h, in memory that real mode reaches.
+const PACKET: u64 = 0x640;
+const LOW_DATA: u64 = 0x1000;
+const BIOS_SECTORS: u64 = 32;
+
+pub fn run() {
+    instructions();
+    let Some((first, count)) = boot::encrypted_range() else {
+        crate::report::fail(format_args!("the image names no encrypted range"))
+    };
+    ata::settle();
+    with_lines(1 << ata::LINE, || {
+        for (place, lba) in [("encrypted", first), ("plain", first + count)] {
+            for (size, sectors) in [("4k", 8), ("1m", 2048)] {
+                for wait in [Wait::Interrupt, Wait::Poll] {
+                    disk(place, u64::from(lba), size, sectors, wait);
+                }
+            }
+        }
+    });
+    ata::settle();
+    for (place, lba) in [("encrypted", first), ("plain", first + count)] {
+        bios_read(place, u64::from(lba));
+    }
+}
+
+fn report(name: fmt::Arguments<'_>, value: u64) {
+    say!("BENCH {name} {value}");
+}
+
+/// The least that the code took, idle time taken off.
+fn least(rounds: usize, mut code: impl FnMut()) -> u64 {
+    (0..rounds)
+        .map(|_| {
+            let (idle, start) = (cpu::idle_ticks(), rdtsc());
+            code();
+            rdtsc() - start - (cpu::idle_ticks() - idle)
+        })
+        .min()
+        .unwrap_or(0)
+}
+
+/// One instruction between two RDTSC, in line: nothing else is measured.
+macro_rules! instruction {
+    ($name:literal, $line:literal, $a:expr, $c:expr, $d:expr) => {{
+        let mut best = u64::MAX;
+        for _ in 0..ROUNDS {
+            let (start, end): (u64, u64);
+            // SAFETY: the instruction reads only; RBX is kept, as CPUID changes it.
+            unsafe {
+                asm!(
+                    "mov r10, rbx", "mov r11, rax", "mov r8, rdx", "rdtsc", "shl rdx, 32", "lea r9, [rax + rdx]",
+                    "mov rax, r11", "mov rdx, r8", $line, "rdtsc", "shl rdx, 32", "add rax, rdx", "mov rbx, r10",
+                    inout("rax") $a as u64 => end, inout("rcx") $c as u64 => _, inout("rdx") $d as u64 => _,
+                    out("r8") _, out("r9") start, out("r10") _, out("r11") _,
+                )
+            };
+            best = best.min(end - start);
+        }
+        report(format_args!($name), best);
+    }};
+}
+
+fn instructions() {
+    instruction!("nothing", "", 0, 0, 0);
+    instruction!("rdtsc", "rdtsc", 0, 0, 0);
+    instruction!("cpuid", "cpuid", 0, 0, 0);
+    instruction!("rdmsr_efer", "rdmsr", 0, cpu::EFER, 0);
+    instruction!("in_port_92", "in al, dx", 0, 0, 0x92);
+    instruction!("in_ata_alt_status", "in al, dx", 0, 0, ata::CONTROL);
+    instruction!("in_unhooked", "in al, dx", 0, 0, 0x21);
+    instruction!("mov_cr3", "mov rax, cr3", 0, 0, 0);
+}
+
+/// A write from the first register to the last acknowledgement, as the guest's driver sees it.
+fn disk(place: &str, lba: u64, size: &str, sectors: usize, wait: Wait) {
+    ata::fill_pattern(lba, 1, &mut buffer(0)[..sectors * SECTOR]);
+    let how = if wait == Wait::Interrupt { "irq" } else { "poll" };
+    for write in [true, false] {
+        let taken = least(ROUNDS, || {
+            let pieces = prds(buffer_address(if write { 0 } else { 1 }), sectors * SECTOR);
+            ata::must(ata::dma(dma_command(lba, sectors, write), !write, wait, pieces), place);
+        });
+        let direction = if write { "write" } else { "read" };
+        report(format_args!("{direction}_{size}_{place}_{how}"), taken);
+    }
+    check!(buffer(0)[..sectors * SECTOR] == buffer(1)[..sectors * SECTOR], "{place}: other data than was written");
+}
+
+/// INT 13h AH=42h: the BIOS reads by PIO; per word, all of the call included.
+fn bios_read(place: &str, lba: u64) {
+    let taken = least(ROUNDS, || {
+        poke(PACKET, 0x10u16);
+        poke(PACKET + 2, BIOS_SECTORS as u16);
+        poke(PACKET + 4, (LOW_DATA / 16 << 16) as u32);
+        poke(PACKET + 8, lba);
+        let r = bios(
+            0x13,
+            Registers { eax: 0x4200, edx: u32::from(boot::drive()), esi: PACKET as u32, ..Registers::default() },
+        );
+        check!(!r.carry(), "INT 13h AH=42h fails: {r:x?}");
+    });
+    // SAFETY: memory below the real-mode stack that only the BIOS call wrote to.
+    let data = unsafe { core::slice::from_raw_parts(LOW_DATA as *const u8, BIOS_SECTORS as usize * SECTOR) };
+    check!(ata::pattern_mismatch(lba, 1, data).is_none(), "{place}: the BIOS reads other data than was written");
+    report(format_args!("bios_read_per_word_{place}"), taken / (BIOS_SECTORS * SECTOR as u64 / 2));
+}

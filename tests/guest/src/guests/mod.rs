@@ -1,0 +1,58 @@
+//! The guests: one file each, one line each in [`ALL`]. What a guest needs of its machine stands in the manifest of
+//! the crate `guest-images`.
+
+use crate::machine::cpu;
+
+mod a20;
+mod bench;
+mod cpuid;
+mod dma;
+mod e820;
+mod fpu;
+mod hlt;
+mod ide_bar4;
+mod interrupts;
+mod modes;
+mod msr;
+mod portio;
+mod prd_vmm;
+mod refused_cmds;
+mod stringio;
+mod svm_insns;
+mod triple_fault;
+mod vmm_memory;
+
+/// Name in the image, and the guest; it passes by returning.
+pub static ALL: &[(&str, fn())] = &[
+    ("vmm_memory", vmm_memory::run),
+    ("ide_bar4", ide_bar4::run),
+    ("prd_vmm", prd_vmm::run),
+    ("a20", a20::run),
+    ("dma", dma::run),
+    ("refused_cmds", refused_cmds::run),
+    ("fpu", fpu::run),
+    ("bench", bench::run),
+    ("cpuid", cpuid::run),
+    ("e820", e820::run),
+    ("hlt", hlt::run),
+    ("interrupts", interrupts::run),
+    ("modes", modes::run),
+    ("msr", msr::run),
+    ("portio", portio::run),
+    ("stringio", stringio::run),
+    ("svm_insns", svm_insns::run),
+    ("triple_fault", triple_fault::run),
+];
+
+/// Leaf 4000_0000h names Shoji.
+pub const SIGNATURE: [u8; 12] = *b"Shoji\0\0\0\0\0\0\0";
+
+/// Is this guest under Shoji? Else it is on the bare machine.
+pub fn shoji() -> bool {
+    let leaf = cpu::cpuid(0x4000_0000);
+    let mut signature = [0; 12];
+    for (to, from) in signature.chunks_exact_mut(4).zip([leaf.ebx, leaf.ecx, leaf.edx]) {
+        to.copy_from_slice(&from.to_le_bytes());
+    }
+    signature == SIGNATURE
+}

@@ -1,0 +1,126 @@
+//! MSRs: those that Shoji intercepts, and some that it must leave alone.
+//! AMD64 APM Vol. 2 (publication 24593) 3.1.7 (EFER), 15.30 (SVM MSRs).
+
+use super::shoji;
+use crate::machine::cpu::{self, EFER, rdmsr, wrmsr};
+use crate::machine::exceptions::{Fault, GP};
+use crate::machine::port::in8;
+
+const SCE: u64 = 1;
+const LME: u64 = 1 << 8;
+const LMA: u64 = 1 << 10;
+const NXE: u64 = 1 << 11;
+const SVME: u64 = 1 << 12;
+
+const VM_CR: u32 = 0xc001_0114;
+const VM_HSAVE_PA: u32 = 0xc001_0117;
+const SVM_KEY: u32 = 0xc001_0118;
+/// LOCK and SVMDIS: switched off by the firmware for good.
+const VM_CR_LOCKED_OFF: u64 = 0x18;
+
+/// Saved by VMSAVE only, so a VMM that runs code of its own in between may lose them; and some others.
+const UNTOUCHED: [(u32, &str, u64); 11] = [
+    (0xc000_0100, "FS_BASE", 0x1234_5000),
+    (0xc000_0101, "GS_BASE", 0x2345_6000),
+    (0xc000_0102, "KERNEL_GS_BASE", 0x3456_7000),
+    (0xc000_0081, "STAR", 0x0018_0008_0000_0000),
+    (0xc000_0082, "LSTAR", 0x4567_8000),
+    (0xc000_0083, "CSTAR", 0x5678_9000),
+    (0xc000_0084, "SFMASK", 0x4_7700),
+    (0x174, "SYSENTER_CS", 0x08),
+    (0x175, "SYSENTER_ESP", 0x9_a000),
+    (0x176, "SYSENTER_EIP", 0xa_b000),
+    (0x277, "PAT", 0x0007_0406_0007_0400),
+];
+
+pub fn run() {
+    efer();
+    if shoji() {
+        svm_registers();
+    }
+    untouched();
+    uncovered();
+}
+
+fn expect_gp<T>(result: Result<T, Fault>, what: &str) {
+    match result {
+        Err(f) if f.vector == GP && f.error == 0 => {}
+        Err(f) => crate::report::fail(format_args!("{what}: {f:x?}, not #GP(0)")),
+        Ok(_) => crate::report::fail(format_args!("{what} is accepted")),
+    }
+}
+
+fn read(msr: u32, what: &str) -> u64 {
+    match rdmsr(msr) {
+        Ok(value) => value,
+        Err(f) => crate::report::fail(format_args!("reading {what}: {f:x?}")),
+    }
+}
+
+/// The program runs on with every value that this guest writes: it takes no SYSCALL and uses no segment base.
+fn write(msr: u32, value: u64, what: &str) {
+    // SAFETY: see above.
+    if let Err(f) = unsafe { wrmsr(msr, value) } {
+        crate::report::fail(format_args!("writing {value:#x} to {what}: {f:x?}"));
+    }
+}
+
+fn efer() {
+    let start = read(EFER, "EFER");
+    check_eq!(start & (LME | LMA | SVME), LME | LMA, "EFER in long mode");
+    for bits in [SCE, NXE, SCE | NXE, 0, NXE] {
+        let value = start & !(SCE | NXE) | bits;
+        write(EFER, value, "EFER");
+        check_eq!(read(EFER, "EFER"), value, "EFER read back");
+    }
+    if shoji() {
+        // SAFETY: expected to change nothing.
+        expect_gp(unsafe { wrmsr(EFER, start | SVME) }, "EFER.SVME = 1");
+        check_eq!(read(EFER, "EFER") & SVME, 0, "EFER.SVME after the refusal");
+    }
+    write(EFER, start, "EFER");
+    check_eq!(read(EFER, "EFER"), start, "EFER at the end");
+}
+
+fn svm_registers() {
+    check_eq!(read(VM_CR, "VM_CR"), VM_CR_LOCKED_OFF, "VM_CR");
+    // SAFETY: locked: ignored, or refused.
+    if let Err(f) = unsafe { wrmsr(VM_CR, 0) } {
+        check_eq!(f.vector, GP, "writing VM_CR");
+    }
+    check_eq!(read(VM_CR, "VM_CR"), VM_CR_LOCKED_OFF, "VM_CR after it was written");
+    for (msr, read, write) in
+        [(VM_HSAVE_PA, "reading VM_HSAVE_PA", "writing VM_HSAVE_PA"), (SVM_KEY, "reading SVM_KEY", "writing SVM_KEY")]
+    {
+        expect_gp(rdmsr(msr), read);
+        // SAFETY: expected to be refused.
+        expect_gp(unsafe { wrmsr(msr, 0x10_0000) }, write);
+    }
+}
+
+fn untouched() {
+    let before = UNTOUCHED.map(|(msr, name, _)| read(msr, name));
+    for (msr, name, value) in UNTOUCHED {
+        write(msr, value, name);
+    }
+    for _ in 0..100 {
+        cpu::cpuid(0);
+        in8(0x92);
+    }
+    for ((msr, name, value), old) in UNTOUCHED.into_iter().zip(before) {
+        check_eq!(read(msr, name), value, "{name} after exits");
+        write(msr, old, name);
+    }
+}
+
+/// MSRs outside of every range that a permission map covers always exit. Whatever the answer, the guest goes on.
+fn uncovered() {
+    for msr in [0x2000, 0x4000_0000, 0xc000_2000, 0xc001_2000, 0xffff_ffff] {
+        let read = rdmsr(msr);
+        // SAFETY: no such register has a meaning to this program.
+        let write = unsafe { wrmsr(msr, 0) };
+        for fault in [read.err(), write.err()].into_iter().flatten() {
+            check_eq!(fault.vector, GP, "MSR {msr:#x}");
+        }
+    }
+}

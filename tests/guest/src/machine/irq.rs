@@ -1,0 +1,57 @@
+//! PIC, PIT, and counters of interrupts.
+//! Intel 8259A and 8254 data sheets (231468, 231164).
+
+use super::port::{in8, out8};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+const MASTER: u16 = 0x20;
+const SLAVE: u16 = 0xa0;
+const END_OF_INTERRUPT: u8 = 0x20;
+/// First vector of the lines while a guest takes interrupts itself.
+const VECTOR: u8 = 32;
+
+static COUNTS: [AtomicU32; 16] = [const { AtomicU32::new(0) }; 16];
+
+/// Interrupts of a line since the start.
+pub fn count(line: u8) -> u32 {
+    COUNTS[usize::from(line)].load(Relaxed)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn on_interrupt(vector: u64) {
+    let line = (vector as u8).wrapping_sub(VECTOR) & 15;
+    COUNTS[usize::from(line)].fetch_add(1, Relaxed);
+    if line >= 8 {
+        out8(SLAVE, END_OF_INTERRUPT);
+    }
+    out8(MASTER, END_OF_INTERRUPT);
+}
+
+fn program(master_vector: u8, slave_vector: u8, master_mask: u8, slave_mask: u8) {
+    for (base, vector, cascade, mask) in [(MASTER, master_vector, 4, master_mask), (SLAVE, slave_vector, 2, slave_mask)]
+    {
+        out8(base, 0x11); // ICW1: edge, cascade, ICW4
+        out8(base + 1, vector);
+        out8(base + 1, cascade);
+        out8(base + 1, 1); // ICW4: 8086 mode
+        out8(base + 1, mask);
+    }
+}
+
+/// Runs code with the given lines (bit n: line n) unmasked at vectors 32 and up, then gives the PIC back to the BIOS.
+/// The code turns interrupts on where it wants them.
+pub fn with_lines<T>(lines: u16, code: impl FnOnce() -> T) -> T {
+    let masks = (in8(MASTER + 1), in8(SLAVE + 1));
+    let open = !(lines | 1 << 2);
+    program(VECTOR, VECTOR + 8, open as u8, (open >> 8) as u8);
+    let result = code();
+    program(8, 0x70, masks.0, masks.1);
+    result
+}
+
+/// PIT channel 0 as rate generator: `divisor` of 1,193,182 Hz; 0 is 65536, as the BIOS has it.
+pub fn set_timer(divisor: u16) {
+    out8(0x43, 0x34);
+    out8(0x40, divisor as u8);
+    out8(0x40, (divisor >> 8) as u8);
+}

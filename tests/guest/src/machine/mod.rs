@@ -1,0 +1,11 @@
+//! The bare machine, as far as the guests need it.
+
+pub mod ata;
+pub mod com2;
+pub mod cpu;
+pub mod exceptions;
+pub mod irq;
+pub mod memory;
+pub mod modes;
+pub mod pci;
+pub mod port;

@@ -1,0 +1,100 @@
+//! Which guests there are, and what each needs.
+
+/// A run of sectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sectors {
+    pub first: u32,
+    pub count: u32,
+}
+
+/// One tiny guest.
+#[derive(Clone, Copy, Debug)]
+pub struct TinyGuest {
+    /// As in the program's table; at most 16 bytes.
+    pub name: &'static str,
+    /// What a pass shows.
+    pub purpose: &'static str,
+    /// The range of its disk that Shoji's configuration must encrypt (channel 0, unit 0; no key check: it starts as
+    /// zeros on disk). `None`: no rule for this disk.
+    pub encrypted: Option<Sectors>,
+    /// Sizes of machines to run it on.
+    pub memory_mib: &'static [u32],
+    /// Further QEMU arguments.
+    pub qemu: &'static [&'static str],
+    /// A healthy run takes a tenth of it, under Shoji too.
+    pub timeout_s: u32,
+}
+
+/// The range that all guests with an encrypted range use.
+const ENCRYPTED: Sectors = Sectors { first: 8192, count: 32768 };
+
+const PLAIN: TinyGuest =
+    TinyGuest { name: "", purpose: "", encrypted: None, memory_mib: &[512], qemu: &[], timeout_s: 60 };
+const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
+
+/// All of them.
+pub const GUESTS: &[TinyGuest] = &[
+    TinyGuest { name: "cpuid", purpose: "CPUID policy in every mode and encoding", ..PLAIN },
+    TinyGuest { name: "msr", purpose: "intercepted MSRs as on a CPU without SVM; the others survive exits", ..PLAIN },
+    TinyGuest {
+        name: "modes",
+        purpose: "control and debug registers, every kind of paging, real mode and back",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "e820",
+        purpose: "E820, E801, 88h, 40:13 and INT 12h agree, and what they call usable is RAM",
+        memory_mib: &[512, 3072, 6144],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "portio",
+        purpose: "IN and OUT of every width on hooked and unhooked ports, and user code",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "stringio",
+        purpose: "the disk's data port by every form of string instruction in every mode",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "vmm_memory",
+        purpose: "access to VMM memory gives all ones, vanishes, or ends in an exception",
+        ..PLAIN
+    },
+    TinyGuest { name: "ide_bar4", purpose: "DMA follows BAR4, and the old place is dead", ..PLAIN },
+    TinyGuest { name: "prd_vmm", purpose: "PRDs in VMM memory move nothing, and the disk goes on", ..PLAIN },
+    TinyGuest { name: "a20", purpose: "A20 off and on during disk I/O", ..PLAIN },
+    TinyGuest { name: "hlt", purpose: "HLT waits, and every timer interrupt ends it", ..PLAIN },
+    TinyGuest { name: "interrupts", purpose: "interrupts arrive where they may, and disturb no port access", ..PLAIN },
+    TinyGuest {
+        name: "triple_fault",
+        purpose: "a triple fault and three reset ports reset the machine; it comes back under Shoji",
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest { name: "svm_insns", purpose: "SVM instructions raise #UD at CPL 0, #UD or #GP at CPL 3", ..PLAIN },
+    TinyGuest {
+        name: "dma",
+        purpose: "DMA and PIO of every size, plain, encrypted and across the borders",
+        ..PROTECTED
+    },
+    TinyGuest { name: "fpu", purpose: "FPU registers stay while encrypted I/O runs, in every setting", ..PROTECTED },
+    TinyGuest {
+        name: "refused_cmds",
+        purpose: "refused commands give ABRT and an interrupt; IDENTIFY is edited",
+        ..PROTECTED
+    },
+    TinyGuest {
+        name: "bench",
+        purpose: "BENCH lines: costs in instructions",
+        qemu: &["-icount", "shift=0,sleep=on"],
+        timeout_s: 180,
+        ..PROTECTED
+    },
+];
+
+/// The guest of this name.
+pub fn guest(name: &str) -> Option<&'static TinyGuest> {
+    GUESTS.iter().find(|g| g.name == name)
+}

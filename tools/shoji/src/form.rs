@@ -1,0 +1,247 @@
+//! The TOML form of the configuration -> the schema shared with the VMM.
+//!
+//! The tables are taken apart by hand, not by serde, because serde ends at the first error and forgets where the
+//! others are.
+
+use std::path::Path;
+
+use config::{Boot, Config, Debug, DiskRule, DiskSelector, Log, Memory, RangeSelector, XtsKey, validate};
+use toml::de::DeTable;
+use zeroize::Zeroize;
+
+use crate::keys;
+use crate::report::{Report, Severity};
+use crate::table::{Notes, Table};
+use crate::words::{CHECK, CIPHER, LEVEL, ON_FAILURE, SERIAL};
+
+/// Reads the TOML form. `file` is where the text comes from: key files are named relative to it. The configuration is
+/// there when the report has no errors.
+pub fn read(text: &str, file: &Path) -> (Option<Config>, Report) {
+    let notes = Notes::new(text);
+    let config = match DeTable::parse_recoverable(text) {
+        (table, errors) if errors.is_empty() => {
+            let root = Table::new(&notes, String::new(), 0..0, table.into_inner());
+            Some(read_root(root, file, &notes))
+        }
+        (_, errors) => {
+            for error in errors {
+                let span = error.span().unwrap_or_default();
+                // Only here the span is a name; elsewhere it may be the value of a key.
+                let name = Some(&text[span.clone()]).filter(|_| error.message() == "duplicate key");
+                let name = name.map(|name| format!(" `{name}`")).unwrap_or_default();
+                notes.add(
+                    Severity::Error,
+                    &span,
+                    "",
+                    format!("{}{name}; correct the TOML syntax here (text stands in double quotes)", error.message()),
+                );
+            }
+            None
+        }
+    };
+    let report = notes.into_report();
+    (config.filter(|_| !report.has_errors()), report)
+}
+
+fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config {
+    let memory = root.table("memory", "[memory]").map(read_memory).unwrap_or_default();
+    let boot = root.table("boot", "[boot]").map(read_boot).unwrap_or_default();
+    let log = root.table("log", "[log]").map(read_log).unwrap_or_default();
+    let debug = root.table("debug", "[debug]").map(read_debug).unwrap_or_default();
+    if !root.has("disk") {
+        let message = "there is no `[[disk]]`, so Shoji will encrypt nothing; add a rule for each range to protect";
+        notes.add(Severity::Warning, &(0..0), "disk", message.into());
+    }
+    let rules = root.tables("disk");
+    root.finish();
+    // A rule that cannot be read has been reported, and the others keep the path that they have in the file.
+    let (paths, disks) = rules
+        .into_iter()
+        .filter_map(|table| {
+            let path = table.path.clone();
+            read_rule(table, file).map(|rule| (path, rule))
+        })
+        .unzip::<String, DiskRule, Vec<_>, Vec<_>>();
+    let config = Config { memory, boot, log, debug, disks };
+    for problem in validate(&config) {
+        let rule = problem.rule.map(|index| format!("{}.", paths[index])).unwrap_or_default();
+        let message = format!("`{}` {}", problem.key, problem.message);
+        notes.add_at(Severity::Error, &format!("{rule}{}", problem.key), message);
+    }
+    config
+}
+
+fn read_memory(mut table: Table<'_, '_>) -> Memory {
+    const EXAMPLE: &str = "reserve = \"16 MiB\"";
+    let mut memory = Memory::default();
+    if let Some(text) = table.text("reserve", EXAMPLE) {
+        match mebibytes(&text) {
+            Some(mib) => memory.reserve_mib = mib,
+            None => table.error("reserve", format!("`reserve` is no size in MiB or GiB; write e.g. `{EXAMPLE}`")),
+        }
+    }
+    table.finish();
+    memory
+}
+
+/// `16 MiB`, `1 GiB`.
+fn mebibytes(text: &str) -> Option<u32> {
+    let (number, unit) = text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit())?);
+    let factor = match unit.trim_start() {
+        "MiB" => 1,
+        "GiB" => 1024,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(factor)
+}
+
+fn read_boot(mut table: Table<'_, '_>) -> Boot {
+    let drive = table.number("drive", "drive = 0x80");
+    let on_failure = table.choice("on-failure", ON_FAILURE).unwrap_or_default();
+    table.finish();
+    Boot { drive, on_failure }
+}
+
+fn read_log(mut table: Table<'_, '_>) -> Log {
+    let mut log = Log::default();
+    log.level = table.choice("level", LEVEL).unwrap_or(log.level);
+    log.serial = table.choice("serial", SERIAL).unwrap_or(log.serial);
+    table.finish();
+    log
+}
+
+fn read_debug(mut table: Table<'_, '_>) -> Debug {
+    let hypercalls = table.flag("hypercalls").unwrap_or_default();
+    table.finish();
+    Debug { hypercalls }
+}
+
+fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {
+    const NAME: &str = "name = \"root\"";
+    const DISK: &str = "disk = { model = \"...\", serial = \"...\" }";
+    const RANGE: &str = "range = { partition = 2 }";
+    let name = table.need("name", NAME).text("name", NAME);
+    let disk = table.need("disk", DISK).table("disk", DISK).and_then(read_disk);
+    let range = table.need("range", RANGE).table("range", RANGE).and_then(read_range);
+    let cipher = table.need("cipher", "cipher = \"aes-xts-plain64\"").choice("cipher", CIPHER);
+    let key = read_key(&mut table, file);
+    let check = table.choice("check", CHECK).unwrap_or_default();
+    let trim = table.flag("trim").unwrap_or_default();
+    table.finish();
+    Some(DiskRule { name: name?, disk: disk?, range: range?, cipher: cipher?, key: key?, check, trim })
+}
+
+fn read_disk(mut table: Table<'_, '_>) -> Option<DiskSelector> {
+    let by_identity = table.has("model") || table.has("serial");
+    let by_position = table.has("channel") || table.has("unit");
+    if by_position && !by_identity {
+        table.need("channel", "channel = 0").need("unit", "unit = 0");
+    }
+    let (model, serial) = (table.text("model", "model = \"...\""), table.text("serial", "serial = \"...\""));
+    let (channel, unit) = (table.number("channel", "channel = 0"), table.number("unit", "unit = 0"));
+    let selector = match (by_identity, by_position) {
+        (true, false) => Some(DiskSelector::Identity { model, serial }),
+        (false, true) => channel.zip(unit).map(|(channel, unit)| DiskSelector::Position { channel, unit }),
+        (both, _) => {
+            let problem = if both { "is given twice" } else { "names no disk" };
+            table.error_here(format!("`disk` {problem}; give either `model` and `serial`, or `channel` and `unit`"));
+            None
+        }
+    };
+    table.finish();
+    selector
+}
+
+fn read_range(mut table: Table<'_, '_>) -> Option<RangeSelector> {
+    let by_lba = table.has("first-lba") || table.has("sectors");
+    let ways = [table.has("partition"), table.has("guid"), by_lba].into_iter().filter(|given| *given).count();
+    if ways != 1 {
+        let problem = if ways == 0 { "names no range" } else { "names several ranges" };
+        table.error_here(format!("`range` {problem}; give one of `partition`, `guid`, or `first-lba` and `sectors`"));
+    } else if by_lba {
+        table.need("first-lba", "first-lba = 2048").need("sectors", "sectors = 4096");
+    }
+    let partition = table.number("partition", "partition = 2").map(RangeSelector::Partition);
+    let guid = read_guid(&mut table).map(RangeSelector::PartitionGuid);
+    let lba = table.number("first-lba", "first-lba = 2048").zip(table.number("sectors", "sectors = 4096"));
+    table.finish();
+    partition.or(guid).or(lba.map(|(first, sectors)| RangeSelector::Lba { first, sectors }))
+}
+
+/// A GUID in the usual notation -> its bytes in a GPT entry (UEFI 2.10 appendix A: the first three fields are little
+/// endian).
+fn read_guid(table: &mut Table<'_, '_>) -> Option<[u8; 16]> {
+    const EXAMPLE: &str = "guid = \"01234567-89ab-cdef-0123-456789abcdef\"";
+    let text = table.text("guid", EXAMPLE)?;
+    let guid = uuid::Uuid::try_parse(&text).ok();
+    if guid.is_none() {
+        table.error("guid", format!("`guid` is no GUID; copy the PARTUUID that `blkid` shows, e.g. `{EXAMPLE}`"));
+    }
+    guid.map(|guid| guid.to_bytes_le())
+}
+
+fn read_key(table: &mut Table<'_, '_>, file: &Path) -> Option<XtsKey> {
+    const EXAMPLE: &str = "key-file = \"root.key\"";
+    match (table.has("key-file"), table.has("key")) {
+        (true, true) => table.error_here("`key` and `key-file` are both given; keep `key-file`".into()),
+        (false, true) => {}
+        _ => {
+            table.need("key-file", EXAMPLE);
+        }
+    }
+    let from_file = table.text("key-file", EXAMPLE).and_then(|name| read_key_file(table, &file.with_file_name(name)));
+    let inline = table.text("key", EXAMPLE).and_then(|text| read_hex(table, text, file));
+    from_file.or(inline)
+}
+
+fn read_key_file(table: &Table<'_, '_>, path: &Path) -> Option<XtsKey> {
+    match keys::read(path) {
+        Ok(file) => {
+            if file.exposed {
+                let path = path.display();
+                let message = format!("`key-file` {path} is open to other users; run `chmod 600 {path}`");
+                table.warn("key-file", message);
+            }
+            table.alias("key", "key-file");
+            Some(file.key)
+        }
+        Err(why) => {
+            table.error("key-file", format!("`key-file` {why}"));
+            None
+        }
+    }
+}
+
+fn read_hex(table: &Table<'_, '_>, mut text: String, file: &Path) -> Option<XtsKey> {
+    let mut key = XtsKey([0; 64]);
+    let decoded = hex::decode_to_slice(&text, &mut key.0);
+    let length = text.len();
+    text.zeroize();
+    if decoded.is_err() {
+        let message = format!(
+            "`key` must be 128 hexadecimal digits (64 bytes), not these {length} characters; better keep the key in a \
+             file: `shoji key new root.key` and `key-file = \"root.key\"`"
+        );
+        table.error("key", message);
+        return None;
+    }
+    if std::fs::metadata(file).is_ok_and(|metadata| keys::is_exposed(&metadata)) {
+        let file = file.display();
+        table.warn("key", format!("`key` stands in {file}, which is open to other users; run `chmod 600 {file}`"));
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_need_a_unit() {
+        let cases = [("16 MiB", Some(16)), ("16MiB", Some(16)), (" 1 GiB ", Some(1024)), ("4194304 GiB", None)];
+        let wrong = ["", "16", "MiB", "16 MB", "-1 MiB", "1.5 GiB", "99999999999 MiB"].map(|text| (text, None));
+        for (text, size) in cases.into_iter().chain(wrong) {
+            assert_eq!(mebibytes(text), size, "{text}");
+        }
+    }
+}

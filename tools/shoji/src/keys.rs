@@ -1,0 +1,59 @@
+//! Key files: 64 raw bytes, readable by their owner only.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use config::XtsKey;
+use zeroize::Zeroizing;
+
+/// Makes a key file from the operating system's random numbers. Mode 0600; an existing file is never overwritten.
+///
+/// # Errors
+/// As the operating system says; `AlreadyExists` for an existing file.
+pub fn create(path: &Path) -> io::Result<()> {
+    let mut key = Zeroizing::new([0; 64]);
+    getrandom::fill(&mut *key).map_err(io::Error::other)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&*key)?;
+    file.sync_all()
+}
+
+/// A key that was read, and whether others may read its file.
+pub struct KeyFile {
+    pub key: XtsKey,
+    pub exposed: bool,
+}
+
+/// Reads a key file.
+///
+/// # Errors
+/// What is wrong and what to do, as the end of a sentence that begins with the key's name.
+pub fn read(path: &Path) -> Result<KeyFile, String> {
+    let shown = path.display();
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => format!("names {shown}, which does not exist; make it with `shoji key new {shown}`"),
+        _ => format!("names {shown}, which cannot be read ({error}); make it a file that you may read"),
+    };
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(format!("names {shown}, which is not a file; make a key with `shoji key new FILE`"));
+    }
+    // One byte more than a key tells a longer file, and the capacity keeps the buffer from being copied.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(128));
+    file.take(65).read_to_end(&mut bytes).map_err(unreadable)?;
+    let Ok(key) = bytes.as_slice().try_into() else {
+        let len = metadata.len();
+        return Err(format!(
+            "names {shown}, which has {len} bytes; a key has 64 raw bytes, make one with `shoji key new FILE`"
+        ));
+    };
+    Ok(KeyFile { key: XtsKey(key), exposed: is_exposed(&metadata) })
+}
+
+/// Whether anybody but the owner may read or write the file.
+pub fn is_exposed(metadata: &std::fs::Metadata) -> bool {
+    metadata.mode() & 0o077 != 0
+}

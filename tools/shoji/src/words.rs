@@ -1,0 +1,57 @@
+//! The words of the TOML file for the values of the schema, and guesses at mistyped ones.
+
+use config::{Cipher, KeyCheck, Level, OnFailure};
+
+pub const ON_FAILURE: &[(&str, OnFailure)] =
+    &[("stop", OnFailure::Stop), ("boot-without-shoji", OnFailure::BootWithoutShoji)];
+pub const LEVEL: &[(&str, Level)] =
+    &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
+/// Whether the log goes to a serial port.
+pub const SERIAL: &[(&str, bool)] = &[("com1", true), ("none", false)];
+pub const CIPHER: &[(&str, Cipher)] = &[("aes-xts-plain64", Cipher::AesXtsPlain64)];
+pub const CHECK: &[(&str, KeyCheck)] = &[("signature", KeyCheck::Signature), ("none", KeyCheck::None)];
+
+/// The word for a value. Every value of the schema has one, which a test makes sure of.
+pub fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, other)| *other == value).map_or("?", |(word, _)| word)
+}
+
+/// The known word that `wrong` was probably meant to be.
+pub fn guess<'a>(wrong: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let normal = wrong.to_lowercase().replace('_', "-");
+    let distance = |word: &str| strsim::damerau_levenshtein(&normal, word);
+    known.min_by_key(|word| distance(word)).filter(|word| distance(word) <= 1 + word.len() / 4)
+}
+
+/// `a`, `b` or `c`, each in backquotes.
+pub fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_guessed_and_other_words_are_not() {
+        let known = ["level", "serial"];
+        for (wrong, right) in [("levle", Some("level")), ("Serial", Some("serial")), ("output", None)] {
+            assert_eq!(guess(wrong, known.into_iter()), right, "{wrong}");
+        }
+        assert_eq!(guess("on_failure", ["drive", "on-failure"].into_iter()), Some("on-failure"));
+    }
+
+    #[test]
+    fn every_value_has_a_word() {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug].map(|level| word(LEVEL, level));
+        assert_eq!(levels, ["error", "warn", "info", "debug"]);
+        assert_eq!(word(ON_FAILURE, OnFailure::BootWithoutShoji), "boot-without-shoji");
+        assert_eq!([word(CHECK, KeyCheck::Signature), word(CHECK, KeyCheck::None)], ["signature", "none"]);
+        assert_eq!(word(CIPHER, Cipher::AesXtsPlain64), "aes-xts-plain64");
+    }
+}

@@ -1,0 +1,17 @@
+# Runs inside the fresh Debian tree: root's password, serial login, a small initrd, nothing that only costs space.
+set -e
+echo root:shoji | chpasswd
+echo shoji-demo > /etc/hostname
+echo '127.0.0.1 localhost shoji-demo' > /etc/hosts
+echo '/dev/sda2 / ext4 errors=remount-ro 0 1' > /etc/fstab
+# The VMM owns COM1, so the console is COM2; its getty comes from console=ttyS1 on the kernel command line.
+mkdir -p /etc/initramfs-tools/conf.d
+printf 'MODULES=list\nCOMPRESS=gzip\n' > /etc/initramfs-tools/conf.d/shoji
+printf 'ata_piix\nsd_mod\n' > /etc/initramfs-tools/modules
+update-initramfs -u
+# No network card yet, no schedule: they would only lengthen a boot on an emulated CPU.
+systemctl mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer \
+    systemd-networkd-wait-online.service systemd-pstore.service e2scrub_reap.service
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/info/*
+rm -f /etc/machine-id && : > /etc/machine-id

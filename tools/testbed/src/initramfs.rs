@@ -1,0 +1,109 @@
+//! The small guest's root: busybox, the disk driver and shell scripts, packed as a cpio archive.
+
+use crate::program::locate;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Modules of the PIIX IDE controller and disks, in loading order.
+pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod"];
+/// What dm-crypt needs for aes-xts-plain64, in loading order.
+pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
+
+/// Scripts that `shoji.test=NAME` on the kernel command line selects.
+pub const SCRIPTS: [(&str, &str); 6] = [
+    ("boot", include_str!("../guest/tests/boot.sh")),
+    ("write_verify", include_str!("../guest/tests/write_verify.sh")),
+    ("write_digest", include_str!("../guest/tests/write_digest.sh")),
+    ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
+    ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),
+    ("cryptsetup", include_str!("../guest/tests/cryptsetup.sh")),
+];
+const INIT: &str = include_str!("../guest/init.sh");
+
+/// All text that goes in, for telling whether an archive is current.
+pub fn inputs() -> String {
+    let scripts: Vec<&str> = SCRIPTS.iter().map(|(_, text)| *text).collect();
+    crate::artifact::fingerprint_of((INIT.to_owned() + &scripts.join("\n")).as_bytes())
+}
+
+/// Packs the archive; `modules` are the folders of a kernel's modules (`lib/modules/VERSION`).
+pub fn build(modules: &Path, scratch: &Path, archive: &Path) -> Result<()> {
+    let root = scratch.join("initramfs");
+    for dir in ["bin", "dev", "proc", "sys", "modules", "tests"] {
+        fs::create_dir_all(root.join(dir))?;
+    }
+    let busybox = locate("busybox").context("busybox is not installed")?;
+    ensure!(is_static(&busybox)?, "{} is not a static program: install busybox-static", busybox.display());
+    fs::copy(busybox, root.join("bin/busybox"))?;
+    copy_modules(modules, DISK_MODULES.iter().chain(&CRYPT_MODULES), &root.join("modules"))?;
+    for (name, text) in SCRIPTS {
+        fs::write(root.join("tests").join(name), text)?;
+    }
+    let names: Vec<String> = DISK_MODULES.iter().map(|name| format!("{name}.ko")).collect();
+    fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")))?;
+    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    pack(&root, archive)
+}
+
+fn copy_modules<'a>(from: &Path, names: impl Iterator<Item = &'a &'a str>, to: &Path) -> Result<()> {
+    let all = files_below(&from.join("kernel"))?;
+    for name in names {
+        let file = format!("{name}.ko");
+        let found = all.iter().find(|path| path.ends_with(&file));
+        let found = found.with_context(|| format!("the guest kernel has no module {name}"))?;
+        fs::copy(found, to.join(file))?;
+    }
+    Ok(())
+}
+
+/// An ELF program without an interpreter needs no libraries.
+fn is_static(program: &Path) -> Result<bool> {
+    let said = crate::program::run(crate::program::command("readelf").arg("-l").arg(program))?;
+    Ok(!said.contains("INTERP"))
+}
+
+fn files_below(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => files.extend(files_below(&entry.path())?),
+            false => files.push(entry.path()),
+        }
+    }
+    Ok(files)
+}
+
+/// cpio in the "newc" form, uncompressed: the guest's CPU is an emulated one, reading is cheaper than unpacking.
+fn pack(root: &Path, archive: &Path) -> Result<()> {
+    let mut names = files_and_dirs(root, root)?;
+    names.sort();
+    let mut cpio = Command::new(locate("cpio").context("cpio is not installed")?)
+        .args(["--quiet", "-o", "-H", "newc", "-R", "0:0"])
+        .current_dir(root)
+        .stdin(Stdio::piped())
+        .stdout(fs::File::create(archive)?)
+        .spawn()
+        .context("cannot run cpio")?;
+    let mut input = cpio.stdin.take().context("cpio has no input")?;
+    input.write_all((names.join("\n") + "\n").as_bytes())?;
+    drop(input);
+    ensure!(cpio.wait()?.success(), "cpio failed");
+    Ok(())
+}
+
+fn files_and_dirs(dir: &Path, root: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        names.push(path.strip_prefix(root)?.to_string_lossy().into_owned());
+        if path.is_dir() {
+            names.extend(files_and_dirs(&path, root)?);
+        }
+    }
+    Ok(names)
+}

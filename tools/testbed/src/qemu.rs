@@ -1,0 +1,209 @@
+//! QEMU as test bed: `-accel tcg -cpu EPYC` has AMD-V whatever the host is.
+
+use crate::console::Console;
+use crate::program::command;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// The status with which QEMU ends when the guest writes `value` to the debug exit port.
+pub const fn debug_exit_status(value: u8) -> i32 {
+    ((value as i32) << 1) | 1
+}
+
+/// What happens to the disk image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writes {
+    /// They go to the image.
+    Kept,
+    /// They are forgotten when the emulator ends.
+    Dropped,
+}
+
+/// A machine to be started.
+pub struct Qemu {
+    command: Command,
+    logs: PathBuf,
+    smm: bool,
+    deadline: Option<Instant>,
+}
+
+impl Qemu {
+    /// A PC (PIIX3, SeaBIOS) with nothing but a screen; its serial logs go to the folder `logs`.
+    pub fn new(logs: &Path, memory_mib: u32) -> Result<Self> {
+        std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        let mut command = command("qemu-system-x86_64");
+        command.args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            "EPYC",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-vga",
+            "std",
+            "-monitor",
+            "none",
+        ]);
+        command.args(["-m", &memory_mib.to_string()]);
+        Ok(Self { command, logs: logs.to_owned(), smm: true, deadline: None })
+    }
+
+    /// Without system management mode, in which SeaBIOS otherwise changes to 32 bit.
+    pub fn without_smm(mut self) -> Self {
+        self.smm = false;
+        self
+    }
+
+    /// No waiting for this machine goes on longer.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets IDE disk `index` (0: primary master).
+    pub fn ide_disk(mut self, index: u8, image: &Path, writes: Writes) -> Self {
+        let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
+        let file = image.to_string_lossy().replace(',', ",,");
+        self.command
+            .args(["-drive", &format!("file={file},format=raw,if=ide,index={index},media=disk,snapshot={snapshot}")]);
+        self
+    }
+
+    /// What the disk's GRUB reads: an argument for the guest's kernel, and `bare` or `prompt` as way to boot.
+    pub fn request(mut self, kernel_args: &str, how: &str) -> Self {
+        self.command.args(["-smbios", &format!("type=1,serial={kernel_args},sku={how}")]);
+        self
+    }
+
+    /// The guest ends the emulator by writing to port F4h.
+    pub fn debug_exit(mut self) -> Self {
+        self.command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        self
+    }
+
+    /// A reset ends the emulator.
+    pub fn end_at_reset(mut self) -> Self {
+        self.command.arg("-no-reboot");
+        self
+    }
+
+    /// Repeatable runs: one instruction per nanosecond of the guest's clock.
+    pub fn count_instructions(mut self) -> Self {
+        self.command.args(["-icount", "shift=0,sleep=on"]);
+        self
+    }
+
+    /// Logs `vmrun!` and `vmexit(...)` only: translated code is logged for an address range that nothing uses.
+    pub fn log_exits(mut self) -> Self {
+        let file = self.logs.join("exits.log");
+        self.command.args(["-d", "in_asm", "-dfilter", "0xffffffffffff0000+1", "-D"]).arg(file);
+        self
+    }
+
+    pub fn args<I: IntoIterator<Item: AsRef<std::ffi::OsStr>>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// COM1 goes to `shoji.log`; COM2 is this program's terminal, where Ctrl-A X leaves.
+    pub fn on_terminal(mut self) -> Result<ExitStatus> {
+        self.complete();
+        self.command.args(["-serial", "mon:stdio"]);
+        self.command.status().context("cannot run qemu-system-x86_64")
+    }
+
+    /// Starts it; COM1 goes to `shoji.log`, COM2 is the console and copied to `com2.log`.
+    pub fn start(mut self) -> Result<Machine> {
+        self.complete();
+        let com2 = self.logs.join("com2.log").to_string_lossy().replace(',', ",,");
+        self.command.args(["-chardev", &format!("stdio,id=com2,signal=off,logfile={com2}"), "-serial", "chardev:com2"]);
+        let errors = std::fs::File::create(self.logs.join("qemu.log"))?;
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        let mut child = self.command.spawn().context("cannot run qemu-system-x86_64")?;
+        let (output, input) = (child.stdout.take().context("no output")?, child.stdin.take().context("no input")?);
+        Ok(Machine { console: Console::new(output, input), child, logs: self.logs, deadline: self.deadline })
+    }
+
+    fn complete(&mut self) {
+        self.command.args(["-machine", if self.smm { "pc,smm=on" } else { "pc,smm=off" }]);
+        let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
+        self.command.args(["-serial", &format!("file:{com1}")]);
+    }
+}
+
+/// A running machine; ends with its value.
+pub struct Machine {
+    pub console: Console,
+    child: Child,
+    logs: PathBuf,
+    deadline: Option<Instant>,
+}
+
+/// Longest wait for a machine that has no deadline.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+impl Machine {
+    /// Waits on COM2 until the deadline.
+    pub fn expect(&mut self, pattern: &str) -> Result<String> {
+        Ok(self.expect_any(&[pattern])?.1)
+    }
+
+    /// As [`Console::expect_any`], until the deadline.
+    pub fn expect_any(&mut self, patterns: &[&str]) -> Result<(usize, String)> {
+        let left = self.left();
+        self.console.expect_any(patterns, left)
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.map_or(LONGEST, |deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// What Shoji has logged so far.
+    pub fn shoji_log(&self) -> String {
+        let text = std::fs::read(self.logs.join("shoji.log")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Waits for text in Shoji's log.
+    pub fn expect_log(&mut self, pattern: &str, timeout: Duration) -> Result<()> {
+        let end = Instant::now() + timeout.min(self.left());
+        while !self.shoji_log().contains(pattern) {
+            if Instant::now() > end || self.child.try_wait()?.is_some() {
+                bail!("\"{pattern}\" is not in Shoji's log ({})", self.logs.join("shoji.log").display());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Waits until the emulator has ended by itself.
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus> {
+        let end = Instant::now() + timeout.min(self.left());
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > end {
+                bail!("the machine still runs after {} s", timeout.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Power cut: SIGKILL, now.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop).context("cannot wait for the emulator's end")
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

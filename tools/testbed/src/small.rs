@@ -1,0 +1,119 @@
+//! The small test disk: kernel, busybox and a data partition, to a verdict in seconds.
+
+use crate::disk::{Disk, MARKER, Recipe, Shoji};
+use crate::mbr::Extent;
+use crate::program::{command, run};
+use crate::{Workspace, artifact, debian, ext, grub, initramfs, progress};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const BOOT_MIB: u64 = 64;
+const DATA_MIB: u64 = 128;
+/// Programs for the tests, with the libraries that they need.
+const TOOLS: [&str; 2] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs"];
+
+/// Files of the small guest, made from the cached Debian.
+pub struct SmallGuest {
+    dir: PathBuf,
+    inputs: String,
+}
+
+impl SmallGuest {
+    pub fn ensure(workspace: &Workspace) -> Result<Self> {
+        let archive = debian::archive()?;
+        let dir = workspace.output("small")?;
+        let inputs = format!("{} {} {TOOLS:?} {DATA_MIB}", archive.display(), initramfs::inputs());
+        artifact::ensure(&dir, &inputs, |part| {
+            let _progress = progress::spinner("Making the small guest");
+            artifact::remove(&dir)?;
+            build(&archive, part)
+        })?;
+        Ok(Self { dir, inputs })
+    }
+
+    pub fn kernel(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    pub fn initrd(&self) -> PathBuf {
+        self.dir.join("initrd.img")
+    }
+
+    /// cryptsetup, mke2fs and what they need, for the boot partition.
+    pub fn tools(&self) -> PathBuf {
+        self.dir.join("tools")
+    }
+
+    /// The plaintext file system of the data partition: 128 MiB of ext4 with the marker.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("data.ext4")
+    }
+}
+
+/// The small disk; plain (for the bare machine) without a key.
+pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Option<&Path>) -> Result<Disk> {
+    let guest = SmallGuest::ensure(workspace)?;
+    let recipe = Recipe {
+        file,
+        boot_mib: BOOT_MIB,
+        menu: grub::Menu { name: "Small guest", kernel_args: "quiet", timeout_s: 0 },
+        kernel: &guest.kernel(),
+        initrd: &guest.initrd(),
+        extra: Some((&guest.tools(), "tools")),
+        shoji,
+        data: &guest.data(),
+        data_inputs: &guest.inputs,
+        key,
+    };
+    Disk::ensure(workspace, &recipe)
+}
+
+fn build(archive: &Path, dir: &Path) -> Result<()> {
+    artifact::remove(dir)?;
+    let tree = dir.join("tree");
+    let mut paths =
+        vec!["./boot", "./lib", "./lib64", "./usr/lib/modules", "./usr/lib/x86_64-linux-gnu", "./usr/lib64"];
+    let tools: Vec<String> = TOOLS.iter().map(|tool| format!("./{tool}")).collect();
+    paths.extend(tools.iter().map(String::as_str));
+    debian::unpack(archive, &paths, &tree)?;
+    fs::copy(debian::boot_file(&tree, "vmlinuz-")?, dir.join("vmlinuz"))?;
+    collect_tools(&tree, &dir.join("tools"))?;
+    let modules =
+        fs::read_dir(tree.join("usr/lib/modules"))?.next().context("the Debian root has no kernel modules")??;
+    initramfs::build(&modules.path(), &tree, &dir.join("initrd.img"))?;
+    make_data(&tree, &dir.join("data.ext4"))?;
+    artifact::remove(&tree)
+}
+
+/// Copies the tools, the loader as `ld.so`, and every library that the loader names for them.
+fn collect_tools(tree: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    let loader = libraries.join("ld-linux-x86-64.so.2");
+    fs::copy(&loader, to.join("ld.so"))?;
+    for tool in TOOLS.map(|tool| tree.join(tool)) {
+        copy_into(&tool, to)?;
+        let mut list = command(&loader.to_string_lossy());
+        let said = run(list.arg("--library-path").arg(&libraries).arg("--list").arg(&tool))?;
+        for path in said.lines().filter_map(|line| line.split_once("=> ")?.1.split(' ').next()) {
+            copy_into(Path::new(path), to)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_into(file: &Path, dir: &Path) -> Result<()> {
+    let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
+    fs::copy(file, dir.join(name)).map(drop).with_context(|| format!("cannot copy {}", file.display()))
+}
+
+fn make_data(scratch: &Path, image: &Path) -> Result<()> {
+    let tree = scratch.join("data");
+    fs::create_dir_all(&tree)?;
+    fs::write(tree.join("marker"), MARKER)?;
+    // Enough of the marker that a leak is found wherever the file system puts data.
+    fs::write(tree.join("markers"), MARKER.repeat(100_000))?;
+    fs::File::create(image)?.set_len(DATA_MIB << 20)?;
+    ext::make("ext4", "data", image, Extent { first_lba: 0, sectors: DATA_MIB * 2048 }, &tree, false)
+}

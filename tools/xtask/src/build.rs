@@ -1,0 +1,53 @@
+//! Builds the hypervisor.
+
+use crate::setup;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::Command;
+use testbed::program::{command, run};
+use testbed::{Workspace, artifact};
+
+/// The crate of the binary.
+const CRATE: &str = "vmm";
+/// The bare-metal target: stable Rust, with `core` and `alloc` built for a soft-float machine without red zone.
+const TARGET_ARGS: [&str; 6] = [
+    "--release",
+    "-Zbuild-std=core,alloc,compiler_builtins",
+    "-Zbuild-std-features=compiler-builtins-mem",
+    "-Zjson-target-spec",
+    "--target",
+    "x86_64-vmm.json",
+];
+
+/// Builds `target/shoji/shoji.elf` and prints its size.
+pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
+    setup::ensure(&[setup::For::Build], yes)?;
+    let status = bare_metal_cargo(workspace, "build")?.args(["-p", CRATE]).status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("the hypervisor does not build: see cargo's messages above");
+    }
+    let built = workspace.root().join("target/x86_64-vmm/release").join(CRATE);
+    let elf = workspace.shoji_elf()?;
+    let content = std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    artifact::write(&elf, &content)?;
+    print_size(&elf)
+}
+
+/// `cargo SUBCOMMAND` for the bare machine.
+///
+/// The flags are given here and not in `.cargo/config.toml`, where they would break `cargo test` on the host.
+pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Command> {
+    let mut cargo = command("cargo");
+    cargo.current_dir(workspace.root()).arg(subcommand).args(TARGET_ARGS);
+    // build-std and JSON targets are unstable options; this compiler is pinned, so they mean the same on every machine.
+    cargo.env("RUSTC_BOOTSTRAP", "1");
+    Ok(cargo)
+}
+
+fn print_size(elf: &Path) -> Result<()> {
+    let said = run(command("size").arg(elf))?;
+    let mut fields = said.lines().nth(1).unwrap_or_default().split_whitespace();
+    let mut next = || fields.next().unwrap_or("?");
+    println!("{}: text {} data {} bss {} bytes", elf.display(), next(), next(), next());
+    Ok(())
+}
