@@ -1,7 +1,8 @@
 //! Builds the hypervisor.
 
 use crate::setup;
-use anyhow::{Context, Result, bail};
+use crate::simd::build_simd_object;
+use anyhow::{Context, Result, anyhow, bail};
 use std::path::Path;
 use std::process::Command;
 use testbed::program::{command, run};
@@ -41,6 +42,9 @@ pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Comma
     cargo.current_dir(workspace.root()).arg(subcommand).args(TARGET_ARGS);
     // build-std and JSON targets are unstable options; this compiler is pinned, so they mean the same on every machine.
     cargo.env("RUSTC_BOOTSTRAP", "1");
+    let target = workspace.root().join("target");
+    let simd = build_simd_object(workspace.root(), &target).map_err(|why| anyhow!("the SIMD object: {why}"))?;
+    cargo.env("SHOJI_SIMD_DIR", simd);
     Ok(cargo)
 }
 

@@ -9,6 +9,7 @@ mod lint;
 mod rooms;
 mod run;
 mod setup;
+mod simd;
 mod tally;
 mod test;
 
