@@ -191,7 +191,7 @@ fn expected(recipe: &Recipe) -> Result<Gpa, u32> {
         (true, true, _) => writable,
         (true, _, true) => !no_execute,
         (true, false, false) => true,
-        (false, _, true) => !no_execute && !(smep && user_page),
+        (false, _, true) => !(no_execute || smep && user_page),
         (false, _, false) if smap && user_page && !access.alignment_check => false,
         (false, true, _) => writable || !wp,
         (false, false, _) => true,
