@@ -53,11 +53,12 @@ fn places(table: &PartitionTable) -> Vec<(u32, u64, u64)> {
 }
 
 /// A blank image after a partitioning tool; `None` (and a word) when the tool is not installed.
-fn partitioned(name: &str, mib: usize, tool: &str, args: &[&str], script: &str) -> Option<Vec<u8>> {
+fn partitioned(name: &str, mib: u64, tool: &str, args: &[&str], script: &str) -> Option<Vec<u8>> {
     let path = std::env::temp_dir().join(format!("shoji-ranges-{name}-{}", std::process::id()));
-    std::fs::write(&path, vec![0; mib << 20]).unwrap();
+    std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
     let child = Command::new(tool).args(args).arg(&path).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
     let Ok(mut child) = child else {
+        std::fs::remove_file(&path).unwrap();
         std::eprintln!("SKIPPED: {tool} is not installed");
         return None;
     };
