@@ -1,6 +1,7 @@
 //! One channel: its state, and the guest's accesses to its registers.
 
-use crate::dma::{Bounce, HeldDma};
+use crate::bounce::Bounce;
+use crate::dma::HeldDma;
 use crate::extents::Part;
 use crate::pio::{PioIn, PioOut};
 use crate::ports::Ports;
@@ -171,6 +172,23 @@ impl Channel {
         }
     }
 
+    /// Is a command under way, with the device or with us? `now` is the device's status.
+    ///
+    /// A PIO write is not over before all its blocks are there, even when the device has not yet (400 ns) set BSY
+    /// after one of them: whoever looked away then could feed it plain data later.
+    pub fn is_occupied(&self, now: u8) -> bool {
+        let failed = now & (status::ERR | status::DF) != 0;
+        self.shows_busy() || is_busy(now) || (matches!(self.state, State::PioOut(_)) && !failed)
+    }
+
+    /// May the device not be cut off, because it works on a request of ours and a reset could not reach it?
+    pub fn in_transfer(&self, device: &mut dyn Device) -> bool {
+        match &self.state {
+            State::Transparent | State::PacketHeld | State::DmaDirect => false,
+            _ => self.is_occupied(self.ports.alt_status(device)),
+        }
+    }
+
     fn read_register(&mut self, cx: &mut Ctx<'_>, register: u16) -> Verdict {
         if self.shows_busy() {
             return Verdict::Value(u64::from(self.taskfile.read(register, false)));
@@ -207,7 +225,7 @@ impl Channel {
             // The selection must not change under a running command: a busy device would not see it, and we would
             // take the other unit for the selected one.
             let now = self.ports.alt_status(cx.device);
-            if is_busy(now) {
+            if self.is_occupied(now) {
                 return Verdict::Done;
             }
             self.settle(now);

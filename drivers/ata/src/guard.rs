@@ -4,7 +4,7 @@
 use crate::ports::{BUS_MASTER, Ports};
 use alloc::vec::Vec;
 use mediator::pci::PortRegion;
-use mediator::{ConfigAccess, Ctx, Device, Op, RegionId, Verdict, Violation, Width};
+use mediator::{ConfigAccess, Ctx, Device, RegionId, Verdict, Violation, Width};
 use pci::header;
 
 /// Programming interface: channel 0 or 1 is in native mode, its ports are in the base address registers.
@@ -68,9 +68,8 @@ pub fn regions(device: &mut dyn Device) -> Vec<PortRegion> {
     Placement::read(device).regions().into()
 }
 
-/// A guest access to configuration space. `busy`: a transfer of ours is under way.
-pub fn on_config(cx: &mut Ctx<'_>, access: ConfigAccess, busy: bool) -> Result<Verdict, Violation> {
-    let Op::Write(value) = access.op else { return Ok(Verdict::Passthrough) };
+/// A guest write to configuration space. `busy`: a transfer of ours is under way.
+pub fn on_config_write(cx: &mut Ctx<'_>, access: ConfigAccess, value: u64, busy: bool) -> Result<Verdict, Violation> {
     let dword = access.offset & !3;
     let old = cx.device.config_read(dword, Width::Dword);
     let value = u32::try_from(value & access.width.ones()).unwrap_or(u32::MAX);

@@ -121,8 +121,9 @@ impl Mediator for Ata {
     }
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
-        let busy = self.channels.iter().any(Channel::shows_busy);
-        guard::on_config(cx, access, busy)
+        let Op::Write(value) = access.op else { return Ok(Verdict::Passthrough) };
+        let busy = self.channels.iter().any(|channel| channel.in_transfer(cx.device));
+        guard::on_config_write(cx, access, value, busy)
     }
 
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {

@@ -125,7 +125,7 @@ impl Taskfile {
         self.set_two_deep(reg::LBA_MID, mid, mid2);
         self.set_two_deep(reg::LBA_HIGH, high, high2);
         let head = u8::try_from(head & u64::from(device::HEAD)).unwrap_or(0);
-        self.device = (self.device & device::DEV) | device::OBSOLETE | mode | head;
+        self.device = (self.device & (device::DEV | device::OBSOLETE)) | mode | head;
     }
 
     fn set_two_deep(&mut self, register: u16, current: u8, previous: u8) {

@@ -8,3 +8,4 @@ mod machine;
 mod parsers;
 mod pio;
 mod resets;
+mod storm;

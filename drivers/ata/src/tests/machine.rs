@@ -83,7 +83,7 @@ pub struct Xor;
 impl Xor {
     fn apply(first_sector: u64, sectors: &mut [u8]) {
         for (number, sector) in (first_sector..).zip(sectors.chunks_exact_mut(512)) {
-            sector.iter_mut().for_each(|byte| *byte ^= 0x5a ^ number as u8);
+            sector.iter_mut().for_each(|byte| *byte ^= 0x5a ^ (number as u8 & 0x0f));
         }
     }
 }
@@ -326,9 +326,13 @@ impl Machine {
         self.drive.run_dma(|at, data, from_memory| {
             let at = at as usize;
             let vmm = at >= VMM as usize;
-            let memory = if vmm { &mut arena[at - VMM as usize..] } else { &mut ram[at..] };
-            let memory = &mut memory[..data.len()];
+            let memory = if vmm { &mut arena[at - VMM as usize..] } else { ram.get_mut(at..).unwrap_or_default() };
+            // What lies behind the end of RAM is nobody: ones, and writes vanish.
+            let len = data.len().min(memory.len());
+            let (data, nobody) = data.split_at_mut(len);
+            let memory = &mut memory[..len];
             if from_memory {
+                nobody.fill(0xff);
                 data.copy_from_slice(memory);
             } else {
                 memory.copy_from_slice(data);
