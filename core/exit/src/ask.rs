@@ -1,6 +1,6 @@
 //! Guest accesses to what a mediator guards: asked, answered, and refused where they break its rules.
 
-use crate::bus::owner;
+use crate::port_table::RegionOwner;
 use crate::{Bus, Machine, Ports};
 use mediator::disk::DiskController;
 use mediator::{Access, ConfigAccess, Ctx, Op, RegionId, StringIo, Verdict, Violation, Width};
@@ -31,19 +31,25 @@ struct Register {
     offset: u16,
 }
 
+type Question<'q> = &'q dyn Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>;
+
 impl Bus {
+    /// `None`: the controller is in quarantine.
     #[inline]
-    fn register(&self, region_owner: u8, port: u16) -> Option<Register> {
-        let region = self.regions.get(usize::from(region_owner.wrapping_sub(owner::FIRST_REGION)))?;
+    fn register(&self, owner: u8, port: u16) -> Option<Register> {
+        let RegionOwner { controller: number, region } = RegionOwner::decode(owner);
+        let controller = self.controllers.get(number)?;
+        let region = controller.wiring.region(region)?;
         let offset = port.wrapping_sub(region.base.get()?);
-        Some(Register { controller: region.controller, region: region.id, offset })
+        let register = Register { controller: number, region: region.id, offset };
+        if controller.refusals.is_quarantined() { None } else { Some(register) }
     }
 
     #[inline]
     pub(crate) fn read_region<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
         match self.ask_access(machine, owner, port, width, Op::Read) {
             Answered::Perform => machine.ports().read(port, width),
-            Answered::Settled(value) => (value & width.ones()) as u32,
+            Answered::Settled(value) => value as u32,
         }
     }
 
@@ -55,11 +61,23 @@ impl Bus {
         }
     }
 
-    #[inline]
+    /// The first question is asked here, in line; what needs more than it is rare.
+    #[inline(always)]
     fn ask_access<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width, op: Op) -> Answered {
         let Some(Register { controller, region, offset }) = self.register(owner, port) else { return REFUSED };
         let access = Access { region, offset, width, op };
-        self.ask(machine, controller, op, |mediator, cx| mediator.on_access(cx, access))
+        let Some(verdict) = self.call(machine, controller, |mediator, cx| mediator.on_access(cx, access)) else {
+            return REFUSED;
+        };
+        if self.work.is_empty() {
+            match verdict {
+                Ok(Verdict::Passthrough) => return Answered::Perform,
+                Ok(Verdict::Value(value)) if op == Op::Read => return Answered::Settled(value),
+                Ok(Verdict::Done) if op != Op::Read => return Answered::Settled(0),
+                _ => {}
+            }
+        }
+        self.follow(machine, controller, op, verdict, &|mediator, cx| mediator.on_access(cx, access))
     }
 
     pub(crate) fn ask_config<M: Machine>(
@@ -68,42 +86,47 @@ impl Bus {
         controller: usize,
         access: ConfigAccess,
     ) -> Answered {
-        self.ask(machine, controller, access.op, |mediator, cx| mediator.on_config(cx, access))
+        if self.controllers.get(controller).is_none_or(|controller| controller.refusals.is_quarantined()) {
+            return REFUSED;
+        }
+        let question: Question<'_> = &|mediator, cx| mediator.on_config(cx, access);
+        match self.call(machine, controller, question) {
+            Some(verdict) => self.follow(machine, controller, access.op, verdict, question),
+            None => REFUSED,
+        }
     }
 
-    /// Asks until there is an answer; work that was pushed is performed before the access is.
-    #[inline]
-    fn ask<M: Machine>(
+    /// Asks again until there is an answer; work that was pushed is performed before the access is.
+    #[cold]
+    fn follow<M: Machine>(
         &mut self,
         machine: &mut M,
         controller: usize,
         op: Op,
-        question: impl Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>,
+        first: Result<Verdict, Violation>,
+        question: Question<'_>,
     ) -> Answered {
-        if self.is_quarantined(controller) {
-            return REFUSED;
-        }
-        let mut violation = ENDLESS;
+        let mut verdict = first;
         for _ in 0..ASK_LIMIT {
-            let Some(verdict) = self.call(machine, controller, &question) else { return REFUSED };
             let performed = self.settle(machine, controller);
-            violation = match (verdict, op) {
+            let violation = match (verdict, op) {
+                (Ok(Verdict::Passthrough), _) => return Answered::Perform,
                 (Ok(Verdict::Value(value)), Op::Read) => return Answered::Settled(value),
                 (Ok(Verdict::Done), Op::Write(_)) => return Answered::Settled(0),
-                (Ok(Verdict::Passthrough), _) => return Answered::Perform,
-                (Ok(Verdict::Again), _) if performed > 0 => continue,
+                (Ok(Verdict::Again), _) if performed > 0 => {
+                    let Some(next) = self.call(machine, controller, question) else { return REFUSED };
+                    verdict = next;
+                    continue;
+                }
                 (Ok(_), _) => MISFIT,
                 (Err(violation), _) => violation,
             };
-            break;
+            self.refuse(controller, violation);
+            return REFUSED;
         }
-        self.refuse(controller, violation);
+        self.settle(machine, controller);
+        self.refuse(controller, ENDLESS);
         REFUSED
-    }
-
-    #[inline]
-    fn is_quarantined(&self, controller: usize) -> bool {
-        self.controllers.get(controller).is_none_or(|controller| controller.refusals.is_quarantined())
     }
 
     pub(crate) fn read_region_string<M: Machine>(
@@ -133,9 +156,6 @@ impl Bus {
     /// Offers the data, and then what is left of it, until all is transferred or refused. Gives the bytes transferred.
     fn ask_string<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, mut io: StringIo<'_>) -> usize {
         let Some(Register { controller, region, offset }) = self.register(owner, port) else { return 0 };
-        if self.is_quarantined(controller) {
-            return 0;
-        }
         let mut done = 0_usize;
         let mut idle = 0_usize;
         loop {

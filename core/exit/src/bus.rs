@@ -2,7 +2,8 @@
 //! the bus does, and each owner decides on its own.
 
 use crate::a20::{A20Gate, KEYBOARD_COMMAND, KEYBOARD_DATA, SYSTEM_CONTROL};
-use crate::mediated::{Controller, InterceptChange, Region};
+use crate::mediated::Controller;
+use crate::port_table::{PortTable, owner};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
 use mediator::disk::DiskController;
@@ -13,54 +14,34 @@ const COM1_PORTS: u16 = 8;
 pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 const CONFIG_DATA_PORTS: u16 = 4;
 
-/// Owners, as the table of ports holds them.
-pub(crate) mod owner {
-    /// The guest: accesses pass.
-    pub const NOBODY: u8 = 0;
-    /// Nothing is there: reads give all ones, writes vanish.
-    pub const HIDDEN: u8 = 1;
-    pub const A20: u8 = 2;
-    pub const CONFIG_DATA: u8 = 3;
-    /// From here on: the region with this number less than the owner's.
-    pub const FIRST_REGION: u8 = 4;
-}
-
 /// The port bus of one guest.
 pub struct Bus {
-    /// The owner of each of the 65,536 ports.
-    pub(crate) owners: Vec<u8>,
-    pub(crate) regions: Vec<Region>,
+    pub(crate) table: PortTable,
     pub(crate) controllers: Vec<Controller>,
     /// Work that a mediator pushed and that is not yet performed.
     pub(crate) work: Vec<Work>,
-    pub(crate) intercept_changes: Vec<InterceptChange>,
-    pub(crate) a20: A20Gate,
+    a20: A20Gate,
 }
 
 impl Bus {
     /// A bus whose ports all pass.
     pub(crate) fn new() -> Self {
-        Self {
-            owners: alloc::vec![owner::NOBODY; 1 << 16],
-            regions: Vec::new(),
-            controllers: Vec::new(),
-            work: Vec::new(),
-            intercept_changes: Vec::new(),
-            a20: A20Gate::default(),
-        }
+        Self { table: PortTable::new(), controllers: Vec::new(), work: Vec::new(), a20: A20Gate::default() }
     }
 
     /// Guards what the VMM itself needs: A20 gate (92h, 60h, 64h) and PCI configuration data (CFC-CFF).
     pub fn guard_platform<M: Machine>(&mut self, machine: &mut M) {
         for port in [SYSTEM_CONTROL, KEYBOARD_DATA, KEYBOARD_COMMAND] {
-            self.claim(machine, port, 1, owner::A20);
+            self.table.claim(owner::A20, port, 1);
         }
-        self.claim(machine, CONFIG_DATA, CONFIG_DATA_PORTS, owner::CONFIG_DATA);
+        self.table.claim(owner::CONFIG_DATA, CONFIG_DATA, CONFIG_DATA_PORTS);
+        self.table.apply(machine);
     }
 
     /// COM1 is the VMM's: the guest finds no port there.
     pub fn hide_com1<M: Machine>(&mut self, machine: &mut M) {
-        self.claim(machine, COM1, COM1_PORTS, owner::HIDDEN);
+        self.table.claim(owner::HIDDEN, COM1, COM1_PORTS);
+        self.table.apply(machine);
     }
 
     /// The controllers attached, in the order of their numbers.
@@ -68,29 +49,14 @@ impl Bus {
         self.controllers.iter().map(|controller| &*controller.mediator)
     }
 
-    fn claim<M: Machine>(&mut self, machine: &mut M, first: u16, len: u16, owner: u8) {
-        let first_index = usize::from(first);
-        for slot in self.owners.iter_mut().skip(first_index).take(usize::from(len)) {
-            *slot = owner;
-        }
-        machine.set_port_intercept(first, len, true);
-    }
-
-    #[inline]
-    fn owner(&self, port: u16) -> u8 {
-        self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
-    }
-
-    /// The one owner of all ports from `port` to `port + width - 1`, or `None`.
+    /// The owner of all ports from `port` to `port + width - 1`, or `None` when they have several.
     #[inline]
     fn sole_owner(&self, port: u16, width: Width) -> Option<u8> {
-        let owner = self.owner(port);
-        let others = 1..width.bytes() as u16;
-        let same = |i| port.checked_add(i).is_some_and(|port| self.owner(port) == owner);
-        (width == Width::Byte || others.into_iter().all(same)).then_some(owner)
+        let owner = self.table.owner(port);
+        if width == Width::Byte || self.table.is_sole_owner(owner, port, width) { Some(owner) } else { None }
     }
 
-    /// IN: the value, zero-extended.
+    /// IN: the value; only its low `width` counts.
     #[inline]
     pub(crate) fn read<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
         match self.sole_owner(port, width) {
@@ -98,7 +64,7 @@ impl Bus {
             Some(owner::NOBODY) => machine.ports().read(port, width),
             Some(owner::A20) => self.a20.read(machine.ports(), port),
             Some(owner::CONFIG_DATA) => self.read_config(machine, port, width),
-            Some(_) => width.ones() as u32,
+            Some(_) => u32::MAX,
             None => self.read_split(machine, port, width),
         }
     }

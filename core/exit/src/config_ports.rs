@@ -59,7 +59,8 @@ impl Bus {
             return Target::Free;
         }
         let function = function_of(address);
-        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
+        let Some(controller) = self.controllers.iter().position(|controller| controller.wiring.function == function)
+        else {
             return Target::Free;
         };
         // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
@@ -78,13 +79,13 @@ impl Bus {
             Target::Free => machine.ports().read(port, width),
             Target::Unclear { controller, violation } => {
                 self.refuse(controller, violation);
-                width.ones() as u32
+                u32::MAX
             }
             Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
             Target::Guarded { controller, offset } => {
                 match self.ask_config(machine, controller, ConfigAccess { offset, width, op: Op::Read }) {
                     Answered::Perform => machine.ports().read(port, width),
-                    Answered::Settled(value) => (value & width.ones()) as u32,
+                    Answered::Settled(value) => value as u32,
                 }
             }
         }

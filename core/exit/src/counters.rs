@@ -1,8 +1,6 @@
 //! How often each kind of exit happened, and which things were already said in the log.
 
-use crate::Exit;
-
-/// Kinds of exits, finer than [`Exit`] where the cost differs.
+/// Kinds of exits, finer than [`crate::Exit`] where the cost differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum ExitKind {
@@ -36,30 +34,12 @@ const NAMES: [&str; 12] = [
     "unexpected",
 ];
 
-impl ExitKind {
-    pub(crate) const fn of(exit: &Exit) -> Self {
-        match exit {
-            Exit::Cpuid => Self::Cpuid,
-            Exit::ReadMsr => Self::ReadMsr,
-            Exit::WriteMsr => Self::WriteMsr,
-            Exit::Io(io) if io.string => Self::StringPort,
-            Exit::Io(_) => Self::Port,
-            Exit::NestedFault(_) => Self::NestedFault,
-            Exit::Hypercall => Self::Hypercall,
-            Exit::VirtualizationInstruction => Self::VirtualizationInstruction,
-            Exit::Shutdown => Self::Shutdown,
-            Exit::Nmi => Self::Nmi,
-            Exit::InvalidState => Self::InvalidState,
-            Exit::Unexpected(_) => Self::Unexpected,
-        }
-    }
-}
-
 /// One counter per kind.
 #[derive(Default)]
 pub struct Counters([u64; NAMES.len()]);
 
 impl Counters {
+    #[inline]
     pub(crate) fn count(&mut self, kind: ExitKind) {
         if let Some(count) = self.0.get_mut(usize::from(kind as u8)) {
             *count = count.wrapping_add(1);

@@ -3,7 +3,7 @@
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41 and Vol. 3 (24594) rev. 3.36; Intel SDM (325462) rev. 083.
 
 use crate::guest::Answer;
-use crate::{ControlRegisters, CpuidLeaf, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
+use crate::{ControlRegisters, CpuidLeaf, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
@@ -11,6 +11,7 @@ const CR4_PKE: u64 = 1 << 22;
 /// Answers CPUID in the guest's registers.
 #[inline]
 pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    guest.counters.count(ExitKind::Cpuid);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::CPUID)?;
     let leaf = gpr::low_dword(vcpu, Gpr::Rax);
     let native = machine.cpuid(leaf, gpr::low_dword(vcpu, Gpr::Rcx));

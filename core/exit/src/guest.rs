@@ -69,37 +69,50 @@ impl Guest {
     /// Answers one exit. Never waits and never panics, whatever the guest did.
     #[inline]
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
-        self.counters.count(ExitKind::of(&exit));
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io(access) if access.string => string::on_string(self, vcpu, machine, access),
-            Exit::Io(access) => io::on_port(self, vcpu, machine, access),
+            Exit::Io(access) if !access.string => io::on_port(self, vcpu, machine, access),
+            Exit::Io(access) => string::on_string(self, vcpu, machine, access),
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::NestedFault(fault) => nested_fault::on_nested_fault(self, vcpu, machine, fault),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),
-            // VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA and their like: the guest is told that it has none.
-            Exit::VirtualizationInstruction => Err(Exception::InvalidOpcode),
-            Exit::Shutdown => Ok(on_shutdown(vcpu)),
-            // The host's NMI: the CPU crate has taken it.
-            Exit::Nmi => Ok(Outcome::Resume),
-            Exit::InvalidState | Exit::Unexpected(_) => Ok(on_refusal(vcpu, exit)),
+            Exit::VirtualizationInstruction => self.on_virtualization_instruction(),
+            Exit::Nmi => self.on_nmi(),
+            Exit::Shutdown => self.on_shutdown(vcpu),
+            Exit::InvalidState => self.on_refusal(vcpu, ExitKind::InvalidState, exit),
+            Exit::Unexpected(_) => self.on_refusal(vcpu, ExitKind::Unexpected, exit),
         };
         answer.unwrap_or_else(|exception| {
             vcpu.inject(exception);
             Outcome::Resume
         })
     }
-}
 
-#[cold]
-fn on_shutdown<V: Vcpu>(vcpu: &V) -> Outcome {
-    log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
-    Outcome::Reset
-}
+    /// VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA and their like: the guest is told that it has none.
+    #[cold]
+    fn on_virtualization_instruction(&mut self) -> Answer {
+        self.counters.count(ExitKind::VirtualizationInstruction);
+        Err(Exception::InvalidOpcode)
+    }
 
-#[cold]
-fn on_refusal<V: Vcpu>(vcpu: &V, exit: Exit) -> Outcome {
-    log::error!("the CPU left the guest for good at {:#x}: {exit:x?}; {:x?}", vcpu.rip(), vcpu.control());
-    Outcome::Stop
+    /// The host's own; the CPU crate has taken it.
+    fn on_nmi(&mut self) -> Answer {
+        self.counters.count(ExitKind::Nmi);
+        Ok(Outcome::Resume)
+    }
+
+    #[cold]
+    fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Answer {
+        self.counters.count(ExitKind::Shutdown);
+        log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
+        Ok(Outcome::Reset)
+    }
+
+    #[cold]
+    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, kind: ExitKind, exit: Exit) -> Answer {
+        self.counters.count(kind);
+        log::error!("the CPU left the guest for good at {:#x}: {exit:x?}; {:x?}", vcpu.rip(), vcpu.control());
+        Ok(Outcome::Stop)
+    }
 }

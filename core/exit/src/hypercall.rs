@@ -1,7 +1,7 @@
 //! VMMCALL and VMCALL: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
 
 use crate::guest::Answer;
-use crate::{Exception, Gpr, Guest, Machine, Outcome, Vcpu, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, instruction};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -25,6 +25,7 @@ pub(crate) struct Firmware {
 }
 
 pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    guest.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
     let firmware = guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
     if !firmware && !guest.hypercalls {

@@ -5,7 +5,7 @@
 //! (or the page tables under the cached translation) in between moves the guest's own RIP and nothing else.
 
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{ControlRegisters, Exception, Guest, Machine, SegmentName, Vcpu};
+use crate::{Exception, Guest, Machine, SegmentName, Vcpu};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 use mediator::Gpa;
 
@@ -25,11 +25,12 @@ pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), codes: &[Co
 pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), codes: &[Code::Wrmsr] };
 pub(crate) const HYPERCALL: Opcode = Opcode { plain: None, codes: &[Code::Vmmcall, Code::Vmcall] };
 
-/// A page of code that was translated, and in which mode. Which of the guest's bytes are looked at is all that depends
-/// on it, so a translation that the guest has since changed can only mislead the guest about itself.
+/// Where a page of code was found last. It is looked at only for the plain form of an instruction that the CPU has just
+/// executed, and anything else there leads to a translation and a decode of its own; so a page that the guest has since
+/// mapped elsewhere can at most hide a prefix from the guest's own RIP.
 #[derive(Clone, Copy)]
 pub(crate) struct CodePage {
-    control: ControlRegisters,
+    cr3: u64,
     linear: u64,
     physical: Gpa,
 }
@@ -64,13 +65,32 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
     if let Some(len_bytes) = vcpu.instruction_len() {
         return Ok(len_bytes);
     }
-    let linear = linear_rip(vcpu);
-    if expected.plain.is_some() && linear & PAGE_MASK != PAGE_MASK {
-        let at = physical(guest, vcpu, machine, linear)?;
-        if machine.read_code::<2>(at) == expected.plain {
-            return Ok(2);
-        }
+    match (expected.plain, guest.code) {
+        (Some(plain), Some(page)) if is_plain_at(vcpu, machine, page, plain) => Ok(2),
+        _ => decoded_length(guest, vcpu, machine, expected),
     }
+}
+
+#[inline]
+fn is_plain_at<V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, plain: [u8; 2]) -> bool {
+    let offset = linear_rip(vcpu).wrapping_sub(page.linear);
+    // Both bytes lie in the page.
+    offset < PAGE_MASK
+        && vcpu.control().cr3 == page.cr3
+        && machine.read_code::<2>(Gpa(page.physical.0 | offset)) == Some(plain)
+}
+
+#[cold]
+fn decoded_length<V: Vcpu, M: Machine>(
+    guest: &mut Guest,
+    vcpu: &V,
+    machine: &mut M,
+    expected: &Opcode,
+) -> Result<u8, Exception> {
+    let linear = linear_rip(vcpu);
+    let physical = translate(guest, vcpu, machine, linear)?;
+    let [linear, physical] = [linear, physical.0].map(|address| address & !PAGE_MASK);
+    guest.code = Some(CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) });
     let instruction = current(guest, vcpu, machine)?;
     if expected.codes.contains(&instruction.code()) {
         Ok(instruction.len() as u8)
@@ -84,11 +104,7 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
 /// # Errors
 /// #PF when its bytes are not mapped, #UD when they cannot be read or are no instruction.
 #[cold]
-pub(crate) fn current<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
-    vcpu: &V,
-    machine: &mut M,
-) -> Result<Instruction, Exception> {
+pub(crate) fn current<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M) -> Result<Instruction, Exception> {
     let cs = vcpu.segment(SegmentName::Cs);
     let long = cs.long && vcpu.control().efer & EFER_LMA != 0;
     let (bitness, linear_mask) = match (long, cs.default_32) {
@@ -100,8 +116,12 @@ pub(crate) fn current<V: Vcpu, M: Machine>(
     let mut missing = Exception::InvalidOpcode;
     let mut len_bytes = 0_usize;
     let mut linear = linear_rip(vcpu);
+    let mut page = Err(missing);
     for byte in &mut bytes {
-        match code_byte(guest, vcpu, machine, linear) {
+        if len_bytes == 0 || linear & PAGE_MASK == 0 {
+            page = translate(guest, vcpu, machine, linear).map(|at| at.0 & !PAGE_MASK);
+        }
+        match page.and_then(|page| read_byte(machine, Gpa(page | linear & PAGE_MASK))) {
             Ok(code) => *byte = code,
             Err(exception) => {
                 // Only of interest when the instruction reaches so far.
@@ -115,8 +135,7 @@ pub(crate) fn current<V: Vcpu, M: Machine>(
     bytes.get(..len_bytes).and_then(|bytes| decode(bytes, bitness)).ok_or(missing)
 }
 
-fn code_byte<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<u8, Exception> {
-    let at = physical(guest, vcpu, machine, linear)?;
+fn read_byte<M: Machine>(machine: &mut M, at: Gpa) -> Result<u8, Exception> {
     machine.read_code::<1>(at).map(|[byte]| byte).ok_or(Exception::InvalidOpcode)
 }
 
@@ -126,29 +145,8 @@ fn decode(bytes: &[u8], bitness: u32) -> Option<Instruction> {
 }
 
 /// Where the code at `linear` lies.
-#[inline]
-fn physical<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<Gpa, Exception> {
-    let control = vcpu.control();
-    let page = linear & !PAGE_MASK;
-    match guest.code {
-        Some(cached) if cached.linear == page && cached.control == control => {
-            Ok(Gpa(cached.physical.0 | linear & PAGE_MASK))
-        }
-        _ => translate_code(guest, vcpu, machine, control, linear),
-    }
-}
-
-#[cold]
-fn translate_code<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
-    vcpu: &V,
-    machine: &mut M,
-    control: ControlRegisters,
-    linear: u64,
-) -> Result<Gpa, Exception> {
+fn translate<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<Gpa, Exception> {
     let access = PageAccess { write: false, fetch: true, user: vcpu.cpl() == 3, alignment_check: false };
-    let at = walk::translate(machine.memory(), guest.paging, control, access, linear)
-        .map_err(|error| Exception::PageFault { error, address: linear })?;
-    guest.code = Some(CodePage { control, linear: linear & !PAGE_MASK, physical: Gpa(at.0 & !PAGE_MASK) });
-    Ok(at)
+    walk::translate(machine.memory(), guest.paging, vcpu.control(), access, linear)
+        .map_err(|error| Exception::PageFault { error, address: linear })
 }

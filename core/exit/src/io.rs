@@ -1,10 +1,11 @@
 //! IN and OUT of a single value.
 
 use crate::guest::Answer;
-use crate::{Gpr, Guest, IoExit, Machine, Outcome, Vcpu, gpr};
+use crate::{ExitKind, Gpr, Guest, IoExit, Machine, Outcome, Vcpu, gpr};
 
 #[inline]
 pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) -> Answer {
+    guest.counters.count(ExitKind::Port);
     if io.input {
         let value = guest.bus.read(machine, io.port, io.width);
         gpr::set_low(vcpu, Gpr::Rax, io.width, u64::from(value));

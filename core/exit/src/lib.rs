@@ -31,12 +31,14 @@ mod machine;
 mod mediated;
 mod msr;
 mod nested_fault;
+mod port_table;
 mod refusals;
 mod string;
 #[cfg(test)]
 mod tests;
 mod vcpu;
 mod walk;
+mod wiring;
 
 pub use bus::Bus;
 pub use counters::{Counters, ExitKind};

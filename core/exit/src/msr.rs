@@ -8,7 +8,7 @@
 use crate::counters::Notice;
 use crate::guest::Answer;
 use crate::walk::EFER_LMA;
-use crate::{Exception, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
 use mediator::Gpa;
 
 const APIC_BASE: u32 = 0x1b;
@@ -131,6 +131,7 @@ pub(crate) fn efer_bits<M: Machine>(machine: &mut M) -> u64 {
 /// RDMSR.
 #[cold]
 pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    guest.counters.count(ExitKind::ReadMsr);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::RDMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
     let value = match rule(msr) {
@@ -150,6 +151,7 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
 /// WRMSR.
 #[cold]
 pub(crate) fn on_write<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    guest.counters.count(ExitKind::WriteMsr);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::WRMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
     let value = gpr::edx_eax(vcpu);

@@ -7,7 +7,7 @@
 
 use crate::counters::Notice;
 use crate::guest::Answer;
-use crate::{Exception, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
 
@@ -24,6 +24,7 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
     machine: &mut M,
     fault: NestedFault,
 ) -> Answer {
+    guest.counters.count(ExitKind::NestedFault);
     notice(guest, vcpu, machine, fault);
     if let Some(vector) = fault.delivering {
         return on_delivery(vector);

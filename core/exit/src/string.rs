@@ -6,7 +6,7 @@
 use crate::counters::Notice;
 use crate::guest::Answer;
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, Gpr, Guest, IoExit, Machine, Outcome, Segment, SegmentName, Vcpu, gpr, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, IoExit, Machine, Outcome, Segment, SegmentName, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mediator::{Gpa, GuestMemory, Width};
 
@@ -48,6 +48,7 @@ struct Run {
 }
 
 pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) -> Answer {
+    guest.counters.count(ExitKind::StringPort);
     let string = decode(guest, vcpu, machine, io)?;
     let element_bytes = io.width.bytes();
     let (mut moved_bytes, mut steps) = (0_usize, 0_usize);

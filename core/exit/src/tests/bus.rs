@@ -14,6 +14,7 @@ use mediator::{
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+type Moves = Arc<Mutex<Vec<Result<(), HookConflict>>>>;
 type Answer = Result<Verdict, Violation>;
 
 fn guest(on_access: impl FnMut(&mut Ctx<'_>, Access) -> Answer + Send + 'static) -> (MockMachine, Guest) {
@@ -245,10 +246,7 @@ fn mediator_that_never_ends_cannot_hang_the_vmm() {
 }
 
 /// A guest whose mediator moves a region when port 1F6 is written, and tells the result.
-fn moving_guest(
-    region: RegionId,
-    base: Option<u16>,
-) -> (MockMachine, Guest, Arc<Mutex<Vec<Result<(), HookConflict>>>>) {
+fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Guest, Moves) {
     let results = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&results);
     let (mut machine, guest) = guest(move |cx, access| {

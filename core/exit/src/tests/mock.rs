@@ -221,7 +221,7 @@ impl MockMachine {
         let mut leaves = BTreeMap::new();
         leaves.insert((0x8000_0000, 0), CpuidLeaf { eax: 0x8000_0021, ..CpuidLeaf::default() });
         let edx = 1 << 11 | 1 << 20 | 1 << 25 | 1 << 26 | 1 << 29;
-        leaves.insert((0x8000_0001, 0), CpuidLeaf { ecx: 0xffff_ffff & !(1 << 17), edx, ..CpuidLeaf::default() });
+        leaves.insert((0x8000_0001, 0), CpuidLeaf { ecx: !(1 << 17), edx, ..CpuidLeaf::default() });
         leaves.insert((0x8000_0008, 0), CpuidLeaf { eax: 0x3028, ..CpuidLeaf::default() });
         Self {
             ports: MockPorts::default(),

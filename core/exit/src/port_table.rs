@@ -1,0 +1,110 @@
+//! The owner of every port, one byte each.
+
+use crate::Machine;
+use alloc::vec::Vec;
+use mediator::Width;
+
+/// Owners as the table holds them.
+pub(crate) mod owner {
+    /// The guest: accesses pass.
+    pub const NOBODY: u8 = 0;
+    /// Nothing is there: reads give all ones, writes vanish.
+    pub const HIDDEN: u8 = 1;
+    pub const A20: u8 = 2;
+    pub const CONFIG_DATA: u8 = 3;
+    /// From here on: a region of a controller, see [`super::RegionOwner`].
+    pub const FIRST_REGION: u8 = 8;
+}
+
+/// Regions that one controller may have.
+pub(crate) const MAX_REGIONS: usize = 8;
+/// Controllers that fit into an owner's byte.
+pub(crate) const MAX_CONTROLLERS: usize = 31;
+
+/// Number of a controller and of one of its regions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RegionOwner {
+    pub controller: usize,
+    /// Less than [`MAX_REGIONS`].
+    pub region: usize,
+}
+
+impl RegionOwner {
+    /// The owner's byte is `FIRST_REGION + controller * 8 + region`.
+    #[inline]
+    pub fn decode(owner: u8) -> Self {
+        let number = usize::from(owner.wrapping_sub(owner::FIRST_REGION));
+        Self { controller: number >> 3, region: number & 7 }
+    }
+
+    /// For numbers within their limits.
+    pub fn encode(self) -> u8 {
+        owner::FIRST_REGION.wrapping_add((self.controller << 3 | self.region) as u8)
+    }
+}
+
+/// Ports that begin or cease to leave the guest.
+struct InterceptChange {
+    first: u16,
+    len: u16,
+    on: bool,
+}
+
+/// Who owns each of the 65,536 ports.
+pub(crate) struct PortTable {
+    owners: Vec<u8>,
+    /// Not yet told to the machine, which a mediator's call keeps borrowed.
+    changes: Vec<InterceptChange>,
+}
+
+impl PortTable {
+    /// All ports are the guest's.
+    pub fn new() -> Self {
+        Self { owners: alloc::vec![owner::NOBODY; 1 << 16], changes: Vec::new() }
+    }
+
+    #[inline]
+    pub fn owner(&self, port: u16) -> u8 {
+        self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
+    }
+
+    /// Are all ports that an access touches `owner`'s? Past port FFFFh there are none.
+    #[inline(never)]
+    pub fn is_sole_owner(&self, owner: u8, port: u16, width: Width) -> bool {
+        let ports = self.owners.get(usize::from(port)..).and_then(|ports| ports.get(..width.bytes()));
+        ports.is_some_and(|ports| ports.iter().all(|&other| other == owner))
+    }
+
+    /// Are the ports `base..base + len` there, and each nobody's or `owner`'s?
+    pub fn is_free_for(&self, owner: u8, base: u16, len: u16) -> bool {
+        let ports = self.owners.get(usize::from(base)..).and_then(|ports| ports.get(..usize::from(len)));
+        ports.is_some_and(|ports| ports.iter().all(|&other| other == owner::NOBODY || other == owner))
+    }
+
+    pub fn claim(&mut self, owner: u8, base: u16, len: u16) {
+        self.set(owner, base, len);
+        self.changes.push(InterceptChange { first: base, len, on: true });
+    }
+
+    pub fn release(&mut self, base: u16, len: u16) {
+        self.set(owner::NOBODY, base, len);
+        self.changes.push(InterceptChange { first: base, len, on: false });
+    }
+
+    fn set(&mut self, owner: u8, base: u16, len: u16) {
+        self.owners.iter_mut().skip(usize::from(base)).take(usize::from(len)).for_each(|slot| *slot = owner);
+    }
+
+    #[inline]
+    pub fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Tells the machine what has changed, in order.
+    #[cold]
+    pub fn apply<M: Machine>(&mut self, machine: &mut M) {
+        for change in self.changes.drain(..) {
+            machine.set_port_intercept(change.first, change.len, change.on);
+        }
+    }
+}
