@@ -28,7 +28,7 @@ macro_rules! check_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {{
         let (left, right) = ($left, $right);
         if left != right {
-            $crate::report::fail(format_args!("{}: {:#x?}, not {:#x?}", format_args!($($reason)+), left, right))
+            $crate::report::fail(format_args!("{}: {:x?}, not {:x?} (hexadecimal)", format_args!($($reason)+), left, right))
         }
     }};
 }

@@ -16,8 +16,12 @@ mod boot_media;
 mod image;
 mod machine;
 mod manifest;
+mod platter;
+mod shoji;
 
 pub use boot_media::boot_media;
 pub use image::{DISK_SECTORS, build_program, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, FAIL_STATUS, PASS_STATUS, Verdict, qemu_arguments, verdict};
 pub use manifest::{GUESTS, Sectors, TinyGuest, guest};
+pub use platter::plain_sectors;
+pub use shoji::{KEY, blob};

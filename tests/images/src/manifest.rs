@@ -98,3 +98,20 @@ pub const GUESTS: &[TinyGuest] = &[
 pub fn guest(name: &str) -> Option<&'static TinyGuest> {
     GUESTS.iter().find(|g| g.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{GUESTS, guest};
+
+    /// The program's table, as it stands in its source: the program itself is not built for the host.
+    const PROGRAM: &str = include_str!("../../guest/src/guests/mod.rs");
+
+    #[test]
+    fn the_program_holds_every_guest_of_the_manifest_and_no_other() {
+        let in_program: Vec<&str> =
+            PROGRAM.lines().filter_map(|l| l.trim().strip_prefix("(\"")?.split('"').next()).collect();
+        assert!(in_program.len() > 10);
+        assert!(in_program.iter().all(|name| guest(name).is_some()), "{in_program:?}");
+        assert_eq!(in_program.len(), GUESTS.len());
+    }
+}

@@ -14,8 +14,10 @@ const SECTORS: usize = 64;
 const BYTES: usize = SECTORS * SECTOR;
 const EVEN: usize = 3;
 
-const WAYS: [(&str, fn(bool)); 3] =
-    [("port 92h", by_port_92), ("the keyboard controller", by_keyboard), ("INT 15h", by_bios)];
+/// A name, and what switches A20 on or off.
+type Way = (&'static str, fn(bool));
+
+const WAYS: [Way; 3] = [("port 92h", by_port_92), ("the keyboard controller", by_keyboard), ("INT 15h", by_bios)];
 
 pub fn run() {
     for (generation, (way, set)) in WAYS.into_iter().enumerate() {

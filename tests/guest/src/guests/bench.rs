@@ -107,7 +107,7 @@ fn bios_read(place: &str, lba: u64) {
     let taken = least(ROUNDS, || {
         poke(PACKET, 0x10u16);
         poke(PACKET + 2, BIOS_SECTORS as u16);
-        poke(PACKET + 4, (LOW_DATA / 16 << 16) as u32);
+        poke(PACKET + 4, ((LOW_DATA / 16) << 16) as u32);
         poke(PACKET + 8, lba);
         let r = bios(
             0x13,

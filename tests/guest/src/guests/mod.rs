@@ -24,24 +24,24 @@ mod vmm_memory;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
-    ("vmm_memory", vmm_memory::run),
-    ("ide_bar4", ide_bar4::run),
-    ("prd_vmm", prd_vmm::run),
     ("a20", a20::run),
-    ("dma", dma::run),
-    ("refused_cmds", refused_cmds::run),
-    ("fpu", fpu::run),
     ("bench", bench::run),
     ("cpuid", cpuid::run),
+    ("dma", dma::run),
     ("e820", e820::run),
+    ("fpu", fpu::run),
     ("hlt", hlt::run),
+    ("ide_bar4", ide_bar4::run),
     ("interrupts", interrupts::run),
     ("modes", modes::run),
     ("msr", msr::run),
     ("portio", portio::run),
+    ("prd_vmm", prd_vmm::run),
+    ("refused_cmds", refused_cmds::run),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("triple_fault", triple_fault::run),
+    ("vmm_memory", vmm_memory::run),
 ];
 
 /// Leaf 4000_0000h names Shoji.

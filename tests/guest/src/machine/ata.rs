@@ -338,5 +338,5 @@ pub fn pattern_mismatch(lba: u64, generation: u32, data: &[u8]) -> Option<usize>
 
 fn pattern(lba: u64, generation: u32, dword: usize) -> u32 {
     let sector = lba as u32 + (dword / 128) as u32;
-    sector.wrapping_mul(0x9e37_79b1) ^ generation.wrapping_mul(0x85eb_ca6b) ^ (dword % 128) as u32 * 0x0101_0101
+    sector.wrapping_mul(0x9e37_79b1) ^ generation.wrapping_mul(0x85eb_ca6b) ^ ((dword % 128) as u32 * 0x0101_0101)
 }

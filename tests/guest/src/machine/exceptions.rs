@@ -59,11 +59,12 @@ pub fn init() {
     // SAFETY: called once, before anything else uses the tables; all addresses are of this program.
     unsafe {
         let entries = (&raw const vector_entries) as u64;
+        let idt = (&raw mut IDT).cast::<Gate>();
         for vector in 0..VECTORS {
             let at = entries + 16 * vector as u64;
             let ist = if vector < 32 { 1u64 } else { 0 };
             let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
-            (&raw mut IDT[vector]).write(Gate(low, at >> 32));
+            idt.add(vector).write(Gate(low, at >> 32));
         }
         (&raw mut idt_pointer).write(TablePointer { limit: (VECTORS * 16 - 1) as u16, base: (&raw const IDT) as u64 });
         asm!("lidt [{}]", in(reg) &raw const idt_pointer);

@@ -1,0 +1,56 @@
+//! The configuration under which Shoji runs a guest.
+
+use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
+use config::{Boot, Cipher, Config, Debug, DiskRule, DiskSelector, KeyCheck, Log, Memory, RangeSelector, XtsKey};
+use std::io;
+
+/// The key of every guest's encrypted range, for configuration and oracle: data key, then tweak key, of AES-XTS-256.
+pub const KEY: [u8; 64] = {
+    let mut key = [0; 64];
+    let mut i = 0;
+    while i < key.len() {
+        key[i] = 0x11 ^ (i as u8).wrapping_mul(7);
+        i += 1;
+    }
+    key
+};
+
+/// Shoji's configuration for a guest, as the blob that [`crate::boot_media`] takes.
+///
+/// # Errors
+/// When the configuration cannot be encoded.
+pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
+    let rule = guest.encrypted.map(|range| DiskRule {
+        name: "guest".into(),
+        disk: DiskSelector::Position { channel: 0, unit: 0 },
+        range: RangeSelector::Lba { first: range.first.into(), sectors: range.count.into() },
+        cipher: Cipher::AesXtsPlain64,
+        key: XtsKey(KEY),
+        check: KeyCheck::None, // it starts as zeros on the disk
+        trim: false,
+    });
+    let config = Config {
+        memory: Memory::default(),
+        boot: Boot { drive: Some(DRIVE_UNDER_SHOJI), ..Boot::default() },
+        log: Log::default(),
+        debug: Debug::default(),
+        disks: rule.into_iter().collect(),
+    };
+    let blob = config::encode(&config).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(blob.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blob;
+    use crate::GUESTS;
+
+    #[test]
+    fn shoji_reads_the_configuration_of_every_guest() {
+        for guest in GUESTS {
+            let config = config::parse(&blob(guest).expect("a blob")).expect("a configuration");
+            assert!(config::validate(&config).is_empty(), "{}", guest.name);
+            assert_eq!(config.disks.len(), usize::from(guest.encrypted.is_some()), "{}", guest.name);
+        }
+    }
+}
