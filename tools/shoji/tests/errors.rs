@@ -274,6 +274,15 @@ fn a_key_file_of_another_length_says_both_lengths() {
 }
 
 #[test]
+fn a_key_file_with_equal_halves_is_refused_at_its_place() {
+    let folder = folder("halves");
+    folder.write("root.key", [0x5A; 64]);
+    let (status, stderr) = check(&folder, "trim = false", "");
+    assert_eq!(status, 1);
+    assert!(stderr.starts_with("bad.toml:16:12: error: `key` has two equal halves"), "{stderr}");
+}
+
+#[test]
 fn two_rules_for_one_range_point_at_the_second() {
     let folder = folder("twice");
     let rule = &GOOD[GOOD.find("[[disk]]").unwrap()..];

@@ -1,6 +1,6 @@
 //! Builds the hypervisor.
 
-use crate::setup;
+use crate::{setup, simd};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -22,7 +22,13 @@ const TARGET_ARGS: [&str; 6] = [
 /// Builds `target/shoji/shoji.elf` and prints its size.
 pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
     setup::ensure(&[setup::For::Build], yes)?;
-    let status = bare_metal_cargo(workspace, "build")?.args(["-p", CRATE]).status().context("cannot run cargo")?;
+    let target = workspace.root().join("target");
+    let simd = simd::build_simd_object(workspace.root(), &target).map_err(anyhow::Error::msg)?;
+    let status = bare_metal_cargo(workspace, "build")?
+        .args(["-p", CRATE])
+        .env("SHOJI_SIMD_DIR", &simd)
+        .status()
+        .context("cannot run cargo")?;
     if !status.success() {
         bail!("the hypervisor does not build: see cargo's messages above");
     }

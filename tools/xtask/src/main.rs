@@ -5,6 +5,7 @@ mod build;
 mod image;
 mod run;
 mod setup;
+mod simd;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};

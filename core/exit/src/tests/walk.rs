@@ -52,7 +52,8 @@ fn reserved_bits(kind: Kind, shift: u32, leaf: bool, nxe: bool) -> Vec<u32> {
     let mut bits: Vec<u32> = match (kind, shift, leaf) {
         (Kind::Bits32, 22, true) => [21].into(),
         (Kind::Bits32, ..) => [].into(),
-        (Kind::Pae, 30, _) => [1, 2, 5, 6, 7, 8, 40, 51, 52, 62, 63].into(),
+        // Bits 1, 2, 5 to 8 of a PDPTE are checked when CR3 is loaded, not by a walk.
+        (Kind::Pae, 30, _) => [40, 51, 52, 62].into(),
         (Kind::Pae, 21, true) => [13, 20, 40, 51, 52, 62].into(),
         (Kind::Pae, ..) => [40, 51, 52, 62].into(),
         (_, 48 | 39, _) => [7, 40, 51].into(),
