@@ -1,2 +1,62 @@
+//! Coverage-guided fuzz targets on the pinned stable toolchain, without cargo-fuzz.
+//!
+//! A target is a function over bytes in this library, so that `cargo test` replays its seeds, and a bin of the same
+//! name that hands it to libFuzzer. The bins need the feature `fuzz` and a C++ compiler. Build and run, from the root
+//! of the workspace (`NAME` is one of [`TARGETS`]):
+//!
+//! ```text
+//! cargo run -q -p fuzz --bin seeds -- NAME CORPUS_DIR
+//! RUSTFLAGS="$FLAGS" cargo build --release -p fuzz --features fuzz --bin NAME \
+//!     --target x86_64-unknown-linux-gnu --target-dir target/fuzz
+//! target/fuzz/x86_64-unknown-linux-gnu/release/NAME -max_total_time=60 -timeout=10 -artifact_prefix=DIR/ CORPUS_DIR
+//! ```
+//!
+//! where FLAGS are `--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+//! -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1
+//! -Cdebug-assertions -Coverflow-checks`. The `--target` keeps the flags away from build scripts, the target directory
+//! of its own keeps the normal builds. Name the bins (`--bins` would instrument `seeds`, which does not link). That it is guided shows in the growing `cov:` of its output. A finding ends the
+//! run with status 77 and leaves `crash-*` in DIR; to replay it, give the file instead of the corpus.
 #![forbid(unsafe_code)]
-//! Coverage-guided fuzz targets.
+
+pub mod ata_stream;
+pub mod config_blob;
+pub mod multiboot_info;
+pub mod prd_walk;
+
+/// A target: its function, and inputs to start from.
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// Every target.
+pub const TARGETS: [Target; 4] = [
+    Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
+    Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
+    Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
+    Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_seed_of_every_target_passes() {
+        for target in super::TARGETS {
+            let seeds = (target.seeds)();
+            assert!(!seeds.is_empty(), "{} has no seeds", target.name);
+            seeds.iter().for_each(|seed| (target.run)(seed));
+        }
+    }
+
+    #[test]
+    fn bytes_without_sense_pass() {
+        for target in super::TARGETS {
+            (target.run)(&[]);
+            for first in 0..=255u8 {
+                let noise: Vec<u8> = (0..400u32).map(|i| (i * i / 7) as u8 ^ first).collect();
+                (target.run)(&noise);
+            }
+        }
+    }
+}

@@ -1,13 +1,15 @@
-//! Guest scripts against mediators and simulated devices.
-#![no_std]
+//! Guest scripts against the ATA mediator and a simulated controller, with an oracle after every request.
+//!
+//! [`Rig`] is the machine of all scenarios and of the fuzz targets: a disk with a protected range as primary master, a
+//! plain disk as primary slave, a CD drive as secondary master, and a model of what the guest must see. The device's
+//! addresses are audited at every single access of the guest; the platters, the arena and the model after every
+//! request.
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(test),
-    deny(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        clippy::arithmetic_side_effects
-    )
-)]
+
+mod model;
+mod rig;
+mod way;
+
+pub use model::{MARKER, Model, payload};
+pub use rig::{DATA, PLAIN, PROTECTED, Rig, SECTORS};
+pub use way::{Way, command, pieces};

@@ -9,6 +9,8 @@ pub struct SimArena {
     bytes: Vec<u8>,
     /// Start and length of what is allocated.
     live: BTreeMap<u64, usize>,
+    /// From here on nothing was ever allocated, so all is zero.
+    fresh: u64,
     /// Allocations asked for so far.
     pub asked: u64,
     /// The allocation of this number (counted by `asked`, from 0) fails.
@@ -20,7 +22,7 @@ pub struct SimArena {
 impl Default for SimArena {
     fn default() -> Self {
         let bytes = vec![0; (ARENA.end - ARENA.start) as usize];
-        Self { bytes, live: BTreeMap::new(), asked: 0, fail_nth: None, exhausted: false }
+        Self { bytes, live: BTreeMap::new(), fresh: ARENA.start, asked: 0, fail_nth: None, exhausted: false }
     }
 }
 
@@ -76,7 +78,9 @@ impl DmaArena for SimArena {
         }
         let at = self.place(len_bytes, align as u64)?;
         self.live.insert(at, len_bytes);
-        self.as_device(at, len_bytes)?.fill(0);
+        let used = (self.fresh.saturating_sub(at) as usize).min(len_bytes);
+        self.fresh = self.fresh.max(at + len_bytes as u64);
+        self.as_device(at, len_bytes)?[..used].fill(0);
         Some(DmaBuffer::new(BusAddr(at), len_bytes))
     }
 

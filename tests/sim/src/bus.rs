@@ -19,16 +19,24 @@ pub enum DmaFault {
 pub struct Bus<'a> {
     pub ram: &'a mut SimMemory,
     pub arena: &'a mut SimArena,
+    /// Each different fault once.
     pub faults: &'a mut Vec<DmaFault>,
     /// Is a mediator responsible for what the device does? Without one a table may lie anywhere.
     pub mediated: bool,
 }
 
 impl Bus<'_> {
+    /// Notes a fault.
+    pub fn fault(&mut self, fault: DmaFault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
     /// Fetches a descriptor.
     pub fn fetch(&mut self, at: u64) -> [u8; 8] {
         if self.mediated && !self.arena.holds(at, 8) {
-            self.faults.push(DmaFault::TableOutsideArena { at });
+            self.fault(DmaFault::TableOutsideArena { at });
         }
         let mut entry = [0; 8];
         self.read(at, &mut entry);
@@ -61,7 +69,7 @@ impl Bus<'_> {
     fn outside(&mut self, at: u64, len_bytes: usize) {
         let len_bytes = len_bytes as u64;
         if SimMemory::touches_vmm(at, len_bytes) {
-            self.faults.push(DmaFault::Vmm { at, len_bytes });
+            self.fault(DmaFault::Vmm { at, len_bytes });
         }
     }
 }

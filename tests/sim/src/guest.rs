@@ -154,6 +154,7 @@ impl<'a> GuestDriver<'a> {
 
     /// A command without data, ended by its interrupt.
     pub fn non_data(&mut self, command: Command) -> Result<u8, Failure> {
+        self.out(8, 0)?;
         self.issue(command)?;
         self.wait_irq()?;
         self.acknowledge()

@@ -56,8 +56,16 @@ impl GuestDriver<'_> {
 
     /// Waits for the interrupt that ends the command (`ata_bmdma_port_intr`); others are ignored.
     pub fn dma_end(&mut self) -> Result<(), Failure> {
-        for _ in 0..PATIENCE {
-            self.wait_irq()?;
+        self.dma_end_within(PATIENCE)
+    }
+
+    /// The same with at most so many steps of the device.
+    pub fn dma_end_within(&mut self, steps: u32) -> Result<(), Failure> {
+        for _ in 0..steps {
+            if !self.machine.ide.irq(self.channel) {
+                self.tick()?;
+                continue;
+            }
             // Not ours when the bus master has not seen it.
             if self.bm_in(2)? & 4 == 0 {
                 self.tick()?;

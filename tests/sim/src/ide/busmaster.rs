@@ -112,7 +112,7 @@ impl BusMaster {
         if !self.is_started() {
             let at = u64::from(self.table);
             if at != 0 && !ARENA.contains(&at) {
-                bus.faults.push(DmaFault::TableOutsideArena { at });
+                bus.fault(DmaFault::TableOutsideArena { at });
             }
             return;
         }
@@ -131,10 +131,10 @@ impl BusMaster {
 fn audit_region(region: &Region, bus: &mut Bus<'_>) {
     let Region { at, len_bytes, .. } = *region;
     if at >> 16 != (at + len_bytes - 1) >> 16 {
-        bus.faults.push(DmaFault::RegionCrosses64K { at, len_bytes });
+        bus.fault(DmaFault::RegionCrosses64K { at, len_bytes });
     }
     if SimMemory::touches_vmm(at, len_bytes) && !bus.arena.holds(at, len_bytes) {
-        bus.faults.push(DmaFault::Vmm { at, len_bytes });
+        bus.fault(DmaFault::Vmm { at, len_bytes });
     }
 }
 

@@ -34,7 +34,7 @@ fn media(command: u8) -> Option<(bool, bool, By)> {
         0x24 => (!to_device, ext, By::Pio),
         0x25 => (!to_device, ext, By::Dma),
         0x29 => (!to_device, ext, By::Multiple),
-        0x30 | 0x31 => (to_device, !ext, By::Pio),
+        0x30 | 0x31 | 0x3c => (to_device, !ext, By::Pio),
         0x34 => (to_device, ext, By::Pio),
         0x35 | 0x3d => (to_device, ext, By::Dma),
         0x39 | 0xce => (to_device, ext, By::Multiple),

@@ -221,7 +221,7 @@ impl Channel {
     fn take(&mut self, bus: &mut Bus<'_>, want: usize, bounced: bool) -> Option<(u64, usize)> {
         let (at, len) = self.bm.take(bus, want as u64)?;
         if bounced && !bus.arena.holds(at, len) {
-            bus.faults.push(DmaFault::ProtectedWithoutBounce { at });
+            bus.fault(DmaFault::ProtectedWithoutBounce { at });
         }
         Some((at, len as usize))
     }
