@@ -49,13 +49,31 @@ pub enum On {
 /// One test.
 pub struct Case {
     /// A sentence.
-    pub name: &'static str,
+    pub name: String,
     /// The lowest tier that runs it.
     pub tier: Tier,
     pub on: On,
-    /// Everything in it ends by then, in seconds; multiplied in the long tier by its count.
-    pub timeout_s: u64,
-    pub run: fn(&Cx) -> Result<()>,
+    /// Everything in it ends by then; more in the long tier, which repeats more.
+    pub timeout: Duration,
+    pub run: Box<dyn Fn(&Cx) -> Result<()>>,
+}
+
+impl Case {
+    /// A case of the CI tier, bare and under Shoji.
+    pub fn new(name: impl Into<String>, timeout_s: u64, run: impl Fn(&Cx) -> Result<()> + 'static) -> Self {
+        let timeout = Duration::from_secs(timeout_s);
+        Self { name: name.into(), tier: Tier::Ci, on: On::Both, timeout, run: Box::new(run) }
+    }
+
+    pub fn only_in_long_runs(mut self) -> Self {
+        self.tier = Tier::Long;
+        self
+    }
+
+    pub fn on(mut self, on: On) -> Self {
+        self.on = on;
+        self
+    }
 }
 
 /// What a case works with.
@@ -125,7 +143,7 @@ impl Cx {
 
     /// Debian's, likewise.
     pub fn debian_disk(&self) -> Result<Disk> {
-        disks::demo_for_tests(&self.workspace, self.boot == Boot::Bare)
+        disks::debian_for_tests(&self.workspace, self.boot == Boot::Bare)
     }
 
     /// A copy that this case may change.

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testbed::{Workspace, artifact};
 
 /// Which cases, and how.
@@ -40,9 +40,9 @@ pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
     for case in cases.iter().filter(|case| plan.takes(case)) {
         print!("test {} ... ", case.name);
         std::io::stdout().flush()?;
-        if let Some(seconds) = progress.as_ref().and_then(|progress| progress.seconds_of(case.name)) {
+        if let Some(seconds) = progress.as_ref().and_then(|progress| progress.seconds_of(&case.name)) {
             println!("ok ({seconds:.1} s, in the run before)");
-            rows.push(Row { name: case.name.to_owned(), passed: true, seconds });
+            rows.push(Row { name: case.name.clone(), passed: true, seconds });
             continue;
         }
         let start = Instant::now();
@@ -51,9 +51,9 @@ pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
         let seconds = start.elapsed().as_secs_f64();
         report(workspace, &result, seconds, &dir)?;
         if let (Ok(()), Some(progress)) = (&result, &mut progress) {
-            progress.remember(case.name, seconds)?;
+            progress.remember(&case.name, seconds)?;
         }
-        rows.push(Row { name: case.name.to_owned(), passed: result.is_ok(), seconds });
+        rows.push(Row { name: case.name.clone(), passed: result.is_ok(), seconds });
     }
     let failed = rows.iter().filter(|row| !row.passed).count();
     if let Some(progress) = progress {
@@ -69,7 +69,7 @@ fn run_one(workspace: &Workspace, plan: &Plan, case: &Case, dir: &Path) -> Resul
     artifact::remove(dir)?;
     std::fs::create_dir_all(dir)?;
     let factor = if plan.tier == Tier::Long { LONG_TIMEOUT_FACTOR } else { 1 };
-    let deadline = Instant::now() + Duration::from_secs(case.timeout_s) * factor;
+    let deadline = Instant::now() + case.timeout * factor;
     let cx = Cx::new(workspace.clone(), plan.boot(case), plan.tier, dir.to_owned(), deadline);
     // A panic in one case must not take the others with it.
     catch_unwind(AssertUnwindSafe(|| (case.run)(&cx))).unwrap_or_else(|_| Err(anyhow!("the case itself panicked")))

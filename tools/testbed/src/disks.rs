@@ -21,7 +21,7 @@ pub fn demo(workspace: &Workspace, plain: bool) -> Result<Disk> {
 }
 
 /// Debian as it was made: tests work on copies.
-pub fn demo_for_tests(workspace: &Workspace, plain: bool) -> Result<Disk> {
+pub fn debian_for_tests(workspace: &Workspace, plain: bool) -> Result<Disk> {
     debian(workspace, plain, ["debian.img", "debian-plain.img"])
 }
 
@@ -65,19 +65,25 @@ pub fn key(workspace: &Workspace) -> Result<PathBuf> {
 
 /// The configuration that all disks here are booted with, compiled.
 fn config(workspace: &Workspace) -> Result<PathBuf> {
-    compile(&key(workspace)?, &workspace.output("shoji.conf")?)
+    let target = workspace.output("shoji.conf")?;
+    compile(&configuration(&key(workspace)?), &target)?;
+    Ok(target)
 }
 
-/// Compiles [`CONFIG`] with this key to `target`; the TOML form is left beside it.
-pub fn compile(key: &Path, target: &Path) -> Result<PathBuf> {
+/// The TOML form, with the key in this file.
+pub fn configuration(key: &Path) -> String {
+    CONFIG.replace("@KEY@", &format!("{:?}", key.to_string_lossy()))
+}
+
+/// Compiles a configuration's TOML form to `target`; the text is left beside it.
+pub fn compile(text: &str, target: &Path) -> Result<()> {
     let toml = target.with_extension("toml");
-    artifact::write(&toml, CONFIG.replace("@KEY@", &format!("{:?}", key.to_string_lossy())).as_bytes())?;
+    artifact::write(&toml, text.as_bytes())?;
     let (config, report) = shoji::load::load(&toml)?;
-    let config =
-        config.with_context(|| format!("the demo configuration is wrong:\n{}", report.to_text("shoji.toml")))?;
-    let blob = config::encode(&config).map_err(|error| anyhow!("the demo configuration: {error}"))?;
-    artifact::write(target, &blob)?;
-    Ok(target.to_owned())
+    let config = config
+        .with_context(|| format!("the configuration is wrong:\n{}", report.to_text(&toml.display().to_string())))?;
+    let blob = config::encode(&config).map_err(|error| anyhow!("the configuration: {error}"))?;
+    artifact::write(target, &blob)
 }
 
 /// As a user would write it for such a disk.

@@ -1,7 +1,8 @@
 //! Builds the hypervisor.
 
-use crate::{setup, simd};
-use anyhow::{Context, Result, bail};
+use crate::setup;
+use crate::simd::build_simd_object;
+use anyhow::{Context, Result, anyhow, bail};
 use std::path::Path;
 use std::process::Command;
 use testbed::program::{command, run};
@@ -22,13 +23,7 @@ const TARGET_ARGS: [&str; 6] = [
 /// Builds `target/shoji/shoji.elf` and prints its size.
 pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
     setup::ensure(&[setup::For::Build], yes)?;
-    let target = workspace.root().join("target");
-    let simd = simd::build_simd_object(workspace.root(), &target).map_err(anyhow::Error::msg)?;
-    let status = bare_metal_cargo(workspace, "build")?
-        .args(["-p", CRATE])
-        .env("SHOJI_SIMD_DIR", &simd)
-        .status()
-        .context("cannot run cargo")?;
+    let status = bare_metal_cargo(workspace, "build")?.args(["-p", CRATE]).status().context("cannot run cargo")?;
     if !status.success() {
         bail!("the hypervisor does not build: see cargo's messages above");
     }
@@ -47,6 +42,9 @@ pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Comma
     cargo.current_dir(workspace.root()).arg(subcommand).args(TARGET_ARGS);
     // build-std and JSON targets are unstable options; this compiler is pinned, so they mean the same on every machine.
     cargo.env("RUSTC_BOOTSTRAP", "1");
+    let target = workspace.root().join("target");
+    let simd = build_simd_object(workspace.root(), &target).map_err(|why| anyhow!("the SIMD object: {why}"))?;
+    cargo.env("SHOJI_SIMD_DIR", simd);
     Ok(cargo)
 }
 

@@ -2,12 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod fuzz;
+mod golden;
 mod image;
+mod lint;
+mod rooms;
 mod run;
 mod setup;
 mod simd;
+mod tally;
+mod test;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 use testbed::Workspace;
@@ -25,6 +31,12 @@ enum Task {
     Build(BuildArgs),
     /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
     Run(run::RunArgs),
+    /// Run all tests: host, fuzzers, lint, emulator
+    Test(test::TestArgs),
+    /// Check format, clippy, and that every crate keeps to its room
+    Lint,
+    /// Fuzz one target for a while
+    Fuzz(fuzz::FuzzArgs),
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
     Image(image::ImageArgs),
 }
@@ -51,6 +63,12 @@ fn perform(cli: Cli) -> Result<()> {
     match cli.task {
         Task::Build(args) => build::build(&workspace, args.yes),
         Task::Run(args) => run::run(&workspace, &args),
+        Task::Test(args) => test::test(&workspace, &args),
+        Task::Lint => match lint::lint(&workspace)?.failed {
+            0 => Ok(()),
+            failed => bail!("{failed} checks failed"),
+        },
+        Task::Fuzz(args) => fuzz::fuzz(&workspace, &args),
         Task::Image(args) => image::image(&workspace, &args),
     }
 }

@@ -19,7 +19,7 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 }
 
 /// For building Shoji.
-const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("ld.lld", "lld")];
+const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
 const EMULATE: [Need; 13] = [
     need("qemu-system-x86_64", "qemu-system-x86"),

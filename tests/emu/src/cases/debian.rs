@@ -1,7 +1,7 @@
 //! A real Debian 12 on the encrypted disk.
 
 use super::power_cut::{come_back, last_synced};
-use crate::case::{Boot, Case, Cx, On, Tier};
+use crate::case::{Boot, Case, Cx};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use testbed::disk::Disk;
@@ -11,20 +11,8 @@ use testbed::shell::Shell;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case {
-            name: "debian_passes_fio_and_a_reboot_and_stays_clean",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 1200,
-            run: fio_and_reboot,
-        },
-        Case {
-            name: "debian_survives_a_power_cut_in_mid_write",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 900,
-            run: power_cut,
-        },
+        Case::new("debian_passes_fio_and_a_reboot_and_stays_clean", 1200, fio_and_reboot),
+        Case::new("debian_survives_a_power_cut_in_mid_write", 900, power_cut),
     ]
 }
 

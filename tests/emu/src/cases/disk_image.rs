@@ -1,6 +1,6 @@
 //! What lies on the raw disk after a guest has written under Shoji.
 
-use crate::case::{Case, Cx, On, Tier};
+use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -11,13 +11,10 @@ use testbed::program::{command, run};
 use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case {
-        name: "the_raw_disk_is_aes_xts_of_what_the_guest_sees_and_nothing_else_changed",
-        tier: Tier::Ci,
-        on: On::ShojiOnly,
-        timeout_s: 400,
-        run: raw_disk,
-    }]
+    vec![
+        Case::new("the_raw_disk_is_aes_xts_of_what_the_guest_sees_and_nothing_else_changed", 400, raw_disk)
+            .on(On::ShojiOnly),
+    ]
 }
 
 fn raw_disk(cx: &Cx) -> Result<()> {

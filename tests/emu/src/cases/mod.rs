@@ -6,12 +6,21 @@ mod oracle;
 mod power_cut;
 mod refusal;
 mod small;
+mod tiny;
 
 use crate::case::Case;
 
 pub fn all() -> Vec<Case> {
-    [small::cases(), disk_image::cases(), oracle::cases(), power_cut::cases(), refusal::cases(), debian::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        tiny::cases(),
+        small::cases(),
+        disk_image::cases(),
+        oracle::cases(),
+        power_cut::cases(),
+        refusal::cases(),
+        debian::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

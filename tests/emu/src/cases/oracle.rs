@@ -1,33 +1,15 @@
 //! Linux's own dm-crypt as judge: `cryptsetup open --type plain -c aes-xts-plain64 -s 512` on a machine without Shoji.
 
-use crate::case::{Boot, Case, Cx, On, Tier};
+use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result};
 use testbed::disks;
 use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case {
-            name: "cryptsetup_opens_a_disk_encrypted_on_the_host",
-            tier: Tier::Ci,
-            on: On::BareOnly,
-            timeout_s: 180,
-            run: opens_host_made,
-        },
-        Case {
-            name: "cryptsetup_opens_what_was_written_under_shoji",
-            tier: Tier::Ci,
-            on: On::ShojiOnly,
-            timeout_s: 300,
-            run: opens_written_under_shoji,
-        },
-        Case {
-            name: "shoji_reads_what_cryptsetup_has_made",
-            tier: Tier::Ci,
-            on: On::ShojiOnly,
-            timeout_s: 300,
-            run: shoji_reads_cryptsetup,
-        },
+        Case::new("cryptsetup_opens_a_disk_encrypted_on_the_host", 180, opens_host_made).on(On::BareOnly),
+        Case::new("cryptsetup_opens_what_was_written_under_shoji", 300, opens_written_under_shoji).on(On::ShojiOnly),
+        Case::new("shoji_reads_what_cryptsetup_has_made", 300, shoji_reads_cryptsetup).on(On::ShojiOnly),
     ]
 }
 

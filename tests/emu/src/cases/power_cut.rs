@@ -1,7 +1,7 @@
 //! Power cuts: the emulator gets SIGKILL in mid-write. What the guest has fsynced must be there, and the file system must
 //! come back without a question.
 
-use crate::case::{Case, Cx, On, Tier};
+use crate::case::{Case, Cx};
 use anyhow::{Context, Result, ensure};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
@@ -11,13 +11,7 @@ use testbed::ext::{self, Check};
 use testbed::qemu::{Machine, Writes};
 
 pub fn cases() -> Vec<Case> {
-    vec![Case {
-        name: "what_was_fsynced_survives_power_cuts",
-        tier: Tier::Ci,
-        on: On::Both,
-        timeout_s: 400,
-        run: small_guest,
-    }]
+    vec![Case::new("what_was_fsynced_survives_power_cuts", 400, small_guest)]
 }
 
 fn small_guest(cx: &Cx) -> Result<()> {

@@ -1,48 +1,18 @@
 //! The small guest boots and uses its disk.
 
-use crate::case::{Case, Cx, On, Tier};
+use crate::case::{Case, Cx};
 use anyhow::{Context, Result, ensure};
 use testbed::ext::{self, Check};
 use testbed::qemu::{Qemu, Writes};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case { name: "small_guest_boots_and_reads_its_disk", tier: Tier::Ci, on: On::Both, timeout_s: 120, run: boots },
-        Case {
-            name: "a_boot_with_smm_off_works_too",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 120,
-            run: boots_without_smm,
-        },
-        Case {
-            name: "small_guest_boots_with_6_gib",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 180,
-            run: boots_with_6_gib,
-        },
-        Case {
-            name: "small_guest_boots_with_3_gib",
-            tier: Tier::Long,
-            on: On::Both,
-            timeout_s: 180,
-            run: boots_with_3_gib,
-        },
-        Case {
-            name: "pieces_of_all_sizes_read_back_as_written",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 300,
-            run: writes_and_reads_back,
-        },
-        Case {
-            name: "a_reboot_inside_the_guest_comes_back",
-            tier: Tier::Ci,
-            on: On::Both,
-            timeout_s: 240,
-            run: reboots,
-        },
+        Case::new("small_guest_boots_and_reads_its_disk", 120, boots),
+        Case::new("a_boot_with_smm_off_works_too", 120, boots_without_smm),
+        Case::new("small_guest_boots_with_6_gib", 180, boots_with_6_gib),
+        Case::new("small_guest_boots_with_3_gib", 180, boots_with_3_gib).only_in_long_runs(),
+        Case::new("pieces_of_all_sizes_read_back_as_written", 300, writes_and_reads_back),
+        Case::new("a_reboot_inside_the_guest_comes_back", 240, reboots),
     ]
 }
 

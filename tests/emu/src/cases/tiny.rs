@@ -1,0 +1,81 @@
+//! The tiny guests: one exit kind each, with a verdict of their own.
+
+use crate::case::{Boot, Case, Cx};
+use anyhow::{Context, Result, bail, ensure};
+use guest_images::{GUESTS, TinyGuest, Verdict};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use testbed::disks;
+use testbed::program::command;
+
+/// Measures instead of judging: `cargo xtask bench` runs it.
+const BENCH: &str = "bench";
+
+pub fn cases() -> Vec<Case> {
+    GUESTS.iter().map(case).collect()
+}
+
+fn case(guest: &'static TinyGuest) -> Case {
+    let timeout_s = guest.timeout_s as usize * guest.memory_mib.len();
+    let case = Case::new(format!("tiny_guest_{}", guest.name), timeout_s as u64, |cx| run(cx, guest));
+    if guest.name == BENCH { case.only_in_long_runs() } else { case }
+}
+
+fn run(cx: &Cx, guest: &TinyGuest) -> Result<()> {
+    let medium = (cx.boot == Boot::Shoji).then(|| boot_medium(cx, guest)).transpose()?;
+    let program = guest_images::build_program(cx.workspace.root())?;
+    guest.memory_mib.iter().try_for_each(|&memory_mib| {
+        let disk = cx.dir.join(format!("{memory_mib}.img"));
+        guest_images::write_disk(&program, guest, &disk)?;
+        run_machine(cx, guest, memory_mib, &disk, medium.as_deref())
+            .with_context(|| format!("with {memory_mib} MiB"))?;
+        check_platter(cx, guest, &disk)
+    })
+}
+
+/// A disk with GRUB, Shoji and the configuration that this guest wants.
+fn boot_medium(cx: &Cx, guest: &TinyGuest) -> Result<PathBuf> {
+    let (blob, medium) = (cx.dir.join("shoji.conf"), cx.dir.join("medium.img"));
+    disks::compile(&guest_images::configuration(guest), &blob)?;
+    guest_images::boot_media(&cx.workspace.shoji_elf()?, &blob, &medium).context("cannot make the boot medium")?;
+    Ok(medium)
+}
+
+fn run_machine(cx: &Cx, guest: &TinyGuest, memory_mib: u32, disk: &Path, medium: Option<&Path>) -> Result<()> {
+    let log = |name: &str| cx.dir.join(format!("{name}-{memory_mib}.log"));
+    let (com1, com2) = (log("shoji"), log("com2"));
+    let mut qemu = command("qemu-system-x86_64");
+    qemu.args(guest_images::qemu_arguments(guest, memory_mib, disk, medium, &com1, &com2));
+    qemu.stdin(Stdio::null()).stderr(std::fs::File::create(log("qemu"))?);
+    let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
+    let end = Instant::now() + Duration::from_secs(guest.timeout_s.into()).min(cx.left());
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status.code(),
+            None if Instant::now() > end => {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let said = String::from_utf8_lossy(&std::fs::read(&com2)?).into_owned();
+    match guest_images::verdict(guest, status, &said) {
+        Verdict::Pass => Ok(()),
+        Verdict::Fail(reason) => bail!("the guest says: {reason}"),
+        Verdict::Broken(why) => bail!("{why}"),
+    }
+}
+
+/// Under Shoji the guest's test pattern lies nowhere in its encrypted range; on the bare machine it does, or the guest
+/// has not written what this looks for.
+fn check_platter(cx: &Cx, guest: &TinyGuest, disk: &Path) -> Result<()> {
+    let Some(range) = guest.encrypted else { return Ok(()) };
+    let plain = guest_images::plain_sectors(disk, range)?;
+    if cx.boot == Boot::Shoji {
+        ensure!(plain == 0, "{plain} sectors lie in plaintext in the encrypted range");
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask test`: everything, one summary.
+
+use crate::tally::{self, Tally};
+use crate::{build, fuzz, lint, setup};
+use anyhow::{Result, bail};
+use clap::Args;
+use std::time::{Duration, Instant};
+use testbed::program::command;
+use testbed::progress::spinner;
+use testbed::{Workspace, disks};
+
+#[derive(Args)]
+pub struct TestArgs {
+    /// Only what runs on the host, without an emulator
+    #[arg(long, conflicts_with = "long")]
+    fast: bool,
+    /// Every loop at its full count; resumes where it was stopped and leaves a table in tests/results
+    #[arg(long)]
+    long: bool,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+    /// Only emulator cases whose names contain one of these, and nothing else
+    filters: Vec<String>,
+}
+
+/// Seconds for each fuzz target.
+const FUZZ_CI_S: u32 = 15;
+const FUZZ_LONG_S: u32 = 60;
+const HOST_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// The cases have timeouts of their own; this one is for the program that runs them.
+const EMULATOR_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
+pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<()> {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let emulate = !args.fast;
+    prepare(args, emulate)?;
+    if args.filters.is_empty() {
+        tally.add(host_tests(workspace)?);
+        build::build(workspace, args.yes)?;
+        tally.add(lint::lint(workspace)?);
+        tally.add(fuzz::all(workspace, if args.long { FUZZ_LONG_S } else { FUZZ_CI_S })?);
+    }
+    if emulate {
+        tally.add(emulator_tests(workspace, args)?);
+    }
+    println!("\n{} s", start.elapsed().as_secs());
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    Ok(())
+}
+
+fn prepare(args: &TestArgs, emulate: bool) -> Result<()> {
+    let mut purposes = vec![setup::For::Build, setup::For::Fuzz];
+    if emulate {
+        purposes.push(setup::For::Emulate);
+    }
+    setup::ensure(&purposes, args.yes)
+}
+
+fn host_tests(workspace: &Workspace) -> Result<Tally> {
+    let log = workspace.output("test-logs/host.log")?;
+    let progress = spinner("Host tests");
+    let mut cargo = command("cargo");
+    cargo.current_dir(workspace.root()).args(["test", "--workspace", "--no-fail-fast"]);
+    let tally = tally::run(&mut cargo, &log, false, HOST_TIMEOUT)?;
+    progress.finish_and_clear();
+    println!("host tests: {} passed, {} failed (log: {})", tally.passed, tally.failed, log.display());
+    if tally.failed > 0 {
+        for line in std::fs::read_to_string(&log)?.lines().filter(|line| is_failure(line)) {
+            println!("    {line}");
+        }
+    }
+    Ok(tally)
+}
+
+/// A line of `cargo test` that tells what is wrong.
+fn is_failure(line: &str) -> bool {
+    line.ends_with("... FAILED") || line.starts_with("error") || line.contains("panicked at")
+}
+
+fn emulator_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
+    if !args.filters.is_empty() {
+        build::build(workspace, args.yes)?;
+    }
+    // Here and not inside the first case that needs it, so that no case pays for it.
+    disks::small(workspace, false)?;
+    disks::debian_for_tests(workspace, false)?;
+    let mut cargo = command("cargo");
+    cargo.current_dir(workspace.root()).args(["run", "--quiet", "-p", "emu", "--"]);
+    if args.long {
+        cargo.arg("--long");
+    }
+    let log = workspace.output("test-logs/emulator.log")?;
+    tally::run(cargo.args(&args.filters), &log, true, EMULATOR_TIMEOUT)
+}
