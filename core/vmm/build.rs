@@ -1,8 +1,7 @@
-//! Passes the linker script and the SIMD object (built by `cargo xtask build`, named by `SHOJI_SIMD_OBJECT`).
+//! Passes the linker script.
 
 fn main() {
     println!("cargo:rerun-if-changed=link.ld");
-    println!("cargo:rerun-if-env-changed=SHOJI_SIMD_OBJECT");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
     }

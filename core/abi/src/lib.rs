@@ -21,3 +21,12 @@ pub const SECOND_PASS_ADDRESS: u32 = 0x4F1;
 /// Value at [`SECOND_PASS_ADDRESS`], `S`. Shoji writes it before it starts a boot sector: as its guest, or without
 /// itself where the configuration says `boot-without-shoji`, so that the boot loader does not start Shoji again.
 pub const SECOND_PASS_MARK: u8 = 0x53;
+
+/// Hypercalls of the guest's kernel (VMMCALL, VMCALL): number and result in RAX.
+pub mod hypercall {
+    /// Logs the exit counters; gives 0. Only where the configuration allows debug hypercalls.
+    pub const DEBUG_LOG_COUNTERS: u64 = 1;
+
+    /// Result of a number that does not exist.
+    pub const UNKNOWN: u64 = u64::MAX;
+}

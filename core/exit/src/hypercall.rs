@@ -2,14 +2,9 @@
 
 use crate::guest::Answer;
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, instruction};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
-
-/// RAX of the debug hypercall that logs the exit counters; gives 0 in RAX.
-pub const DEBUG_LOG_COUNTERS: u64 = 1;
-
-/// RAX after a hypercall that does not exist.
-pub const UNKNOWN_HYPERCALL: u64 = u64::MAX;
 
 /// The VMM's end of a firmware stub, e.g. of INT 15h.
 pub trait FirmwareCall: Send {
@@ -46,7 +41,7 @@ fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {
             guest.log_counters();
             0
         }
-        _ => UNKNOWN_HYPERCALL,
+        _ => UNKNOWN,
     };
     vcpu.set_gpr(Gpr::Rax, result);
 }

@@ -43,7 +43,7 @@ mod wiring;
 pub use bus::Bus;
 pub use counters::{Counters, ExitKind};
 pub use guest::{Guest, Outcome};
-pub use hypercall::{DEBUG_LOG_COUNTERS, FirmwareCall, UNKNOWN_HYPERCALL};
+pub use hypercall::FirmwareCall;
 pub use instruction::init;
 pub use machine::{CpuidLeaf, Machine, Parts, Ports};
 pub use msr::{MSR_INTERCEPTS, MsrIntercept};

@@ -5,5 +5,6 @@ mod faults;
 mod instructions;
 pub(crate) mod mock;
 mod platform;
+mod random;
 mod string;
 mod walk;

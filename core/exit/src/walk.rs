@@ -223,10 +223,9 @@ impl<G: GuestMemory> Walk<'_, G> {
             reserved |= NO_EXECUTE;
         }
         if self.mode == Mode::Pae {
+            // The low reserved bits of PDPTEs are checked when CR3 is loaded, not here: the CPU that runs the guest
+            // took them, and QEMU's marks them as accessed afterwards.
             reserved |= mask(52, 62);
-            if level == 3 {
-                reserved |= NO_EXECUTE | mask(1, 2) | mask(5, 8);
-            }
         }
         match (level, leaf) {
             (2 | 3, true) => reserved |= mask(13, self.mode.shift(level).wrapping_sub(1)),

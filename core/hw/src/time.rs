@@ -1,7 +1,7 @@
 //! Time from the TSC. The VMM owns no timer chip.
 
-use initfunc::initfunc;
 use core::sync::atomic::{AtomicU64, Ordering};
+use initfunc::initfunc;
 use mediator::Instant;
 
 /// Ticks of the ACPI power management timer, 3.579545 MHz (ACPI s. 4.8.3.3), and what is waited for: 0.1 ms.

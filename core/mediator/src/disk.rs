@@ -39,6 +39,10 @@ pub trait RangeMap: Send + Sync {
     /// Does the disk have any sector that is not plain? Such a disk refuses every command it does not know
     /// (`deny-unknown`).
     fn is_protected(&self) -> bool;
+    /// May the guest tell the disk which sectors are unused (TRIM)? It tells a thief, too, so the default is no.
+    fn allows_trim(&self) -> bool {
+        false
+    }
 }
 
 /// A disk as its controller tells it.

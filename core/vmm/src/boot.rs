@@ -44,6 +44,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     }
     initialise(Phase::Driver)?;
     devices::attach(&mut guest, &mut machine)?;
+    devices::protect(&mut guest, &mut machine, &config.disks)?;
     initialise(Phase::Config1)?;
     let nested = Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?;
     let setup = Setup {

@@ -4,9 +4,14 @@ use crate::failure::Failure;
 use crate::machine::RealMachine;
 use crate::manifest;
 use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use config::DiskRule;
 use exit::Guest;
 use hw::port;
 use mediator::Width;
+use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::Bdf;
 use pci::{Address, CONFIG_ADDRESS, ConfigSpace, scan};
 
@@ -51,3 +56,73 @@ pub fn attach(guest: &mut Guest, machine: &mut RealMachine) -> Result<(), Failur
     }
     Ok(())
 }
+
+/// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
+/// be applied keeps the guest from starting.
+pub fn protect(guest: &mut Guest, machine: &mut RealMachine, rules: &[DiskRule]) -> Result<(), Failure> {
+    let engine = simd::Engine::of_this_cpu();
+    let places: Vec<Place> = guest
+        .bus
+        .controllers()
+        .enumerate()
+        .flat_map(|(controller, c)| (0..c.disks().len()).map(move |disk| Place { controller, disk }))
+        .collect();
+    let disks: Vec<_> = guest.bus.controllers().flat_map(|controller| controller.disks()).collect();
+    for disk in &disks {
+        log::info!(
+            "disk {}/{}: `{}` serial `{}`, {} sectors",
+            disk.channel,
+            disk.unit,
+            disk.model,
+            disk.serial,
+            disk.sectors
+        );
+    }
+    log::info!("AES-XTS by {engine}");
+    let mut disks_of_machine = Disks { guest, machine, places: &places, engine };
+    let resolved = ranges::resolve(rules, &disks, &mut disks_of_machine).map_err(|e| format!("{e}"))?;
+    for found in resolved {
+        for note in &found.notes {
+            log::info!("{note}");
+        }
+        let place = places.get(found.disk).ok_or(LOST)?;
+        let ranges = Arc::new(found.ranges);
+        let set = guest.bus.with_controller(machine, place.controller, |c, _| c.set_ranges(place.disk, ranges));
+        set.and_then(Result::ok).ok_or(LOST)?;
+    }
+    Ok(())
+}
+
+const LOST: &str = "a disk that was found does not answer any more; check its cable";
+
+/// A disk among those of all controllers.
+struct Place {
+    controller: usize,
+    disk: usize,
+}
+
+/// The disks before the guest starts.
+struct Disks<'a> {
+    guest: &'a mut Guest,
+    machine: &'a mut RealMachine,
+    places: &'a [Place],
+    engine: simd::Engine,
+}
+
+impl ranges::Machine for Disks<'_> {
+    fn read(&mut self, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError> {
+        let place = self.places.get(disk).ok_or(DiskError::Request)?;
+        let read = self
+            .guest
+            .bus
+            .with_controller(self.machine, place.controller, |c, cx| c.read_before_guest(cx, place.disk, lba, data));
+        read.unwrap_or(Err(DiskError::Request))
+    }
+
+    fn transform(&mut self, rule: &DiskRule) -> Result<Arc<dyn SectorTransform>, String> {
+        self.engine.aes_xts(&rule.key.0, SECTOR_BYTES).map_err(|e| e.to_string())
+    }
+}
+
+/// The unit that the cipher numbers, whatever the disk's own sectors are (`plain64`).
+const SECTOR_BYTES: usize = 512;

@@ -1,6 +1,7 @@
 //! One channel: its state, and the guest's accesses to its registers.
 
-use crate::dma::{Bounce, HeldDma};
+use crate::bounce::Bounce;
+use crate::dma::HeldDma;
 use crate::extents::Part;
 use crate::pio::{PioIn, PioOut};
 use crate::ports::Ports;

@@ -1,5 +1,6 @@
 //! The command register: what becomes of each command of the guest.
 
+use crate::bounce::BOUNCE_SECTORS;
 use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
 use crate::dma::HeldDma;
@@ -12,6 +13,8 @@ use alloc::sync::Arc;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device, Verdict};
 
+/// DATA SET MANAGEMENT: the payload is a list of unused sectors.
+const TRIM_FEATURE: u8 = 1;
 /// First LBA that a 28-bit command cannot name.
 const LBA28_END: u64 = 1 << 28;
 
@@ -92,7 +95,7 @@ impl Channel {
                 }
             },
             Class::Identify => {
-                let pio = PioIn::identify(protected)?;
+                let pio = PioIn::identify(ranges)?;
                 self.send_as_written(cx, command)?;
                 self.state = State::PioIn(pio);
                 Ok(())
@@ -105,10 +108,7 @@ impl Channel {
             }
             Class::SetFeatures if cmd::set_features_passes(features, protected) => self.send_as_written(cx, command),
             Class::Smart if cmd::smart_passes(features, protected) => self.send_as_written(cx, command),
-            Class::DataSetManagement if !protected => {
-                self.hold(cx, HeldDma { command, write: true, protected: None });
-                Ok(())
-            }
+            Class::DataSetManagement => self.data_set_management(cx, command, ranges),
             Class::Pass => self.send_as_written(cx, command),
             Class::PlainOnly if !protected => self.send_as_written(cx, command),
             _ => Err(Refused),
@@ -144,6 +144,28 @@ impl Channel {
         };
         self.send_part(cx.device, command, request, part)?;
         self.state = state;
+        Ok(())
+    }
+
+    /// TRIM, where the ranges allow it: the list of sectors goes through the bounce buffer, whole.
+    fn data_set_management(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        command: u8,
+        ranges: Option<Arc<dyn RangeMap>>,
+    ) -> Result<(), Refused> {
+        let protected = match ranges {
+            None => None,
+            Some(ranges) => {
+                let list = self.taskfile.request(true, Geometry { heads: 1, sectors: 1 }).ok_or(Refused)?;
+                let only_trim = self.taskfile.features() == TRIM_FEATURE;
+                if !ranges.allows_trim() || !only_trim || list.sectors > BOUNCE_SECTORS {
+                    return Err(Refused);
+                }
+                Some((list, ranges))
+            }
+        };
+        self.hold(cx, HeldDma { command, write: true, protected });
         Ok(())
     }
 

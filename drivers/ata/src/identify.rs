@@ -4,6 +4,7 @@ use crate::spec::SECTOR_BYTES;
 use crate::taskfile::Geometry;
 use alloc::string::String;
 use alloc::vec::Vec;
+use mediator::disk::RangeMap;
 
 /// What the mediator wants to know of a disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -96,19 +97,22 @@ const PROTECTED: &[Edit] = &[
     (89, 0xffff), // security: times, password revision, status
     (90, 0xffff),
     (92, 0xffff),
-    (105, 0xffff),          // DATA SET MANAGEMENT: block count
     (119, 1 << 4 | 1 << 2), // DOWNLOAD MICROCODE mode 3, WRITE UNCORRECTABLE EXT
     (120, 1 << 4 | 1 << 2),
     (128, 0xffff),
-    (169, 1),      // TRIM
     (206, 0xffff), // SCT
     (214, 0xffff), // NV cache
 ];
 
+/// Cleared on disks with protected ranges that do not allow TRIM. (What the disk promises to read from trimmed sectors
+/// is cleared on all of them: after the transform it is not what the guest reads.)
+const TRIM: &[Edit] = &[(105, 0xffff), (169, 1)];
+
 /// Takes out of an answer what the mediator refuses, and makes the checksum in word 255 right again.
-pub fn edit(data: &mut [u8; SECTOR_BYTES], protected: bool) {
-    let more = if protected { PROTECTED } else { &[] };
-    for &(n, bits) in EVERYWHERE.iter().chain(more) {
+pub fn edit(data: &mut [u8; SECTOR_BYTES], protection: Option<&dyn RangeMap>) {
+    let protected = if protection.is_some() { PROTECTED } else { &[] };
+    let trim = if protection.is_some_and(|ranges| !ranges.allows_trim()) { TRIM } else { &[] };
+    for &(n, bits) in EVERYWHERE.iter().chain(protected).chain(trim) {
         // Words 83, 84, 87, 119 and 120 are only valid with bits 15:14 = 01b, which no edit touches.
         if let Some(bytes) = data.as_chunks_mut::<2>().0.get_mut(n) {
             *bytes = (u16::from_le_bytes(*bytes) & !bits).to_le_bytes();

@@ -25,6 +25,7 @@
 
 extern crate alloc;
 
+mod bounce;
 mod busmaster;
 mod channel;
 mod cmd;
@@ -40,6 +41,7 @@ mod prd;
 mod probe;
 pub mod spec;
 mod taskfile;
+mod trim;
 mod unit;
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ use alloc::boxed::Box;
 use alloc::format;
 
 /// Size of the bounce buffer that each channel with a disk takes from the DMA arena.
-pub use dma::BOUNCE_BYTES;
+pub use bounce::BOUNCE_BYTES;
 /// Size of the PRD table that each channel with a unit takes from the DMA arena.
 pub use prd::TABLE_BYTES;
 

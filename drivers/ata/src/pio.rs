@@ -14,7 +14,7 @@ use mediator::{Ctx, Device, TransformRun, Verdict, Width};
 
 /// What the blocks of a PIO read hold.
 enum Source {
-    Identify { protected: bool },
+    Identify { protection: Option<Arc<dyn RangeMap>> },
     Sectors { ranges: Arc<dyn RangeMap>, lba: u64 },
 }
 
@@ -67,8 +67,8 @@ fn in_block(block: &mut [u8], run: TransformRun, apply: impl FnOnce(&TransformRu
 impl PioIn {
     /// # Errors
     /// [`Refused`]: no memory.
-    pub fn identify(protected: bool) -> Result<Self, Refused> {
-        let source = Source::Identify { protected };
+    pub fn identify(protection: Option<Arc<dyn RangeMap>>) -> Result<Self, Refused> {
+        let source = Source::Identify { protection };
         Ok(Self { source, left: 1, block: 1, buffer: block_buffer(1)?, taken: 0 })
     }
 
@@ -116,10 +116,10 @@ impl PioIn {
                 *lba = lba.saturating_add(u64::from(sectors));
                 None
             }
-            Source::Identify { protected } => {
+            Source::Identify { protection } => {
                 let answer = block.first_chunk_mut::<SECTOR_BYTES>()?;
                 let identity = Identity::parse(answer);
-                identify::edit(answer, *protected);
+                identify::edit(answer, protection.as_deref());
                 Some(identity)
             }
         }

@@ -3,9 +3,8 @@
 //! [`mediator::Ctx::now`] does not move within a call, so waiting is bounded by the number of status reads. A read of
 //! a port on the south bridge takes about a microsecond, so the bound is some seconds; firmware has spun the disks up.
 
-use crate::channel::Channel;
-use crate::channel::is_busy;
-use crate::dma::BOUNCE_BYTES;
+use crate::bounce::BOUNCE_BYTES;
+use crate::channel::{Channel, is_busy};
 use crate::identify::Identity;
 use crate::ports::Ports;
 use crate::prd::TABLE_BYTES;

@@ -63,7 +63,9 @@ impl core::fmt::Display for XtsError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::EqualKeys => f.write_str("the first and the second half of the key are equal; take 64 random bytes"),
-            Self::SectorBytes(n) => write!(f, "sectors of {n} bytes cannot be encrypted; multiples of 16 from 512 to 4096 can"),
+            Self::SectorBytes(n) => {
+                write!(f, "sectors of {n} bytes cannot be encrypted; multiples of 16 from 512 to 4096 can")
+            }
         }
     }
 }

@@ -14,7 +14,7 @@
 //! where FLAGS are `--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 //! -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Ccodegen-units=1
 //! -Cdebug-assertions -Coverflow-checks`. The `--target` keeps the flags away from build scripts, the target directory
-//! of its own keeps the normal builds. That it is guided shows in the growing `cov:` of its output. A finding ends the
+//! of its own keeps the normal builds. Name the bins (`--bins` would instrument `seeds`, which does not link). That it is guided shows in the growing `cov:` of its output. A finding ends the
 //! run with status 77 and leaves `crash-*` in DIR; to replay it, give the file instead of the corpus.
 #![forbid(unsafe_code)]
 

@@ -19,15 +19,15 @@ module2 /shoji.cfg
 boot
 ";
 
-/// Writes a disk image that starts Shoji with a configuration blob. It must be the machine's first disk (BIOS 80h).
+/// Writes a disk image that starts Shoji with a configuration (see [`crate::blob`]). It must be the machine's first disk (BIOS 80h).
 ///
 /// # Errors
 /// When `grub-mkimage` or its BIOS images are missing (Debian: grub-common, grub-pc-bin), or a file cannot be read or
 /// written.
-pub fn boot_media(shoji_elf: &Path, blob: &Path, medium: &Path) -> io::Result<()> {
+pub fn boot_media(shoji_elf: &Path, blob: &[u8], medium: &Path) -> io::Result<()> {
     let mut archive = Vec::new();
     append_file(&mut archive, "shoji.elf", &fs::read(shoji_elf)?);
-    append_file(&mut archive, "shoji.cfg", &fs::read(blob)?);
+    append_file(&mut archive, "shoji.cfg", blob);
     archive.resize(archive.len() + 2 * SECTOR, 0); // the end mark of an archive
 
     let mut disk = boot_sector(archive.len().div_ceil(SECTOR) as u32)?;

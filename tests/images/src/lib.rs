@@ -24,4 +24,4 @@ pub use image::{DISK_SECTORS, build_program, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, FAIL_STATUS, PASS_STATUS, Verdict, qemu_arguments, verdict};
 pub use manifest::{GUESTS, Sectors, TinyGuest, guest};
 pub use platter::plain_sectors;
-pub use shoji::{KEY, configuration};
+pub use shoji::{KEY, blob};

@@ -1,13 +1,16 @@
-//! `guest-images list`, `guest-images build DIR [NAME...]`, `guest-images run DIR [NAME...]` (on the bare machine).
+//! `guest-images list`, `build DIR [NAME...]`, `bare DIR [NAME...]`, `shoji ELF DIR [NAME...]`: what there is, the disks,
+//! a run of each on the bare machine, a run of each under Shoji.
 #![forbid(unsafe_code)]
 
-use guest_images::{GUESTS, TinyGuest, Verdict, build_program, guest, qemu_arguments, verdict, write_disk};
+use guest_images::{
+    GUESTS, TinyGuest, Verdict, blob, boot_media, build_program, guest, qemu_arguments, verdict, write_disk,
+};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: guest-images list | build DIR [NAME...] | run DIR [NAME...]";
+const USAGE: &str = "usage: guest-images list | build DIR [NAME...] | bare DIR [NAME...] | shoji ELF DIR [NAME...]";
 
 fn main() -> ExitCode {
     match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
@@ -28,24 +31,24 @@ fn command(arguments: &[String]) -> Result<bool, Box<dyn Error>> {
             }
             Ok(true)
         }
-        [verb, dir, names @ ..] if verb == "build" || verb == "run" => {
-            let guests = select(names)?;
-            let dir = Path::new(dir);
-            fs::create_dir_all(dir)?;
-            let program = build_program(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
-            for g in &guests {
-                write_disk(&program, g, &dir.join(g.name).with_extension("img"))?;
-            }
-            let mut all_passed = true;
-            if verb == "run" {
-                for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
-                    all_passed &= run_bare(g, memory_mib, dir)?;
-                }
-            }
-            Ok(all_passed)
+        [verb, dir, names @ ..] if verb == "build" => build(names, Path::new(dir)).map(|_| true),
+        [verb, dir, names @ ..] if verb == "bare" => run(&build(names, Path::new(dir))?, Path::new(dir), None),
+        [verb, elf, dir, names @ ..] if verb == "shoji" => {
+            run(&build(names, Path::new(dir))?, Path::new(dir), Some(Path::new(elf)))
         }
         _ => Err(USAGE.into()),
     }
+}
+
+/// Writes the disks of the named guests, or of all.
+fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>, Box<dyn Error>> {
+    let guests = select(names)?;
+    fs::create_dir_all(dir)?;
+    let program = build_program(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
+    for g in &guests {
+        write_disk(&program, g, &dir.join(g.name).with_extension("img"))?;
+    }
+    Ok(guests)
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>, String> {
@@ -55,16 +58,32 @@ fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>, String> {
     names.iter().map(|n| guest(n).ok_or_else(|| format!("no guest is called {n}; `list` shows them"))).collect()
 }
 
-/// Runs a guest on a bare QEMU; its log stays in `DIR/NAME.com2`.
-fn run_bare(g: &TinyGuest, memory_mib: u32, dir: &Path) -> Result<bool, Box<dyn Error>> {
+/// Runs guests on every machine that they are for; says whether all passed.
+fn run(guests: &[&TinyGuest], dir: &Path, shoji: Option<&Path>) -> Result<bool, Box<dyn Error>> {
+    let mut summary = Vec::new();
+    for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
+        summary.push((g.name, memory_mib, run_one(g, memory_mib, dir, shoji)?));
+    }
+    println!();
+    for (name, memory_mib, verdict) in &summary {
+        println!("{name} ({memory_mib} MiB): {verdict:?}");
+    }
+    Ok(summary.iter().all(|(.., verdict)| *verdict == Verdict::Pass))
+}
+
+/// Runs one guest; the logs stay in `DIR/NAME.com1` (Shoji's) and `DIR/NAME.com2` (the guest's).
+fn run_one(g: &TinyGuest, memory_mib: u32, dir: &Path, shoji: Option<&Path>) -> Result<Verdict, Box<dyn Error>> {
     let file = |extension| dir.join(g.name).with_extension(extension);
+    let medium = shoji.map(|_| file("medium"));
+    if let (Some(elf), Some(medium)) = (shoji, &medium) {
+        boot_media(elf, &blob(g)?, medium)?;
+    }
     let status = Command::new("timeout")
         .args(["--signal=KILL", &g.timeout_s.to_string(), "qemu-system-x86_64"])
-        .args(qemu_arguments(g, memory_mib, &file("img"), None, &file("com1"), &file("com2")))
+        .args(qemu_arguments(g, memory_mib, &file("img"), medium.as_deref(), &file("com1"), &file("com2")))
         .status()?;
     let log = String::from_utf8_lossy(&fs::read(file("com2"))?).into_owned();
     print!("{log}");
-    let verdict = verdict(g, status.code().filter(|&c| c != 137), &log);
-    println!("{} ({memory_mib} MiB): {verdict:?}", g.name);
-    Ok(verdict == Verdict::Pass)
+    // `timeout` ends by its own signal when it had to kill, with 137 when it could not.
+    Ok(verdict(g, status.code().filter(|&code| code != 137), &log))
 }

@@ -1,7 +1,8 @@
 //! The configuration under which Shoji runs a guest.
 
 use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
-use std::fmt::Write;
+use config::{Boot, Cipher, Config, Debug, DiskRule, DiskSelector, KeyCheck, Log, Memory, RangeSelector, XtsKey};
+use std::io;
 
 /// The key of every guest's encrypted range, for configuration and oracle: data key, then tweak key, of AES-XTS-256.
 pub const KEY: [u8; 64] = {
@@ -14,21 +15,42 @@ pub const KEY: [u8; 64] = {
     key
 };
 
-/// Shoji's configuration for a guest, in the TOML form that the tool `shoji` compiles.
+/// Shoji's configuration for a guest, as the blob that [`crate::boot_media`] takes.
 ///
-/// The range is not checked for a signature: it starts as zeros on the disk.
-pub fn configuration(guest: &TinyGuest) -> String {
-    let mut toml = format!("[boot]\ndrive = {DRIVE_UNDER_SHOJI:#x}\n");
-    if let Some(range) = guest.encrypted {
-        let key = KEY.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-            hex
-        });
-        toml += &format!(
-            "\n[[disk]]\nname = \"guest\"\ndisk = {{ channel = 0, unit = 0 }}\n\
-             range = {{ first-lba = {}, sectors = {} }}\ncipher = \"aes-xts-plain64\"\nkey = \"{key}\"\ncheck = \"none\"\n",
-            range.first, range.count
-        );
+/// # Errors
+/// When the configuration cannot be encoded.
+pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
+    let rule = guest.encrypted.map(|range| DiskRule {
+        name: "guest".into(),
+        disk: DiskSelector::Position { channel: 0, unit: 0 },
+        range: RangeSelector::Lba { first: range.first.into(), sectors: range.count.into() },
+        cipher: Cipher::AesXtsPlain64,
+        key: XtsKey(KEY),
+        check: KeyCheck::None, // it starts as zeros on the disk
+        trim: false,
+    });
+    let config = Config {
+        memory: Memory::default(),
+        boot: Boot { drive: Some(DRIVE_UNDER_SHOJI), ..Boot::default() },
+        log: Log::default(),
+        debug: Debug::default(),
+        disks: rule.into_iter().collect(),
+    };
+    let blob = config::encode(&config).map_err(|e| io::Error::other(e.to_string()))?;
+    Ok(blob.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::blob;
+    use crate::GUESTS;
+
+    #[test]
+    fn shoji_reads_the_configuration_of_every_guest() {
+        for guest in GUESTS {
+            let config = config::parse(&blob(guest).expect("a blob")).expect("a configuration");
+            assert!(config::validate(&config).is_empty(), "{}", guest.name);
+            assert_eq!(config.disks.len(), usize::from(guest.encrypted.is_some()), "{}", guest.name);
+        }
     }
-    toml
 }

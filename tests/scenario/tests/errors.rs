@@ -1,7 +1,7 @@
 //! Errors of the medium, wherever they strike.
 #![forbid(unsafe_code)]
 
-use scenario::{PROTECTED, Rig, SECTORS, Way, payload};
+use scenario::{DATA, PROTECTED, Rig, SECTORS, Way, payload};
 use sim::guest::Failure;
 
 const UNC: u8 = 0x40;
@@ -19,6 +19,19 @@ fn an_uncorrectable_sector_fails_the_read_and_is_named() {
             assert_eq!(lba, 995 + bad, "{way:?}");
             rig.machine.ide.disk(0, 0).platter.heal();
             rig.read(way, 995, 20).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_sectors_before_a_bad_one_reach_the_guest() {
+    for bad in [1, 6, 19, 3000] {
+        let mut rig = Rig::new();
+        rig.machine.ide.disk(0, 0).platter.inject_error(995 + bad, UNC);
+        rig.read(Way::LINUX, 995, 4096).unwrap_err();
+        for lba in 995..995 + bad {
+            let expected = rig.expected(lba);
+            assert!(rig.machine.ram.peek(DATA + (lba - 995) * 512, 512) == expected, "sector {lba} before {bad}");
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use mediator::Width;
 use scenario::{DATA, Rig, Way, command, payload, pieces};
-use sim::guest::{Entry, GuestDriver, SCRATCH, write_prds};
+use sim::guest::{Entry, GuestDriver, SCRATCH, Style, write_prds};
 use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
 
 /// The disk is reset and works.
@@ -84,6 +84,25 @@ fn a_second_doorbell_or_command_during_a_request_does_no_harm() {
         rig.check_platter();
         recovers(&mut rig);
     }
+}
+
+#[test]
+fn selecting_the_other_unit_during_a_command_leads_no_plaintext_past() {
+    // A direct transfer of the protected disk's plain part is under way; the busy device does not see the selection.
+    let mut rig = Rig::new();
+    rig.start_dma(false, 10, 8, &[(DATA, 4096)]).unwrap();
+    rig.disk().out(6, 0xf0).unwrap();
+    (0..3).for_each(|_| rig.machine.tick());
+    let mut guest = rig.disk();
+    guest.bm_stop().unwrap();
+    guest.acknowledge().unwrap();
+    for (offset, value) in [(2, 1), (3, 0xd0), (4, 0x07), (5, 0), (7, 0x30)] {
+        guest.out(offset, value).unwrap();
+    }
+    rig.machine.tick();
+    rig.disk().move_out(Style::default(), &payload(1, 2000, 1)).unwrap();
+    rig.machine.tick();
+    rig.check_secrecy();
 }
 
 /// Tables that no honest guest writes.

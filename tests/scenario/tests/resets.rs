@@ -24,6 +24,8 @@ fn reset(rig: &mut Rig, how: Reset) {
         guest.soft_reset().unwrap();
     }
     guest.soft_reset().unwrap();
+    // What SRST does not do to a bare bus master: the buffers that it holds are free now.
+    assert!(!guest.machine.ide.channels[0].bm.is_started(), "the bus master runs on after a reset");
     guest.bm_stop().unwrap();
 }
 
@@ -127,6 +129,37 @@ fn device_reset_at_every_step_of_a_packet_command() {
         rig.check();
         if outcome.is_ok() {
             break;
+        }
+    }
+}
+
+#[test]
+fn a_reset_by_another_cpu_while_work_is_done_overtakes_it() {
+    let only_reset = |machine: &mut sim::Machine| {
+        let mut guest = sim::guest::GuestDriver::new(machine, 0, 0);
+        guest.soft_reset().unwrap();
+    };
+    let reset_and_begin_anew = |machine: &mut sim::Machine| {
+        let mut guest = sim::guest::GuestDriver::new(machine, 0, 0);
+        guest.soft_reset().unwrap();
+        guest.bm_stop().unwrap();
+        let again = scenario::command(Way::LINUX, true, 2000, 6);
+        guest.dma_start(again, true, sim::guest::SCRATCH).unwrap();
+        (0..5).for_each(|_| guest.machine.tick());
+    };
+    for meanwhile in [only_reset as fn(&mut sim::Machine), reset_and_begin_anew] {
+        for write in [true, false] {
+            let mut rig = Rig::new();
+            rig.model.may_hold_anything(2000, 6);
+            rig.machine.meanwhile = Some(meanwhile);
+            rig.machine.budget = Some(2000);
+            let _ =
+                if write { rig.write_only(Way::LINUX, 999, &payload(2, 999, 6)) } else { rig.read(Way::LINUX, 999, 6) };
+            rig.check_platter();
+            reset(&mut rig, Reset::StopThenSrst);
+            rig.check();
+            rig.write(Way::ODD, 995, &payload(3, 995, 20)).unwrap();
+            rig.read(Way::BIOS, 995, 20).unwrap();
         }
     }
 }

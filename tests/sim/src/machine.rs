@@ -38,6 +38,9 @@ pub struct Machine {
     /// Guest accesses that may still follow; see [`crate::guest::Stopped`].
     pub budget: Option<u32>,
     pub now: Instant,
+    /// What other CPUs do while work is performed outside the mediator's lock: called after an item, before the
+    /// mediator hears of it. Forgotten when it was called.
+    pub meanwhile: Option<fn(&mut Machine)>,
     controller: Option<Box<dyn DiskController>>,
 }
 
@@ -52,6 +55,7 @@ impl Machine {
             faults: Vec::new(),
             budget: None,
             now: Instant(0),
+            meanwhile: None,
             controller: None,
         }
     }
@@ -96,6 +100,10 @@ impl Machine {
 
     fn perform(&mut self, item: Work, more: &mut Vec<Work>) {
         let outcome = item.perform(&mut self.ram, &mut self.arena);
+        // Once: what the other CPUs do may be work itself.
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(self);
+        }
         self.call_once(more, |controller, cx| controller.on_work_done(cx, item, outcome));
     }
 

@@ -129,6 +129,31 @@ fn answer_that_does_not_fit_is_refused() {
     assert_eq!(machine.events(), []);
 }
 
+#[test]
+fn again_without_work_is_not_asked_again() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let (mut machine, mut guest) = guest(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(Verdict::Again)
+    });
+    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn mediator_finds_nothing_past_its_own_registers() {
+    let (mut machine, mut guest) = guest(|cx, _| {
+        cx.device.write(COMMAND, 8, Byte, 1);
+        cx.device.write(COMMAND, 7, Word, 1);
+        cx.device.write(COMMAND, u16::MAX, Dword, 1);
+        cx.device.write(RegionId(9), 0, Byte, 1);
+        Ok(Verdict::Value(cx.device.read(COMMAND, 6, Dword) & cx.device.read(RegionId(255), 0, Byte)))
+    });
+    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+    assert_eq!(machine.events(), []);
+}
+
 fn counting_guest(violation: impl Fn(usize) -> Violation + Send + 'static) -> (MockMachine, Guest, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);

@@ -2,6 +2,7 @@
 
 use super::mock::*;
 use crate::*;
+use abi::hypercall::{DEBUG_LOG_COUNTERS, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -144,6 +145,19 @@ fn instruction_across_a_page_boundary_faults_at_the_page_that_is_missing() {
     machine.memory.put(0x20_0fff, CPUID);
     let mut vcpu = paged(0x40_0fff);
     Guest::new(&mut machine, false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
+}
+
+#[test]
+fn page_found_before_does_not_hide_the_missing_one_behind_it() {
+    let mut machine = MockMachine::new();
+    map(&mut machine, 0x20_0000);
+    machine.memory.put(0x20_0000, CPUID);
+    machine.memory.put(0x20_0fff, CPUID);
+    let mut guest = Guest::new(&mut machine, false);
+    guest.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
+    let mut vcpu = paged(0x40_0fff);
+    guest.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -342,7 +356,7 @@ fn debug_hypercall_logs_the_counters() {
     vcpu.rip = 0x1000;
     vcpu.set(Gpr::Rax, 77);
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (UNKNOWN_HYPERCALL, 0x1003));
+    assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (UNKNOWN, 0x1003));
     assert_eq!(guest.counters.get(ExitKind::Hypercall), 2);
 }
 

@@ -104,7 +104,7 @@ impl Vcpu for MockVcpu {
         self.instruction_len
     }
     fn skip_instruction(&mut self, len_bytes: u8) {
-        self.rip += u64::from(len_bytes);
+        self.rip = self.rip.wrapping_add(u64::from(len_bytes));
     }
     fn inject(&mut self, exception: Exception) {
         self.injected.push(exception);

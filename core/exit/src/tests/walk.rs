@@ -1,6 +1,7 @@
 //! The page walk against mappings that are made up at random, with the outcome told by their recipe.
 
 use super::mock::*;
+use super::random::Random;
 use crate::ControlRegisters;
 use crate::walk::{PageAccess, PagingFeatures, translate};
 use alloc::vec::Vec;
@@ -13,25 +14,6 @@ const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
 const NX: u64 = 1 << 63;
-
-/// xorshift64*: repeatable.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-    fn below(&mut self, n: u64) -> u64 {
-        (self.next() >> 16) % n
-    }
-    /// True in `n` of 16 cases.
-    fn chance(&mut self, n: u64) -> bool {
-        self.below(16) < n
-    }
-}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -70,7 +52,8 @@ fn reserved_bits(kind: Kind, shift: u32, leaf: bool, nxe: bool) -> Vec<u32> {
     let mut bits: Vec<u32> = match (kind, shift, leaf) {
         (Kind::Bits32, 22, true) => [21].into(),
         (Kind::Bits32, ..) => [].into(),
-        (Kind::Pae, 30, _) => [1, 2, 5, 6, 7, 8, 40, 51, 52, 62, 63].into(),
+        // Bits 1, 2, 5 to 8 of a PDPTE are checked when CR3 is loaded, not by a walk.
+        (Kind::Pae, 30, _) => [40, 51, 52, 62].into(),
         (Kind::Pae, 21, true) => [13, 20, 40, 51, 52, 62].into(),
         (Kind::Pae, ..) => [40, 51, 52, 62].into(),
         (_, 48 | 39, _) => [7, 40, 51].into(),

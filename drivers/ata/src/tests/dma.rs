@@ -1,7 +1,10 @@
 use super::machine::*;
 use crate::spec::{bm, code, reg, status};
 use crate::{BOUNCE_BYTES, TABLE_BYTES};
+use ::mediator::disk::{Extent, RangeMap};
 use ::mediator::{Access, Op, Width};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 const RANGE: Range = Range(100, 4000, 0);
 const BUFFER: u32 = 0x20_0000;
@@ -274,4 +277,60 @@ fn an_arena_without_room_refuses_the_controller() {
     for bytes in [0, TABLE_BYTES, TABLE_BYTES + BOUNCE_BYTES - 1] {
         assert!(Machine::attach(super::fake::Drive::new(), bytes).is_err());
     }
+}
+
+/// A range that allows TRIM.
+struct Trimmed(Range);
+
+impl RangeMap for Trimmed {
+    fn extent(&self, lba: u64, sectors: u64) -> Extent {
+        self.0.extent(lba, sectors)
+    }
+
+    fn is_protected(&self) -> bool {
+        true
+    }
+
+    fn allows_trim(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn trim_is_sent_where_it_is_allowed_with_the_disks_own_addresses() {
+    let trim = |range: Arc<dyn RangeMap>, entries: &[u64]| {
+        let mut machine = Machine::plain();
+        machine.controller.set_ranges(0, range).unwrap();
+        let list: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+        machine.put(BUFFER, &list);
+        machine.prd(&[(BUFFER, 512)]);
+        machine.write(COMMAND, reg::FEATURES, 1);
+        machine.command48(code::DATA_SET_MANAGEMENT, 0, 1);
+        machine.start(false);
+        machine.run();
+        (machine.drive.commands[0].0, machine.sectors(8191, 1)[..16].to_vec())
+    };
+    let shifted = Range(100, 4000, 32);
+    let (sent, list) = trim(Arc::new(Trimmed(shifted)), &[8 << 48 | 200, 0xffff]);
+    assert_eq!(sent, code::DATA_SET_MANAGEMENT);
+    assert_eq!(list, [8_u64 << 48 | 232, 0xffff].map(u64::to_le_bytes).as_flattened());
+    for refused in [8 << 48 | 98, 8 << 48 | 8190] {
+        assert_eq!(trim(Arc::new(Trimmed(shifted)), &[refused]).0, code::NOP);
+    }
+    assert_eq!(trim(Arc::new(shifted), &[8 << 48 | 200]).0, code::NOP, "the default");
+}
+
+#[test]
+fn a_range_of_one_sector_amid_a_request_is_transformed_alone() {
+    let mut machine = Machine::protected(Range(100, 101, 0));
+    machine.put(BUFFER, &pattern(3));
+    machine.prd(&[(BUFFER, 1536)]);
+    machine.command28(code::WRITE_DMA, 99, 3);
+    machine.start(false);
+    machine.run();
+    assert_eq!(machine.bm_status(), bm::INTERRUPT);
+    let (data, sector) = (pattern(3), |n: usize| n * 512..n * 512 + 512);
+    assert_eq!(machine.sectors(99, 1), data[sector(0)]);
+    assert_eq!(machine.sectors(100, 1), xor(0, data[sector(1)].to_vec()));
+    assert_eq!(machine.sectors(101, 1), data[sector(2)]);
 }

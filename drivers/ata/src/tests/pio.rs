@@ -132,3 +132,18 @@ fn the_verify_command_is_translated_too() {
     machine.command28(code::READ_VERIFY, 150, 2);
     assert_eq!(machine.drive.commands, [(code::READ_VERIFY, 182, 2)]);
 }
+
+#[test]
+fn a_pio_write_is_not_over_between_two_blocks() {
+    let mut machine = Machine::protected(RANGE);
+    machine.drive.slow = true;
+    machine.command28(code::WRITE_SECTORS, 150, 2);
+    machine.outsw(&pattern(2)[..512]);
+    // For 400 ns the device may show neither BSY nor DRQ: it is not free for that.
+    machine.write(COMMAND, reg::DEVICE, 0xf0);
+    machine.command28(code::WRITE_SECTORS, 10, 2);
+    machine.drive.next_block();
+    machine.outsw(&pattern(2)[512..]);
+    assert_eq!(machine.drive.commands.len(), 1);
+    assert_eq!(machine.sectors(150, 2), xor(50, pattern(2)));
+}

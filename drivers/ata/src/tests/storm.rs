@@ -93,7 +93,7 @@ fn step(machine: &mut Machine, random: &mut Random) {
             let access = Access { region, offset: random.next(17) as u16, width, op };
             // A PRD table of the guest's choice is harmless, a command of its choice may be none of the fake drive's.
             let command = (region, access.offset) == (COMMAND, reg::COMMAND);
-            if !(command && op != Op::Read) && !matches!((width, op), (Width::Word | Width::Dword, Op::Write(_))) {
+            if op == Op::Read || (width == Width::Byte && !command) {
                 let _ = machine.access(access);
             }
         }
