@@ -2,7 +2,8 @@
 
 use crate::console::Console;
 use crate::program::command;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -109,10 +110,14 @@ impl Qemu {
     }
 
     /// COM1 goes to `shoji.log`; COM2 is this program's terminal, where Ctrl-A X leaves.
-    pub fn on_terminal(mut self) -> Result<ExitStatus> {
+    pub fn on_terminal(mut self) -> Result<()> {
         self.complete();
-        self.command.args(["-serial", "mon:stdio"]);
-        self.command.status().context("cannot run qemu-system-x86_64")
+        let errors = self.errors()?;
+        let status = self.command.args(["-serial", "mon:stdio"]).stderr(errors).status();
+        let status = status.context("cannot run qemu-system-x86_64")?;
+        let said = std::fs::read_to_string(self.logs.join(ERRORS)).unwrap_or_default();
+        ensure!(status.success(), "QEMU ended with {status}:\n{said}");
+        Ok(())
     }
 
     /// Starts it; COM1 goes to `shoji.log`, COM2 is the console and copied to `com2.log`.
@@ -120,11 +125,17 @@ impl Qemu {
         self.complete();
         let com2 = self.logs.join("com2.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-chardev", &format!("stdio,id=com2,signal=off,logfile={com2}"), "-serial", "chardev:com2"]);
-        let errors = std::fs::File::create(self.logs.join("qemu.log"))?;
+        let errors = self.errors()?;
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = self.command.spawn().context("cannot run qemu-system-x86_64")?;
         let (output, input) = (child.stdout.take().context("no output")?, child.stdin.take().context("no input")?);
         Ok(Machine { console: Console::new(output, input), child, logs: self.logs, deadline: self.deadline })
+    }
+
+    /// QEMU complains at length about features of the CPU model that TCG does not have: that goes to a file.
+    fn errors(&self) -> Result<File> {
+        let path = self.logs.join(ERRORS);
+        File::create(&path).with_context(|| format!("cannot create {}", path.display()))
     }
 
     fn complete(&mut self) {
@@ -142,6 +153,7 @@ pub struct Machine {
     deadline: Option<Instant>,
 }
 
+const ERRORS: &str = "qemu.log";
 /// Longest wait for a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 

@@ -5,7 +5,7 @@ value shoji.key | xxd -r -p > /tmp/key
 tool cryptsetup open --type plain -c aes-xts-plain64 -s 512 --key-file /tmp/key /dev/sda2 data || fail "cryptsetup open"
 case "$(value shoji.oracle)" in
 make)
-    tool mke2fs -q -t ext4 /dev/mapper/data || fail "mke2fs"
+    tool mke2fs -q -F -t ext4 /dev/mapper/data || fail "mke2fs"
     mount -t ext4 /dev/mapper/data /mnt || fail "the new file system does not mount"
     echo "$marker" > /mnt/marker
     ;;
