@@ -20,8 +20,8 @@ fail() { echo "FAILED: $*"; verdict fail; }
 wait_for() { for _ in $(seq 300); do [ -b "$1" ] && return; sleep 0.1; done; fail "$1 did not appear"; }
 value() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline; }
 
-# In two parts, so that this script is not what the search for plaintext finds.
-marker="SHOJI-PLAINTEXT-MARK""ER-7c1e55d0"
+# Backwards, so that this script is not what the search for plaintext finds.
+marker=$(echo 0d55e1c7-REKRAM-TXETNIALP-IJOHS | rev)
 
 wait_for /dev/sda2
 mkdir -p /mnt /boot /tmp
