@@ -73,10 +73,12 @@ impl Console {
 
     /// Types a line.
     pub fn send_line(&mut self, line: &str) -> Result<()> {
-        self.input
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| self.input.flush())
-            .context("the console is closed")
+        self.send(&format!("{line}\n"))
+    }
+
+    /// Types these keys.
+    pub fn send(&mut self, keys: &str) -> Result<()> {
+        self.input.write_all(keys.as_bytes()).and_then(|()| self.input.flush()).context("the console is closed")
     }
 
     /// Everything that has arrived so far.

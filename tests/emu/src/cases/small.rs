@@ -1,6 +1,6 @@
 //! The small guest boots and uses its disk.
 
-use crate::case::{Case, Cx};
+use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
 use testbed::ext::{self, Check};
 use testbed::qemu::{Qemu, Writes};
@@ -12,8 +12,32 @@ pub fn cases() -> Vec<Case> {
         Case::new("small_guest_boots_with_6_gib", 180, boots_with_6_gib),
         Case::new("small_guest_boots_with_3_gib", 180, boots_with_3_gib).only_in_long_runs(),
         Case::new("pieces_of_all_sizes_read_back_as_written", 300, writes_and_reads_back),
+        Case::new("a_boot_by_multiboot_1_works_too", 120, boots_by_multiboot1).on(On::ShojiOnly),
+        Case::new("reboot_typed_in_grub_comes_back_under_shoji", 180, grub_reboots).on(On::ShojiOnly),
         Case::new("a_reboot_inside_the_guest_comes_back", 240, reboots),
     ]
+}
+
+fn boots_by_multiboot1(cx: &Cx) -> Result<()> {
+    let disk = cx.small_disk()?;
+    let qemu = cx.machine(512)?.request("shoji.test=boot", "multiboot1");
+    cx.expect_pass(&mut qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?)
+}
+
+/// GRUB's `reboot` switches A20 off before it resets the machine.
+fn grub_reboots(cx: &Cx) -> Result<()> {
+    let disk = cx.small_disk()?;
+    let qemu = cx.machine(512)?.request("shoji.test=boot", "prompt");
+    let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
+    machine.expect("Starting Shoji")?;
+    machine.expect("*Small guest").context("GRUB's menu in the second pass")?;
+    machine.console.send("c")?;
+    machine.expect("grub>")?;
+    machine.console.send("reboot\r")?;
+    machine.expect("Starting Shoji").context("after GRUB's reboot")?;
+    machine.expect("*Small guest").context("after GRUB's reboot")?;
+    machine.console.send("\r")?;
+    cx.expect_pass(&mut machine)
 }
 
 fn boots(cx: &Cx) -> Result<()> {
