@@ -39,7 +39,8 @@ fn check_map(boot: &multiboot::BootInfo) {
     let map = map::normalise(&boot.memory_map);
     assert!(map.windows(2).all(|pair| pair[0].end() <= pair[1].base), "overlap after normalising");
     assert_eq!(map::normalise(&map), map, "normalising twice differs");
-    let avoid: Vec<_> = boot.modules.iter().map(|module| module.start..module.end).collect();
+    let all = boot.modules.iter().map(|module| module.start..module.end);
+    let avoid: Vec<_> = all.filter(|module| !module.is_empty()).collect();
     let Some(place) = place::choose(&boot.memory_map, 16 << 20, &avoid) else { return };
     assert!(place.end <= place::LIMIT && place.start % place::ALIGN_BYTES == 0 && place.end - place.start >= 16 << 20);
     let taken = |range: &std::ops::Range<u64>| range.start < place.end && place.start < range.end;

@@ -11,6 +11,8 @@ pub struct SimArena {
     live: BTreeMap<u64, usize>,
     /// From here on nothing was ever allocated, so all is zero.
     fresh: u64,
+    /// Grows whenever the contents or the buffers may have changed.
+    pub version: u64,
     /// Allocations asked for so far.
     pub asked: u64,
     /// The allocation of this number (counted by `asked`, from 0) fails.
@@ -22,7 +24,15 @@ pub struct SimArena {
 impl Default for SimArena {
     fn default() -> Self {
         let bytes = vec![0; (ARENA.end - ARENA.start) as usize];
-        Self { bytes, live: BTreeMap::new(), fresh: ARENA.start, asked: 0, fail_nth: None, exhausted: false }
+        Self {
+            bytes,
+            live: BTreeMap::new(),
+            fresh: ARENA.start,
+            version: 0,
+            asked: 0,
+            fail_nth: None,
+            exhausted: false,
+        }
     }
 }
 
@@ -51,6 +61,7 @@ impl SimArena {
     /// The bytes as a device sees them; `None` outside the live buffers.
     pub fn as_device(&mut self, at: u64, len_bytes: usize) -> Option<&mut [u8]> {
         let holds = self.holds(at, len_bytes as u64);
+        self.version += 1;
         let offset = at.checked_sub(ARENA.start)? as usize;
         holds.then(|| &mut self.bytes[offset..offset + len_bytes])
     }
@@ -90,6 +101,7 @@ impl DmaArena for SimArena {
         // What is used after its end shall not look right by accident.
         self.as_device(at, buffer.len_bytes()).into_iter().for_each(|bytes| bytes.fill(0xdd));
         self.live.remove(&at);
+        self.version += 1;
     }
 
     /// Stricter than the contract: the piece must lie inside one live buffer.

@@ -42,6 +42,8 @@ pub struct Machine {
     /// mediator hears of it. Forgotten when it was called.
     pub meanwhile: Option<fn(&mut Machine)>,
     controller: Option<Box<dyn DiskController>>,
+    /// Version of the arena and state of the bus masters that was last found to be in order, or noted.
+    audited: Option<(u64, [(u32, bool); 2])>,
 }
 
 impl Machine {
@@ -57,6 +59,7 @@ impl Machine {
             now: Instant(0),
             meanwhile: None,
             controller: None,
+            audited: None,
         }
     }
 
@@ -276,10 +279,14 @@ impl Machine {
 
     /// Looks at the addresses that the controller holds; what is wrong lands in [`Machine::faults`].
     fn audit(&mut self) {
-        if self.controller.is_some() {
-            let Self { ide, ram, arena, faults, .. } = self;
-            ide.audit(&mut Bus { ram, arena, faults, mediated: true });
+        let holds = [0, 1].map(|channel: usize| self.ide.channels[channel].bm.holds());
+        if self.controller.is_none() || self.audited == Some((self.arena.version, holds)) {
+            return;
         }
+        let Self { ide, ram, arena, faults, .. } = self;
+        ide.audit(&mut Bus { ram, arena, faults, mediated: true });
+        // The walk itself counts as a change.
+        self.audited = Some((self.arena.version, holds));
     }
 
     /// Where the guest finds the bus-master registers of a channel.

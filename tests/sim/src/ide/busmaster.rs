@@ -106,6 +106,11 @@ impl BusMaster {
         Some((region.at, len))
     }
 
+    /// What [`BusMaster::audit`] depends on, memory aside.
+    pub fn holds(&self) -> (u32, bool) {
+        (self.table, self.is_started())
+    }
+
     /// Notes the addresses that the engine holds and must not. Not started, it still holds its table pointer, which
     /// may then point to a part of the arena that was freed.
     pub fn audit(&self, bus: &mut Bus<'_>) {
