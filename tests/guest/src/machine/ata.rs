@@ -267,7 +267,17 @@ pub fn finish_dma(bm: u16, seen: Option<u32>) -> Result<(), AtaError> {
 
 /// A DMA transfer over the given PRDs.
 pub fn dma(c: Command, to_memory: bool, wait: Wait, pieces: impl IntoIterator<Item = Prd>) -> Result<(), AtaError> {
-    let bm = bus_master();
+    dma_at(bus_master(), c, to_memory, wait, pieces)
+}
+
+/// As [`dma`], with the bus master's base found before.
+pub fn dma_at(
+    bm: u16,
+    c: Command,
+    to_memory: bool,
+    wait: Wait,
+    pieces: impl IntoIterator<Item = Prd>,
+) -> Result<(), AtaError> {
     write_prds(pieces);
     let seen = (wait == Wait::Interrupt).then(|| {
         // What an earlier command left pending in the PIC comes now.
