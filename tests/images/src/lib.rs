@@ -9,7 +9,8 @@
 //!
 //! # The verdict
 //! A guest logs to COM2 and ends by isa-debug-exit: `PASS name` and status [`PASS_STATUS`], or `FAIL name: reason`
-//! and [`FAIL_STATUS`]. A pass counts only when log and status agree ([`verdict`]).
+//! and [`FAIL_STATUS`]. A pass counts only when log and status agree ([`verdict`]), and the disk holds what it should
+//! ([`plain_text`]).
 #![forbid(unsafe_code)]
 
 mod boot_media;
@@ -23,5 +24,5 @@ pub use boot_media::boot_media;
 pub use image::{DISK_SECTORS, build_program, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, FAIL_STATUS, PASS_STATUS, Verdict, qemu_arguments, verdict};
 pub use manifest::{GUESTS, Sectors, TinyGuest, guest};
-pub use platter::plain_sectors;
+pub use platter::plain_text;
 pub use shoji::{KEY, blob};

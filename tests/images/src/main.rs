@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use guest_images::{
-    GUESTS, TinyGuest, Verdict, blob, boot_media, build_program, guest, qemu_arguments, verdict, write_disk,
+    GUESTS, TinyGuest, Verdict, blob, boot_media, build_program, guest, plain_text, qemu_arguments, verdict, write_disk,
 };
 use std::error::Error;
 use std::fs;
@@ -85,5 +85,13 @@ fn run_one(g: &TinyGuest, memory_mib: u32, dir: &Path, shoji: Option<&Path>) -> 
     let log = String::from_utf8_lossy(&fs::read(file("com2"))?).into_owned();
     print!("{log}");
     // `timeout` ends by its own signal when it had to kill, with 137 when it could not.
-    Ok(verdict(g, status.code().filter(|&code| code != 137), &log))
+    Ok(
+        match (
+            verdict(g, status.code().filter(|&code| code != 137), &log),
+            plain_text(g, &file("img"), shoji.is_some())?,
+        ) {
+            (Verdict::Pass, Some(wrong)) => Verdict::Fail(wrong),
+            (verdict, _) => verdict,
+        },
+    )
 }

@@ -1,25 +1,31 @@
 //! What a guest's run left on the disk itself.
 
-use crate::Sectors;
+use crate::TinyGuest;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 const SECTOR: usize = 512;
 
-/// Number of sectors of a run that hold the guests' test pattern in plain text.
+/// Says what is wrong with the encrypted range of a guest's disk after a run, if anything: under Shoji no sector of it
+/// holds the guests' test pattern in plain text; on a bare machine some do, or the question would be idle.
 ///
-/// After a guest with an encrypted range: none inside of the range under Shoji, some on a bare machine. The program
-/// writes the pattern in `ata::fill_pattern`: dword i of a sector is its dword 0 xor i * 01010101h.
+/// The program writes the pattern in `ata::fill_pattern`: dword i of a sector is its dword 0 xor i * 01010101h.
 ///
 /// # Errors
-/// When the disk cannot be read, or is shorter than the run.
-pub fn plain_sectors(disk: &Path, run: Sectors) -> io::Result<usize> {
+/// When the disk cannot be read, or is shorter than the range.
+pub fn plain_text(guest: &TinyGuest, disk: &Path, under_shoji: bool) -> io::Result<Option<String>> {
+    let Some(range) = guest.encrypted else { return Ok(None) };
+    let mut data = vec![0; range.count as usize * SECTOR];
     let mut file = File::open(disk)?;
-    file.seek(SeekFrom::Start(u64::from(run.first) * SECTOR as u64))?;
-    let mut data = vec![0; run.count as usize * SECTOR];
+    file.seek(SeekFrom::Start(u64::from(range.first) * SECTOR as u64))?;
     file.read_exact(&mut data)?;
-    Ok(data.chunks_exact(SECTOR).filter(|sector| is_pattern(sector)).count())
+    let plain = data.chunks_exact(SECTOR).filter(|sector| is_pattern(sector)).count();
+    Ok(match (under_shoji, plain) {
+        (true, 1..) => Some(format!("{plain} sectors of the encrypted range are plain text on the disk")),
+        (false, 0) => Some("no sector of the range holds what the guest writes".into()),
+        _ => None,
+    })
 }
 
 fn is_pattern(sector: &[u8]) -> bool {
