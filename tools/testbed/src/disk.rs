@@ -82,6 +82,19 @@ impl Disk {
         Ok(sectors)
     }
 
+    /// Length of the whole disk.
+    pub fn all_sectors(&self) -> Result<u64> {
+        Ok(fs::metadata(&self.path)?.len() / 512)
+    }
+
+    /// Gives a file of the boot partition another content.
+    pub fn replace_boot_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        let from = artifact::with_suffix(&self.path, "file");
+        fs::write(&from, content)?;
+        ext::replace_file(&self.path, self.boot, name, &from)?;
+        artifact::remove(&from)
+    }
+
     /// The data partition as a file of its own; decrypted with `key`.
     pub fn extract_data(&self, key: Option<&DiskKey>, plain: &Path) -> Result<()> {
         let disk = File::open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;

@@ -2,7 +2,7 @@
 
 use crate::mbr::Extent;
 use crate::program::{command, command_as_root, run};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 
 /// A file system in `image` at `extent`, filled from the folder `tree`.
@@ -44,6 +44,18 @@ fn fsck(image: &Path, how: &str) -> Result<Check> {
         Some(_) => Ok(Check::Broken(said)),
         None => bail!("e2fsck was killed"),
     }
+}
+
+/// Replaces the file `name` in the file system at `extent` of `image` by the host's file `from`.
+pub fn replace_file(image: &Path, extent: Extent, name: &str, from: &Path) -> Result<()> {
+    let at = format!("{}?offset={}", image.display(), extent.offset_bytes());
+    for request in [format!("rm {name}"), format!("write {} {name}", from.display())] {
+        let output = command("debugfs").args(["-w", "-R", &request, &at]).output().context("cannot run debugfs")?;
+        // Its status does not tell; what it complains about comes after its banner.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(said.lines().count() <= 1, "debugfs {request}: {said}");
+    }
+    Ok(())
 }
 
 /// The content of a file inside the file system `image`.

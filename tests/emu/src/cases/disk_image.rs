@@ -75,20 +75,29 @@ fn no_plaintext(disk: &Disk) -> Result<()> {
     Ok(())
 }
 
-/// Boot code, boot partition and the space behind the range; but for GRUB's environment block, which GRUB writes itself.
+/// Boot code, boot partition and the space behind the range.
 fn unchanged_outside(before: &Disk, after: &Disk) -> Result<()> {
-    let (before_file, after_file) = (File::open(&before.path)?, File::open(&after.path)?);
-    let (mut old, mut new) = (vec![0; 512], vec![0; 512]);
-    let all = before_file.metadata()?.len() / 512;
-    let mut environment_left = 0;
-    for lba in (0..before.data.first_lba).chain(before.data.end_lba()..all) {
-        before_file.read_exact_at(&mut old, lba * 512)?;
-        after_file.read_exact_at(&mut new, lba * 512)?;
-        if old.starts_with(b"# GRUB Environment Block") {
-            environment_left = 2;
-        }
-        ensure!(old == new || environment_left > 0, "sector {lba} is outside of the range and has changed");
-        environment_left = i32::max(0, environment_left - 1);
-    }
+    let outside = (0..before.data.first_lba).chain(before.data.end_lba()..before.all_sectors()?);
+    let changed = changed_sectors(before, after, outside)?;
+    ensure!(changed.is_empty(), "sectors outside of the range have changed: {changed:?}");
     Ok(())
+}
+
+/// Which of these sectors differ; but for GRUB's environment block, which GRUB writes itself.
+pub fn changed_sectors(before: &Disk, after: &Disk, sectors: impl Iterator<Item = u64>) -> Result<Vec<u64>> {
+    let (before, after) = (File::open(&before.path)?, File::open(&after.path)?);
+    let (mut old, mut new) = (vec![0; 512], vec![0; 512]);
+    let mut changed = Vec::new();
+    let mut environment_ends = 0;
+    for lba in sectors {
+        before.read_exact_at(&mut old, lba * 512)?;
+        after.read_exact_at(&mut new, lba * 512)?;
+        if old.starts_with(b"# GRUB Environment Block") {
+            environment_ends = lba + 2;
+        }
+        if old != new && lba >= environment_ends {
+            changed.push(lba);
+        }
+    }
+    Ok(changed)
 }
