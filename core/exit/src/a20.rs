@@ -53,6 +53,7 @@ impl Default for A20Gate {
 }
 
 impl A20Gate {
+    #[inline]
     pub fn read<P: Ports>(&mut self, ports: &mut P, port: u16) -> u32 {
         let value = ports.read(port, Width::Byte) as u8;
         let seen = match port {

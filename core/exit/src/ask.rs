@@ -45,7 +45,7 @@ impl Bus {
         if controller.refusals.is_quarantined() { None } else { Some(register) }
     }
 
-    #[inline]
+    #[inline(never)]
     pub(crate) fn read_region<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
         match self.ask_access(machine, owner, port, width, Op::Read) {
             Answered::Perform => machine.ports().read(port, width),

@@ -50,14 +50,14 @@ impl Bus {
     }
 
     /// The owner of all ports from `port` to `port + width - 1`, or `None` when they have several.
-    #[inline]
+    #[inline(always)]
     fn sole_owner(&self, port: u16, width: Width) -> Option<u8> {
         let owner = self.table.owner(port);
         if width == Width::Byte || self.table.is_sole_owner(owner, port, width) { Some(owner) } else { None }
     }
 
     /// IN: the value; only its low `width` counts.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
         match self.sole_owner(port, width) {
             Some(region @ owner::FIRST_REGION..) => self.read_region(machine, region, port, width),

@@ -3,7 +3,7 @@
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41 and Vol. 3 (24594) rev. 3.36; Intel SDM (325462) rev. 083.
 
 use crate::guest::Answer;
-use crate::{ControlRegisters, CpuidLeaf, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
+use crate::{ControlRegisters, CpuidLeaf, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
@@ -21,7 +21,7 @@ pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mac
     vcpu.set_gpr(Gpr::Rcx, u64::from(answer.ecx));
     vcpu.set_gpr(Gpr::Rdx, u64::from(answer.edx));
     vcpu.skip_instruction(len_bytes);
-    Ok(Outcome::Resume)
+    Ok(())
 }
 
 /// The rules, one arm per leaf; a leaf without an arm is native.

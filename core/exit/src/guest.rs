@@ -21,7 +21,7 @@ pub enum Outcome {
 }
 
 /// What a handler gives: the outcome, or the exception that the instruction raises instead.
-pub(crate) type Answer = Result<Outcome, Exception>;
+pub(crate) type Answer = Result<(), Exception>;
 
 /// The state of one guest; nothing of it is global.
 pub struct Guest {
@@ -32,7 +32,7 @@ pub struct Guest {
     pub(crate) paging: PagingFeatures,
     /// Bits of EFER that the guest may set.
     pub(crate) efer_bits: u64,
-    pub(crate) code: Option<CodePage>,
+    pub(crate) code: CodePage,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
     pub(crate) notices: Notices,
@@ -48,7 +48,7 @@ impl Guest {
             firmware: None,
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
-            code: None,
+            code: CodePage::NONE,
             buffer: alloc::vec![0; string::PAGE_BYTES],
             notices: Notices::default(),
         }
@@ -67,26 +67,30 @@ impl Guest {
     }
 
     /// Answers one exit. Never waits and never panics, whatever the guest did.
-    #[inline]
+    #[inline(always)]
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io(access) if !access.string => io::on_port(self, vcpu, machine, access),
-            Exit::Io(access) => string::on_string(self, vcpu, machine, access),
+            Exit::Io => io::on_port(self, vcpu, machine),
+            Exit::StringIo => string::on_string(self, vcpu, machine),
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
-            Exit::NestedFault(fault) => nested_fault::on_nested_fault(self, vcpu, machine, fault),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),
             Exit::VirtualizationInstruction => self.on_virtualization_instruction(),
             Exit::Nmi => self.on_nmi(),
-            Exit::Shutdown => self.on_shutdown(vcpu),
-            Exit::InvalidState => self.on_refusal(vcpu, ExitKind::InvalidState, exit),
-            Exit::Unexpected(_) => self.on_refusal(vcpu, ExitKind::Unexpected, exit),
+            Exit::NestedFault => match nested_fault::on_nested_fault(self, vcpu, machine) {
+                Ok(Outcome::Resume) => Ok(()),
+                Ok(end) => return end,
+                Err(exception) => Err(exception),
+            },
+            Exit::Shutdown => return self.on_shutdown(vcpu),
+            Exit::InvalidState => return self.on_refusal(vcpu, ExitKind::InvalidState, 0),
+            Exit::Unexpected(code) => return self.on_refusal(vcpu, ExitKind::Unexpected, code),
         };
-        answer.unwrap_or_else(|exception| {
+        if let Err(exception) = answer {
             vcpu.inject(exception);
-            Outcome::Resume
-        })
+        }
+        Outcome::Resume
     }
 
     /// VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA and their like: the guest is told that it has none.
@@ -99,20 +103,20 @@ impl Guest {
     /// The host's own; the CPU crate has taken it.
     fn on_nmi(&mut self) -> Answer {
         self.counters.count(ExitKind::Nmi);
-        Ok(Outcome::Resume)
+        Ok(())
     }
 
     #[cold]
-    fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Answer {
+    fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
         self.counters.count(ExitKind::Shutdown);
         log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
-        Ok(Outcome::Reset)
+        Outcome::Reset
     }
 
     #[cold]
-    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, kind: ExitKind, exit: Exit) -> Answer {
+    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, kind: ExitKind, code: u64) -> Outcome {
         self.counters.count(kind);
-        log::error!("the CPU left the guest for good at {:#x}: {exit:x?}; {:x?}", vcpu.rip(), vcpu.control());
-        Ok(Outcome::Stop)
+        log::error!("the CPU left the guest for good at {:#x}: {kind:?} {code:#x}; {:x?}", vcpu.rip(), vcpu.control());
+        Outcome::Stop
     }
 }

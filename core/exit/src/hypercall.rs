@@ -1,7 +1,7 @@
 //! VMMCALL and VMCALL: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
 
 use crate::guest::Answer;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu, instruction};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
@@ -32,7 +32,7 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
         _ => debug_hypercall(guest, vcpu),
     }
     vcpu.skip_instruction(len_bytes);
-    Ok(Outcome::Resume)
+    Ok(())
 }
 
 fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {

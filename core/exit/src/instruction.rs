@@ -35,6 +35,11 @@ pub(crate) struct CodePage {
     physical: Gpa,
 }
 
+impl CodePage {
+    /// No page: CR3 never holds all ones.
+    pub const NONE: Self = Self { cr3: u64::MAX, linear: 0, physical: Gpa(0) };
+}
+
 /// Inflates the decoder's tables, once at boot, so that no exit pays for it.
 pub fn init() {
     let _ = decode(&[0x90], 64);
@@ -55,7 +60,7 @@ pub(crate) fn linear_rip<V: Vcpu>(vcpu: &V) -> u64 {
 ///
 /// # Errors
 /// #PF when its bytes are no longer mapped, #UD when they cannot be read or are another instruction.
-#[inline]
+#[inline(always)]
 pub(crate) fn length<V: Vcpu, M: Machine>(
     guest: &mut Guest,
     vcpu: &V,
@@ -65,13 +70,13 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
     if let Some(len_bytes) = vcpu.instruction_len() {
         return Ok(len_bytes);
     }
-    match (expected.plain, guest.code) {
-        (Some(plain), Some(page)) if is_plain_at(vcpu, machine, page, plain) => Ok(2),
+    match expected.plain {
+        Some(plain) if is_plain_at(vcpu, machine, guest.code, plain) => Ok(2),
         _ => decoded_length(guest, vcpu, machine, expected),
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_plain_at<V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, plain: [u8; 2]) -> bool {
     let offset = linear_rip(vcpu).wrapping_sub(page.linear);
     // Both bytes lie in the page.
@@ -90,7 +95,7 @@ fn decoded_length<V: Vcpu, M: Machine>(
     let linear = linear_rip(vcpu);
     let physical = translate(guest, vcpu, machine, linear)?;
     let [linear, physical] = [linear, physical.0].map(|address| address & !PAGE_MASK);
-    guest.code = Some(CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) });
+    guest.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
     let instruction = current(guest, vcpu, machine)?;
     if expected.codes.contains(&instruction.code()) {
         Ok(instruction.len() as u8)

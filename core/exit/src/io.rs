@@ -1,10 +1,11 @@
 //! IN and OUT of a single value.
 
 use crate::guest::Answer;
-use crate::{ExitKind, Gpr, Guest, IoExit, Machine, Outcome, Vcpu, gpr};
+use crate::{ExitKind, Gpr, Guest, Machine, Vcpu, gpr};
 
-#[inline]
-pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) -> Answer {
+#[inline(always)]
+pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    let io = vcpu.io();
     guest.counters.count(ExitKind::Port);
     if io.input {
         let value = guest.bus.read(machine, io.port, io.width);
@@ -14,5 +15,5 @@ pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
         guest.bus.write(machine, io.port, io.width, value as u32);
     }
     vcpu.skip_instruction(io.instruction_len);
-    Ok(Outcome::Resume)
+    Ok(())
 }

@@ -8,7 +8,7 @@
 use crate::counters::Notice;
 use crate::guest::Answer;
 use crate::walk::EFER_LMA;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Outcome, Vcpu, gpr, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
 use mediator::Gpa;
 
 const APIC_BASE: u32 = 0x1b;
@@ -145,7 +145,7 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
     };
     gpr::set_edx_eax(vcpu, value);
     vcpu.skip_instruction(len_bytes);
-    Ok(Outcome::Resume)
+    Ok(())
 }
 
 /// WRMSR.
@@ -173,7 +173,7 @@ pub(crate) fn on_write<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mac
     match accepted {
         Some(()) => {
             vcpu.skip_instruction(len_bytes);
-            Ok(Outcome::Resume)
+            Ok(())
         }
         None => refuse(guest, Notice::RefusedMsr, "write", msr),
     }

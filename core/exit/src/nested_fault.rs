@@ -6,7 +6,6 @@
 //! Specification: Intel SDM Vol. 3A (325462) rev. 083.
 
 use crate::counters::Notice;
-use crate::guest::Answer;
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
@@ -22,8 +21,8 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
     guest: &mut Guest,
     vcpu: &mut V,
     machine: &mut M,
-    fault: NestedFault,
-) -> Answer {
+) -> Result<Outcome, Exception> {
+    let fault = vcpu.nested_fault();
     guest.counters.count(ExitKind::NestedFault);
     notice(guest, vcpu, machine, fault);
     if let Some(vector) = fault.delivering {
@@ -56,7 +55,7 @@ fn notice<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &M, fault: 
 
 /// The IDT, the stack or their page tables lie there: an exception during delivery (SDM Vol. 3A table 7-5). The
 /// interrupt of a device with the number of a contributory exception (real mode) is taken for that exception.
-fn on_delivery(vector: u8) -> Answer {
+fn on_delivery(vector: u8) -> Result<Outcome, Exception> {
     match vector {
         DOUBLE_FAULT => {
             log::warn!("a double fault could not be delivered: the machine is reset");

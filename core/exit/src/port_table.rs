@@ -1,6 +1,7 @@
 //! The owner of every port, one byte each.
 
 use crate::Machine;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use mediator::Width;
 
@@ -50,9 +51,11 @@ struct InterceptChange {
     on: bool,
 }
 
-/// Who owns each of the 65,536 ports.
+const PORTS: usize = 1 << 16;
+
+/// Who owns each port.
 pub(crate) struct PortTable {
-    owners: Vec<u8>,
+    owners: Box<[u8; PORTS]>,
     /// Not yet told to the machine, which a mediator's call keeps borrowed.
     changes: Vec<InterceptChange>,
 }
@@ -60,10 +63,10 @@ pub(crate) struct PortTable {
 impl PortTable {
     /// All ports are the guest's.
     pub fn new() -> Self {
-        Self { owners: alloc::vec![owner::NOBODY; 1 << 16], changes: Vec::new() }
+        Self { owners: Box::new([owner::NOBODY; PORTS]), changes: Vec::new() }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn owner(&self, port: u16) -> u8 {
         self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
     }

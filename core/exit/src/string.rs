@@ -6,7 +6,7 @@
 use crate::counters::Notice;
 use crate::guest::Answer;
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, ExitKind, Gpr, Guest, IoExit, Machine, Outcome, Segment, SegmentName, Vcpu, gpr, instruction};
+use crate::{Exception, ExitKind, Gpr, Guest, IoExit, Machine, Segment, SegmentName, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mediator::{Gpa, GuestMemory, Width};
 
@@ -47,7 +47,8 @@ struct Run {
     elements: u64,
 }
 
-pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) -> Answer {
+pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    let io = vcpu.io();
     guest.counters.count(ExitKind::StringPort);
     let string = decode(guest, vcpu, machine, io)?;
     let element_bytes = io.width.bytes();
@@ -58,7 +59,7 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
             break;
         }
         if moved_bytes >= EXIT_BYTES || steps >= EXIT_STEPS {
-            return Ok(Outcome::Resume);
+            return Ok(());
         }
         let run = string.next_run(guest, vcpu, machine, count)?;
         let run_bytes = (run.elements as usize).wrapping_mul(element_bytes);
@@ -75,7 +76,7 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
         }
     }
     vcpu.skip_instruction(string.instruction_len);
-    Ok(Outcome::Resume)
+    Ok(())
 }
 
 /// Address size and segment stand in the prefixes only.

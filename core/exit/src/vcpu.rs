@@ -82,9 +82,7 @@ pub struct IoExit {
     pub width: Width,
     /// IN or INS.
     pub input: bool,
-    /// INS or OUTS.
-    pub string: bool,
-    /// REP prefix; only with `string`.
+    /// REP prefix; only of INS and OUTS.
     pub rep: bool,
     /// Length of the instruction, from the CPU.
     pub instruction_len: u8,
@@ -98,7 +96,7 @@ pub struct NestedFault {
     pub fetch: bool,
     /// The access was made by the CPU while it walked the guest's own page tables.
     pub page_walk: bool,
-    /// The fault came while an event was delivered through the IDT (its vector); the event is lost unless it is
+    /// The fault came while an exception was delivered through the IDT (its vector); the event is lost unless it is
     /// injected again.
     pub delivering: Option<u8>,
 }
@@ -109,8 +107,12 @@ pub enum Exit {
     Cpuid,
     ReadMsr,
     WriteMsr,
-    Io(IoExit),
-    NestedFault(NestedFault),
+    /// IN or OUT; [`Vcpu::io`] tells more.
+    Io,
+    /// INS or OUTS; [`Vcpu::io`] tells more.
+    StringIo,
+    /// [`Vcpu::nested_fault`] tells more.
+    NestedFault,
     /// VMMCALL or VMCALL.
     Hypercall,
     /// An instruction of the virtualization extension that the guest is told it does not have.
@@ -129,6 +131,11 @@ pub enum Exit {
 pub trait Vcpu {
     /// Runs the guest to its next exit.
     fn run(&mut self) -> Exit;
+    /// The port access that exited. Only after [`Exit::Io`] and [`Exit::StringIo`]. Read where it is used and not
+    /// carried in [`Exit`], because on the way through an enum it costs a third of the exit.
+    fn io(&self) -> IoExit;
+    /// The access that nested paging refused. Only after [`Exit::NestedFault`].
+    fn nested_fault(&self) -> NestedFault;
     /// A general purpose register, all 64 bits.
     fn gpr(&self, register: Gpr) -> u64;
     fn set_gpr(&mut self, register: Gpr, value: u64);

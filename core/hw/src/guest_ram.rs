@@ -8,17 +8,44 @@ use mediator::{BusAddr, Gpa, GuestMemory, NotRam};
 pub struct GuestRam {
     ram: Vec<HpaRange>,
     vmm: HpaRange,
+    /// The page that code was last read from; it is RAM.
+    code_page: u64,
 }
+
+const PAGE_MASK: u64 = 0xfff;
+/// So high that no address is within a page of it.
+const NO_PAGE: u64 = 1 << 63;
 
 impl GuestRam {
     /// `ram`: ranges that are backed by memory or ROM and reachable through the direct map; `vmm`: Shoji's own part.
     pub fn new(ram: Vec<HpaRange>, vmm: HpaRange) -> Self {
-        Self { ram, vmm }
+        Self { ram, vmm, code_page: NO_PAGE }
     }
 
     /// Is this an address of Shoji's own memory?
     pub fn is_vmm(&self, at: Gpa) -> bool {
         at.0 >= self.vmm.start && at.0 < self.vmm.end
+    }
+
+    /// Reads code. Most exits come from few pages, so the last one is remembered: RAM stays RAM.
+    #[inline]
+    pub fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
+        let mut bytes = [0; N];
+        if at.0.wrapping_sub(self.code_page) <= PAGE_MASK + 1 - N as u64 {
+            // SAFETY: inside a page that `check` has found to be guest RAM.
+            unsafe { core::ptr::copy_nonoverlapping(direct::pointer(Hpa(at.0)), bytes.as_mut_ptr(), N) };
+            return Some(bytes);
+        }
+        self.read_new_code(at, &mut bytes)?;
+        Some(bytes)
+    }
+
+    #[cold]
+    fn read_new_code(&mut self, at: Gpa, bytes: &mut [u8]) -> Option<()> {
+        self.read(at, bytes).ok()?;
+        let page = at.0 & !PAGE_MASK;
+        self.code_page = if self.check(Gpa(page), PAGE_MASK as usize + 1).is_ok() { page } else { NO_PAGE };
+        Some(())
     }
 
     fn check(&self, at: Gpa, len_bytes: usize) -> Result<*mut u8, NotRam> {

@@ -11,6 +11,7 @@ use x86::svm::{
     TlbControl, Vmcb, control,
 };
 
+const CR0_PE: u64 = 1 << 0;
 const RFLAGS_TRAP: u64 = 1 << 8;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 const MSRPM_FRAMES: usize = 2;
@@ -98,36 +99,13 @@ impl SvmVcpu {
     fn raise(&mut self, event: Event) {
         self.vmcb.control.event_inj = event;
     }
+}
 
-    fn nested_fault(&self) -> NestedFault {
-        let control = &self.vmcb.control;
-        let info = NestedFaultInfo::from_bits_retain(control.exit_info1);
-        let event = control.exit_int_info;
-        NestedFault {
-            gpa: Gpa(control.exit_info2),
-            write: info.contains(NestedFaultInfo::WRITE),
-            fetch: info.contains(NestedFaultInfo::FETCH),
-            page_walk: info.contains(NestedFaultInfo::PAGE_WALK),
-            delivering: event.is_valid().then(|| event.vector()),
-        }
-    }
-
-    fn io(&self) -> IoExit {
-        let control = &self.vmcb.control;
-        let info = IoInfo::from_bits_retain(control.exit_info1);
-        IoExit {
-            port: info.port(),
-            width: match info.width_bytes() {
-                1 => Width::Byte,
-                2 => Width::Word,
-                _ => Width::Dword,
-            },
-            input: info.contains(IoInfo::IN),
-            string: info.contains(IoInfo::STR),
-            rep: info.contains(IoInfo::REP),
-            // EXITINFO2 is the next RIP (APM s. 15.10.2).
-            instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,
-        }
+#[cold]
+fn refused(code: ExitCode) -> Exit {
+    match ExitCode::new(code.0) {
+        ExitCode::INVALID => Exit::InvalidState,
+        other => Exit::Unexpected(other.0),
     }
 }
 
@@ -168,25 +146,25 @@ fn msr_permission_map(intercepts: &[MsrIntercept]) -> Option<Hpa> {
 }
 
 impl Vcpu for SvmVcpu {
+    #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
             // QEMU's SMM entry clears it in the saved state; VMRUN refuses a guest without.
             self.vmcb.save.efer |= Efer::SVME.bits();
             // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
             unsafe { switch::run(&mut self.gprs, self.at.0) };
-            self.vmcb.control.event_inj = Event::NONE;
-            self.vmcb.control.tlb_control = TlbControl::NOTHING;
-            return match ExitCode::new(self.vmcb.control.exit_code) {
-                ExitCode::IOIO => Exit::Io(self.io()),
+            let control = &mut self.vmcb.control;
+            control.event_inj = Event::NONE;
+            control.tlb_control = TlbControl::NOTHING;
+            return match ExitCode(control.exit_code) {
                 ExitCode::CPUID => Exit::Cpuid,
-                ExitCode::NPF => {
-                    let fault = self.nested_fault();
-                    if self.nested.map_on_demand(fault.gpa) {
-                        self.reinject();
-                        continue;
-                    }
-                    Exit::NestedFault(fault)
+                ExitCode::IOIO if control.exit_info1 & IoInfo::STR.bits() != 0 => Exit::StringIo,
+                ExitCode::IOIO => Exit::Io,
+                ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
+                    self.reinject();
+                    continue;
                 }
+                ExitCode::NPF => Exit::NestedFault,
                 ExitCode::MSR if self.vmcb.control.exit_info1 & 1 == 0 => Exit::ReadMsr,
                 ExitCode::MSR => Exit::WriteMsr,
                 ExitCode::VMMCALL => Exit::Hypercall,
@@ -198,9 +176,39 @@ impl Vcpu for SvmVcpu {
                 | ExitCode::SKINIT
                 | ExitCode::INVLPGA => Exit::VirtualizationInstruction,
                 ExitCode::SHUTDOWN => Exit::Shutdown,
-                ExitCode::INVALID => Exit::InvalidState,
-                other => Exit::Unexpected(other.0),
+                other => refused(other),
             };
+        }
+    }
+
+    #[inline(always)]
+    fn io(&self) -> IoExit {
+        let control = &self.vmcb.control;
+        let info = IoInfo::from_bits_retain(control.exit_info1);
+        IoExit {
+            port: info.port(),
+            width: match info.width_bytes() {
+                1 => Width::Byte,
+                2 => Width::Word,
+                _ => Width::Dword,
+            },
+            input: info.contains(IoInfo::IN),
+            rep: info.contains(IoInfo::REP),
+            // EXITINFO2 is the next RIP (APM s. 15.10.2).
+            instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,
+        }
+    }
+
+    fn nested_fault(&self) -> NestedFault {
+        let control = &self.vmcb.control;
+        let info = NestedFaultInfo::from_bits_retain(control.exit_info1);
+        let event = control.exit_int_info;
+        NestedFault {
+            gpa: Gpa(control.exit_info2),
+            write: info.contains(NestedFaultInfo::WRITE),
+            fetch: info.contains(NestedFaultInfo::FETCH),
+            page_walk: info.contains(NestedFaultInfo::PAGE_WALK),
+            delivering: (event.is_valid() && event.kind() == Some(EventKind::Exception)).then(|| event.vector()),
         }
     }
 
@@ -289,11 +297,16 @@ impl Vcpu for SvmVcpu {
         if let Exception::PageFault { address, .. } = exception {
             self.vmcb.save.cr2 = address;
         }
+        // In real mode no exception has an error code (APM s. 8.2).
+        let with_error = |vector, error| match self.vmcb.save.cr0 & CR0_PE {
+            0 => Event::new(EventKind::Exception, vector),
+            _ => Event::exception(vector, error),
+        };
         self.raise(match exception {
             Exception::InvalidOpcode => Event::new(EventKind::Exception, INVALID_OPCODE),
-            Exception::DoubleFault => Event::exception(DOUBLE_FAULT, 0),
-            Exception::GeneralProtection(error) => Event::exception(GENERAL_PROTECTION, error),
-            Exception::PageFault { error, .. } => Event::exception(PAGE_FAULT, error),
+            Exception::DoubleFault => with_error(DOUBLE_FAULT, 0),
+            Exception::GeneralProtection(error) => with_error(GENERAL_PROTECTION, error),
+            Exception::PageFault { error, .. } => with_error(PAGE_FAULT, error),
         });
     }
 

@@ -7,7 +7,7 @@ use hw::arena::Arena;
 use hw::frames::FRAME_BYTES;
 use hw::guest_ram::GuestRam;
 use hw::{Hpa, HpaRange, direct, frames, port};
-use mediator::{Gpa, GuestMemory, Instant, Width};
+use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
 use x86::svm::{IOPM_BYTES, IoPermissionMap};
 
@@ -96,9 +96,7 @@ impl Machine for RealMachine {
 
     #[inline]
     fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
-        let mut bytes = [0; N];
-        self.memory.read(at, &mut bytes).ok()?;
-        Some(bytes)
+        self.memory.read_code(at)
     }
 
     #[inline]

@@ -71,7 +71,8 @@ fn read_keeps_the_rest_of_rax_as_its_width_wants() {
     for (width, left) in [(Byte, !0xff), (Word, !0xffff), (Dword, 0)] {
         let mut vcpu = MockVcpu::long();
         vcpu.set(Gpr::Rax, u64::MAX);
-        guest.on_exit(&mut vcpu, &mut machine, port_exit(0x1f0, width, true));
+        vcpu.io = Some(port_access(0x1f0, width, true));
+        guest.on_exit(&mut vcpu, &mut machine, Exit::Io);
         assert_eq!(vcpu.get(Gpr::Rax), left);
     }
 }

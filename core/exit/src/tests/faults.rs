@@ -12,7 +12,8 @@ const WRITE: NestedFault = NestedFault { write: true, ..READ };
 fn fault_at(code: &[u8], vcpu: &mut MockVcpu, fault: NestedFault) -> Outcome {
     let mut machine = MockMachine::with_code(code);
     let before = machine.memory.0.clone();
-    let outcome = Guest::new(&mut machine, false).on_exit(vcpu, &mut machine, Exit::NestedFault(fault));
+    vcpu.fault = Some(fault);
+    let outcome = Guest::new(&mut machine, false).on_exit(vcpu, &mut machine, Exit::NestedFault);
     assert!(machine.memory.0 == before && machine.ports.events.is_empty());
     outcome
 }
@@ -129,7 +130,8 @@ fn each_place_is_logged_once() {
     log_lines();
     for gpa in [VMM.start, VMM.end - 1, 0x4000_0000, 0x5000_0000] {
         let mut vcpu = MockVcpu::long();
-        guest.on_exit(&mut vcpu, &mut machine, Exit::NestedFault(NestedFault { gpa: Gpa(gpa), ..READ }));
+        vcpu.fault = Some(NestedFault { gpa: Gpa(gpa), ..READ });
+        guest.on_exit(&mut vcpu, &mut machine, Exit::NestedFault);
         assert_eq!(vcpu.get(Gpr::Rax), 0xffff_ffff);
     }
     let lines = log_lines();

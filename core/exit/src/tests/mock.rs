@@ -29,6 +29,9 @@ pub struct MockVcpu {
     pub cpl: u8,
     pub instruction_len: Option<u8>,
     pub injected: Vec<Exception>,
+    /// Of the exit to be answered.
+    pub io: Option<IoExit>,
+    pub fault: Option<NestedFault>,
 }
 
 impl MockVcpu {
@@ -72,6 +75,12 @@ impl MockVcpu {
 impl Vcpu for MockVcpu {
     fn run(&mut self) -> Exit {
         Exit::Unexpected(0)
+    }
+    fn io(&self) -> IoExit {
+        self.io.unwrap()
+    }
+    fn nested_fault(&self) -> NestedFault {
+        self.fault.unwrap()
     }
     fn gpr(&self, register: Gpr) -> u64 {
         self.gprs[register as usize]
@@ -386,14 +395,15 @@ pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
     guest
 }
 
-pub fn port_exit(port: u16, width: Width, input: bool) -> Exit {
-    Exit::Io(IoExit { port, width, input, string: false, rep: false, instruction_len: 1 })
+pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
+    IoExit { port, width, input, rep: false, instruction_len: 1 }
 }
 
 /// IN through the dispatcher.
 pub fn read_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width) -> u64 {
     let mut vcpu = MockVcpu::long();
-    assert_eq!(guest.on_exit(&mut vcpu, machine, port_exit(port, width, true)), Outcome::Resume);
+    vcpu.io = Some(port_access(port, width, true));
+    assert_eq!(guest.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1001);
     vcpu.get(Gpr::Rax)
 }
@@ -402,7 +412,8 @@ pub fn read_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width:
 pub fn write_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width, value: u64) {
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rax, value);
-    assert_eq!(guest.on_exit(&mut vcpu, machine, port_exit(port, width, false)), Outcome::Resume);
+    vcpu.io = Some(port_access(port, width, false));
+    assert_eq!(guest.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1001);
 }
 

@@ -77,7 +77,7 @@ const CODES: &[&[u8]] = &[
     &[0x0f, 0xb6, 0x00],
 ];
 
-fn exit(random: &mut Random) -> Exit {
+fn exit(random: &mut Random, vcpu: &mut MockVcpu) -> Exit {
     let ports =
         [0x60, 0x64, 0x91, 0x92, 0x1f0, 0x1f6, 0x1f7, 0x3f5, 0x3f8, 0xcfa, 0xcfc, 0xcfe, 0xc000, 0xc00f, 0xffff];
     match random.below(9) {
@@ -86,21 +86,26 @@ fn exit(random: &mut Random) -> Exit {
         2 => Exit::WriteMsr,
         3 => Exit::Hypercall,
         4 => Exit::VirtualizationInstruction,
-        5 => Exit::NestedFault(NestedFault {
-            gpa: Gpa(value(random)),
-            write: random.chance(8),
-            fetch: random.chance(2),
-            page_walk: random.chance(2),
-            delivering: random.chance(4).then(|| random.next() as u8),
-        }),
-        _ => Exit::Io(IoExit {
-            port: ports[random.below(ports.len() as u64) as usize],
-            width: [Width::Byte, Width::Word, Width::Dword][random.below(3) as usize],
-            input: random.chance(8),
-            string: random.chance(8),
-            rep: random.chance(8),
-            instruction_len: 2,
-        }),
+        5 => {
+            vcpu.fault = Some(NestedFault {
+                gpa: Gpa(value(random)),
+                write: random.chance(8),
+                fetch: random.chance(2),
+                page_walk: random.chance(2),
+                delivering: random.chance(4).then(|| random.next() as u8),
+            });
+            Exit::NestedFault
+        }
+        _ => {
+            vcpu.io = Some(IoExit {
+                port: ports[random.below(ports.len() as u64) as usize],
+                width: [Width::Byte, Width::Word, Width::Dword][random.below(3) as usize],
+                input: random.chance(8),
+                rep: random.chance(8),
+                instruction_len: 2,
+            });
+            if random.chance(8) { Exit::StringIo } else { Exit::Io }
+        }
     }
 }
 
@@ -131,7 +136,8 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         machine.memory.0[at..at + code.len()].copy_from_slice(code);
         machine.ports.config_address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
         let before = vcpu.rip;
-        let outcome = guest.on_exit(&mut vcpu, &mut machine, exit(&mut random));
+        let exit = exit(&mut random, &mut vcpu);
+        let outcome = guest.on_exit(&mut vcpu, &mut machine, exit);
         assert_ne!(outcome, Outcome::Stop);
         assert!(vcpu.injected.len() <= 1);
         moved += usize::from(vcpu.rip != before);

@@ -4,7 +4,7 @@
 //! lie on even megabytes, where it makes no difference.
 
 use super::shoji;
-use crate::machine::ata::{self, SECTOR, Wait};
+use crate::machine::ata::{self, SECTOR};
 use crate::machine::memory::{buffer, buffer_address, peek, poke};
 use crate::machine::modes::{Registers, bios};
 use crate::machine::port::{in8, out8};
@@ -98,6 +98,6 @@ fn during_a_transfer(way: &str, set: fn(bool)) {
     ata::start_dma(bm, ata::dma_command(LBA, SECTORS, false), true, ata::PRD_TABLE as u32);
     set(false);
     set(true);
-    ata::must(ata::finish_dma(bm, Wait::Poll), "READ DMA while A20 changes");
+    ata::must(ata::finish_dma(bm, None), "READ DMA while A20 changes");
     check!(back == &buffer(0)[..BYTES], "wrong data after A20 changed by {way} during a transfer");
 }

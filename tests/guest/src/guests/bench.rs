@@ -91,10 +91,11 @@ fn instructions() {
 fn disk(place: &str, lba: u64, size: &str, sectors: usize, wait: Wait) {
     ata::fill_pattern(lba, 1, &mut buffer(0)[..sectors * SECTOR]);
     let how = if wait == Wait::Interrupt { "irq" } else { "poll" };
+    let bm = ata::bus_master();
     for write in [true, false] {
         let taken = least(ROUNDS, || {
             let pieces = prds(buffer_address(if write { 0 } else { 1 }), sectors * SECTOR);
-            ata::must(ata::dma(dma_command(lba, sectors, write), !write, wait, pieces), place);
+            ata::must(ata::dma_at(bm, dma_command(lba, sectors, write), !write, wait, pieces), place);
         });
         let direction = if write { "write" } else { "read" };
         report(format_args!("{direction}_{size}_{place}_{how}"), taken);

@@ -67,7 +67,7 @@ fn table_in_vmm_memory(vmm: u32) {
         for table in [vmm, vmm + (1 << 20) - 8] {
             let bm = ata::bus_master();
             ata::start_dma(bm, ata::dma_command(LBA, SECTORS, write), !write, table);
-            recover("a PRD table in VMM memory", write, ata::finish_dma(bm, Wait::Poll));
+            recover("a PRD table in VMM memory", write, ata::finish_dma(bm, None));
         }
     }
 }

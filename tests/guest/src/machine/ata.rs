@@ -68,7 +68,7 @@ pub struct Prd {
 pub enum Wait {
     /// Reading the bus-master status.
     Poll,
-    /// HLT until IRQ 14; the line must be open (`irq::with_lines`).
+    /// HLT until IRQ 14; the line must be open (`irq::with_lines`), and the timer's, or a lost interrupt means no end.
     Interrupt,
 }
 
@@ -235,19 +235,24 @@ pub fn start_dma(bm: u16, c: Command, to_memory: bool, table: u32) {
     out8(bm + BM_COMMAND, direction | BM_START);
 }
 
-/// Waits for the end of a DMA command that was started, and acknowledges it.
-pub fn finish_dma(bm: u16, wait: Wait) -> Result<(), AtaError> {
+/// Waits for the end of a DMA command that was started, and acknowledges it. `seen`: the disk's interrupts before the
+/// start; the status is looked at only after a new one. `None`: polled.
+pub fn finish_dma(bm: u16, seen: Option<u32>) -> Result<(), AtaError> {
     let start = cpu::rdtsc();
+    let mut seen = seen;
     let bus_master = loop {
-        // An interrupt between this read and HLT stays pending: interrupts are on in HLT only.
+        if let Some(count) = &mut seen {
+            while interrupts() == *count {
+                cpu::wait_for_interrupt();
+                check!(cpu::rdtsc().wrapping_sub(start) < TIMEOUT_TICKS, "the end of DMA raises no interrupt");
+            }
+            *count = interrupts();
+        }
         let s = in8(bm + BM_STATUS);
         if s & BM_INTERRUPT != 0 || s & (BM_ACTIVE | BM_ERROR) == BM_ERROR {
             break s;
         }
         check!(cpu::rdtsc().wrapping_sub(start) < TIMEOUT_TICKS, "DMA does not end (bus-master status {s:#x})");
-        if wait == Wait::Interrupt {
-            cpu::wait_for_interrupt();
-        }
     };
     out8(bm + BM_COMMAND, 0);
     wait_ready();
@@ -262,10 +267,26 @@ pub fn finish_dma(bm: u16, wait: Wait) -> Result<(), AtaError> {
 
 /// A DMA transfer over the given PRDs.
 pub fn dma(c: Command, to_memory: bool, wait: Wait, pieces: impl IntoIterator<Item = Prd>) -> Result<(), AtaError> {
-    let bm = bus_master();
+    dma_at(bus_master(), c, to_memory, wait, pieces)
+}
+
+/// As [`dma`], with the bus master's base found before.
+pub fn dma_at(
+    bm: u16,
+    c: Command,
+    to_memory: bool,
+    wait: Wait,
+    pieces: impl IntoIterator<Item = Prd>,
+) -> Result<(), AtaError> {
     write_prds(pieces);
+    let seen = (wait == Wait::Interrupt).then(|| {
+        // What an earlier command left pending in the PIC comes now.
+        cpu::enable_interrupts();
+        cpu::disable_interrupts();
+        interrupts()
+    });
     start_dma(bm, c, to_memory, PRD_TABLE as u32);
-    finish_dma(bm, wait)
+    finish_dma(bm, seen)
 }
 
 /// Reads sectors by DMA, polled.

@@ -91,7 +91,7 @@ pub fn idle_ticks() -> u64 {
 
 pub fn enable_interrupts() {
     // SAFETY: as above.
-    unsafe { asm!("sti") };
+    unsafe { asm!("sti", "nop") }; // the NOP is where a pending interrupt comes, should CLI follow
 }
 
 pub fn disable_interrupts() {
