@@ -22,7 +22,16 @@ pub fn build_program(workspace: &Path) -> io::Result<PathBuf> {
     let status = Command::new(cargo)
         .current_dir(workspace)
         .env("RUSTC_BOOTSTRAP", "1") // build-std and the target file are unstable options of a pinned stable compiler
-        .args(["build", "--quiet", "--release", "--package", "tiny", "--target", "x86_64-vmm.json", "-Zjson-target-spec"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "tiny",
+            "--target",
+            "x86_64-vmm.json",
+            "-Zjson-target-spec",
+        ])
         .args(["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"])
         .status()?;
     if !status.success() {
