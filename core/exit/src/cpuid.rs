@@ -14,8 +14,8 @@ pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mac
     guest.counters.count(ExitKind::Cpuid);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::CPUID)?;
     let leaf = gpr::low_dword(vcpu, Gpr::Rax);
-    let native = machine.cpuid(leaf, gpr::low_dword(vcpu, Gpr::Rcx));
-    let answer = edit(leaf, native, vcpu);
+    let mut answer = machine.cpuid(leaf, gpr::low_dword(vcpu, Gpr::Rcx));
+    edit(leaf, &mut answer, vcpu);
     vcpu.set_gpr(Gpr::Rax, u64::from(answer.eax));
     vcpu.set_gpr(Gpr::Rbx, u64::from(answer.ebx));
     vcpu.set_gpr(Gpr::Rcx, u64::from(answer.ecx));
@@ -25,11 +25,20 @@ pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mac
 }
 
 /// The rules, one arm per leaf; a leaf without an arm is native.
-#[inline]
-fn edit<V: Vcpu>(leaf: u32, native: CpuidLeaf, vcpu: &V) -> CpuidLeaf {
+#[inline(always)]
+fn edit<V: Vcpu>(leaf: u32, answer: &mut CpuidLeaf, vcpu: &V) {
     match leaf {
-        0x0000_0001 => feature_information(native, vcpu.control()),
-        0x0000_0007 => structured_features(native, vcpu.control()),
+        0x0000_0001 => feature_information(answer, vcpu.control()),
+        0x0000_0007 => structured_features(answer, vcpu.control()),
+        0x4000_0000.. => *answer = edit_rare(leaf, *answer),
+        _ => {}
+    }
+}
+
+/// The rules of the leaves that software asks for at its start only.
+#[cold]
+fn edit_rare(leaf: u32, native: CpuidLeaf) -> CpuidLeaf {
+    match leaf {
         // APM Vol. 3 E.3.9: reserved for hypervisors. Nothing of a hypervisor below Shoji may show through: its
         // paravirtual interfaces write to memory by physical address, past the nested tables.
         0x4000_0000..=0x4fff_ffff => hypervisor_leaf(leaf),
@@ -42,29 +51,29 @@ fn edit<V: Vcpu>(leaf: u32, native: CpuidLeaf, vcpu: &V) -> CpuidLeaf {
 }
 
 /// Leaf 1 (SDM Vol. 2A, CPUID, tables 3-10 and 3-11).
-fn feature_information(native: CpuidLeaf, control: ControlRegisters) -> CpuidLeaf {
+fn feature_information(answer: &mut CpuidLeaf, control: ControlRegisters) {
     const VMX: u32 = 1 << 5;
     const SMX: u32 = 1 << 6;
     const OSXSAVE: u32 = 1 << 27;
     const HYPERVISOR: u32 = 1 << 31;
     // VMX, SMX: the guest has no virtualization extension and no measured launch of its own.
-    let mut ecx = native.ecx & !(VMX | SMX | OSXSAVE);
+    answer.ecx &= !(VMX | SMX | OSXSAVE);
     // OSXSAVE mirrors CR4, and CPUID ran with the VMM's.
     if control.cr4 & CR4_OSXSAVE != 0 {
-        ecx |= OSXSAVE;
+        answer.ecx |= OSXSAVE;
     }
     // Software asks for leaf 4000_0000h only when this bit is set.
-    CpuidLeaf { ecx: ecx | HYPERVISOR, ..native }
+    answer.ecx |= HYPERVISOR;
 }
 
 /// Leaf 7 (SDM Vol. 2A, CPUID). Bit 4 of ECX is reserved (0) in the other subleaves, so that the mirror is harmless
 /// there: PKE can be set only where subleaf 0 shows PKU.
-fn structured_features(native: CpuidLeaf, control: ControlRegisters) -> CpuidLeaf {
+fn structured_features(answer: &mut CpuidLeaf, control: ControlRegisters) {
     const PKU: u32 = 1 << 3;
     const OSPKE: u32 = 1 << 4;
     // OSPKE mirrors CR4, and CPUID ran with the VMM's.
-    let enabled = native.ecx & PKU != 0 && control.cr4 & CR4_PKE != 0;
-    CpuidLeaf { ecx: native.ecx & !OSPKE | if enabled { OSPKE } else { 0 }, ..native }
+    let enabled = answer.ecx & PKU != 0 && control.cr4 & CR4_PKE != 0;
+    answer.ecx = answer.ecx & !OSPKE | if enabled { OSPKE } else { 0 };
 }
 
 /// Leaf 4000_0000h: who is there; there are no further leaves.
