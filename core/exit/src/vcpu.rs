@@ -76,6 +76,8 @@ pub enum Exception {
 
 /// A port access that left the guest. Neither RIP nor registers have changed yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+// Too large to be returned in a register, where its fields would be packed and unpacked again: 8 instructions an exit.
+#[repr(align(32))]
 pub struct IoExit {
     pub port: u16,
     /// Byte, word or dword.

@@ -1,25 +1,43 @@
-//! ACPI tables, as far as Shoji needs them: the power management timer. The firmware is trusted (threat model).
+//! ACPI tables, as far as Shoji needs them: the power management timer and the number of CPUs. The firmware is trusted
+//! (threat model).
 
 use crate::{Hpa, direct};
 use acpi::address::AddressSpace;
 use acpi::rsdp::Rsdp;
 use acpi::sdt::fadt::Fadt;
+use acpi::sdt::madt::{Madt, MadtEntry};
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use core::ptr::NonNull;
 
 /// Port of the power management timer, where the FADT names one (ACPI s. 5.2.9).
 pub fn pm_timer_port() -> Option<u16> {
-    // SAFETY: a BIOS machine keeps the RSDP in the areas that are searched; the direct map covers them and all tables
-    // below 4 GiB.
-    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
-    // SAFETY: the address was just found and validated.
-    let tables = unsafe { AcpiTables::from_rsdp(DirectMap, rsdp.physical_start) }.ok()?;
-    let fadt = tables.find_table::<Fadt>()?;
+    let fadt = tables()?.find_table::<Fadt>()?;
     let block = fadt.get().pm_timer_block().ok()??;
     if block.address_space != AddressSpace::SystemIo {
         return None;
     }
     u16::try_from(block.address).ok()
+}
+
+/// CPUs that the firmware has enabled: bit 0 of the flags of a local APIC or x2APIC (ACPI s. 5.2.12.2 and 5.2.12.12).
+/// `None`: there is no table of them.
+pub fn cpus() -> Option<usize> {
+    const ENABLED: u32 = 1 << 0;
+    let madt = tables()?.find_table::<Madt>()?;
+    let enabled = madt.get().entries().filter(|entry| match entry {
+        MadtEntry::LocalApic(cpu) => cpu.flags & ENABLED != 0,
+        MadtEntry::LocalX2Apic(cpu) => cpu.flags & ENABLED != 0,
+        _ => false,
+    });
+    Some(enabled.count())
+}
+
+fn tables() -> Option<AcpiTables<DirectMap>> {
+    // SAFETY: a BIOS machine keeps the RSDP in the areas that are searched; the direct map covers them and all tables
+    // below 4 GiB.
+    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
+    // SAFETY: the address was just found and validated.
+    unsafe { AcpiTables::from_rsdp(DirectMap, rsdp.physical_start) }.ok()
 }
 
 /// The crate's way to physical memory. Its ports, PCI and sleeping serve the AML interpreter, which is not built.

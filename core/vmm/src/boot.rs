@@ -31,6 +31,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     set_clock();
     initialise(Phase::Pcpu)?;
     let Loaded { info, config, drive } = loaded::read(magic, information)?;
+    refuse_several_cpus()?;
     svm::detect().map_err(|e| format!("{e}"))?;
     let vmm = home::settle(&info.memory_map, config.memory.reserve_mib)?;
     let features = svm::enable().map_err(|e| format!("{e}"))?;
@@ -77,6 +78,18 @@ fn set_clock() {
     match frequency {
         Some(hz) => log::info!("TSC {} MHz", hz / 1_000_000),
         None => log::warn!("no ACPI power management timer: time stamps count TSC ticks, not nanoseconds"),
+    }
+}
+
+/// Only this CPU is guarded yet. The guest would start the others outside of the virtual machine, where nothing is
+/// encrypted and nothing is out of its reach.
+fn refuse_several_cpus() -> Result<(), Failure> {
+    match hw::acpi::cpus() {
+        Some(cpus @ 2..) => Err(format!(
+            "this machine has {cpus} CPUs, and Shoji can guard only one yet; switch the others off in the firmware setup"
+        )
+        .into()),
+        _ => Ok(()),
     }
 }
 

@@ -63,11 +63,11 @@ impl fmt::Display for Problem {
             }
             Self::SeveralDisks { wanted, found } => write!(
                 f,
-                "several disks have {wanted}: {found}; name the serial number, or the channel and unit, as well"
+                "several disks have {wanted}: {found}; name the serial number as well, or give `channel` and `unit` instead"
             ),
             Self::SectorBytes(n) => write!(f, "disks with sectors of {n} bytes are not supported; choose another disk"),
             Self::Table(e @ TableError::Read { .. }) => write!(f, "{e}; check the disk and its cable"),
-            Self::Table(e) => write!(f, "{e}; repair the table, or give the range as `lba` and `sectors`"),
+            Self::Table(e) => write!(f, "{e}; repair the table, or give the range as `first-lba` and `sectors`"),
             Self::NoPartition { wanted, found } => {
                 write!(f, "the disk has no {wanted}; found: {found}; correct the range in the configuration")
             }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use testbed::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Builds, runs and tests Shoji")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, runs and tests Shoji")]
 struct Cli {
     #[command(subcommand)]
     task: Task,
