@@ -28,9 +28,9 @@ impl Heap {
 
     /// Must be called once, before the first allocation.
     pub fn init(&self) {
+        let memory = &raw mut MEMORY;
         // SAFETY: called once, at the start, when nothing else refers to MEMORY.
-        let memory = unsafe { &mut (*(&raw mut MEMORY)).0 };
-        self.0.lock().init_from_slice(memory);
+        self.0.lock().init_from_slice(unsafe { &mut (*memory).0 });
     }
 
     /// Bytes in use and bytes free.

@@ -31,7 +31,8 @@ pub fn settle(memory_map: &[multiboot::Entry], reserve_mib: u32) -> Result<HpaRa
     let loaded = image(Hpa(IMAGE_LOADED_AT));
     let len = loaded.end - loaded.start;
     let wanted = u64::from(reserve_mib) << 20;
-    let place = place::choose(memory_map, wanted, &[IMAGE_LOADED_AT..IMAGE_LOADED_AT + len]).ok_or_else(|| {
+    let occupied = IMAGE_LOADED_AT..IMAGE_LOADED_AT + len;
+    let place = place::choose(memory_map, wanted, core::slice::from_ref(&occupied)).ok_or_else(|| {
         format!("no {reserve_mib} MiB of usable RAM in one piece below 4 GiB; lower `reserve` in [memory] or add RAM")
     })?;
     let home = HpaRange { start: place.start, end: place.end };

@@ -55,8 +55,11 @@ pub struct Case {
     pub on: On,
     /// Everything in it ends by then; more in the long tier, which repeats more.
     pub timeout: Duration,
-    pub run: Box<dyn Fn(&Cx) -> Result<()>>,
+    pub run: Run,
 }
+
+/// A case's body.
+pub type Run = Box<dyn Fn(&Cx) -> Result<()>>;
 
 impl Case {
     /// A case of the CI tier, bare and under Shoji.

@@ -5,7 +5,7 @@ use crate::results::{self, Progress, Row};
 use anyhow::{Result, anyhow};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 use testbed::{Workspace, artifact};
 
@@ -75,7 +75,7 @@ fn run_one(workspace: &Workspace, plan: &Plan, case: &Case, dir: &Path) -> Resul
     catch_unwind(AssertUnwindSafe(|| (case.run)(&cx))).unwrap_or_else(|_| Err(anyhow!("the case itself panicked")))
 }
 
-fn report(workspace: &Workspace, result: &Result<()>, seconds: f64, dir: &PathBuf) -> Result<()> {
+fn report(workspace: &Workspace, result: &Result<()>, seconds: f64, dir: &Path) -> Result<()> {
     match result {
         Ok(()) => {
             println!("ok ({seconds:.1} s)");

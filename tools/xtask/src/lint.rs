@@ -9,7 +9,7 @@ use testbed::program::{command, run};
 use testbed::progress::spinner;
 
 /// Crates that are programs for the bare machine.
-const BARE_METAL: [&str; 1] = ["vmm"];
+const BARE_METAL: [&str; 2] = ["vmm", "tiny"];
 
 /// Runs all of it, whatever fails.
 pub fn lint(workspace: &Workspace) -> Result<Tally> {

@@ -52,7 +52,7 @@ fn compile(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
         .current_dir(workspace)
         .args(["rustc", "--quiet", "--release", "--package", "simd_object", "--crate-type", "staticlib"])
         .args(["-Zbuild-std=core,alloc,compiler_builtins", "-Zbuild-std-features=compiler-builtins-mem"])
-        .args(["-Zjson-target-spec", "--target", &format!("{TARGET}.json"), "--target-dir"])
+        .args(["-Zjson-target-spec", "--target", &format!("storage/simd_object/{TARGET}.json"), "--target-dir"])
         .arg(target_dir)
         .env("RUSTC_BOOTSTRAP", "1")
         // One unit, in source order: LLVM's scheduler would work on two blocks at a time and shuffle round keys

@@ -87,8 +87,8 @@ fn unhooked() {
     out8(0x21, mask);
     let text = b"this line is written by REP OUTSB\n";
     com2::drain();
-    // SAFETY: reads the text; the transmitter's FIFO takes 16 bytes at a time.
     for part in text.chunks(16) {
+        // SAFETY: reads the text; the transmitter's FIFO takes 16 bytes at a time.
         unsafe { asm!("rep outsb", in("dx") 0x2f8, inout("rsi") part.as_ptr() => _, inout("rcx") part.len() => _) };
         com2::drain();
     }
