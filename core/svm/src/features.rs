@@ -20,6 +20,23 @@ pub struct Features {
     pub gib_pages: bool,
 }
 
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AMD-V revision {}, {} ASIDs, nested paging", self.revision, self.asids)?;
+        for (there, name) in [
+            (self.next_rip_save, "next RIP save"),
+            (self.decode_assists, "decode assists"),
+            (self.flush_by_asid, "flush by ASID"),
+            (self.gib_pages, "1 GiB pages"),
+        ] {
+            if there {
+                write!(f, ", {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Why Shoji cannot run here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unsupported {
@@ -76,9 +93,8 @@ pub fn detect() -> Result<Features, Unsupported> {
 /// Switches AMD-V on for this CPU.
 ///
 /// # Errors
-/// As [`detect`], and [`Unsupported::NoMemory`].
-pub fn enable() -> Result<Features, Unsupported> {
-    let features = detect()?;
+/// [`Unsupported::NoMemory`].
+pub fn enable() -> Result<(), Unsupported> {
     let Hpa(save_area) = frames::alloc(1).ok_or(Unsupported::NoMemory)?;
     // SAFETY: the CPU has SVM; the host save area is a frame that nobody else uses (APM s. 15.30.4). From CLGI on no
     // interrupt reaches the host; the guest runs with GIF = 1 as VMRUN sets it.
@@ -87,5 +103,16 @@ pub fn enable() -> Result<Features, Unsupported> {
         msr::write(number::VM_HSAVE_PA, save_area).ok_or(Unsupported::NoSvm)?;
         core::arch::asm!("clgi");
     }
-    Ok(features)
+    Ok(())
+}
+
+/// Switches it off again, if it is on: the machine is as the boot loader left it.
+pub fn disable() {
+    if Efer::read().contains(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE) {
+        // SAFETY: no guest runs any more.
+        unsafe {
+            core::arch::asm!("stgi");
+            Efer::update(|flags| flags.remove(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
+        }
+    }
 }

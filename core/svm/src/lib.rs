@@ -10,6 +10,6 @@ mod nested;
 mod switch;
 mod vcpu;
 
-pub use features::{Features, Unsupported, detect, enable};
+pub use features::{Features, Unsupported, detect, disable, enable};
 pub use nested::Nested;
 pub use vcpu::{Setup, SvmVcpu};

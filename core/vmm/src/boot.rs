@@ -6,9 +6,10 @@ use crate::machine::RealMachine;
 use crate::{devices, home, reset};
 use alloc::format;
 use exit::{Guest, MSR_INTERCEPTS, Machine, Outcome, Vcpu};
+use hw::HpaRange;
 use hw::heap::Heap;
 use initfunc::Phase;
-use svm::{Nested, Setup, SvmVcpu};
+use svm::{Features, Nested, Setup, SvmVcpu};
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
@@ -30,39 +31,56 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
     set_clock();
     initialise(Phase::Pcpu)?;
-    let Loaded { info, config, drive } = loaded::read(magic, information)?;
+    let loaded = loaded::read(magic, information)?;
+    initialise(Phase::Config0)?;
     refuse_several_cpus()?;
-    svm::detect().map_err(|e| format!("{e}"))?;
-    let vmm = home::settle(&info.memory_map, config.memory.reserve_mib)?;
-    let features = svm::enable().map_err(|e| format!("{e}"))?;
-    log::info!("AMD-V {features:?}");
-    let mut machine = RealMachine::new(&info.memory_map, vmm).ok_or(NO_MEMORY)?;
-    exit::init();
-    let mut guest = Guest::new(&mut machine, config.debug.hypercalls);
-    guest.bus.guard_platform(&mut machine);
-    if config.log.serial {
-        guest.bus.hide_com1(&mut machine);
-    }
-    initialise(Phase::Driver)?;
-    devices::attach(&mut guest, &mut machine)?;
-    devices::protect(&mut guest, &mut machine, &config.disks)?;
-    initialise(Phase::Config1)?;
-    let nested = Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?;
-    let setup = Setup {
-        nested,
-        io_permissions: machine.io_permissions(),
-        msr_intercepts: MSR_INTERCEPTS,
-        next_rip_save: features.next_rip_save,
-    };
-    let prepared =
-        guest::prepare(machine.memory(), &info.memory_map, &(vmm.start..vmm.end), drive).map_err(|e| format!("{e}"))?;
-    guest.set_firmware_call(prepared.call_at, prepared.handler);
-    let mut vcpu = SvmVcpu::new(setup, prepared.segment).ok_or(NO_MEMORY)?;
-    drop(config);
+    let features = svm::detect().map_err(|e| format!("{e}"))?;
+    log::info!("CPU: {features}");
+    let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
+    let mut guest = make_guest(&mut machine, &loaded)?;
+    let mut vcpu = make_vcpu(&mut machine, &mut guest, &loaded, vmm, features)?;
+    drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
     log::info!("the guest starts");
     run(&mut vcpu, &mut guest, &mut machine)
+}
+
+/// What answers the guest's exits: its bus with the guarded devices, and their ranges.
+fn make_guest(machine: &mut RealMachine, loaded: &Loaded) -> Result<Guest, Failure> {
+    exit::init();
+    let mut guest = Guest::new(machine, loaded.config.debug.hypercalls);
+    guest.bus.guard_platform(machine);
+    if loaded.config.log.serial {
+        guest.bus.hide_com1(machine);
+    }
+    initialise(Phase::Driver)?;
+    devices::attach(&mut guest, machine)?;
+    devices::protect(&mut guest, machine, &loaded.config.disks)?;
+    initialise(Phase::Config1)?;
+    Ok(guest)
+}
+
+/// The virtual CPU, about to ask the BIOS for the boot sector.
+fn make_vcpu(
+    machine: &mut RealMachine,
+    guest: &mut Guest,
+    loaded: &Loaded,
+    vmm: HpaRange,
+    features: Features,
+) -> Result<SvmVcpu, Failure> {
+    let setup = Setup {
+        nested: Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?,
+        io_permissions: machine.io_permissions(),
+        msr_intercepts: MSR_INTERCEPTS,
+        next_rip_save: features.next_rip_save,
+    };
+    svm::enable().map_err(|e| format!("{e}"))?;
+    let prepared = guest::prepare(machine.memory(), &loaded.info.memory_map, &(vmm.start..vmm.end), loaded.drive)
+        .map_err(|e| format!("{e}"))?;
+    guest.set_firmware_call(prepared.call_at, prepared.handler);
+    Ok(SvmVcpu::new(setup, prepared.segment).ok_or(NO_MEMORY)?)
 }
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";

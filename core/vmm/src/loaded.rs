@@ -50,6 +50,9 @@ pub fn read(magic: u32, information: u32) -> Result<Loaded, Failure> {
     if config.boot.on_failure == OnFailure::BootWithoutShoji {
         failure::boot_without_shoji_from(drive);
     }
+    for entry in &info.memory_map {
+        log::info!("memory {:#011x}-{:#011x} {:?}", entry.base, entry.end(), entry.kind);
+    }
     log::info!("loaded by {}, guest drive {drive:#04x}", info.loader);
     Ok(Loaded { info, config, drive })
 }
