@@ -84,7 +84,8 @@ pub struct Channel {
     pub buffers: Buffers,
     pub moved: Option<Moved>,
     pub setting: Option<(usize, Setting)>,
-    pub complaints: u32,
+    /// A refused DMA request was logged.
+    pub complained: bool,
 }
 
 impl Channel {
@@ -100,7 +101,7 @@ impl Channel {
             buffers: Buffers::default(),
             moved: None,
             setting: None,
-            complaints: 0,
+            complained: false,
         }
     }
 

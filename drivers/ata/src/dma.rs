@@ -13,8 +13,6 @@ use core::mem;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device};
 
-/// Lines that a channel writes to the log about requests that it could not serve.
-const MAX_COMPLAINTS: u32 = 8;
 
 /// A DMA command that waits for the bus master.
 pub struct HeldDma {
@@ -104,9 +102,10 @@ impl Channel {
     }
 
     fn complain(&mut self, why: &'static str) {
-        self.complaints = self.complaints.saturating_add(1);
-        if self.complaints <= MAX_COMPLAINTS {
-            log::warn!("ata: channel {} unit {}: DMA refused: {why}", self.number, self.taskfile.unit());
+        // A guest can repeat it at will: the first one of a channel tells all.
+        if !core::mem::replace(&mut self.complained, true) {
+            let (channel, unit) = (self.number, self.taskfile.unit());
+            log::warn!("ata: channel {channel} unit {unit}: DMA refused: {why}; further ones are not logged");
         }
     }
 

@@ -93,7 +93,7 @@ fn find<'a>(rule: &'a DiskRule, disks: &[DiskInfo], machine: &mut dyn Machine) -
     if sectors == 0 || first_lba.checked_add(sectors).is_none_or(|end| end > info.sectors) {
         return Err(Problem::Outside { first: first_lba, sectors, disk_sectors: info.sectors });
     }
-    let range = Range { first_lba, sectors, transform };
+    let range = Range { first_lba, sectors, transform, trim: rule.trim };
     let holds = match rule.check {
         KeyCheck::Signature => check_key(&range, &mut device)?,
         KeyCheck::None => "contents not checked",

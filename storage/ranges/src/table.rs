@@ -10,6 +10,8 @@ pub struct Range {
     pub first_lba: u64,
     pub sectors: u64,
     pub transform: Arc<dyn SectorTransform>,
+    /// Its rule passes TRIM.
+    pub trim: bool,
 }
 
 impl Range {
@@ -91,5 +93,10 @@ impl RangeMap for RangeTable {
 
     fn is_protected(&self) -> bool {
         !self.ranges.is_empty()
+    }
+
+    /// TRIM is switched for a disk as a whole: one range that does not want it is enough.
+    fn allows_trim(&self) -> bool {
+        self.ranges.iter().all(|range| range.trim)
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 fn range(first_lba: u64, sectors: u64) -> Range {
-    Range { first_lba, sectors, transform: Arc::new(Numbered(0, 512)) }
+    Range { first_lba, sectors, transform: Arc::new(Numbered(0, 512)), trim: false }
 }
 
 fn table(ranges: &[(u64, u64)], sector_bytes: usize) -> Result<RangeTable, RangeError> {
@@ -81,6 +81,17 @@ fn impossible_ranges_are_refused() {
     assert_eq!(table(&[(10, 5), (0, 11)], 512).err(), Some(RangeError::Overlap(0, 1)));
     assert_eq!(table(&[(10, 5), (10, 5)], 512).err(), Some(RangeError::Overlap(0, 1)));
     assert_eq!(table(&[(0, 1)], 500).err(), Some(RangeError::SectorBytes(0)));
-    let odd = Range { first_lba: 0, sectors: 1, transform: Arc::new(Numbered(0, 0)) };
+    let odd = Range { first_lba: 0, sectors: 1, transform: Arc::new(Numbered(0, 0)), trim: false };
     assert_eq!(RangeTable::new(vec![odd], 512).err(), Some(RangeError::SectorBytes(0)));
+}
+
+#[test]
+fn trim_passes_only_where_every_range_of_the_disk_wants_it() {
+    let table = |trims: &[bool]| {
+        let ranges = trims.iter().enumerate().map(|(i, &trim)| Range { trim, ..range(i as u64 * 10, 10) }).collect();
+        RangeTable::new(ranges, 512).unwrap()
+    };
+    assert!(table(&[true, true]).allows_trim());
+    assert!(!table(&[true, false]).allows_trim());
+    assert!(!table(&[false]).allows_trim());
 }
