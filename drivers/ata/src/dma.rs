@@ -13,7 +13,6 @@ use core::mem;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device};
 
-
 /// A DMA command that waits for the bus master.
 pub struct HeldDma {
     pub command: u8,
