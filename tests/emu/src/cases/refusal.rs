@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_missing_configuration_module_is_refused", 120, missing_module).on(On::ShojiOnly),
         Case::new("a_wrong_key_is_refused", 120, wrong_key).on(On::ShojiOnly),
         Case::new("a_cpu_without_amd_v_is_refused", 120, no_svm).on(On::ShojiOnly),
+        Case::new("a_machine_with_two_cpus_is_refused", 120, two_cpus).on(On::ShojiOnly),
         Case::new("without_amd_v_the_system_starts_alone_where_that_is_allowed", 180, boots_alone).on(On::ShojiOnly),
     ]
 }
@@ -64,6 +65,11 @@ fn no_svm(cx: &Cx) -> Result<()> {
 }
 
 const WITHOUT_SVM: [&str; 2] = ["-cpu", "EPYC,svm=off"];
+
+fn two_cpus(cx: &Cx) -> Result<()> {
+    let disk = cx.copy(&cx.small_disk()?)?;
+    refuses(cx, &disk, "normal", &["-smp", "2"], "can guard only one")
+}
 
 fn boots_alone(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
