@@ -74,8 +74,19 @@ guest_failed:                       /* BL: 1 the BIOS could not read, AH its sta
     pushfw
     pushw %cs
     call guest_int15_call
-2:  hlt
+    cld
+    movw $(guest_failed_text - guest_stub), %si
+2:  lodsb
+    testb %al, %al
+    jz 3f
+    movb $0x0e, %ah                 /* INT 10h: teletype */
+    xorw %bx, %bx
+    int $0x10
     jmp 2b
+3:  hlt
+    jmp 3b
+guest_failed_text:
+    .asciz "Shoji: the boot sector cannot be started; check `drive` in [boot]. The log says more.\r\n"
 guest_stub_end:
     .code64
     .text

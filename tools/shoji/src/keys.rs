@@ -1,7 +1,7 @@
 //! Key files: 64 raw bytes, readable by their owner only.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,9 +15,19 @@ use zeroize::Zeroizing;
 pub fn create(path: &Path) -> io::Result<()> {
     let mut key = Zeroizing::new([0; 64]);
     getrandom::fill(&mut *key).map_err(io::Error::other)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(explain)?;
     file.write_all(&*key)?;
     file.sync_all()
+}
+
+/// A key that exists may be the only one that opens a disk.
+fn explain(error: io::Error) -> io::Error {
+    match error.kind() {
+        ErrorKind::AlreadyExists => {
+            io::Error::new(error.kind(), "the file exists and may hold a key in use; choose another name")
+        }
+        _ => error,
+    }
 }
 
 /// A key that was read, and whether others may read its file.
