@@ -43,6 +43,9 @@ pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<()> {
         tally.add(fuzz::all(workspace, if args.long { FUZZ_LONG_S } else { FUZZ_CI_S })?);
     }
     if emulate {
+        if args.filters.is_empty() {
+            tally.add(grub_menu_tests(workspace)?);
+        }
         tally.add(emulator_tests(workspace, args)?);
     }
     println!("\n{} s", start.elapsed().as_secs());
@@ -80,6 +83,13 @@ fn host_tests(workspace: &Workspace) -> Result<Tally> {
 /// A line of `cargo test` that tells what is wrong.
 fn is_failure(line: &str) -> bool {
     line.ends_with("... FAILED") || line.starts_with("error") || line.contains("panicked at")
+}
+
+/// GRUB's two passes through the generated menu, with a stand-in for Shoji: tests of `tools/shoji` that need QEMU.
+fn grub_menu_tests(workspace: &Workspace) -> Result<Tally> {
+    let mut cargo = command("cargo");
+    cargo.current_dir(workspace.root()).args(["test", "-p", "shoji", "--test", "grub_boot", "--", "--ignored"]);
+    tally::run(&mut cargo, &workspace.output("test-logs/grub-menu.log")?, true, HOST_TIMEOUT)
 }
 
 fn emulator_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
