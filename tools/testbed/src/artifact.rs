@@ -1,15 +1,17 @@
 //! Files that are kept and made again only when their inputs change.
 
 use anyhow::{Context, Result, bail};
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// Makes `path` by `build`, unless it is there and was made from the same `inputs`.
 ///
-/// `build` writes to a temporary name that is renamed when complete, so a kill half-way leaves nothing broken.
+/// `build` writes to a temporary name that is renamed when complete, so a kill half-way leaves nothing broken. Two
+/// processes do not make the same file at once.
 /// Says whether it was made anew.
 pub fn ensure(path: &Path, inputs: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<bool> {
+    let _lock = lock(path)?;
     if path.exists() && is_current(path, inputs) {
         return Ok(false);
     }
@@ -20,6 +22,14 @@ pub fn ensure(path: &Path, inputs: &str, build: impl FnOnce(&Path) -> Result<()>
     fs::rename(&temporary, path).with_context(|| format!("cannot rename to {}", path.display()))?;
     remember(path, inputs)?;
     Ok(true)
+}
+
+/// Waits until no other process holds the lock of `path`, and holds it until the value is dropped.
+pub fn lock(path: &Path) -> Result<File> {
+    let path = with_suffix(path, "lock");
+    let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(lock)
 }
 
 /// Was `path` (or this part of it) completed from these inputs?

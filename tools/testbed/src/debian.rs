@@ -23,7 +23,8 @@ pub fn archive() -> Result<PathBuf> {
     artifact::ensure(&archive, &inputs, |part| {
         artifact::require_space(&dir, NEED_MIB, "Making the Debian root")?;
         let _progress = progress::spinner("Making a Debian 12 root by debootstrap (some minutes, once)");
-        let tree = dir.join(format!("debian-{}.tree", std::process::id()));
+        let tree = dir.join("debian.tree");
+        remove_tree(&tree)?;
         let result = bootstrap(&tree, part);
         remove_tree(&tree)?;
         result

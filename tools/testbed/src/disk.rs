@@ -61,6 +61,7 @@ impl Disk {
         let data_bytes = fs::metadata(recipe.data).with_context(|| format!("no {}", recipe.data.display()))?.len();
         let disk = Self::layout(path, recipe.boot_mib, data_bytes);
         let boot_stamp = artifact::with_suffix(&disk.path, "boot");
+        let _lock = artifact::lock(&boot_stamp)?;
         let made = artifact::ensure(&disk.path, &disk.data_inputs(recipe)?, |part| {
             artifact::forget(&boot_stamp)?;
             disk.create(recipe, part)

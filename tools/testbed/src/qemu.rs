@@ -34,7 +34,7 @@ impl Qemu {
     /// A PC (PIIX3, SeaBIOS) with nothing but a screen; its serial logs go to the folder `logs`.
     pub fn new(logs: &Path, memory_mib: u32) -> Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
-        let mut command = command("qemu-system-x86_64");
+        let mut command = qemu_command();
         command.args([
             "-accel",
             "tcg",
@@ -143,6 +143,13 @@ impl Qemu {
         let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-serial", &format!("file:{com1}")]);
     }
+}
+
+/// QEMU that ends when this program does, however that ends.
+pub fn qemu_command() -> Command {
+    let mut setpriv = command("setpriv");
+    setpriv.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+    setpriv
 }
 
 /// A running machine; ends with its value.

@@ -21,7 +21,7 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 /// For building Shoji.
 const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
-const EMULATE: [Need; 13] = [
+const EMULATE: [Need; 14] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
     need("grub-mkimage", "grub-common"),
@@ -34,6 +34,7 @@ const EMULATE: [Need; 13] = [
     need("openssl", "openssl"),
     need("readelf", "binutils"),
     need("tar", "tar"),
+    need("setpriv", "util-linux"),
     need("xz", "xz-utils"),
 ];
 /// For the fuzzers.

@@ -33,20 +33,12 @@ const EMULATOR_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
 pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     let start = Instant::now();
+    prepare(args)?;
     let mut tally = Tally::default();
-    let emulate = !args.fast;
-    prepare(args, emulate)?;
-    if args.filters.is_empty() {
-        tally.add(host_tests(workspace)?);
-        build::build(workspace, args.yes)?;
-        tally.add(lint::lint(workspace)?);
-        tally.add(fuzz::all(workspace, if args.long { FUZZ_LONG_S } else { FUZZ_CI_S })?);
-    }
-    if emulate {
-        if args.filters.is_empty() {
-            tally.add(grub_menu_tests(workspace)?);
-        }
-        tally.add(emulator_tests(workspace, args)?);
+    for (name, stage) in stages(args) {
+        // What keeps a stage from running is a failure like any other; the next ones still tell something.
+        let result = stage(workspace, args);
+        tally.add(result.unwrap_or_else(|error| Tally::of(name, &Err(error))));
     }
     println!("\n{} s", start.elapsed().as_secs());
     println!("{} passed, {} failed", tally.passed, tally.failed);
@@ -56,12 +48,35 @@ pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     Ok(())
 }
 
-fn prepare(args: &TestArgs, emulate: bool) -> Result<()> {
-    let mut purposes = vec![setup::For::Build, setup::For::Fuzz];
-    if emulate {
-        purposes.push(setup::For::Emulate);
+type Stage = fn(&Workspace, &TestArgs) -> Result<Tally>;
+
+/// In this order: what takes least comes first.
+fn stages(args: &TestArgs) -> Vec<(&'static str, Stage)> {
+    let build: (&str, Stage) = ("build", |workspace, args| {
+        build::build(workspace, args.yes)?;
+        Ok(Tally { passed: 1, failed: 0 })
+    });
+    let emulator: (&str, Stage) = ("emulator", emulator_tests);
+    if !args.filters.is_empty() {
+        return vec![build, emulator];
     }
-    setup::ensure(&purposes, args.yes)
+    let mut stages: Vec<(&str, Stage)> = vec![
+        ("host tests", |workspace, _| host_tests(workspace)),
+        build,
+        ("lint", |workspace, _| lint::lint(workspace)),
+    ];
+    if !args.fast {
+        stages.push(("fuzz", |workspace, args| fuzz::all(workspace, if args.long { FUZZ_LONG_S } else { FUZZ_CI_S })));
+        stages.push(("GRUB's menu", |workspace, _| grub_menu_tests(workspace)));
+        stages.push(emulator);
+    }
+    stages
+}
+
+fn prepare(args: &TestArgs) -> Result<()> {
+    let fast = [setup::For::Build];
+    let all = [setup::For::Build, setup::For::Fuzz, setup::For::Emulate];
+    setup::ensure(if args.fast { &fast } else { &all }, args.yes)
 }
 
 fn host_tests(workspace: &Workspace) -> Result<Tally> {
@@ -93,9 +108,6 @@ fn grub_menu_tests(workspace: &Workspace) -> Result<Tally> {
 }
 
 fn emulator_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
-    if !args.filters.is_empty() {
-        build::build(workspace, args.yes)?;
-    }
     // Here and not inside the first case that needs it, so that no case pays for it.
     disks::small(workspace, false)?;
     disks::debian_for_tests(workspace, false)?;

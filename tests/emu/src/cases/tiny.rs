@@ -6,7 +6,7 @@ use guest_images::{GUESTS, TinyGuest, Verdict};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use testbed::program::command;
+use testbed::qemu::qemu_command;
 
 /// Measures instead of judging: `cargo xtask bench` runs it.
 const BENCH: &str = "bench";
@@ -46,7 +46,7 @@ fn boot_medium(cx: &Cx, guest: &TinyGuest) -> Result<PathBuf> {
 fn run_machine(cx: &Cx, guest: &TinyGuest, memory_mib: u32, disk: &Path, medium: Option<&Path>) -> Result<()> {
     let log = |name: &str| cx.dir.join(format!("{name}-{memory_mib}.log"));
     let (com1, com2) = (log("shoji"), log("com2"));
-    let mut qemu = command("qemu-system-x86_64");
+    let mut qemu = qemu_command();
     qemu.args(guest_images::qemu_arguments(guest, memory_mib, disk, medium, &com1, &com2));
     qemu.stdin(Stdio::null()).stderr(std::fs::File::create(log("qemu"))?);
     let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
