@@ -2,7 +2,7 @@
 
 use super::exits::Exit;
 use super::tiny;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use object::{Object, ObjectSegment};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -17,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Where the loader puts the image (its physical addresses); the first page holds the 32-bit start.
 const LOADED_AT: u64 = 0x20_0000;
 const START_BYTES: u64 = 0x1000;
-/// Where the tiny guest is done with single instructions.
-const INSTRUCTIONS_DONE: &str = "BENCH mov_cr3";
+/// When the tiny guest says so, it has done everything once that leads to exits of different kinds.
+const SEEN_ENOUGH: &str = "BENCH read_4k_encrypted_irq";
 
 /// Something in the trace.
 enum Event {
@@ -87,11 +87,29 @@ pub fn start(workspace: &Workspace, logs: &Path) -> Result<Vec<u64>> {
             Event::Exit(_) => {}
         }
     }
-    anyhow::bail!("the emulator ended before the first VMRUN")
+    bail!("the emulator ended before the first VMRUN")
 }
 
-/// The shortest way through the VMM for each kind of exit that the tiny guest makes, VMRUN included.
-pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Vec<u64>>> {
+/// Ways through the VMM from an exit to VMRUN, that included, for each kind of exit.
+#[derive(Default)]
+pub struct Ways {
+    pub shortest: Vec<u64>,
+    pub longest: Vec<u64>,
+}
+
+impl Ways {
+    fn add(&mut self, way: Vec<u64>) {
+        if self.shortest.is_empty() || way.len() < self.shortest.len() {
+            self.shortest = way.clone();
+        }
+        if way.len() > self.longest.len() {
+            self.longest = way;
+        }
+    }
+}
+
+/// The exits of the tiny guest `bench`, by what it did.
+pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Ways>> {
     let image = image(workspace)?;
     let mut qemu = Qemu::new(&logs.join("trace-exits"), MEMORY_MIB)?.debug_exit();
     for (file, bus) in tiny::disks(logs).iter().zip(0..) {
@@ -101,26 +119,22 @@ pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Vec<
     }
     let (machine, log) = traced(qemu, image).start_logging()?;
     let mut trace = Trace { lines: BufReader::new(log), image, line: Vec::new() };
-    let mut shortest: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut exits: BTreeMap<String, Ways> = BTreeMap::new();
     let mut now: Option<(Exit, Vec<u64>)> = None;
     while let Some(event) = trace.next()? {
         match event {
             Event::Exit(exit) => now = Some((exit, Vec::new())),
-            Event::Executed(at) => now.iter_mut().for_each(|(_, path)| path.push(at)),
+            Event::Executed(at) => now.iter_mut().for_each(|(_, way)| way.push(at)),
             Event::Run => {
-                let Some((exit, path)) = now.take() else { continue };
-                let best = shortest.entry(exit.name()).or_insert_with(|| path.clone());
-                if path.len() < best.len() {
-                    *best = path;
-                }
-                if machine.console.text().contains(INSTRUCTIONS_DONE) {
-                    break;
+                let Some((exit, way)) = now.take() else { continue };
+                exits.entry(exit.name()).or_default().add(way);
+                if machine.console.text().contains(SEEN_ENOUGH) {
+                    return Ok(exits);
                 }
             }
         }
     }
-    ensure!(!shortest.is_empty(), "the emulator ended before the first exit");
-    Ok(shortest)
+    bail!("the emulator ended before the tiny guest was done")
 }
 
 #[cfg(test)]
