@@ -81,6 +81,12 @@ impl Console {
         self.input.write_all(keys.as_bytes()).and_then(|()| self.input.flush()).context("the console is closed")
     }
 
+    /// Nothing has arrived since what was expected last.
+    pub fn is_quiet(&self) -> bool {
+        let text = self.received.text.lock().unwrap_or_else(PoisonError::into_inner);
+        text.0.len() == self.position
+    }
+
     /// Everything that has arrived so far.
     pub fn text(&self) -> String {
         let text = self.received.text.lock().unwrap_or_else(PoisonError::into_inner);

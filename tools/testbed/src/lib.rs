@@ -14,6 +14,7 @@ pub mod ext;
 pub mod grub;
 pub mod initramfs;
 pub mod mbr;
+pub mod monitor;
 pub mod program;
 pub mod progress;
 pub mod qemu;

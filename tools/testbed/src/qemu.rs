@@ -1,11 +1,12 @@
 //! QEMU as test bed: `-accel tcg -cpu EPYC` has AMD-V whatever the host is.
 
 use crate::console::Console;
+use crate::monitor::Monitor;
 use crate::program::command;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// The status with which QEMU ends when the guest writes `value` to the debug exit port.
@@ -97,6 +98,29 @@ impl Qemu {
         self
     }
 
+    /// As [`Qemu::count_instructions`], and [`Monitor::instructions`] can be asked for their number. Only record/replay
+    /// keeps a count that leaves idle time out; the record itself is dropped.
+    pub fn record_instructions(mut self) -> Self {
+        self.command.args(["-icount", "shift=0,rr=record,rrfile=/dev/null"]);
+        self
+    }
+
+    /// Questions to the emulator itself.
+    pub fn monitor(mut self) -> Result<(Self, Monitor)> {
+        let (monitor, path) = Monitor::new(&self.logs)?;
+        let path = path.to_string_lossy().replace(',', ",,");
+        self.command.args(["-chardev", &format!("pipe,id=monitor,path={path}"), "-mon", "chardev=monitor"]);
+        Ok((self, monitor))
+    }
+
+    /// Logs each instruction executed in `ranges` (first and last address), and what [`Qemu::log_exits`] logs.
+    pub fn trace(mut self, ranges: &[(u64, u64)]) -> Self {
+        let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first:#x}..{last:#x}")).collect();
+        // One instruction a translation block, and no block jumps to the next unseen.
+        self.command.args(["-singlestep", "-d", "exec,nochain,in_asm", "-dfilter", &ranges.join(",")]);
+        self
+    }
+
     /// Logs `vmrun!` and `vmexit(...)` only: translated code is logged for an address range that nothing uses.
     pub fn log_exits(mut self) -> Self {
         let file = self.logs.join("exits.log");
@@ -121,11 +145,22 @@ impl Qemu {
     }
 
     /// Starts it; COM1 goes to `shoji.log`, COM2 is the console and copied to `com2.log`.
-    pub fn start(mut self) -> Result<Machine> {
+    pub fn start(self) -> Result<Machine> {
+        let errors = self.errors()?;
+        self.spawn(errors.into())
+    }
+
+    /// As [`Qemu::start`], with the emulator's own log as a stream, mixed with its warnings.
+    pub fn start_logging(self) -> Result<(Machine, ChildStderr)> {
+        let mut machine = self.spawn(Stdio::piped())?;
+        let log = machine.child.stderr.take().context("no error output")?;
+        Ok((machine, log))
+    }
+
+    fn spawn(mut self, errors: Stdio) -> Result<Machine> {
         self.complete();
         let com2 = self.logs.join("com2.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-chardev", &format!("stdio,id=com2,signal=off,logfile={com2}"), "-serial", "chardev:com2"]);
-        let errors = self.errors()?;
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut child = self.command.spawn().context("cannot run qemu-system-x86_64")?;
         let (output, input) = (child.stdout.take().context("no output")?, child.stdin.take().context("no input")?);

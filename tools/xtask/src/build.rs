@@ -49,9 +49,15 @@ pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Comma
 }
 
 fn print_size(elf: &Path) -> Result<()> {
+    let [text, data, bss] = image_size(elf)?;
+    println!("{}: text {text} data {data} bss {bss} bytes", elf.display());
+    Ok(())
+}
+
+/// Bytes of text (read-only data too), data and bss.
+pub fn image_size(elf: &Path) -> Result<[u64; 3]> {
     let said = run(command("size").arg(elf))?;
     let mut fields = said.lines().nth(1).unwrap_or_default().split_whitespace();
-    let mut next = || fields.next().unwrap_or("?");
-    println!("{}: text {} data {} bss {} bytes", elf.display(), next(), next(), next());
-    Ok(())
+    let mut next = || fields.next().and_then(|field| field.parse().ok()).context("`size` prints no size");
+    Ok([next()?, next()?, next()?])
 }

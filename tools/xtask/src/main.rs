@@ -1,6 +1,7 @@
-//! `cargo xtask`: build, image, run, test, fuzz, lint.
+//! `cargo xtask`: build, image, run, test, fuzz, lint, bench.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod fuzz;
 mod golden;
@@ -37,6 +38,8 @@ enum Task {
     Lint,
     /// Fuzz one target for a while
     Fuzz(fuzz::FuzzArgs),
+    /// Measure the bare machine against Shoji, in instructions
+    Bench(bench::BenchArgs),
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
     Image(image::ImageArgs),
 }
@@ -69,6 +72,7 @@ fn perform(cli: Cli) -> Result<()> {
             failed => bail!("{failed} checks failed"),
         },
         Task::Fuzz(args) => fuzz::fuzz(&workspace, &args),
+        Task::Bench(args) => bench::bench(&workspace, &args),
         Task::Image(args) => image::image(&workspace, &args),
     }
 }

@@ -1,0 +1,46 @@
+//! Questions to the emulator itself, in the words of its human monitor.
+
+use crate::artifact;
+use crate::console::Console;
+use anyhow::{Context, Result};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// It answers at once, but on a busy host.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The monitor of one machine.
+pub struct Monitor {
+    console: Console,
+}
+
+impl Monitor {
+    /// A monitor behind two named pipes in `dir`; also gives what QEMU calls their path.
+    pub(crate) fn new(dir: &Path) -> Result<(Self, PathBuf)> {
+        let path = dir.join("monitor");
+        let open = |suffix| {
+            let pipe = path.with_extension(suffix);
+            artifact::remove(&pipe)?;
+            mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).with_context(|| format!("cannot make {}", pipe.display()))?;
+            // For both directions, since opening for one would wait for the emulator.
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(&pipe)
+                .with_context(|| format!("cannot open {}", pipe.display()))
+        };
+        Ok((Self { console: Console::new(open("out")?, open("in")?) }, path))
+    }
+
+    /// Instructions executed since power-on, of the guest and a hypervisor alike; idle time does not count. Only with
+    /// [`crate::qemu::Qemu::record_instructions`].
+    pub fn instructions(&mut self) -> Result<u64> {
+        self.console.send_line("info replay")?;
+        self.console.expect("instruction count = ", TIMEOUT)?;
+        let number = self.console.expect("\n", TIMEOUT)?;
+        number.trim().parse().with_context(|| format!("no number of instructions: {number}"))
+    }
+}

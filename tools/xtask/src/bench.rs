@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: the bare machine against Shoji, counted in instructions.
+//!
+//! Under `-icount shift=0` QEMU runs one instruction a nanosecond of the machine's time, so that time stamps count
+//! instructions, the VMM's too, and a figure depends on the host only where somebody polls a disk.
+
+mod exits;
+mod figures;
+mod profile;
+mod readme;
+mod rows;
+mod small;
+mod table;
+mod tiny;
+mod trace;
+
+use crate::{build, setup};
+use anyhow::Result;
+use clap::Args;
+use figures::{Figures, On};
+use std::path::Path;
+use testbed::progress::spinner;
+use testbed::{Workspace, artifact, disks};
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Put the table into README.md, between its markers
+    #[arg(long)]
+    readme: bool,
+    /// Only tell, function by function, which instructions the start and each kind of exit consist of
+    #[arg(long, conflicts_with_all = ["json", "readme"])]
+    profile: bool,
+    /// Install what is missing without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
+    setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
+    build::build(workspace, args.yes)?;
+    let logs = workspace.output("bench")?;
+    artifact::remove(&logs)?;
+    std::fs::create_dir_all(&logs)?;
+    if args.profile {
+        return profile::print(workspace, &logs);
+    }
+    let figures = measure(workspace, &logs)?;
+    artifact::write(&logs.join("figures.json"), table::json(&figures)?.as_bytes())?;
+    match args.json {
+        true => println!("{}", table::json(&figures)?),
+        false => println!("\n{}", table::text(&figures)),
+    }
+    println!("logs: {}", logs.display());
+    if args.readme {
+        readme::replace(&workspace.root().join("README.md"), &table::markdown(&figures)?)?;
+    }
+    Ok(())
+}
+
+fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
+    let mut figures = Figures::default();
+    image(workspace, &mut figures)?;
+    for on in [On::Bare, On::Shoji] {
+        disks::small(workspace, on == On::Bare)?;
+        let _progress = spinner(&format!("Tiny guest, {on}"));
+        tiny::measure(workspace, logs, on, &mut figures)?;
+    }
+    for on in [On::Bare, On::Shoji] {
+        let _progress = spinner(&format!("Linux, {on}"));
+        small::measure(workspace, logs, on, &mut figures)?;
+    }
+    let _progress = spinner("Start of Shoji, instruction by instruction");
+    let start = trace::start(workspace, logs)?;
+    figures.set("entry_to_vmrun", On::Shoji, start.len() as f64);
+    Ok(figures)
+}
+
+fn image(workspace: &Workspace, figures: &mut Figures) -> Result<()> {
+    let [text, data, bss] = build::image_size(&workspace.shoji_elf()?)?;
+    for (row, bytes) in [("image_text", text), ("image_data", data), ("image_bss", bss)] {
+        figures.set(row, On::Shoji, bytes as f64);
+    }
+    Ok(())
+}

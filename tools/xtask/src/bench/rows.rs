@@ -1,0 +1,61 @@
+//! The rows of the table, with what is to be reached.
+
+/// What Shoji's figure is held against.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Target {
+    None,
+    AtMost(f64),
+    /// No exit: what the bare machine takes.
+    AsBare,
+}
+
+pub struct Row {
+    /// Of the figure.
+    pub key: &'static str,
+    pub name: &'static str,
+    pub target: Target,
+    /// BitVisor on the same QEMU, bare -> under it where both are known.
+    pub bitvisor: &'static str,
+}
+
+const fn row(key: &'static str, name: &'static str, target: Target, bitvisor: &'static str) -> Row {
+    Row { key, name, target, bitvisor }
+}
+
+use Target::{AsBare, AtMost, None};
+
+/// Unless the name tells another unit: instructions.
+pub const ROWS: &[Row] = &[
+    row("entry_to_vmrun", "Shoji's entry to first VMRUN, with log", AtMost(3e6), "1,790 M"),
+    row("boot", "power on to guest init", None, "6,580 M -> 8,748 M"),
+    row("exits", "exits from first VMRUN to guest init, disk aside", AtMost(2000.0), "4,756"),
+    row("exits_disk", "- exits by disk ports (the BIOS reads by PIO)", None, ""),
+    row("exits_interrupts", "- exits by interrupts", AtMost(0.0), "297 instructions each"),
+    row("exits_needless", "- exits by RDTSC, CR3, syscalls, exceptions, unhooked ports", AtMost(0.0), ""),
+    row("exits_per_sector", "exits per sector read by PIO, data port", AtMost(1.0), ""),
+    row("cpuid", "CPUID", AtMost(120.0), "5 -> 358"),
+    row("in_port_92", "IN of a hooked port: 92h", AtMost(120.0), "3 -> 241"),
+    row("in_ata_alt_status", "IN of a hooked port: ATA alternate status", AtMost(120.0), "3 -> 241"),
+    row("in_unhooked", "IN of an unhooked port", AsBare, ""),
+    row("rdmsr_efer", "RDMSR EFER", None, ""),
+    row("rdtsc", "RDTSC", AsBare, ""),
+    row("mov_cr3", "MOV from CR3", AsBare, ""),
+    row("linux_write_4k", "Linux writes 4 KiB, IDE DMA, encrypted", AtMost(80e3), "52.4 k -> 263.8 k"),
+    row("linux_read_4k", "Linux reads 4 KiB, IDE DMA, encrypted", None, ""),
+    row("linux_write_1m", "Linux writes 1 MiB, IDE DMA, encrypted", AtMost(3e6), "0.24 M -> 50.7 M"),
+    row("linux_read_1m", "Linux reads 1 MiB, IDE DMA, encrypted", None, ""),
+    row("write_4k_encrypted_irq", "driver alone: write 4 KiB, encrypted", None, ""),
+    row("read_4k_encrypted_irq", "driver alone: read 4 KiB, encrypted", None, ""),
+    row("write_4k_plain_irq", "driver alone: write 4 KiB, plain", None, "52.4 k -> 67.7 k with Linux"),
+    row("read_4k_plain_irq", "driver alone: read 4 KiB, plain", None, ""),
+    row("write_1m_encrypted_irq", "driver alone: write 1 MiB, encrypted", None, ""),
+    row("read_1m_encrypted_irq", "driver alone: read 1 MiB, encrypted", None, ""),
+    row("write_1m_plain_irq", "driver alone: write 1 MiB, plain", None, ""),
+    row("read_1m_plain_irq", "driver alone: read 1 MiB, plain", None, ""),
+    row("bios_read_per_word_encrypted", "SeaBIOS reads by PIO, a word, encrypted", AtMost(30.0), "about 300"),
+    row("bios_read_per_word_plain", "SeaBIOS reads by PIO, a word, plain", AtMost(30.0), "about 300"),
+    row("memory_kept", "memory kept while the guest runs, KiB", AtMost(16384.0), "131.9 MiB"),
+    row("image_text", "image: text and read-only data, bytes", None, ""),
+    row("image_data", "image: data, bytes", None, ""),
+    row("image_bss", "image: bss with heap and stack, bytes", None, ""),
+];

@@ -1,0 +1,130 @@
+//! What the small Linux guest costs, counted by the emulator.
+
+use super::exits::Exits;
+use super::figures::{Figures, On};
+use anyhow::{Context, Result, ensure};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use testbed::monitor::Monitor;
+use testbed::qemu::{Machine, Qemu, Writes};
+use testbed::{Workspace, disks};
+
+const MEMORY_MIB: u32 = 512;
+/// Ten times what an idle host takes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The counter at a mark of the guest's script.
+struct Mark {
+    /// Of the operation.
+    name: String,
+    /// Operations between the mark before and this one.
+    operations: u64,
+    instructions: u64,
+}
+
+/// Boots it and runs its script `bench`.
+pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures) -> Result<()> {
+    let disk = disks::small(workspace, on == On::Bare)?;
+    let (dir, how) = match on {
+        On::Bare => (logs.join("linux-bare"), "bare"),
+        On::Shoji => (logs.join("linux-shoji"), "normal"),
+    };
+    let (qemu, mut monitor) = Qemu::new(&dir, MEMORY_MIB)?.until(Instant::now() + PATIENCE).monitor()?;
+    let qemu = qemu.request("shoji.test=bench", how).ide_disk(0, &disk.path, Writes::Dropped);
+    let mut machine = qemu.record_instructions().log_exits().start()?;
+
+    machine.expect("STARTED")?;
+    figures.set("boot", on, monitor.instructions()? as f64);
+    if on == On::Shoji {
+        let log = std::fs::read(dir.join("exits.log")).context("no exit log")?;
+        set_exits(&Exits::count(&String::from_utf8_lossy(&log)), figures)?;
+    }
+    let marks = marks(&mut machine, &mut monitor)?;
+    machine.wait(PATIENCE)?;
+    for (name, cost) in costs(&marks) {
+        figures.set(format!("linux_{name}"), on, cost);
+    }
+    figures.set("memory_usable", on, usable_bytes(&machine.console.text()) as f64);
+    if let (Some(bare), Some(shoji)) = (figures.get("memory_usable", On::Bare), figures.get("memory_usable", On::Shoji))
+    {
+        figures.set("memory_kept", On::Shoji, (bare - shoji) / 1024.0);
+    }
+    Ok(())
+}
+
+fn set_exits(exits: &Exits, figures: &mut Figures) -> Result<()> {
+    figures.exits = exits.by_kind.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+    for (row, count) in [
+        ("exits", exits.disk_aside()),
+        ("exits_disk", exits.disk()),
+        ("exits_interrupts", exits.interrupts()),
+        ("exits_needless", exits.needless()),
+    ] {
+        figures.set(row, On::Shoji, count as f64);
+    }
+    let per_sector = exits.per_sector().context("the exit log shows no sector read by PIO")?;
+    figures.set("exits_per_sector", On::Shoji, per_sector);
+    Ok(())
+}
+
+/// Reads the counter at every mark, until the guest's verdict.
+fn marks(machine: &mut Machine, monitor: &mut Monitor) -> Result<Vec<Mark>> {
+    let mut marks = Vec::new();
+    while machine.expect_any(&["VERDICT ", "MARK "])?.0 != 0 {
+        let mark = machine.expect("\n")?;
+        let instructions = monitor.instructions()?;
+        let (name, operations) = mark.trim().split_once(' ').context("a mark without a number")?;
+        ensure!(machine.console.is_quiet(), "the guest went on before its instructions were counted: host too busy");
+        marks.push(Mark { name: name.to_owned(), operations: operations.parse()?, instructions });
+    }
+    let verdict = machine.expect("\n")?;
+    ensure!(verdict.trim() == "pass", "the guest's verdict: {verdict}");
+    Ok(marks)
+}
+
+/// Instructions of one operation of each name. Three marks each: start, after few, after many.
+fn costs(marks: &[Mark]) -> Vec<(&str, f64)> {
+    let cost = |marks: &[Mark]| {
+        let [start, few, many] = marks else { return None };
+        let difference = |from: &Mark, to: &Mark| to.instructions.checked_sub(from.instructions);
+        let more = difference(few, many)?.checked_sub(difference(start, few)?)?;
+        Some(more as f64 / many.operations.checked_sub(few.operations).filter(|more| *more > 0)? as f64)
+    };
+    let groups = marks.chunk_by(|a, b| a.name == b.name);
+    groups.filter_map(|group| Some((group.first()?.name.as_str(), cost(group)?))).collect()
+}
+
+/// RAM in the memory map that the guest was given: lines `MEMMAP 0xFIRST 0xLAST System RAM`.
+fn usable_bytes(console: &str) -> u64 {
+    let number = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    let range = |line: &str| {
+        let (first, rest) = line.trim().strip_prefix("MEMMAP ")?.split_once(' ')?;
+        let last = rest.strip_suffix(" System RAM")?;
+        (number(last)? + 1).checked_sub(number(first)?)
+    };
+    console.lines().filter_map(range).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_depend_on_the_number_of_operations_is_taken_off() {
+        let mark = |name: &str, operations, instructions| Mark { name: name.into(), operations, instructions };
+        let marks = [
+            mark("a", 0, 1000),
+            mark("a", 2, 1000 + 500 + 2 * 30),
+            mark("a", 10, 1560 + 500 + 10 * 30),
+            mark("cut off", 0, 5000),
+        ];
+        assert_eq!(costs(&marks), [("a", 30.0)]);
+    }
+
+    #[test]
+    fn only_ram_counts_as_usable() {
+        let map =
+            "MEMMAP 0x0 0x9fbff System RAM\r\nMEMMAP 0x9fc00 0x9ffff Reserved\r\nMEMMAP 0x100000 0x1fffff System RAM\n";
+        assert_eq!(usable_bytes(map), 0x9fc00 + 0x10_0000);
+    }
+}
