@@ -119,8 +119,12 @@ pub enum Exit {
     Hypercall,
     /// An instruction of the virtualization extension that the guest is told it does not have.
     VirtualizationInstruction,
+    /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
+    InvalidateCaches,
     /// Triple fault.
     Shutdown,
+    /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.
+    Init,
     /// An NMI arrived and is pending in the host.
     Nmi,
     /// The CPU refused the guest state.

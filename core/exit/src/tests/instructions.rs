@@ -338,6 +338,18 @@ fn triple_fault_resets_and_impossible_states_stop() {
 }
 
 #[test]
+fn init_resets_the_machine_instead_of_leading_out_of_the_virtual_machine() {
+    assert_eq!(exit_at(&[], &mut MockVcpu::long(), Exit::Init), Outcome::Reset);
+}
+
+#[test]
+fn invd_is_skipped_with_its_prefixes() {
+    let mut vcpu = MockVcpu::long();
+    assert_eq!(exit_at(&[0x48, 0x0f, 0x08], &mut vcpu, Exit::InvalidateCaches), Outcome::Resume);
+    assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1003, 0));
+}
+
+#[test]
 fn hypercall_raises_ud_unless_configured() {
     let mut vcpu = MockVcpu::long();
     exit_at(VMMCALL, &mut vcpu, Exit::Hypercall);
