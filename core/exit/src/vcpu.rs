@@ -98,8 +98,8 @@ pub struct NestedFault {
     pub fetch: bool,
     /// The access was made by the CPU while it walked the guest's own page tables.
     pub page_walk: bool,
-    /// The fault came while an exception was delivered through the IDT (its vector); the event is lost unless it is
-    /// injected again.
+    /// The fault came while an exception or interrupt was delivered through the IDT (its vector): the access is not that
+    /// of the instruction at RIP. The event is lost unless it is injected again.
     pub delivering: Option<u8>,
 }
 

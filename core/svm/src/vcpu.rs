@@ -218,7 +218,7 @@ impl Vcpu for SvmVcpu {
             write: info.contains(NestedFaultInfo::WRITE),
             fetch: info.contains(NestedFaultInfo::FETCH),
             page_walk: info.contains(NestedFaultInfo::PAGE_WALK),
-            delivering: (event.is_valid() && event.kind() == Some(EventKind::Exception)).then(|| event.vector()),
+            delivering: event.is_valid().then(|| event.vector()),
         }
     }
 

@@ -395,3 +395,15 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rbx), &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
 }
+
+#[test]
+fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
+    let mut machine = MockMachine::with_code(VMMCALL);
+    let mut guest = Guest::new(&mut machine, false);
+    guest.set_firmware_call(0x1000, Box::new(Firmware));
+    for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
+        vcpu.cpl = 3;
+        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+    }
+}
