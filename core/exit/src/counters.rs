@@ -12,14 +12,16 @@ pub enum ExitKind {
     NestedFault,
     Hypercall,
     VirtualizationInstruction,
+    InvalidateCaches,
     Shutdown,
+    Init,
     Nmi,
     InvalidState,
     Unexpected,
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -28,7 +30,9 @@ const NAMES: [&str; 12] = [
     "nested fault",
     "hypercall",
     "virtualization instruction",
+    "invd",
     "shutdown",
+    "init",
     "nmi",
     "invalid state",
     "unexpected",

@@ -5,7 +5,7 @@ use crate::hypercall::Firmware;
 use crate::instruction::CodePage;
 use crate::walk::PagingFeatures;
 use crate::{Bus, Counters, Exception, Exit, FirmwareCall, Machine, Vcpu};
-use crate::{cpuid, hypercall, io, msr, nested_fault, string};
+use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -83,7 +83,9 @@ impl Guest {
                 Ok(end) => return end,
                 Err(exception) => Err(exception),
             },
+            Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
+            Exit::Init => return self.on_init(vcpu),
             Exit::InvalidState => return self.on_refusal(vcpu, ExitKind::InvalidState, 0),
             Exit::Unexpected(code) => return self.on_refusal(vcpu, ExitKind::Unexpected, code),
         };
@@ -110,6 +112,15 @@ impl Guest {
     fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
         self.counters.count(ExitKind::Shutdown);
         log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
+        Outcome::Reset
+    }
+
+    /// An INIT that the CPU took would restart it at the reset vector outside of the virtual machine, with all of VMM
+    /// memory still there; so it is made a reset of the machine, which is what guests want of it.
+    #[cold]
+    fn on_init<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
+        self.counters.count(ExitKind::Init);
+        log::warn!("INIT at {:#x}: the machine is reset", vcpu.rip());
         Outcome::Reset
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct Firmware {
 pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
     guest.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
-    let firmware = guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
+    let firmware = runs_bios_code(vcpu) && guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
     if !firmware && !guest.hypercalls {
         return Err(Exception::InvalidOpcode);
     }
@@ -33,6 +33,14 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())
+}
+
+/// Real or virtual-8086 mode. In every other mode the linear address of the stub may be mapped to anything, by a user
+/// program too, for which the handler would write to physical memory.
+fn runs_bios_code<V: Vcpu>(vcpu: &V) -> bool {
+    const CR0_PE: u64 = 1 << 0;
+    const RFLAGS_VM: u64 = 1 << 17;
+    vcpu.control().cr0 & CR0_PE == 0 || vcpu.rflags() & RFLAGS_VM != 0
 }
 
 fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {

@@ -4,8 +4,9 @@
 //! turns out to be another one is refused, never guessed; a length that is wrong because the guest changed the bytes
 //! (or the page tables under the cached translation) in between moves the guest's own RIP and nothing else.
 
+use crate::guest::Answer;
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, Guest, Machine, SegmentName, Vcpu};
+use crate::{Exception, ExitKind, Guest, Machine, SegmentName, Vcpu};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 use mediator::Gpa;
 
@@ -23,6 +24,7 @@ pub(crate) struct Opcode {
 pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), codes: &[Code::Cpuid] };
 pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), codes: &[Code::Rdmsr] };
 pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), codes: &[Code::Wrmsr] };
+const INVD: Opcode = Opcode { plain: Some([0x0f, 0x08]), codes: &[Code::Invd] };
 pub(crate) const HYPERCALL: Opcode = Opcode { plain: None, codes: &[Code::Vmmcall, Code::Vmcall] };
 
 /// Where a page of code was found last. It is looked at only for the plain form of an instruction that the CPU has just
@@ -147,6 +149,16 @@ fn read_byte<M: Machine>(machine: &mut M, at: Gpa) -> Result<u8, Exception> {
 fn decode(bytes: &[u8], bitness: u32) -> Option<Instruction> {
     let instruction = Decoder::try_new(bitness, bytes, DecoderOptions::NONE).ok()?.decode();
     (!instruction.is_invalid()).then_some(instruction)
+}
+
+/// INVD would drop what the VMM has written and the caches have not written back. To the guest write-back is as good: it
+/// may come before INVD at any time.
+#[cold]
+pub(crate) fn on_invd<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    guest.counters.count(ExitKind::InvalidateCaches);
+    let len_bytes = length(guest, vcpu, machine, &INVD)?;
+    vcpu.skip_instruction(len_bytes);
+    Ok(())
 }
 
 /// Where the code at `linear` lies.

@@ -98,8 +98,8 @@ pub struct NestedFault {
     pub fetch: bool,
     /// The access was made by the CPU while it walked the guest's own page tables.
     pub page_walk: bool,
-    /// The fault came while an exception was delivered through the IDT (its vector); the event is lost unless it is
-    /// injected again.
+    /// The fault came while an exception or interrupt was delivered through the IDT (its vector): the access is not that
+    /// of the instruction at RIP. The event is lost unless it is injected again.
     pub delivering: Option<u8>,
 }
 
@@ -119,8 +119,12 @@ pub enum Exit {
     Hypercall,
     /// An instruction of the virtualization extension that the guest is told it does not have.
     VirtualizationInstruction,
+    /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
+    InvalidateCaches,
     /// Triple fault.
     Shutdown,
+    /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.
+    Init,
     /// An NMI arrived and is pending in the host.
     Nmi,
     /// The CPU refused the guest state.

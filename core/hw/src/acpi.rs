@@ -1,11 +1,12 @@
-//! ACPI tables, as far as Shoji needs them: the power management timer and the number of CPUs. The firmware is trusted
-//! (threat model).
+//! ACPI tables, as far as Shoji needs them: the power management timer, the number of CPUs, the way to
+//! configuration space. The firmware is trusted (threat model).
 
 use crate::{Hpa, direct};
 use acpi::address::AddressSpace;
 use acpi::rsdp::Rsdp;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
+use acpi::sdt::mcfg::Mcfg;
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use core::ptr::NonNull;
 
@@ -30,6 +31,11 @@ pub fn cpus() -> Option<usize> {
         _ => false,
     });
     Some(enabled.count())
+}
+
+/// Is configuration space mapped to memory (PCI Firmware Specification 3.0 s. 4.1.2)?
+pub fn maps_configuration_space() -> bool {
+    tables().is_some_and(|tables| tables.find_table::<Mcfg>().is_some())
 }
 
 fn tables() -> Option<AcpiTables<DirectMap>> {

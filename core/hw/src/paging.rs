@@ -63,7 +63,7 @@ impl Tables {
     }
 
     /// Maps one page of `size` bytes (4 KiB, 2 MiB or 1 GiB; the larger ones want `HUGE_PAGE` in `flags`). `None` when no
-    /// frame is left for a table.
+    /// frame is left for a table, or something is mapped there already.
     pub fn map(&mut self, from: u64, to: u64, size: u64, flags: Flags) -> Option<()> {
         let from = VirtAddr::new_truncate(from);
         let path: &[PageTableIndex] = match size {
@@ -78,6 +78,9 @@ impl Tables {
                 table[*index].set_addr(PhysAddr::new(frames::alloc(1)?.0), BRANCH);
             }
             table = table_at(Hpa(table[*index].addr().as_u64()));
+        }
+        if !table[*leaf].is_unused() {
+            return None;
         }
         table[*leaf].set_addr(PhysAddr::new(to), flags);
         Some(())

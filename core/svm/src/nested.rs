@@ -40,8 +40,9 @@ impl Nested {
         self.tables.root()
     }
 
-    /// Maps the page around an address that the guest touched for the first time. False: the address is the VMM's, or
-    /// no table can be had for it; the access must be refused.
+    /// Maps the page around an address that the guest touched for the first time. False: the address is the VMM's, no
+    /// table can be had for it, or it is mapped and faults all the same (a guest would retry for ever); the access must be
+    /// refused.
     pub fn map_on_demand(&mut self, at: Gpa) -> bool {
         let size = if self.gib_pages { GIB } else { MIB_2 };
         let page = at.0 & !(size - 1);

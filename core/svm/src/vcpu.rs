@@ -46,6 +46,8 @@ pub struct SvmVcpu {
 
 // Why each: `exit-nothing-needless`.
 const INTERCEPTS_1: Misc1 = Misc1::CPUID // hides SVM, tells Shoji
+    .union(Misc1::INIT) // taken by the CPU it would lead out of the virtual machine
+    .union(Misc1::INVD) // would drop the VMM's own writes from the caches
     .union(Misc1::INVLPGA) // an SVM instruction, which the guest is told not to have
     .union(Misc1::IOIO_PROT) // the ports of the permission map: mediated devices, A20, COM1, PCI data
     .union(Misc1::MSR_PROT) // the MSRs of the permission map: EFER.SVME and SVM's own
@@ -175,7 +177,15 @@ impl Vcpu for SvmVcpu {
                 | ExitCode::CLGI
                 | ExitCode::SKINIT
                 | ExitCode::INVLPGA => Exit::VirtualizationInstruction,
+                ExitCode::INVD => {
+                    // SAFETY: no effect but on time. The exit itself has written nothing that INVD could have dropped.
+                    unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+                    Exit::InvalidateCaches
+                }
                 ExitCode::SHUTDOWN => Exit::Shutdown,
+                // It stays pending, which is harmless while GIF is 0 (APM s. 15.13.4 and 15.17). QEMU 7.2 does not know
+                // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
+                ExitCode::INIT => Exit::Init,
                 other => refused(other),
             };
         }
@@ -208,7 +218,7 @@ impl Vcpu for SvmVcpu {
             write: info.contains(NestedFaultInfo::WRITE),
             fetch: info.contains(NestedFaultInfo::FETCH),
             page_walk: info.contains(NestedFaultInfo::PAGE_WALK),
-            delivering: (event.is_valid() && event.kind() == Some(EventKind::Exception)).then(|| event.vector()),
+            delivering: event.is_valid().then(|| event.vector()),
         }
     }
 

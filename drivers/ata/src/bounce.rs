@@ -56,6 +56,10 @@ enum Progress {
 }
 
 impl Bounce {
+    pub fn is_write(&self) -> bool {
+        self.write
+    }
+
     /// The data is a list of sectors, not sectors.
     fn is_list(&self) -> bool {
         self.command == code::DATA_SET_MANAGEMENT
@@ -228,7 +232,7 @@ impl Channel {
         }
         // Whatever happened: from here on the device reaches neither buffer nor table.
         self.ports.bm_stop(cx.device);
-        let State::Bounce(bounce) = mem::replace(&mut self.state, State::Transparent) else { return false };
+        let State::Bounce(bounce) = mem::replace(&mut self.state, State::Idle) else { return false };
         match progress {
             Progress::Running | Progress::Lost => {
                 self.bm.active = false;
@@ -301,7 +305,7 @@ impl Channel {
         if work.tag != self.tag() {
             return;
         }
-        let bounce = match mem::replace(&mut self.state, State::Transparent) {
+        let bounce = match mem::replace(&mut self.state, State::Idle) {
             State::Bounce(bounce) if bounce.copying => bounce,
             other => {
                 self.state = other;

@@ -19,7 +19,10 @@ const DATA_READY: u8 = status::DRDY | status::DSC | status::DRQ;
 
 /// What happens on a channel.
 pub enum State {
-    /// Nothing of ours: registers and data are the device's.
+    /// No command has been let through since a reset or the last one of ours: registers are the device's, the data
+    /// port is nobody's. A device that still waits for sectors, whatever the reason, gets no plain ones.
+    Idle,
+    /// The last command is the device's own business: registers and data are its.
     Transparent,
     PioIn(PioIn),
     PioOut(PioOut),
@@ -94,7 +97,7 @@ impl Channel {
             number,
             ports: Ports::of(number),
             units: [Unit::Absent, Unit::Absent],
-            state: State::Transparent,
+            state: State::Idle,
             taskfile: Taskfile::after_reset(0),
             control: 0,
             bm: BusMaster::default(),
@@ -149,7 +152,9 @@ impl Channel {
     /// that a part is done, because a guest with nIEN set may poll either.
     fn status(&mut self, cx: &mut Ctx<'_>) -> Verdict {
         match &self.state {
-            State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => Verdict::Passthrough,
+            State::Idle | State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => {
+                Verdict::Passthrough
+            }
             State::PioIn(pio) if pio.has_data() => Verdict::Value(u64::from(DATA_READY)),
             State::PioIn(_) => Verdict::Passthrough,
             State::DmaHeld(_) | State::Stuck => Verdict::Value(u64::from(BUSY)),
@@ -157,7 +162,7 @@ impl Channel {
                 let again = self.poll_bounce(cx);
                 match self.state {
                     _ if again => Verdict::Again,
-                    State::Transparent => Verdict::Passthrough,
+                    State::Idle => Verdict::Passthrough,
                     _ => Verdict::Value(u64::from(BUSY)),
                 }
             }
@@ -167,7 +172,7 @@ impl Channel {
     /// Does the guest see a drive that takes no register writes and no commands, although the device would?
     pub fn shows_busy(&self) -> bool {
         match &self.state {
-            State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => false,
+            State::Idle | State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => false,
             State::PioIn(pio) => pio.has_data(),
             State::DmaHeld(_) | State::Bounce(_) | State::Stuck => true,
         }
@@ -185,8 +190,17 @@ impl Channel {
     /// May the device not be cut off, because it works on a request of ours and a reset could not reach it?
     pub fn in_transfer(&self, device: &mut dyn Device) -> bool {
         match &self.state {
-            State::Transparent | State::PacketHeld | State::DmaDirect => false,
+            State::Idle | State::Transparent | State::PacketHeld | State::DmaDirect => false,
             _ => self.is_occupied(self.ports.alt_status(device)),
+        }
+    }
+
+    /// Does the device wait for sectors that only we may give it?
+    pub fn feeds_device(&self) -> bool {
+        match &self.state {
+            State::PioOut(_) | State::Stuck => true,
+            State::Bounce(bounce) => bounce.is_write(),
+            _ => false,
         }
     }
 
@@ -253,7 +267,7 @@ impl Channel {
     pub fn reset(&mut self, device: &mut dyn Device) {
         self.ports.bm_stop(device);
         self.buffers.transfer = self.buffers.transfer.wrapping_add(1);
-        self.state = State::Transparent;
+        self.state = State::Idle;
         self.moved = None;
         self.setting = None;
         self.bm.armed = false;

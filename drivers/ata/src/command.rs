@@ -57,7 +57,7 @@ impl Channel {
     /// Answers a command as a drive that does not know it: every drive aborts NOP, with interrupt
     /// (ATA/ATAPI-7 s. 6.23).
     pub fn refuse(&mut self, device: &mut dyn Device) {
-        self.state = State::Transparent;
+        self.state = State::Idle;
         self.ports.write(device, reg::DEVICE, self.taskfile.device);
         self.ports.write(device, reg::FEATURES, 0);
         self.ports.write(device, reg::COMMAND, code::NOP);

@@ -5,6 +5,7 @@
 
 use crate::channel::{Channel, State};
 use crate::extents;
+use crate::guard;
 use crate::prd::{self, PrdError, TABLE_BYTES};
 use crate::spec::{bm, code};
 use crate::taskfile::Request;
@@ -12,6 +13,8 @@ use alloc::sync::Arc;
 use core::mem;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device};
+
+const SWITCHED_OFF: &str = "bus mastering or the ports are switched off";
 
 /// A DMA command that waits for the bus master.
 pub struct HeldDma {
@@ -28,18 +31,23 @@ impl Channel {
             return;
         }
         self.bm.armed = false;
-        match mem::replace(&mut self.state, State::Transparent) {
+        let off = !guard::can_transfer(cx.device);
+        match mem::replace(&mut self.state, State::Idle) {
+            State::DmaHeld(_) if off => self.fail_dma(cx, SWITCHED_OFF),
             State::DmaHeld(held) => self.start(cx, held),
+            _ if off => self.fail_packet(SWITCHED_OFF),
             _ => match self.load_shadow(cx) {
                 Ok(()) => self.run_direct(cx.device, self.bm.command & bm::TO_MEMORY != 0),
-                Err(_) => {
-                    // The device has the packet already and waits; the guest sees the bus master's error and resets it.
-                    self.complain("PRD table of a packet is no guest memory");
-                    self.bm.error = true;
-                    self.bm.active = false;
-                }
+                Err(_) => self.fail_packet("PRD table of a packet is no guest memory"),
             },
         }
+    }
+
+    /// The device has the packet already and waits; the guest sees the bus master's error and resets it.
+    fn fail_packet(&mut self, why: &'static str) {
+        self.complain(why);
+        self.bm.error = true;
+        self.bm.active = false;
     }
 
     fn start(&mut self, cx: &mut Ctx<'_>, held: HeldDma) {
@@ -112,7 +120,7 @@ impl Channel {
     pub fn on_stop(&mut self, cx: &mut Ctx<'_>) {
         if let State::DmaDirect = self.state {
             self.ports.bm_stop(cx.device);
-            self.state = State::Transparent;
+            self.state = State::Idle;
             return;
         }
         if self.poll_bounce(cx) || !matches!(self.state, State::Bounce(_)) {

@@ -68,8 +68,23 @@ pub fn regions(device: &mut dyn Device) -> Vec<PortRegion> {
     Placement::read(device).regions().into()
 }
 
-/// A guest write to configuration space. `busy`: a transfer of ours is under way.
-pub fn on_config_write(cx: &mut Ctx<'_>, access: ConfigAccess, value: u64, busy: bool) -> Result<Verdict, Violation> {
+/// What is under way while the guest writes to configuration space.
+#[derive(Clone, Copy)]
+pub struct Transfer {
+    /// A transfer of ours.
+    pub running: bool,
+    /// The device waits for sectors that only we may give it.
+    pub feeding: bool,
+}
+
+/// A guest write to configuration space.
+pub fn on_config_write(
+    cx: &mut Ctx<'_>,
+    access: ConfigAccess,
+    value: u64,
+    transfer: Transfer,
+) -> Result<Verdict, Violation> {
+    let busy = transfer.running;
     let dword = access.offset & !3;
     let old = cx.device.config_read(dword, Width::Dword);
     let value = u32::try_from(value & access.width.ones()).unwrap_or(u32::MAX);
@@ -96,9 +111,21 @@ pub fn on_config_write(cx: &mut Ctx<'_>, access: ConfigAccess, value: u64, busy:
             }
         }
         header::BAR0..=header::BAR4 => return on_bar(cx, dword, new, busy),
+        // Chips can stop decoding a channel there (PIIX: IDETIM bit 15). A reset would not reach the device then, and
+        // it would take the next plain data for the sectors that it waits for.
+        header::DEVICE_SPECIFIC.. if transfer.feeding => {
+            return refused("IDE configuration: the chip's own registers written while sectors are");
+        }
         _ => {}
     }
     Ok(Verdict::Passthrough)
+}
+
+/// Does the function decode its ports, and may it master the bus? With either off the bus master cannot be stopped, or
+/// makes something else of its table than what stands there.
+pub fn can_transfer(device: &mut dyn Device) -> bool {
+    let needed = header::COMMAND_IO | header::COMMAND_MASTER;
+    device.config_read(header::COMMAND, Width::Word) & needed == needed
 }
 
 /// Is the bus master's register block somewhere else than at port 0, or absent?

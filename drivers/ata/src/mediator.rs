@@ -1,7 +1,7 @@
 //! The controller: routes the guest's accesses to the channels, and is what the VMM holds.
 
 use crate::channel::Channel;
-use crate::guard;
+use crate::guard::{self, Transfer};
 use crate::ports::BUS_MASTER;
 use crate::probe;
 use crate::spec::{SECTOR_BYTES, bm, reg};
@@ -122,8 +122,11 @@ impl Mediator for Ata {
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         let Op::Write(value) = access.op else { return Ok(Verdict::Passthrough) };
-        let busy = self.channels.iter().any(|channel| channel.in_transfer(cx.device));
-        guard::on_config_write(cx, access, value, busy)
+        let transfer = Transfer {
+            running: self.channels.iter().any(|channel| channel.in_transfer(cx.device)),
+            feeding: self.channels.iter().any(Channel::feeds_device),
+        };
+        guard::on_config_write(cx, access, value, transfer)
     }
 
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {

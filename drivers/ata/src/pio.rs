@@ -237,7 +237,7 @@ impl Channel {
             }
             let served = pio.take(out);
             if pio.left == 0 && !pio.has_data() {
-                self.state = State::Transparent;
+                self.state = State::Idle;
             }
             out = core::mem::take(&mut out).get_mut(served..).unwrap_or_default();
         }
@@ -252,7 +252,7 @@ impl Channel {
             }
             let taken = pio.put(self.ports, cx.device, data);
             if pio.left == 0 {
-                self.state = State::Transparent;
+                self.state = State::Idle;
             }
             data = data.get(taken..).unwrap_or(&[]);
         }

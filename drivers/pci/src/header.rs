@@ -10,6 +10,9 @@ pub const HEADER_TYPE: u16 = 0x0e;
 pub const BAR0: u16 = 0x10;
 pub const BAR4: u16 = 0x20;
 
+/// From here on registers are the device's own.
+pub const DEVICE_SPECIFIC: u16 = 0x40;
+
 /// Command register: the function decodes its I/O space.
 pub const COMMAND_IO: u32 = 1 << 0;
 /// Command register: the function may master the bus.

@@ -338,6 +338,18 @@ fn triple_fault_resets_and_impossible_states_stop() {
 }
 
 #[test]
+fn init_resets_the_machine_instead_of_leading_out_of_the_virtual_machine() {
+    assert_eq!(exit_at(&[], &mut MockVcpu::long(), Exit::Init), Outcome::Reset);
+}
+
+#[test]
+fn invd_is_skipped_with_its_prefixes() {
+    let mut vcpu = MockVcpu::long();
+    assert_eq!(exit_at(&[0x48, 0x0f, 0x08], &mut vcpu, Exit::InvalidateCaches), Outcome::Resume);
+    assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1003, 0));
+}
+
+#[test]
 fn hypercall_raises_ud_unless_configured() {
     let mut vcpu = MockVcpu::long();
     exit_at(VMMCALL, &mut vcpu, Exit::Hypercall);
@@ -382,4 +394,16 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     vcpu.rip = 0x2000;
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rbx), &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+}
+
+#[test]
+fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
+    let mut machine = MockMachine::with_code(VMMCALL);
+    let mut guest = Guest::new(&mut machine, false);
+    guest.set_firmware_call(0x1000, Box::new(Firmware));
+    for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
+        vcpu.cpl = 3;
+        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+    }
 }

@@ -46,6 +46,8 @@ pub struct Drive {
     pub multiple: u8,
     /// After a written block neither BSY nor DRQ shows, until [`Drive::next_block`].
     pub slow: bool,
+    /// It hears no reset.
+    pub deaf: bool,
     /// This sector cannot be read.
     pub bad: Option<u64>,
     /// Commands received: code, LBA, count.
@@ -81,6 +83,7 @@ impl Drive {
             bm_table: 0,
             multiple: 4,
             slow: false,
+            deaf: false,
             bad: None,
             commands: Vec::new(),
             config,
@@ -185,7 +188,8 @@ impl Drive {
     }
 
     fn data(&mut self, word: &mut [u8], write: bool) {
-        let Some(pio) = self.pio.as_mut().filter(|pio| pio.write == write) else {
+        let wanted = self.status & status::DRQ != 0;
+        let Some(pio) = self.pio.as_mut().filter(|pio| wanted && pio.write == write) else {
             word.fill(0xee);
             return;
         };
@@ -298,7 +302,7 @@ impl Drive {
             }
             (1, 0) => {
                 self.control = value;
-                if value & control::SRST != 0 {
+                if value & control::SRST != 0 && !self.deaf {
                     (self.pio, self.dma, self.status, self.device) = (None, None, READY, 0);
                 }
             }

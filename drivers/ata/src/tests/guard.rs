@@ -1,5 +1,5 @@
 use super::machine::*;
-use crate::spec::code;
+use crate::spec::{bm, code};
 use ::mediator::{RegionId, Width};
 
 const BAR4: u16 = 0x20;
@@ -76,4 +76,30 @@ fn decoding_cannot_be_switched_off_or_moved_in_mid_transfer() {
     machine.run();
     machine.bm_status();
     machine.config_write(4, Width::Word, 0).unwrap();
+}
+
+#[test]
+fn the_chips_own_registers_stay_while_the_device_waits_for_sectors() {
+    let mut machine = Machine::protected(Range(100, 4000, 0));
+    machine.command28(code::WRITE_SECTORS, 200, 1);
+    assert!(machine.config_write(0x40, Width::Word, 0x2307).is_err(), "IDETIM: channel 0 no longer decoded");
+    assert_eq!(machine.drive.config[0x41], 0);
+    machine.outsw(&pattern(1));
+    machine.config_write(0x40, Width::Word, 0x2307).unwrap();
+}
+
+#[test]
+fn no_transfer_starts_while_bus_mastering_is_off() {
+    let mut machine = Machine::protected(Range(100, 4000, 0));
+    for off in [0_u32, 1, 4] {
+        machine.config_write(4, Width::Word, off).unwrap();
+        machine.prd(&[(0x20_0000, 512)]);
+        machine.command28(code::WRITE_DMA, 200, 1);
+        machine.start(false);
+        machine.config_write(4, Width::Word, 5).unwrap();
+        assert_eq!(machine.bm_status() & (bm::ERROR | bm::ACTIVE), bm::ERROR);
+        machine.run();
+        machine.stop();
+    }
+    assert!(machine.drive.commands.iter().all(|(command, ..)| *command == code::NOP));
 }

@@ -157,3 +157,30 @@ fn sectors_are_read_before_the_guest_as_they_are() {
     assert!(machine.read_before_guest(8191, &mut data).is_err());
     assert!(machine.read_before_guest(0, &mut data[..100]).is_err());
 }
+
+#[test]
+fn a_device_that_wants_more_than_was_counted_gets_no_plain_data() {
+    let mut machine = Machine::protected(RANGE);
+    machine.command28(code::SET_MULTIPLE_MODE, 0, 8);
+    machine.command28(code::SET_MULTIPLE_MODE, 0, 2);
+    // The reset comes before anybody has asked what became of the setting, and the drive keeps it (SET FEATURES 66h).
+    machine.soft_reset();
+    machine.command28(code::WRITE_MULTIPLE, 200, 8);
+    machine.drive.slow = true;
+    machine.outsw(&pattern(8));
+    assert_eq!(machine.sectors(202, 6), original(202, 6), "the drive took two sectors");
+    machine.drive.next_block();
+    let plain = [0xaa; 1024];
+    machine.outsw(&plain);
+    assert_ne!(machine.sectors(202, 2), plain);
+}
+
+#[test]
+fn data_after_a_reset_reaches_no_device_that_has_not_seen_the_reset_yet() {
+    let mut machine = Machine::protected(RANGE);
+    machine.command28(code::WRITE_SECTORS, 200, 1);
+    machine.drive.deaf = true;
+    machine.soft_reset();
+    machine.outsw(&[0xaa; 512]);
+    assert_eq!(machine.sectors(200, 1), original(200, 1));
+}

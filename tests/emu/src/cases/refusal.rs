@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_wrong_key_is_refused", 120, wrong_key).on(On::ShojiOnly),
         Case::new("a_cpu_without_amd_v_is_refused", 120, no_svm).on(On::ShojiOnly),
         Case::new("a_machine_with_two_cpus_is_refused", 120, two_cpus).on(On::ShojiOnly),
+        Case::new("a_machine_that_maps_configuration_space_to_memory_is_refused", 120, mapped).on(On::ShojiOnly),
         Case::new("without_amd_v_the_system_starts_alone_where_that_is_allowed", 180, boots_alone).on(On::ShojiOnly),
     ]
 }
@@ -62,6 +63,15 @@ fn wrong_key(cx: &Cx) -> Result<()> {
 fn no_svm(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
     refuses(cx, &disk, "normal", &WITHOUT_SVM, "AMD-V")
+}
+
+fn mapped(cx: &Cx) -> Result<()> {
+    let disk = cx.copy(&cx.small_disk()?)?;
+    // Reserved bytes, then one window: base E000_0000h, segment 0, buses 0 to 255, reserved bytes.
+    let body = [&[0; 8][..], &0xe000_0000_u64.to_le_bytes(), &[0, 0, 0, 255, 0, 0, 0, 0]].concat();
+    let table = cx.dir.join("mcfg");
+    fs::write(&table, body)?;
+    refuses(cx, &disk, "normal", &["-acpitable", &format!("sig=MCFG,data={}", table.display())], "MCFG")
 }
 
 const WITHOUT_SVM: [&str; 2] = ["-cpu", "EPYC,svm=off"];
