@@ -83,6 +83,8 @@ fn build(workspace: &Workspace, target: &str) -> Result<PathBuf> {
     let dir = workspace.root().join("target/fuzz");
     let mut cargo = command("cargo");
     cargo.current_dir(workspace.root()).env("RUSTFLAGS", FLAGS).args(["build", "--quiet", "--release", "-p", "fuzz"]);
+    // The profile is the VMM's; across crates nothing is gained here, and each build takes a minute less without.
+    cargo.env("CARGO_PROFILE_RELEASE_LTO", "off");
     // The target named keeps the flags away from build scripts.
     cargo.args(["--features", "fuzz", "--bin", target, "--target", HOST, "--target-dir"]).arg(&dir);
     run(&mut cargo)?;
