@@ -86,8 +86,8 @@ impl Guest {
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
             Exit::Init => return self.on_init(vcpu),
-            Exit::InvalidState => return self.on_refusal(vcpu, ExitKind::InvalidState, 0),
-            Exit::Unexpected(code) => return self.on_refusal(vcpu, ExitKind::Unexpected, code),
+            Exit::InvalidState => return self.on_invalid_state(vcpu),
+            Exit::Unexpected(code) => return self.on_refusal(vcpu, code),
         };
         if let Err(exception) = answer {
             vcpu.inject(exception);
@@ -124,10 +124,22 @@ impl Guest {
         Outcome::Reset
     }
 
+    /// A guest can bring itself there (CS.L with CS.D, then long mode), so it must not stop the VMM.
     #[cold]
-    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, kind: ExitKind, code: u64) -> Outcome {
-        self.counters.count(kind);
-        log::error!("the CPU left the guest for good at {:#x}: {kind:?} {code:#x}; {:x?}", vcpu.rip(), vcpu.control());
+    fn on_invalid_state<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
+        self.counters.count(ExitKind::InvalidState);
+        log::error!(
+            "the CPU refuses the guest's state at {:#x}: {:x?}; the machine is reset",
+            vcpu.rip(),
+            vcpu.control()
+        );
+        Outcome::Reset
+    }
+
+    #[cold]
+    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, code: u64) -> Outcome {
+        self.counters.count(ExitKind::Unexpected);
+        log::error!("the CPU left the guest for good at {:#x}: exit {code:#x}; {:x?}", vcpu.rip(), vcpu.control());
         Outcome::Stop
     }
 }

@@ -14,7 +14,8 @@ pub struct Arena {
 impl Arena {
     /// Takes `len_bytes` (a multiple of the frame size) from the frames, or `None` when they do not suffice.
     pub fn new(len_bytes: u64) -> Option<Self> {
-        let start = frames::alloc((len_bytes / FRAME_BYTES) as usize)?.0;
+        // Each buffer is zeroed when it is handed out.
+        let start = frames::alloc_as_it_is((len_bytes / FRAME_BYTES) as usize)?.0;
         let range = HpaRange { start, end: start + len_bytes };
         let mut free = FrameAllocator::new();
         free.add_frame((start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);

@@ -17,10 +17,15 @@ pub unsafe fn add(range: HpaRange) {
     FRAMES.lock().add_frame((range.start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);
 }
 
-/// `count` contiguous zeroed frames, aligned to the next power of two of their size.
-pub fn alloc(count: usize) -> Option<Hpa> {
+/// `count` contiguous frames, aligned to the next power of two of their size, with whatever was in them.
+pub fn alloc_as_it_is(count: usize) -> Option<Hpa> {
     let first = FRAMES.lock().alloc(count)?;
-    let at = Hpa(first as u64 * FRAME_BYTES);
+    Some(Hpa(first as u64 * FRAME_BYTES))
+}
+
+/// The same, zeroed.
+pub fn alloc(count: usize) -> Option<Hpa> {
+    let at = alloc_as_it_is(count)?;
     // SAFETY: the frames were free a moment ago and are now ours alone; the direct map covers them.
     unsafe { core::ptr::write_bytes(direct::pointer(at), 0, count * FRAME_BYTES as usize) };
     Some(at)

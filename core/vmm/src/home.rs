@@ -69,16 +69,24 @@ pub fn wipe_loaded_image() {
     unsafe { core::ptr::write_bytes(direct::pointer(loaded.at), 0, len) };
 }
 
+/// Zeroes the heap, which holds all keys. Nothing may be allocated or freed afterwards.
+pub fn wipe_heap() {
+    let heap = hw::heap::range();
+    // SAFETY: Shoji's own; the caller uses the heap no more.
+    unsafe { core::ptr::write_bytes(heap.start as *mut u8, 0, (heap.end - heap.start) as usize) };
+}
+
 /// Zeroes the heap, here and where the loader had put the image, before a boot without Shoji. Nothing may be allocated
 /// or freed afterwards.
 pub fn wipe_secrets() {
+    wipe_loaded_heap();
+    wipe_heap();
+}
+
+/// The heap's first copy, made when the image moved.
+fn wipe_loaded_heap() {
     let heap = hw::heap::range();
-    let loaded = image(Hpa(IMAGE_LOADED_AT));
-    let copy = Hpa(IMAGE_LOADED_AT + (heap.start - loaded.start));
-    let len = (heap.end - heap.start) as usize;
-    // SAFETY: both are Shoji's own; the caller uses the heap no more.
-    unsafe {
-        core::ptr::write_bytes(direct::pointer(copy), 0, len);
-        core::ptr::write_bytes(heap.start as *mut u8, 0, len);
-    }
+    let copy = Hpa(IMAGE_LOADED_AT + (heap.start - image(Hpa(IMAGE_LOADED_AT)).start));
+    // SAFETY: Shoji runs at its new home, or the caller uses the heap no more.
+    unsafe { core::ptr::write_bytes(direct::pointer(copy), 0, (heap.end - heap.start) as usize) };
 }

@@ -9,6 +9,8 @@ const RESET_CONTROL: u16 = 0xcf9;
 const KEYBOARD_COMMAND: u16 = 0x64;
 
 pub fn machine() -> ! {
+    // Memory often survives a reset: the keys must not.
+    crate::home::wipe_heap();
     // SAFETY: the VMM ends here.
     unsafe {
         port::write(RESET_CONTROL, Width::Byte, 0x02);

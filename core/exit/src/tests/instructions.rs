@@ -328,10 +328,10 @@ fn virtualization_instruction_raises_ud() {
 }
 
 #[test]
-fn triple_fault_resets_and_impossible_states_stop() {
+fn triple_fault_and_invalid_state_reset_and_an_exit_that_nobody_asked_for_stops() {
     let vcpu = &mut MockVcpu::long();
     assert_eq!(exit_at(&[], vcpu, Exit::Shutdown), Outcome::Reset);
-    assert_eq!(exit_at(&[], vcpu, Exit::InvalidState), Outcome::Stop);
+    assert_eq!(exit_at(&[], vcpu, Exit::InvalidState), Outcome::Reset);
     assert_eq!(exit_at(&[], vcpu, Exit::Unexpected(0x99)), Outcome::Stop);
     assert_eq!(exit_at(&[], vcpu, Exit::Nmi), Outcome::Resume);
     assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1000, 0));
