@@ -39,7 +39,7 @@ pub struct BenchArgs {
 
 pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
-    build::build(workspace, args.yes)?;
+    build::compile(workspace, args.yes)?;
     let logs = workspace.output("bench")?;
     artifact::remove(&logs)?;
     std::fs::create_dir_all(&logs)?;
@@ -52,7 +52,7 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         true => println!("{}", table::json(&figures)?),
         false => println!("\n{}", table::text(&figures)),
     }
-    println!("logs: {}", logs.display());
+    eprintln!("logs: {}", logs.display());
     if args.readme {
         readme::replace(&workspace.root().join("README.md"), &table::markdown(&figures)?)?;
     }

@@ -22,6 +22,12 @@ const TARGET_ARGS: [&str; 6] = [
 
 /// Builds `target/shoji/shoji.elf` and prints its size.
 pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
+    compile(workspace, yes)?;
+    print_size(&workspace.shoji_elf()?)
+}
+
+/// As [`build`], with nothing on standard output.
+pub fn compile(workspace: &Workspace, yes: bool) -> Result<()> {
     setup::ensure(&[setup::For::Build], yes)?;
     let status = bare_metal_cargo(workspace, "build")?.args(["-p", CRATE]).status().context("cannot run cargo")?;
     if !status.success() {
@@ -30,8 +36,7 @@ pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
     let built = workspace.root().join("target/x86_64-vmm/release").join(CRATE);
     let elf = workspace.shoji_elf()?;
     let content = std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    artifact::write(&elf, &content)?;
-    print_size(&elf)
+    artifact::write(&elf, &content)
 }
 
 /// `cargo SUBCOMMAND` for the bare machine.
