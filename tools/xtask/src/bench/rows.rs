@@ -55,6 +55,7 @@ pub const ROWS: &[Row] = &[
     row("bios_read_per_word_encrypted", "SeaBIOS reads by PIO, a word, encrypted", AtMost(30.0), "about 300"),
     row("bios_read_per_word_plain", "SeaBIOS reads by PIO, a word, plain", AtMost(30.0), "about 300"),
     row("memory_kept", "memory kept while the guest runs, KiB", AtMost(16384.0), "131.9 MiB"),
+    row("conventional_kept", "- and of conventional memory, for the 16-bit stub, KiB", None, ""),
     row("image_text", "image: text and read-only data, bytes", None, ""),
     row("image_data", "image: data, bytes", None, ""),
     row("image_bss", "image: bss with heap and stack, bytes", None, ""),

@@ -44,10 +44,14 @@ pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures
     for (name, cost) in costs(&marks) {
         figures.set(format!("linux_{name}"), on, cost);
     }
-    figures.set("memory_usable", on, usable_bytes(&machine.console.text()) as f64);
-    if let (Some(bare), Some(shoji)) = (figures.get("memory_usable", On::Bare), figures.get("memory_usable", On::Shoji))
+    let (below, above) = usable_bytes(&machine.console.text());
+    for (usable, kept, bytes) in
+        [("memory_usable", "memory_kept", above), ("conventional_usable", "conventional_kept", below)]
     {
-        figures.set("memory_kept", On::Shoji, (bare - shoji) / 1024.0);
+        figures.set(usable, on, bytes as f64);
+        if let (Some(bare), Some(shoji)) = (figures.get(usable, On::Bare), figures.get(usable, On::Shoji)) {
+            figures.set(kept, On::Shoji, (bare - shoji) / 1024.0);
+        }
     }
     Ok(())
 }
@@ -94,15 +98,17 @@ fn costs(marks: &[Mark]) -> Vec<(&str, f64)> {
     groups.filter_map(|group| Some((group.first()?.name.as_str(), cost(group)?))).collect()
 }
 
-/// RAM in the memory map that the guest was given: lines `MEMMAP 0xFIRST 0xLAST System RAM`.
-fn usable_bytes(console: &str) -> u64 {
+/// RAM below and above 1 MiB in the memory map that the guest was given: lines `MEMMAP 0xFIRST 0xLAST System RAM`.
+fn usable_bytes(console: &str) -> (u64, u64) {
     let number = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
     let range = |line: &str| {
         let (first, rest) = line.trim().strip_prefix("MEMMAP ")?.split_once(' ')?;
         let last = rest.strip_suffix(" System RAM")?;
-        (number(last)? + 1).checked_sub(number(first)?)
+        Some((number(first)?, (number(last)? + 1).checked_sub(number(first)?)?))
     };
-    console.lines().filter_map(range).sum()
+    let (below, above): (Vec<_>, Vec<_>) = console.lines().filter_map(range).partition(|(first, _)| *first < 1 << 20);
+    let sum = |ranges: Vec<(u64, u64)>| ranges.into_iter().map(|(_, bytes)| bytes).sum();
+    (sum(below), sum(above))
 }
 
 #[cfg(test)]
@@ -125,6 +131,6 @@ mod tests {
     fn only_ram_counts_as_usable() {
         let map =
             "MEMMAP 0x0 0x9fbff System RAM\r\nMEMMAP 0x9fc00 0x9ffff Reserved\r\nMEMMAP 0x100000 0x1fffff System RAM\n";
-        assert_eq!(usable_bytes(map), 0x9fc00 + 0x10_0000);
+        assert_eq!(usable_bytes(map), (0x9fc00, 0x10_0000));
     }
 }
