@@ -32,12 +32,6 @@ impl Heap {
         // SAFETY: called once, at the start, when nothing else refers to MEMORY.
         self.0.lock().init_from_slice(unsafe { &mut (*memory).0 });
     }
-
-    /// Bytes in use and bytes free.
-    pub fn usage(&self) -> (usize, usize) {
-        let heap = self.0.lock();
-        (heap.used(), heap.free())
-    }
 }
 
 impl Default for Heap {
