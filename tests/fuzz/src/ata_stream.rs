@@ -40,6 +40,12 @@ fn settle(rig: &mut Rig) {
         channel.patience = Some(3);
         channel.sectors_per_tick = 64;
     }
+    // With a protected write under way the controller's own registers are refused until a reset; a drive whose port
+    // was switched off before does not hear this one.
+    for control in CONTROL {
+        machine.guest_out(control, Width::Byte, 4);
+        machine.guest_out(control, Width::Byte, 0);
+    }
     machine.guest_config_write(0x20, Width::Dword, u32::from(BUS_MASTER_BASE) | 1);
     machine.guest_config_write(0x04, Width::Word, 5);
     machine.guest_config_write(0x40, Width::Dword, 0x8000_8000);
