@@ -167,6 +167,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         [dma(0xca, 0, [0, 5], 30, 0, 0)[..4].to_vec(), vec![[11, 0, 0, 0, 0, 0, 0, 0], [6, 1, 0, 0, 0, 0, 0, 0]]]
             .concat();
     let moved = [vec![[4, 0x20, 0, 2, 1, 0xd0, 0, 0]], dma(0x25, 1, [1, 0], 8, 1, 8)].concat();
+    // Found by the fuzzer: the channel is switched off (IDETIM) between a command that is held and its start.
+    let switched_off = vec![
+        [7, 0, 0, 0, 0, 0, 3, 0xf6],
+        [7, 1, 1, 2, 0, 0, 0x40, 0x80],
+        [8, 0x35, 0, 2, 0, 0x10, 1, 0],
+        [4, 0x40, 3, 1, 0, 8, 1, 1],
+        [9, 0, 0, 0, 0, 0, 0, 0x1e],
+    ];
     let packet = [
         vec![[8, 0xa0, 2, 5, 0, 0, 0, 1], [6, 0, 0, 0, 0, 0, 0, 0], [3, 1, 1, 1, 0, 0, 0, 0]],
         dma(0xec, 2, [0, 0], 1, 0, 8),
@@ -182,6 +190,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         multiple,
         broken,
         moved,
+        switched_off,
         packet.concat(),
     ]
     .map(|records| records.concat())
