@@ -16,12 +16,20 @@ pub enum ExitKind {
     Shutdown,
     Init,
     Nmi,
+    /// The guest can take an NMI that was kept for it.
+    NmiWindow,
+    /// An exception that is intercepted lest the guest raise it without end, and delivered again.
+    Exception,
+    /// A write to bits of CR0 or CR4 that the VMM keeps.
+    ControlRegister,
+    Xsetbv,
+    TaskSwitch,
     InvalidState,
     Unexpected,
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 19] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -34,6 +42,11 @@ const NAMES: [&str; 14] = [
     "shutdown",
     "init",
     "nmi",
+    "nmi window",
+    "exception",
+    "control register",
+    "xsetbv",
+    "task switch",
     "invalid state",
     "unexpected",
 ];

@@ -77,7 +77,10 @@ impl Guest {
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),
             Exit::VirtualizationInstruction => self.on_virtualization_instruction(),
-            Exit::Nmi => self.on_nmi(),
+            Exit::Answered(kind) => {
+                self.counters.count(kind);
+                return Outcome::Resume;
+            }
             Exit::NestedFault => match nested_fault::on_nested_fault(self, vcpu, machine) {
                 Ok(Outcome::Resume) => Ok(()),
                 Ok(end) => return end,
@@ -100,12 +103,6 @@ impl Guest {
     fn on_virtualization_instruction(&mut self) -> Answer {
         self.counters.count(ExitKind::VirtualizationInstruction);
         Err(Exception::InvalidOpcode)
-    }
-
-    /// The host's own; the CPU crate has taken it.
-    fn on_nmi(&mut self) -> Answer {
-        self.counters.count(ExitKind::Nmi);
-        Ok(())
     }
 
     #[cold]

@@ -1,5 +1,6 @@
 //! The contract of a virtual CPU, the same for AMD-V and VT-x.
 
+use crate::ExitKind;
 use mediator::{Gpa, Width};
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
@@ -125,8 +126,8 @@ pub enum Exit {
     Shutdown,
     /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.
     Init,
-    /// An NMI arrived and is pending in the host.
-    Nmi,
+    /// The CPU crate has answered it already; it is only counted.
+    Answered(ExitKind),
     /// The CPU refused the guest state.
     InvalidState,
     /// A cause that was never asked for; raw hardware code.

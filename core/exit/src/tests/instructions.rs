@@ -333,7 +333,7 @@ fn triple_fault_and_invalid_state_reset_and_an_exit_that_nobody_asked_for_stops(
     assert_eq!(exit_at(&[], vcpu, Exit::Shutdown), Outcome::Reset);
     assert_eq!(exit_at(&[], vcpu, Exit::InvalidState), Outcome::Reset);
     assert_eq!(exit_at(&[], vcpu, Exit::Unexpected(0x99)), Outcome::Stop);
-    assert_eq!(exit_at(&[], vcpu, Exit::Nmi), Outcome::Resume);
+    assert_eq!(exit_at(&[], vcpu, Exit::Answered(ExitKind::Nmi)), Outcome::Resume);
     assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1000, 0));
 }
 
