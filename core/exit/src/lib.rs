@@ -34,6 +34,7 @@ mod nested_fault;
 mod port_table;
 mod refusals;
 mod string;
+mod task_state;
 #[cfg(test)]
 mod tests;
 mod vcpu;
@@ -47,4 +48,5 @@ pub use hypercall::FirmwareCall;
 pub use instruction::init;
 pub use machine::{CpuidLeaf, Machine, Parts, Ports};
 pub use msr::{MSR_INTERCEPTS, MsrIntercept};
+pub use task_state::{Event, EventKind, TaskState, TaskSwitch, TaskSwitchSource};
 pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
