@@ -83,6 +83,34 @@ pub enum Exception {
     PageFault { error: u32, address: u64 },
 }
 
+impl Exception {
+    pub const fn vector(self) -> u8 {
+        match self {
+            Self::Debug(_) => 1,
+            Self::InvalidOpcode => 6,
+            Self::DoubleFault => 8,
+            Self::InvalidTss(_) => 10,
+            Self::SegmentNotPresent(_) => 11,
+            Self::StackFault(_) => 12,
+            Self::GeneralProtection(_) => 13,
+            Self::PageFault { .. } => 14,
+        }
+    }
+
+    /// What its handler finds on the stack, but in real mode, where no exception has an error code.
+    pub const fn error_code(self) -> Option<u32> {
+        match self {
+            Self::Debug(_) | Self::InvalidOpcode => None,
+            Self::DoubleFault => Some(0),
+            Self::InvalidTss(error)
+            | Self::SegmentNotPresent(error)
+            | Self::StackFault(error)
+            | Self::GeneralProtection(error)
+            | Self::PageFault { error, .. } => Some(error),
+        }
+    }
+}
+
 /// A port access that left the guest. Neither RIP nor registers have changed yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 // Too large to be returned in a register, where its fields would be packed and unpacked again: 8 instructions an exit.
