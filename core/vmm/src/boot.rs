@@ -5,7 +5,7 @@ use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
 use crate::{devices, home, reset};
 use alloc::format;
-use exit::{Guest, MSR_INTERCEPTS, Machine, Outcome, Vcpu};
+use exit::{Guest, Machine, Outcome, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
 use initfunc::Phase;
@@ -50,7 +50,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
 fn make_guest(machine: &mut RealMachine, loaded: &Loaded) -> Result<Guest, Failure> {
     exit::init();
-    let mut guest = Guest::new(machine, loaded.config.debug.hypercalls);
+    let mut guest = Guest::new(machine, svm::policy(), loaded.config.debug.hypercalls);
     guest.bus.guard_platform(machine);
     if loaded.config.log.serial {
         guest.bus.hide_com1(machine);
@@ -71,14 +71,19 @@ fn make_vcpu(
     features: Features,
 ) -> Result<SvmVcpu, Failure> {
     let setup = Setup {
-        nested: Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?,
+        nested: Nested::new(vmm, features.gib_pages, svm::Format).ok_or(NO_MEMORY)?,
         io_permissions: machine.io_permissions(),
-        msr_intercepts: MSR_INTERCEPTS,
         next_rip_save: features.next_rip_save,
     };
     svm::enable().map_err(|e| format!("{e}"))?;
-    let prepared = guest::prepare(machine.memory(), &loaded.info.memory_map, &(vmm.start..vmm.end), loaded.drive)
-        .map_err(|e| format!("{e}"))?;
+    let prepared = guest::prepare(
+        machine.memory(),
+        &loaded.info.memory_map,
+        &(vmm.start..vmm.end),
+        loaded.drive,
+        [0x0f, 0x01, 0xd9],
+    )
+    .map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
     Ok(SvmVcpu::new(setup, prepared.segment).ok_or(NO_MEMORY)?)
 }

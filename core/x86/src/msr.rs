@@ -35,8 +35,19 @@ pub const KERNEL_GS_BASE: u32 = 0xC000_0102;
 pub const TSC_AUX: u32 = 0xC000_0103;
 /// Ratio of guest TSC to host TSC (s. 15.30.5).
 pub const TSC_RATIO: u32 = 0xC000_0104;
+/// System configuration: memory encryption, enables of TOP_MEM2 and of the fixed-range MTRRs' extension (s. 7.9, 15.34).
+pub const SYSCFG: u32 = 0xC001_0010;
+/// First of two pairs, each of base and mask: whether a range is RAM or memory-mapped I/O (s. 7.9.2).
+pub const IORR_BASE_0: u32 = 0xC001_0016;
+pub const IORR_MASK_1: u32 = 0xC001_0019;
+/// End of the RAM below 4 GiB (s. 7.9.4).
+pub const TOP_MEM: u32 = 0xC001_001A;
+/// End of the RAM above 4 GiB.
+pub const TOP_MEM2: u32 = 0xC001_001D;
 /// A write loads a microcode update.
 pub const PATCH_LOADER: u32 = 0xC001_0020;
+/// Where PCI configuration space lies in memory.
+pub const MMIO_CONFIG_BASE: u32 = 0xC001_0058;
 pub const SMM_BASE: u32 = 0xC001_0111;
 pub const SMM_ADDR: u32 = 0xC001_0112;
 pub const SMM_MASK: u32 = 0xC001_0113;
@@ -48,6 +59,8 @@ pub const SMM_CTL: u32 = 0xC001_0116;
 pub const VM_HSAVE_PA: u32 = 0xC001_0117;
 /// Key that unlocks [`VmCr::SVMDIS`] (s. 15.31).
 pub const SVM_KEY: u32 = 0xC001_0118;
+/// Key that unlocks the SMM registers.
+pub const SMM_KEY: u32 = 0xC001_0119;
 
 /// What PAT holds after reset (s. 7.8.2): write-back, write-through, UC-, uncacheable, twice.
 pub const PAT_RESET: u64 = 0x0007_0406_0007_0406;
