@@ -4,8 +4,7 @@ use crate::instructions::{read, try_write, write};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use exit::Exception;
 use x86::vmx::{DebugQualification, Field, Interruptibility, InterruptionInfo, InterruptionKind, ProcessorControls};
-use x86_64::registers::control::Cr2;
-use x86_64::registers::debug::{Dr6, Dr6Flags};
+use x86_64::registers::debug::Dr6;
 
 const CR0_PE: u64 = 1 << 0;
 const RFLAGS_RF: u64 = 1 << 16;

@@ -61,7 +61,9 @@ impl Nested {
     /// Maps everything anew with the memory types that the MTRRs give now.
     pub fn follow_mtrrs(&mut self) {
         if self.tables.reformat(Format::of_this_cpu(&self.features)).is_none() {
-            log::error!("the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]");
+            log::error!(
+                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
+            );
         }
         self.invalidate();
     }
@@ -69,7 +71,11 @@ impl Nested {
     /// The CPU forgets what it has cached of the tables, and of linear addresses with them.
     pub fn invalidate(&self) {
         let capability = self.features.capabilities.ept_vpid;
-        let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) { InvEpt::SingleContext } else { InvEpt::AllContexts };
+        let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) {
+            InvEpt::SingleContext
+        } else {
+            InvEpt::AllContexts
+        };
         let mut result = invept(kind, &InvEptDescriptor::new(self.pointer()));
         if capability.contains(EptVpidCapability::INVVPID | EptVpidCapability::INVVPID_ALL) {
             result = result.and(invvpid(InvVpid::AllContexts, &InvVpidDescriptor::new(0, 0)));

@@ -2,12 +2,10 @@
 
 use crate::control::segment_fields;
 use crate::event;
-use crate::instructions::{invvpid, read, write};
+use crate::instructions::{read, write};
 use crate::vcpu::{VmxVcpu, segment_at, selector_field};
 use exit::{Event, EventKind, Segment, SegmentName, TaskState, TaskSwitch, TaskSwitchSource};
-use x86::vmx::{
-    self, AccessRights, Field, Interruptibility, InterruptionInfo, InterruptionKind, InvVpid, InvVpidDescriptor,
-};
+use x86::vmx::{self, AccessRights, Field, Interruptibility, InterruptionInfo, InterruptionKind};
 
 const CR0_TS: u64 = 1 << 3;
 

@@ -13,8 +13,8 @@ use exit::{
 use hw::{Hpa, HpaRange, direct, frames, xcr};
 use mediator::{Gpa, Width};
 use x86::vmx::{
-    AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility, InterruptionInfo,
-    IoQualification, MsrBitmap, PendingDebug,
+    AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
+    InterruptionInfo, IoQualification, MsrBitmap, PendingDebug,
 };
 
 const CR0_PE: u64 = 1 << 0;
@@ -62,7 +62,7 @@ impl VmxVcpu {
     /// MOV to CR0 or CR4 of a bit that the guest sees but does not have.
     fn on_control_register(&mut self) -> ExitKind {
         let access = ControlRegisterAccess(read(Field::EXIT_QUALIFICATION));
-        let value = gpr_number(access.register()).map_or(0, |register| self.gpr(register));
+        let value = Gpr::by_number(access.register().into()).map_or(0, |register| self.gpr(register));
         let fault = match access.number() {
             // The shadow takes the guest's value of the kept bits, and the instruction is executed again: nothing
             // differs any more, so that the CPU itself does all the rest.
@@ -161,14 +161,10 @@ fn msr_bitmap() -> Option<Hpa> {
     let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
     for intercept in MSR_INTERCEPTS {
         for msr in intercept.msrs() {
-            bitmap.intercept(msr, intercept.read, intercept.write);
+            bitmap.intercept(msr, intercept.reads_exit(), true);
         }
     }
     Some(at)
-}
-
-fn gpr_number(number: u8) -> Option<Gpr> {
-    exit::Gpr::by_number(number)
 }
 
 /// The first of the four fields of a segment register.
@@ -206,13 +202,13 @@ impl Vcpu for VmxVcpu {
                 return self.failed(entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
-            return match reason {
-                ExitReason::CPUID => Exit::Cpuid,
-                ExitReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
-                ExitReason::IO_INSTRUCTION => Exit::Io,
-                ExitReason::RDMSR => Exit::ReadMsr,
-                ExitReason::WRMSR => Exit::WriteMsr,
-                ExitReason::EPT_VIOLATION => {
+            return match reason.basic() {
+                BasicReason::CPUID => Exit::Cpuid,
+                BasicReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
+                BasicReason::IO_INSTRUCTION => Exit::Io,
+                BasicReason::RDMSR => Exit::ReadMsr,
+                BasicReason::WRMSR => Exit::WriteMsr,
+                BasicReason::EPT_VIOLATION => {
                     event::undo_nmi_unblocking(ept_violation().contains(EptViolation::NMI_UNBLOCKED_BY_IRET));
                     if self.nested.map_on_demand(Gpa(read(Field::GUEST_PHYSICAL_ADDRESS))) {
                         self.reinject();
@@ -220,7 +216,7 @@ impl Vcpu for VmxVcpu {
                     }
                     Exit::NestedFault
                 }
-                other => self.other(other),
+                _ => self.other(reason),
             };
         }
     }
