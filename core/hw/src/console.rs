@@ -18,7 +18,7 @@ fn init_serial() -> Result<(), &'static str> {
     // SAFETY: COM1 is Shoji's until the configuration says otherwise, and hidden from the guest while it is.
     let uart = unsafe { Uart16550::new_port(COM1) };
     if let Ok(mut uart) = uart
-        && uart.init(Config { baud_rate: BaudRate::Baud115200, ..Config::default() }).is_ok()
+        && uart.init(Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT }).is_ok()
     {
         *SERIAL.lock() = Some(uart);
     }

@@ -9,7 +9,7 @@ pub const PASS_STATUS: i32 = 33;
 /// Exit status of QEMU after a fail.
 pub const FAIL_STATUS: i32 = 35;
 /// BIOS number of the guest's disk when the boot medium comes first.
-pub const DRIVE_UNDER_SHOJI: u8 = 0x81;
+pub const DRIVE_UNDER_SHOJI: u8 = 0x80;
 
 /// How a run ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,16 +47,16 @@ pub fn qemu_arguments(
     .map(String::from)
     .into();
     arguments.extend(guest.tcg_only.map_or(accelerator, |_| Accelerator::Tcg).arguments(true));
-    let mut disk_at = |id: &str, file: &Path, bus: u32, boot_index: u32| {
+    let mut drive_at = |device: &str, file: &Path, bus: u32, boot_index: u32| {
         let file = file.display();
         arguments.push("-drive".into());
-        arguments.push(format!("if=none,id={id},format=raw,file={file}"));
+        arguments.push(format!("if=none,id=drive{bus},format=raw,file={file}"));
         arguments.push("-device".into());
-        arguments.push(format!("ide-hd,drive={id},bus=ide.{bus},unit=0,bootindex={boot_index}"));
+        arguments.push(format!("{device},drive=drive{bus},bus=ide.{bus},unit=0,bootindex={boot_index}"));
     };
-    disk_at("guest", disk, 0, 1);
+    drive_at("ide-hd", disk, 0, 1);
     if let Some(medium) = medium {
-        disk_at("medium", medium, 1, 0);
+        drive_at("ide-cd", medium, 1, 0);
     }
     arguments.extend(["-m".into(), memory_mib.to_string()]);
     for log in [com1_log, com2_log] {

@@ -27,7 +27,9 @@ fn main() -> ExitCode {
 
 fn command(arguments: &[String]) -> Result<bool, Box<dyn Error>> {
     match arguments {
-        [option, wish, rest @ ..] if option == "--accel" => verb(rest, wish.parse().map_err(|why| format!("--accel {why}"))?),
+        [option, wish, rest @ ..] if option == "--accel" => {
+            verb(rest, wish.parse().map_err(|why| format!("--accel {why}"))?)
+        }
         _ => verb(arguments, Wish::Auto),
     }
 }
