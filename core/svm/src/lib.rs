@@ -11,5 +11,5 @@ mod switch;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
-pub use nested::Nested;
+pub use nested::{Format, Nested};
 pub use vcpu::{Setup, SvmVcpu};

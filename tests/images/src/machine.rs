@@ -2,6 +2,7 @@
 
 use crate::TinyGuest;
 use std::path::Path;
+use testbed::accel::Accelerator;
 
 /// Exit status of QEMU after a pass: isa-debug-exit gives `2 * 10h + 1`.
 pub const PASS_STATUS: i32 = 33;
@@ -26,6 +27,7 @@ pub enum Verdict {
 pub fn qemu_arguments(
     guest: &TinyGuest,
     memory_mib: u32,
+    accelerator: Accelerator,
     disk: &Path,
     medium: Option<&Path>,
     com1_log: &Path,
@@ -34,10 +36,6 @@ pub fn qemu_arguments(
     let mut arguments: Vec<String> = [
         "-machine",
         "pc",
-        "-accel",
-        "tcg",
-        "-cpu",
-        "EPYC",
         "-nodefaults",
         "-vga",
         "none",
@@ -48,6 +46,7 @@ pub fn qemu_arguments(
     ]
     .map(String::from)
     .into();
+    arguments.extend(guest.tcg_only.map_or(accelerator, |_| Accelerator::Tcg).arguments(true));
     let mut drive_at = |device: &str, file: &Path, bus: u32, boot_index: u32| {
         let file = file.display();
         arguments.push("-drive".into());
@@ -84,8 +83,22 @@ pub fn verdict(guest: &TinyGuest, status: Option<i32>, com2_log: &str) -> Verdic
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, verdict};
+    use super::{Verdict, qemu_arguments, verdict};
     use crate::GUESTS;
+    use std::path::Path;
+    use testbed::accel::{Accelerator, Vendor};
+
+    #[test]
+    fn guests_run_by_what_was_chosen_but_for_those_that_count_instructions() {
+        let (kvm, path) = (Accelerator::Kvm(Vendor::Intel), Path::new("x"));
+        for guest in GUESTS {
+            let arguments = qemu_arguments(guest, 512, kvm, path, None, path, path);
+            let counts = arguments.iter().any(|word| word == "-icount");
+            assert_eq!(guest.tcg_only.is_some(), counts, "{}", guest.name);
+            let expected = if counts { Accelerator::Tcg } else { kvm };
+            assert!(arguments.windows(4).any(|words| words == expected.arguments(true)), "{}", guest.name);
+        }
+    }
 
     #[test]
     fn a_pass_needs_both_the_status_and_the_line() {

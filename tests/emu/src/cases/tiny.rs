@@ -18,6 +18,10 @@ pub fn cases() -> Vec<Case> {
 fn case(guest: &'static TinyGuest) -> Case {
     let timeout_s = guest.timeout_s as usize * guest.memory_mib.len();
     let case = Case::new(format!("tiny_guest_{}", guest.name), timeout_s as u64, |cx| run(cx, guest));
+    let case = match guest.tcg_only {
+        Some(why) => case.only_by_tcg(why),
+        None => case,
+    };
     if guest.name == BENCH { case.only_in_long_runs() } else { case }
 }
 
@@ -47,7 +51,7 @@ fn run_machine(cx: &Cx, guest: &TinyGuest, memory_mib: u32, disk: &Path, medium:
     let log = |name: &str| cx.dir.join(format!("{name}-{memory_mib}.log"));
     let (com1, com2) = (log("shoji"), log("com2"));
     let mut qemu = qemu_command();
-    qemu.args(guest_images::qemu_arguments(guest, memory_mib, disk, medium, &com1, &com2));
+    qemu.args(guest_images::qemu_arguments(guest, memory_mib, cx.accelerator, disk, medium, &com1, &com2));
     qemu.stdin(Stdio::null()).stderr(std::fs::File::create(log("qemu"))?);
     let mut child = qemu.spawn().context("cannot run qemu-system-x86_64")?;
     let end = Instant::now() + Duration::from_secs(guest.timeout_s.into()).min(cx.left());
