@@ -71,13 +71,19 @@ fn make_vcpu(
     features: Features,
 ) -> Result<SvmVcpu, Failure> {
     let setup = Setup {
-        nested: Nested::new(vmm, features.gib_pages).ok_or(NO_MEMORY)?,
+        nested: Nested::new(vmm, features.gib_pages, svm::Format).ok_or(NO_MEMORY)?,
         io_permissions: machine.io_permissions(),
         next_rip_save: features.next_rip_save,
     };
     svm::enable().map_err(|e| format!("{e}"))?;
-    let prepared = guest::prepare(machine.memory(), &loaded.info.memory_map, &(vmm.start..vmm.end), loaded.drive)
-        .map_err(|e| format!("{e}"))?;
+    let prepared = guest::prepare(
+        machine.memory(),
+        &loaded.info.memory_map,
+        &(vmm.start..vmm.end),
+        loaded.drive,
+        [0x0f, 0x01, 0xd9],
+    )
+    .map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
     Ok(SvmVcpu::new(setup, prepared.segment).ok_or(NO_MEMORY)?)
 }

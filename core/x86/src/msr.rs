@@ -1,13 +1,29 @@
-//! Numbers and bits of model-specific registers (APM Vol. 2, revision 3.42, appendix A, and s. 3.1.7, 15.30).
+//! Numbers and bits of model-specific registers (APM Vol. 2, revision 3.42, appendix A, and s. 3.1.7, 15.30; those that
+//! only Intel's CPUs have: SDM Vol. 4, revision 083). The VMX capability MSRs are in [`crate::vmx::capability`].
 
 use bitflags::bitflags;
 
 pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1B;
+/// See [`crate::vmx::FeatureControl`].
+pub const FEATURE_CONTROL: u32 = 0x3A;
+pub const SPEC_CTRL: u32 = 0x48;
+/// A write loads a microcode update (Intel).
+pub const BIOS_UPDT_TRIG: u32 = 0x79;
+pub const SMM_MONITOR_CTL: u32 = 0x9B;
+/// The SMM base address (Intel); readable in SMM.
+pub const SMBASE: u32 = 0x9E;
+pub const UMWAIT_CONTROL: u32 = 0xE1;
 pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;
+pub const DEBUGCTL: u32 = 0x1D9;
 pub const PAT: u32 = 0x277;
+pub const PERF_GLOBAL_CTRL: u32 = 0x38F;
+/// First and last MSR of the x2APIC.
+pub const X2APIC_FIRST: u32 = 0x800;
+pub const X2APIC_LAST: u32 = 0x8FF;
+pub const XSS: u32 = 0xDA0;
 pub const EFER: u32 = 0xC000_0080;
 pub const STAR: u32 = 0xC000_0081;
 pub const LSTAR: u32 = 0xC000_0082;
