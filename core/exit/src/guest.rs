@@ -89,6 +89,7 @@ impl Guest {
                 Ok(end) => return end,
                 Err(exception) => Err(exception),
             },
+            Exit::TaskSwitch => return self.on_refusal(vcpu, 0),
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
             Exit::Init => return self.on_init(vcpu),

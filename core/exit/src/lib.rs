@@ -35,6 +35,7 @@ mod policy;
 mod port_table;
 mod refusals;
 mod string;
+mod task_state;
 #[cfg(test)]
 mod tests;
 mod vcpu;
@@ -49,4 +50,5 @@ pub use instruction::init;
 pub use machine::{CpuidLeaf, Machine, Parts, Ports};
 pub use msr::{MsrIntercept, Rule, in_order};
 pub use policy::{HiddenBits, HiddenFeatures, Policy};
+pub use task_state::{Event, EventKind, TaskState, TaskSwitch, TaskSwitchSource};
 pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};

@@ -21,10 +21,6 @@ const MSRPM_FRAMES: usize = 2;
 const DEBUG: u8 = 1;
 const BREAKPOINT: u8 = 3;
 const OVERFLOW: u8 = 4;
-const INVALID_OPCODE: u8 = 6;
-const DOUBLE_FAULT: u8 = 8;
-const GENERAL_PROTECTION: u8 = 13;
-const PAGE_FAULT: u8 = 14;
 
 /// What a virtual CPU is made of.
 pub struct Setup {
@@ -304,19 +300,17 @@ impl Vcpu for SvmVcpu {
     }
 
     fn inject(&mut self, exception: Exception) {
-        if let Exception::PageFault { address, .. } = exception {
-            self.vmcb.save.cr2 = address;
+        let save = &mut self.vmcb.save;
+        match exception {
+            Exception::PageFault { address, .. } => save.cr2 = address,
+            Exception::Debug(bits) => save.dr6 |= bits,
+            _ => {}
         }
         // In real mode no exception has an error code (APM s. 8.2).
-        let with_error = |vector, error| match self.vmcb.save.cr0 & CR0_PE {
-            0 => Event::new(EventKind::Exception, vector),
-            _ => Event::exception(vector, error),
-        };
-        self.raise(match exception {
-            Exception::InvalidOpcode => Event::new(EventKind::Exception, INVALID_OPCODE),
-            Exception::DoubleFault => with_error(DOUBLE_FAULT, 0),
-            Exception::GeneralProtection(error) => with_error(GENERAL_PROTECTION, error),
-            Exception::PageFault { error, .. } => with_error(PAGE_FAULT, error),
+        let error = exception.error_code().filter(|_| save.cr0 & CR0_PE != 0);
+        self.raise(match error {
+            None => Event::new(EventKind::Exception, exception.vector()),
+            Some(error) => Event::exception(exception.vector(), error),
         });
     }
 
