@@ -5,7 +5,10 @@
 
 extern crate alloc;
 
+mod control;
+mod event;
 mod features;
+mod instructions;
 mod nested;
 mod policy;
 mod switch;
