@@ -21,6 +21,10 @@ const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD f
     .union(Misc2::CLGI)
     .union(Misc2::SKINIT);
 
+/// #DB and #AC: delivered to a stack that raises them again they keep the CPU busy for good, and no interrupt ends it
+/// (CVE-2015-8104, CVE-2015-5307).
+const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
+
 /// One virtual CPU, and so one address space identifier; 0 is the host's (APM s. 15.16).
 const ASID: u32 = 1;
 const MSRPM_FRAMES: usize = 2;
@@ -36,6 +40,7 @@ pub struct Places {
 /// Fills an empty VMCB: a guest in real mode at `segment`:0.
 pub fn set_up(vmcb: &mut Vmcb, places: &Places, segment: u16) {
     let control = &mut vmcb.control;
+    control.intercept_exceptions = EXCEPTIONS;
     control.intercept_misc1 = INTERCEPTS_1;
     control.intercept_misc2 = INTERCEPTS_2;
     control.iopm_base_pa = places.io_permissions.0;

@@ -10,6 +10,7 @@ const DR6_SINGLE_STEP: u64 = 1 << 14;
 const DEBUG: u8 = 1;
 const BREAKPOINT: u8 = 3;
 const OVERFLOW: u8 = 4;
+const ALIGNMENT_CHECK: u8 = 17;
 
 /// As [`exit::Vcpu::inject`].
 pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
@@ -31,6 +32,19 @@ pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
 pub fn inject_single_step(vmcb: &mut Vmcb) {
     vmcb.save.dr6 |= DR6_SINGLE_STEP;
     vmcb.control.event_inj = Event::new(EventKind::Exception, DEBUG);
+}
+
+/// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2). An
+/// event that it interrupted the delivery of is lost, as without a virtual machine: both exceptions are benign (s. 8.2.9).
+#[cold]
+pub fn deliver(vmcb: &mut Vmcb, vector: u8) {
+    let control = &mut vmcb.control;
+    control.event_inj = match vector {
+        ALIGNMENT_CHECK => Event::exception(vector, control.exit_info1 as u32),
+        _ => Event::new(EventKind::Exception, vector),
+    };
+    // The shadow of STI or MOV SS ends with the instruction that raised it.
+    control.interrupt_shadow = 0;
 }
 
 /// As [`exit::Vcpu::reinject`].

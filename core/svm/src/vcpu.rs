@@ -4,7 +4,7 @@ use crate::control::{self, Places};
 use crate::nested::Nested;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
-use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
+use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
 use hw::{Hpa, cpu, direct, frames};
 use mediator::{Gpa, Width};
 use x86::msr::Efer;
@@ -111,7 +111,13 @@ impl Vcpu for SvmVcpu {
                 // It stays pending, which is harmless while GIF is 0 (APM s. 15.13.4 and 15.17). QEMU 7.2 does not know
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
-                other => refused(other),
+                other => match other.exception() {
+                    Some(vector) => {
+                        event::deliver(self.vmcb, vector);
+                        Exit::Answered(ExitKind::Exception)
+                    }
+                    None => refused(other),
+                },
             };
         }
     }
