@@ -42,7 +42,8 @@ impl Vendor for Amd {
     }
 
     fn vcpu(features: &svm::Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<svm::SvmVcpu> {
-        svm::SvmVcpu::new(features, vmm, io_permissions, segment)
+        let nested = svm::Nested::new(vmm, features.gib_pages, svm::Format)?;
+        svm::SvmVcpu::new(svm::Setup { nested, io_permissions, next_rip_save: features.next_rip_save }, segment)
     }
 }
 

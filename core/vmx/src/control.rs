@@ -6,8 +6,8 @@ use crate::switch;
 use hw::{Hpa, descriptors, frames, msr};
 use x86::msr as number;
 use x86::vmx::{
-    AccessRights, Capabilities, EntryControls, EptPointer, ExitControls, Field, NO_VMCS_LINK, PinControls, ProcessorControls,
-    SecondaryControls,
+    AccessRights, Capabilities, EntryControls, EptPointer, ExitControls, Field, NO_VMCS_LINK, PinControls,
+    ProcessorControls, SecondaryControls,
 };
 use x86_64::registers::control::{Cr0, Cr3, Cr4};
 

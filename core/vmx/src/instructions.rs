@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::fmt;
 use hw::Hpa;
-use x86::vmx::{Field, InstructionError, InveptType, InvvpidType};
+use x86::vmx::{Field, InstructionError, InvEpt, InvEptDescriptor, InvVpid, InvVpidDescriptor};
 
 /// Why a VMX instruction failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,22 +132,20 @@ fn write_failed(field: Field) -> ! {
     panic!("VMWRITE of {field:?} fails: {}", reason());
 }
 
-/// Forgets what is cached of nested tables (s. 31.3, INVEPT). `eptp` counts for a single context only.
+/// Forgets what is cached of nested tables (s. 31.3, INVEPT).
 ///
 /// # Errors
 /// The CPU lacks the type.
-pub fn invept(kind: InveptType, eptp: u64) -> Result<(), VmFail> {
-    let descriptor = [eptp, 0];
+pub fn invept(kind: InvEpt, descriptor: &InvEptDescriptor) -> Result<(), VmFail> {
     // SAFETY: invalidation has no effect but on time. In VMX root operation since `enable`.
-    unsafe { checked!("invept {kind}, [{at}]", kind = in(reg) kind as u64, at = in(reg) &descriptor) }
+    unsafe { checked!("invept {kind}, [{at}]", kind = in(reg) kind as u64, at = in(reg) descriptor) }
 }
 
 /// Forgets what is cached of a guest's linear addresses (s. 31.3, INVVPID).
 ///
 /// # Errors
 /// The CPU lacks the type.
-pub fn invvpid(kind: InvvpidType, vpid: u16) -> Result<(), VmFail> {
-    let descriptor = [u64::from(vpid), 0];
+pub fn invvpid(kind: InvVpid, descriptor: &InvVpidDescriptor) -> Result<(), VmFail> {
     // SAFETY: as for `invept`.
-    unsafe { checked!("invvpid {kind}, [{at}]", kind = in(reg) kind as u64, at = in(reg) &descriptor) }
+    unsafe { checked!("invvpid {kind}, [{at}]", kind = in(reg) kind as u64, at = in(reg) descriptor) }
 }

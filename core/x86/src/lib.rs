@@ -16,8 +16,11 @@
     )
 )]
 
+extern crate alloc;
+
 mod memory_type;
 pub mod msr;
+pub mod mtrr;
 mod permission;
 pub mod svm;
 pub mod vmx;
