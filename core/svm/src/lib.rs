@@ -15,6 +15,5 @@ mod switch;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
-pub use nested::{Format, Nested};
 pub use policy::policy;
-pub use vcpu::{Setup, SvmVcpu};
+pub use vcpu::SvmVcpu;

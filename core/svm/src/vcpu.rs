@@ -1,24 +1,17 @@
 //! A virtual CPU and its VMCB.
 
 use crate::control::{self, Places};
-use crate::nested::Nested;
+use crate::features::Features;
+use crate::nested::{Format, Nested};
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
-use hw::{Hpa, cpu, direct, frames};
+use hw::{Hpa, HpaRange, cpu, direct, frames};
 use mediator::{Gpa, Width};
 use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
-
-/// What a virtual CPU is made of.
-pub struct Setup {
-    pub nested: Nested,
-    /// Physical address of the I/O permission map; it stays where it is.
-    pub io_permissions: Hpa,
-    pub next_rip_save: bool,
-}
 
 pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
@@ -31,14 +24,11 @@ pub struct SvmVcpu {
 }
 
 impl SvmVcpu {
-    /// A virtual CPU in real mode at `segment`:0, or `None` when the frames do not suffice.
-    pub fn new(setup: Setup, segment: u16) -> Option<Self> {
+    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
+    pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
+        let nested = Nested::new(vmm, features.gib_pages, Format)?;
         let at = frames::alloc(1)?;
-        let places = Places {
-            io_permissions: setup.io_permissions,
-            msr_permissions: control::msr_permissions()?,
-            nested: setup.nested.root(),
-        };
+        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
@@ -48,8 +38,8 @@ impl SvmVcpu {
             vmcb,
             at,
             gprs: Gprs::default(),
-            nested: setup.nested,
-            next_rip_save: setup.next_rip_save,
+            nested,
+            next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
         })
     }

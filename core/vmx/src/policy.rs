@@ -4,6 +4,7 @@
 //!
 //! Further manual: SDM Vol. 4 (335592), chapter 2, for the registers; SDM Vol. 2A, CPUID, for the features.
 
+use crate::features::Features;
 use exit::{CpuidLeaf, HiddenBits, MsrIntercept, Policy, Rule};
 use x86::msr::{BIOS_UPDT_TRIG, FEATURE_CONTROL, SMM_MONITOR_CTL};
 use x86::vmx::capability::msr::{VMX_BASIC, VMX_EXIT_CTLS2};
@@ -100,8 +101,9 @@ const CONTROLLED: [(SecondaryControls, HiddenBits); 5] = [
     (SecondaryControls::ENABLE_USER_WAIT_AND_PAUSE, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 5, ..ZEROS })),
 ];
 
-/// What a guest on this CPU is held to. `set`: the controls that its VMCS has set.
-pub fn policy(set: SecondaryControls) -> Policy {
+/// What a guest on this CPU is held to.
+pub fn policy(features: &Features) -> Policy {
+    let set = features.controls.secondary;
     let unusable = CONTROLLED.into_iter().filter(|(control, _)| !set.contains(*control)).map(|(_, bits)| bits);
     Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().chain(unusable).collect() }
 }
