@@ -7,4 +7,7 @@ pub(crate) mod mock;
 mod platform;
 mod random;
 mod string;
+mod task_faults;
+mod task_rig;
+mod task_switch;
 mod walk;
