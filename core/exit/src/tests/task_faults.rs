@@ -23,7 +23,8 @@ fn before_the_commit(sources: &[TaskSwitchSource], spoil: fn(&mut Rig), expected
 
 #[test]
 fn a_wrong_selector_of_the_new_tss() {
-    let spoils: [(fn(&mut Rig), u32); 3] = [
+    type Spoil = fn(&mut Rig);
+    let spoils: [(Spoil, u32); 3] = [
         (|rig| rig.task().request.selector = 3, 0),
         (|rig| rig.task().request.selector = B | 4, B as u32 | 4),
         (|rig| rig.task().gdtr.1 = B + 6, B as u32),
@@ -324,7 +325,7 @@ fn random_tables_never_panic() {
     let sources = [Jump, Call, Iret, INTERRUPT, SOFTWARE];
     let mut done = 0;
     let mut rig = Rig::jump();
-    for round in 0..200_000_usize {
+    for round in 0..50_000_usize {
         if round % 64 == 0 {
             rig = Rig::new(sources[next() as usize % 5]);
         }
@@ -340,5 +341,5 @@ fn random_tables_never_panic() {
         }
         done += usize::from(rig.switch().is_none());
     }
-    assert!(done > 1000, "{done} of the switches succeeded");
+    assert!(done > 500, "{done} of the switches succeeded");
 }
