@@ -47,12 +47,13 @@ impl From<NotRam> for BiosError {
 pub struct Prepared {
     /// It starts in real mode at this segment, offset 0.
     pub segment: u16,
-    /// Linear address of the one `vmmcall` that is the firmware's.
+    /// Linear address of the one hypercall that is the firmware's.
     pub call_at: u64,
     pub handler: Box<dyn FirmwareCall>,
 }
 
-/// Puts the stub and the second-pass mark into the guest's memory and hooks INT 15h.
+/// Puts the stub and the second-pass mark into the guest's memory and hooks INT 15h. `hypercall` is the instruction by
+/// which the stub calls.
 ///
 /// # Errors
 /// See [`BiosError`].
@@ -61,6 +62,7 @@ pub fn prepare(
     memory_map: &[Entry],
     vmm: &Range<u64>,
     drive: u8,
+    hypercall: [u8; 3],
 ) -> Result<Prepared, BiosError> {
     let mut kib = [0; 2];
     memory.read(CONVENTIONAL_KIB, &mut kib)?;
@@ -75,6 +77,7 @@ pub fn prepare(
     memory.read(VECTOR_15, &mut old_int15)?;
     memory.write(Gpa(at), stub::code())?;
     memory.write(Gpa(at + stub::DRIVE), &[drive])?;
+    memory.write(Gpa(at + stub::call()), &hypercall)?;
     memory.write(Gpa(at + stub::OLD_INT15), &old_int15)?;
     let vector = stub::int15() as u32 | u32::from(segment) << 16;
     memory.write(VECTOR_15, &vector.to_le_bytes())?;

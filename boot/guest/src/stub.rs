@@ -1,13 +1,13 @@
 //! The few lines of 16-bit code that Shoji puts into the guest: the INT 15h hook and the start of the boot sector.
 //!
-//! The stub is 4 KiB at the end of conventional memory, taken off what the guest is told it has. Its `vmmcall` is honoured
+//! The stub is 4 KiB at the end of conventional memory, taken off what the guest is told it has. Its hypercall is honoured
 //! only at the one address named here.
 
 /// Size of the stub in guest memory; its upper part is the stack of [`START`].
 pub const STUB_BYTES: u64 = 4096;
 
 // Assembled for offset 0 of the segment that starts at the stub. The guest starts at offset 0; `bios` fills in the
-// drive and the old vector.
+// drive, the old vector and the hypercall instruction.
 core::arch::global_asm!(
     r#"
     .section .rodata.guest_stub, "a"
@@ -37,7 +37,8 @@ guest_int15:
     ljmp *%cs:(guest_old_int15 - guest_stub)
 1:
 guest_int15_call:
-    vmmcall
+    ud2                             /* the CPU vendor's hypercall instruction is put here: three bytes */
+    nop
     iret
 
     /* What a BIOS does at the end of POST: read the boot sector and jump to it. */
@@ -121,7 +122,7 @@ pub fn int15() -> u64 {
     offset(&raw const guest_int15)
 }
 
-/// The `vmmcall`.
+/// The hypercall instruction.
 pub fn call() -> u64 {
     offset(&raw const guest_int15_call)
 }

@@ -26,9 +26,11 @@ const GPRS: [Gpr; 16] = [
 /// Those of 32-bit code.
 pub(crate) const LEGACY: [Gpr; 8] = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx, Gpr::Rbx, Gpr::Rsp, Gpr::Rbp, Gpr::Rsi, Gpr::Rdi];
 
-/// The register with encoding `number`.
-pub(crate) fn by_number(number: usize) -> Option<Gpr> {
-    GPRS.get(number).copied()
+impl Gpr {
+    /// The register with encoding `number`.
+    pub fn by_number(number: usize) -> Option<Self> {
+        GPRS.get(number).copied()
+    }
 }
 
 /// Writes the low `width` of a register as the CPU does: a dword clears the upper half, smaller widths keep the rest

@@ -191,6 +191,9 @@ pub trait Vcpu {
     fn control(&self) -> ControlRegisters;
     /// Sets EFER as the guest sees it; the VMM's own bits stay.
     fn set_efer(&mut self, value: u64);
+    /// The guest has written the registers that tell the memory types of physical addresses (MTRRs). Nothing is to be done
+    /// where they apply to a guest by themselves.
+    fn memory_types_changed(&mut self) {}
     /// Current privilege level, 0 to 3.
     fn cpl(&self) -> u8;
     /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).

@@ -1,18 +1,33 @@
-//! GDT and IDT of the VMM (APM s. 4.6 and 8.2). Interrupts stay off for good (GIF = 0 from the first VMRUN on); what the
-//! IDT catches are the VMM's own faults.
+//! GDT, TSS and IDT of the VMM (APM s. 4.6, 12.2.5 and 8.2). Interrupts stay off for good; what the IDT catches are NMIs
+//! and the VMM's own faults.
 
-use crate::msr;
+use crate::{msr, nmi, xcr};
 use core::cell::UnsafeCell;
 use initfunc::initfunc;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
-use x86_64::instructions::tables::{lgdt, lidt};
+use x86_64::instructions::tables::{lgdt, lidt, load_tss};
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::gdt::SegmentSelector;
 
 const CODE: u64 = 0x0020_9a00_0000_0000;
 const DATA: u64 = 0x0000_9200_0000_0000;
-static GDT: [u64; 3] = [0, CODE, DATA];
+/// An available 64-bit TSS of 104 bytes at address 0.
+const TASK: u64 = 0x0000_8900_0000_0067;
+
+pub const CODE_SELECTOR: u16 = 8;
+pub const DATA_SELECTOR: u16 = 16;
+pub const TASK_SELECTOR: u16 = 24;
+
+/// A table that the CPU reads, and writes where it marks the TSS busy.
+#[repr(C, align(16))]
+struct Table<T>(UnsafeCell<T>);
+// SAFETY: written once, by `init`, before any other CPU runs.
+unsafe impl<T> Sync for Table<T> {}
+
+static GDT: Table<[u64; 5]> = Table(UnsafeCell::new([0, CODE, DATA, TASK, 0]));
+/// Holds no stack: there is no CPL but 0 and no interrupt stack table. VT-x wants a task register all the same.
+static TSS: Table<[u32; 26]> = Table(UnsafeCell::new([0; 26]));
 
 /// Vectors that CPUs raise by themselves.
 const VECTORS: usize = 32;
@@ -31,10 +46,20 @@ struct Gate {
 
 const NO_GATE: Gate = Gate { offset_low: 0, selector: 0, options: 0, offset_middle: 0, offset_high: 0, reserved: 0 };
 
-struct Idt(UnsafeCell<[Gate; VECTORS]>);
-// SAFETY: written once, by `init`, before any other CPU runs.
-unsafe impl Sync for Idt {}
-static IDT: Idt = Idt(UnsafeCell::new([NO_GATE; VECTORS]));
+static IDT: Table<[Gate; VECTORS]> = Table(UnsafeCell::new([NO_GATE; VECTORS]));
+
+/// Linear addresses of the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub gdt: u64,
+    pub idt: u64,
+    pub tss: u64,
+}
+
+/// Where the tables of this CPU lie.
+pub fn addresses() -> Addresses {
+    Addresses { gdt: GDT.0.get() as u64, idt: IDT.0.get() as u64, tss: TSS.0.get() as u64 }
+}
 
 /// What the stubs below leave on the stack.
 #[derive(Debug)]
@@ -126,11 +151,16 @@ exception_common:
     on_exception = sym on_exception,
 );
 
+const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
 
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
+    if frame.vector == NMI {
+        return nmi::on_nmi();
+    }
+    let expected = [msr::fault_handler, xcr::fault_handler].into_iter().find_map(|handler| handler(frame.rip));
     if frame.vector == GENERAL_PROTECTION
-        && let Some(handler) = msr::fault_handler(frame.rip)
+        && let Some(handler) = expected
     {
         frame.rip = handler;
         return;
@@ -139,7 +169,7 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     panic!("exception {} error {:#x} in the VMM, CR2 {cr2:#x}, {frame:#x?}", frame.vector, frame.error);
 }
 
-/// Loads GDT and IDT. Both lie in the image and stay valid when it moves.
+/// Loads GDT, TSS and IDT. They lie in the image and stay valid when it moves.
 fn init() -> Result<(), &'static str> {
     unsafe extern "C" {
         fn exception_stubs();
@@ -149,7 +179,7 @@ fn init() -> Result<(), &'static str> {
         let at = stubs + vector as u64 * 16;
         let gate = Gate {
             offset_low: at as u16,
-            selector: 8,
+            selector: CODE_SELECTOR,
             options: 0x8e00,
             offset_middle: (at >> 16) as u16,
             offset_high: (at >> 32) as u32,
@@ -158,16 +188,24 @@ fn init() -> Result<(), &'static str> {
         // SAFETY: before any other CPU runs and before the table is loaded; `vector` is inside.
         unsafe { (*IDT.0.get())[vector] = gate };
     }
+    let at = addresses();
+    // SAFETY: as above.
+    unsafe {
+        let [_, _, _, low, high] = &mut *GDT.0.get();
+        *low |= (at.tss & 0xff_ffff) << 16 | (at.tss >> 24 & 0xff) << 56;
+        *high = at.tss >> 32;
+    }
     let pointer =
         |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
-    // SAFETY: both tables are static and valid; the selectors name the 64-bit code and the data descriptor in them.
+    // SAFETY: the tables are static and valid; the selectors name the 64-bit code, the data and the TSS descriptor.
     unsafe {
-        lgdt(&pointer(GDT.as_ptr() as u64, size_of_val(&GDT)));
-        CS::set_reg(SegmentSelector(8));
-        DS::set_reg(SegmentSelector(16));
-        ES::set_reg(SegmentSelector(16));
-        SS::set_reg(SegmentSelector(16));
-        lidt(&pointer(IDT.0.get() as u64, size_of::<[Gate; VECTORS]>()));
+        lgdt(&pointer(at.gdt, size_of::<[u64; 5]>()));
+        CS::set_reg(SegmentSelector(CODE_SELECTOR));
+        DS::set_reg(SegmentSelector(DATA_SELECTOR));
+        ES::set_reg(SegmentSelector(DATA_SELECTOR));
+        SS::set_reg(SegmentSelector(DATA_SELECTOR));
+        load_tss(SegmentSelector(TASK_SELECTOR));
+        lidt(&pointer(at.idt, size_of::<[Gate; VECTORS]>()));
     }
     Ok(())
 }

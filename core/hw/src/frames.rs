@@ -30,3 +30,11 @@ pub fn alloc(count: usize) -> Option<Hpa> {
     unsafe { core::ptr::write_bytes(direct::pointer(at), 0, count * FRAME_BYTES as usize) };
     Some(at)
 }
+
+/// Gives `count` frames back that one call of [`alloc`] gave.
+///
+/// # Safety
+/// Nobody uses them any more, nor a device.
+pub unsafe fn free(first: Hpa, count: usize) {
+    FRAMES.lock().dealloc((first.0 / FRAME_BYTES) as usize, count);
+}

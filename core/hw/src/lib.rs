@@ -11,16 +11,19 @@ pub mod acpi;
 pub mod arena;
 pub mod console;
 mod cpu;
-mod descriptors;
+pub mod descriptors;
 pub mod direct;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;
 mod logger;
 pub mod msr;
+pub mod nested;
+pub mod nmi;
 pub mod paging;
 pub mod port;
 pub mod time;
+pub mod xcr;
 
 /// Host-physical address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

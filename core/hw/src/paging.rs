@@ -43,7 +43,8 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
     Some(tables.root)
 }
 
-/// Page tables of four levels, for the host's addresses or a guest's (nested tables have the same format, APM s. 15.25.5).
+/// Page tables of four levels, for the host's addresses or a guest's (nested tables of AMD-V have the same format, APM
+/// s. 15.25.5; in VT-x' the bits 0 to 2 of a branch are rights too, and all set).
 pub struct Tables {
     root: Hpa,
 }
@@ -77,6 +78,9 @@ impl Tables {
             if table[*index].is_unused() {
                 table[*index].set_addr(PhysAddr::new(frames::alloc(1)?.0), BRANCH);
             }
+            if table[*index].flags().contains(Flags::HUGE_PAGE) {
+                return None;
+            }
             table = table_at(Hpa(table[*index].addr().as_u64()));
         }
         if !table[*leaf].is_unused() {
@@ -84,6 +88,31 @@ impl Tables {
         }
         table[*leaf].set_addr(PhysAddr::new(to), flags);
         Some(())
+    }
+
+    /// Unmaps everything and gives all tables but the root back.
+    pub fn clear(&mut self) {
+        free_below(self.root, LEVELS);
+        table_at(self.root).zero();
+    }
+}
+
+const LEVELS: u8 = 4;
+
+/// Gives back what the entries of a table at `level` (4: the root, 1: its entries are all leaves) point to.
+fn free_below(table: Hpa, level: u8) {
+    if level == 1 {
+        return;
+    }
+    for index in 0..512 {
+        let entry = &table_at(table)[index];
+        if entry.is_unused() || entry.flags().contains(Flags::HUGE_PAGE) {
+            continue;
+        }
+        let below = Hpa(entry.addr().as_u64());
+        free_below(below, level - 1);
+        // SAFETY: a frame that `map` allocated for a table; the entry that pointed to it goes with its own table.
+        unsafe { frames::free(below, 1) };
     }
 }
 

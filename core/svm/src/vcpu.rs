@@ -1,8 +1,9 @@
 //! A virtual CPU and its VMCB.
 
 use crate::nested::Nested;
+use crate::policy::MSR_INTERCEPTS;
 use crate::switch::{self, Gprs};
-use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, MsrIntercept, NestedFault, Segment, SegmentName, Vcpu};
+use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
 use hw::{Hpa, direct, frames};
 use mediator::{Gpa, Width};
 use x86::msr::{Efer, PAT_RESET};
@@ -22,11 +23,10 @@ const BREAKPOINT: u8 = 3;
 const OVERFLOW: u8 = 4;
 
 /// What a virtual CPU is made of.
-pub struct Setup<'a> {
+pub struct Setup {
     pub nested: Nested,
     /// Physical address of the I/O permission map; it stays where it is.
     pub io_permissions: Hpa,
-    pub msr_intercepts: &'a [MsrIntercept],
     pub next_rip_save: bool,
 }
 
@@ -58,9 +58,9 @@ const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD f
 
 impl SvmVcpu {
     /// A virtual CPU in real mode at `segment`:0, or `None` when the frames do not suffice.
-    pub fn new(setup: Setup<'_>, segment: u16) -> Option<Self> {
+    pub fn new(setup: Setup, segment: u16) -> Option<Self> {
         let at = frames::alloc(1)?;
-        let msr_permissions = msr_permission_map(setup.msr_intercepts)?;
+        let msr_permissions = msr_permission_map()?;
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         let control = &mut vmcb.control;
@@ -133,12 +133,12 @@ fn real_mode(vmcb: &mut Vmcb, segment: u16) {
     save.g_pat = PAT_RESET;
 }
 
-fn msr_permission_map(intercepts: &[MsrIntercept]) -> Option<Hpa> {
+fn msr_permission_map() -> Option<Hpa> {
     let at = frames::alloc(MSRPM_FRAMES)?;
     // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
     let map = unsafe { &mut *direct::pointer(at).cast::<MsrPermissionMap>() };
-    for intercept in intercepts {
-        map.intercept(intercept.msr, intercept.read, intercept.write);
+    for intercept in MSR_INTERCEPTS {
+        intercept.msrs().for_each(|msr| map.intercept(msr, intercept.reads_exit(), true));
     }
     Some(at)
 }

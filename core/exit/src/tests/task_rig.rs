@@ -47,7 +47,7 @@ impl Rig {
     /// A runs from its 32-bit TSS; B is available, or busy when it is to be returned to.
     pub fn new(source: TaskSwitchSource) -> Self {
         let mut machine = MockMachine::new();
-        let guest = Guest::new(&mut machine, false);
+        let guest = Guest::new(&mut machine, policy(), false);
         let mut vcpu = MockVcpu::protected();
         vcpu.gprs = core::array::from_fn(|i| 0xa000_0000 + i as u64);
         (vcpu.rip, vcpu.rflags) = (0xaaaa, 0x4002);
