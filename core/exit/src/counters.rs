@@ -18,6 +18,8 @@ pub enum ExitKind {
     Nmi,
     /// The guest can take an NMI that was kept for it.
     NmiWindow,
+    /// The guest can take an interrupt that was queued for it.
+    InterruptWindow,
     /// An exception that is intercepted lest the guest raise it without end, and delivered again.
     Exception,
     /// A write to bits of CR0 or CR4 that the VMM keeps.
@@ -29,7 +31,7 @@ pub enum ExitKind {
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -43,6 +45,7 @@ const NAMES: [&str; 19] = [
     "init",
     "nmi",
     "nmi window",
+    "interrupt window",
     "exception",
     "control register",
     "xsetbv",
