@@ -23,7 +23,9 @@ pub const MF: u64 = 16;
 pub const GP: u64 = 13;
 pub const PF: u64 = 14;
 
+/// Those with an entry from the start.
 const VECTORS: usize = 48;
+const GATES: usize = 256;
 const CODE64: u64 = 0x18;
 const TSS: u16 = 0x40;
 
@@ -40,7 +42,7 @@ struct TablePointer {
 #[repr(C, align(16))]
 struct TaskState([u8; 104]);
 
-static mut IDT: [Gate; VECTORS] = [const { Gate(0, 0) }; VECTORS];
+static mut IDT: [Gate; GATES] = [const { Gate(0, 0) }; GATES];
 static mut TASK_STATE: TaskState = TaskState([0; 104]);
 #[unsafe(no_mangle)]
 static mut idt_pointer: TablePointer = TablePointer { limit: 0, base: 0 };
@@ -61,12 +63,9 @@ pub fn init() {
         let entries = (&raw const vector_entries) as u64;
         let idt = (&raw mut IDT).cast::<Gate>();
         for vector in 0..VECTORS {
-            let at = entries + 16 * vector as u64;
-            let ist = if vector < 32 { 1u64 } else { 0 };
-            let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
-            idt.add(vector).write(Gate(low, at >> 32));
+            idt.add(vector).write(gate(entries + 16 * vector as u64, if vector < 32 { 1 } else { 0 }));
         }
-        (&raw mut idt_pointer).write(TablePointer { limit: (VECTORS * 16 - 1) as u16, base: (&raw const IDT) as u64 });
+        (&raw mut idt_pointer).write(TablePointer { limit: (GATES * 16 - 1) as u16, base: (&raw const IDT) as u64 });
         asm!("lidt [{}]", in(reg) &raw const idt_pointer);
 
         let tss = (&raw mut TASK_STATE) as u64;
@@ -76,6 +75,17 @@ pub fn init() {
         (&raw mut gdt[8]).write(103 | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56);
         asm!("ltr {:x}", in(reg) TSS);
     }
+}
+
+/// An interrupt gate: interrupts are off in its code.
+fn gate(at: u64, ist: u64) -> Gate {
+    Gate(at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32)
+}
+
+/// The guest takes interrupts of this vector itself, on the stack of now.
+pub fn set_gate(vector: u8, entry: unsafe extern "C" fn()) {
+    // SAFETY: one CPU; the vector is not in use yet.
+    unsafe { (&raw mut IDT).cast::<Gate>().add(vector.into()).write(gate(entry as usize as u64, 0)) };
 }
 
 /// Sets the LDT descriptor of the GDT and loads it. `base` may be anywhere.
