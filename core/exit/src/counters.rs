@@ -13,6 +13,7 @@ pub enum ExitKind {
     Hypercall,
     VirtualizationInstruction,
     InvalidateCaches,
+    Halt,
     Shutdown,
     Init,
     Nmi,
@@ -31,7 +32,7 @@ pub enum ExitKind {
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -41,6 +42,7 @@ const NAMES: [&str; 20] = [
     "hypercall",
     "virtualization instruction",
     "invd",
+    "hlt",
     "shutdown",
     "init",
     "nmi",

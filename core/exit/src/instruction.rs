@@ -25,6 +25,7 @@ pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), codes: &[Co
 pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), codes: &[Code::Rdmsr] };
 pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), codes: &[Code::Wrmsr] };
 const INVD: Opcode = Opcode { plain: Some([0x0f, 0x08]), codes: &[Code::Invd] };
+const HLT: Opcode = Opcode { plain: None, codes: &[Code::Hlt] };
 pub(crate) const HYPERCALL: Opcode = Opcode { plain: None, codes: &[Code::Vmmcall, Code::Vmcall] };
 
 /// Where a page of code was found last. It is looked at only for the plain form of an instruction that the CPU has just
@@ -158,6 +159,18 @@ pub(crate) fn on_invd<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
     guest.counters.count(ExitKind::InvalidateCaches);
     let len_bytes = length(guest, vcpu, machine, &INVD)?;
     vcpu.skip_instruction(len_bytes);
+    Ok(())
+}
+
+/// A queued interrupt waits: with IF = 1 it ends HLT at once.
+#[cold]
+pub(crate) fn on_hlt<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    const RFLAGS_IF: u64 = 1 << 9;
+    guest.counters.count(ExitKind::Halt);
+    if vcpu.rflags() & RFLAGS_IF != 0 {
+        let len_bytes = length(guest, vcpu, machine, &HLT)?;
+        vcpu.skip_instruction(len_bytes);
+    }
     Ok(())
 }
 

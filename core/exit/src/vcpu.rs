@@ -160,6 +160,8 @@ pub enum Exit {
     TaskSwitch,
     /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
     InvalidateCaches,
+    /// HLT while a queued interrupt waits. [`Vcpu::run`] executes it again where RFLAGS.IF is 0: the interrupt does not end it.
+    Halt,
     /// Triple fault.
     Shutdown,
     /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.

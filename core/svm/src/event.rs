@@ -1,7 +1,7 @@
 //! Events on their way into the guest (APM s. 15.20).
 
 use exit::{Exception, QueuedInterrupts};
-use x86::svm::{Event, EventKind, Misc1, Vmcb, control};
+use x86::svm::{Event, EventKind, ExitCode, Misc1, Vmcb, control};
 
 const CR0_PE: u64 = 1 << 0;
 const RFLAGS_IF: u64 = 1 << 9;
@@ -72,11 +72,10 @@ pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
     if free && let Some(vector) = queued.take_highest() {
         control.event_inj = Event::new(EventKind::Interrupt, vector);
     }
-    if queued.is_empty() {
-        control.virtual_interrupt &= !WINDOW;
-        control.intercept_misc1.remove(Misc1::VINTR);
-    } else {
-        control.virtual_interrupt |= WINDOW;
-        control.intercept_misc1.insert(Misc1::VINTR);
-    }
+    let waiting = !queued.is_empty();
+    control.virtual_interrupt = if waiting { WINDOW } else { 0 };
+    control.intercept_misc1.set(Misc1::VINTR, waiting);
+    // Bochs 2.7 does not leave HLT for a virtual interrupt. With IF = 0 no interrupt ends HLT, so that it is left alone.
+    let for_good = ExitCode(control.exit_code) == ExitCode::HLT && vmcb.save.rflags & RFLAGS_IF == 0;
+    control.intercept_misc1.set(Misc1::HLT, waiting && !for_good);
 }

@@ -99,6 +99,7 @@ impl Vcpu for SvmVcpu {
                 | ExitCode::CLGI
                 | ExitCode::SKINIT
                 | ExitCode::INVLPGA => Exit::VirtualizationInstruction,
+                ExitCode::HLT => Exit::Halt,
                 ExitCode::INVD => {
                     // The exit itself has written nothing that INVD could have dropped.
                     cpu::write_back_caches();

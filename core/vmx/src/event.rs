@@ -4,7 +4,8 @@ use crate::instructions::{read, try_write, write};
 use core::sync::atomic::{AtomicU32, Ordering};
 use exit::{Exception, QueuedInterrupts};
 use x86::vmx::{
-    DebugQualification, Field, Interruptibility, InterruptionInfo, InterruptionKind, PendingDebug, ProcessorControls,
+    BasicReason, DebugQualification, ExitReason, Field, Interruptibility, InterruptionInfo, InterruptionKind,
+    PendingDebug, ProcessorControls,
 };
 use x86_64::registers::debug::Dr6;
 
@@ -39,10 +40,13 @@ pub fn keep_nmi() {
 
 /// Whether the guest is left as soon as it can take an NMI or an interrupt.
 fn set_window(window: ProcessorControls, open: bool) {
-    if open {
-        CONTROLS.fetch_or(window.bits(), Ordering::Relaxed);
+    let before = if open {
+        CONTROLS.fetch_or(window.bits(), Ordering::Relaxed)
     } else {
-        CONTROLS.fetch_and(!window.bits(), Ordering::Relaxed);
+        CONTROLS.fetch_and(!window.bits(), Ordering::Relaxed)
+    };
+    if (before & window.bits() != 0) == open {
+        return;
     }
     // An NMI between load and write has changed both, and the write has undone the one in the VMCS.
     loop {
@@ -69,10 +73,16 @@ pub fn deliver_queued(queued: &mut QueuedInterrupts) {
     {
         enter_with(InterruptionInfo::new(InterruptionKind::ExternalInterrupt, vector), 0, 0);
     }
-    let (window, open) = (ProcessorControls::INTERRUPT_WINDOW_EXITING, !queued.is_empty());
-    if open != (CONTROLS.load(Ordering::Relaxed) & window.bits() != 0) {
-        set_window(window, open);
-    }
+    let waiting = !queued.is_empty();
+    set_window(ProcessorControls::INTERRUPT_WINDOW_EXITING, waiting);
+    // Bochs 2.7 does not leave HLT for an open window, though s. 26.2 says so.
+    set_window(ProcessorControls::HLT_EXITING, waiting && !is_halting_for_good());
+}
+
+/// The guest has executed HLT with IF = 0: no interrupt ends it.
+fn is_halting_for_good() -> bool {
+    let reason = ExitReason(read(Field::EXIT_REASON) as u32).basic();
+    reason == BasicReason::HLT && read(Field::GUEST_RFLAGS) & RFLAGS_IF == 0
 }
 
 /// What a window exit would tell about the state of now.

@@ -128,6 +128,7 @@ impl VmxVcpu {
             | BasicReason::INVVPID
             | BasicReason::VMFUNC
             | BasicReason::GETSEC => Exit::VirtualizationInstruction,
+            BasicReason::HLT => Exit::Halt,
             BasicReason::INVD => {
                 // The exit itself has written nothing that INVD could have dropped.
                 cpu::write_back_caches();

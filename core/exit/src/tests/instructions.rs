@@ -230,6 +230,15 @@ fn invd_is_skipped_with_its_prefixes() {
 }
 
 #[test]
+fn hlt_is_over_at_once_where_the_queued_interrupt_ends_it_and_else_left_to_the_cpu() {
+    for (rflags, rip) in [(0x202, 0x1001), (2, 0x1000)] {
+        let mut vcpu = MockVcpu { rflags, ..MockVcpu::long() };
+        assert_eq!(exit_at(&[0xf4], &mut vcpu, Exit::Halt), Outcome::Resume);
+        assert_eq!((vcpu.rip, vcpu.injected.len()), (rip, 0));
+    }
+}
+
+#[test]
 fn hypercall_raises_ud_unless_configured() {
     let mut vcpu = MockVcpu::long();
     exit_at(VMMCALL, &mut vcpu, Exit::Hypercall);
