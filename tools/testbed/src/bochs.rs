@@ -22,8 +22,8 @@ const STOPS: u64 = 8;
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
 const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
-/// The most that Bochs takes of the host's memory; more of the guest's goes to a file.
-const HOST_MIB: u32 = 2048;
+/// The most that Bochs takes of the host's memory; what a guest touches beyond goes to a file. (At most 2048.)
+const HOST_MIB: u32 = 1024;
 /// Longest run of a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -212,7 +212,9 @@ struct Log {
 }
 
 /// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
-const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "VMABORT"];
+const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "SvmInjectEvents"];
+/// A user program's instruction is refused before it is one of VMX or SVM.
+const OF_USER_CODE: &str = "CPL!=0";
 
 impl Log {
     fn read(log: impl BufRead) -> Result<Self> {
@@ -223,14 +225,16 @@ impl Log {
                 Some(('p', text)) if read.panic.is_none() => {
                     read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
                 }
-                Some(('e', text)) if FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) => {
-                    read.failed_entries.push(text.to_owned());
-                }
+                Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
                 _ => {}
             }
         }
         Ok(read)
     }
+}
+
+fn is_failed_entry(text: &str) -> bool {
+    FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) && !text.contains(OF_USER_CODE)
 }
 
 /// Kind (d, i, e, p) and text of a line like `00154661817e[CPU0  ] text`.

@@ -7,6 +7,7 @@ use crate::machine::modes::{run16, run32};
 use core::arch::{asm, global_asm};
 
 const HYPERVISOR: u32 = 1 << 31; // leaf 1 ECX
+const XSAVE: u32 = 1 << 26; // leaf 1 ECX
 const OSXSAVE: u32 = 1 << 27; // leaf 1 ECX
 const SVM: u32 = 1 << 2; // leaf 8000_0001h ECX
 
@@ -31,6 +32,10 @@ fn policy() {
 }
 
 fn os_xsave_follows_cr4() {
+    if cpuid(1).ecx & XSAVE == 0 {
+        say!("the CPU has no XSAVE");
+        return;
+    }
     let cr4 = cpu::cr4();
     for set in [true, false, true] {
         let value = if set { cr4 | cpu::CR4_OSXSAVE } else { cr4 & !cpu::CR4_OSXSAVE };

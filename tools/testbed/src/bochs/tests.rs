@@ -54,6 +54,7 @@ fn failed_entries_are_found_in_complaints_of_the_cpu_only() {
     let read = log("00259005860e[CPU0  ] VMFAIL: VMCS host state invalid CR0 0x00000000\n\
                     00259005861e[CPU0  ] VMENTER FAIL: VMCS guest invalid CR0\n\
                     00259005862e[CPU0  ] VMRUN: VMRUN intercept bit is not set!\n\
+                    00259005863e[CPU0  ] VMRUN: with CPL!=0 cause #GP(0)\n\
                     00259005863e[CPU0  ] SVM VMEXIT: I/O port 0x01f7\n\
                     00259005864e[CPU0  ] RDMSR: Unknown register 0xc0010114\n\
                     00259005865i[CPU0  ] VMFAIL: no complaint\n\
