@@ -138,7 +138,7 @@ impl VmxVcpu {
 /// The conditions of MOV to CR0 that depend on the value alone (SDM Vol. 2B, MOV).
 fn is_plausible_cr0(value: u64) -> bool {
     let has = |bit| value & bit != 0;
-    value >> 32 == 0 && !(has(CR0_PG) && !has(CR0_PE)) && !(has(CR0_NW) && !has(CR0_CD))
+    value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
 fn msr_bitmap() -> Option<Hpa> {
