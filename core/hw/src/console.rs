@@ -5,7 +5,7 @@ use core::fmt::{self, Write};
 use initfunc::initfunc;
 use spin::Mutex;
 use uart_16550::backend::PioBackend;
-use uart_16550::{Config, Uart16550};
+use uart_16550::{BaudRate, Config, Uart16550};
 
 const COM1: u16 = 0x3f8;
 /// A byte takes 87 us at 115200; status reads of about 1 us, so this waits some bytes long and then gives the byte up.
@@ -18,7 +18,7 @@ fn init_serial() -> Result<(), &'static str> {
     // SAFETY: COM1 is Shoji's until the configuration says otherwise, and hidden from the guest while it is.
     let uart = unsafe { Uart16550::new_port(COM1) };
     if let Ok(mut uart) = uart
-        && uart.init(Config::default()).is_ok()
+        && uart.init(Config { baud_rate: BaudRate::Baud115200, ..Config::DEFAULT }).is_ok()
     {
         *SERIAL.lock() = Some(uart);
     }

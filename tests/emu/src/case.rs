@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use testbed::accel::Accelerator;
 use testbed::disk::Disk;
 use testbed::program::{command, run};
 use testbed::qemu::{Machine, Qemu, Writes};
@@ -55,6 +56,8 @@ pub struct Case {
     pub on: On,
     /// Everything in it ends by then; more in the long tier, which repeats more.
     pub timeout: Duration,
+    /// Why it cannot run by KVM, if so.
+    pub tcg_only: Option<&'static str>,
     pub run: Run,
 }
 
@@ -65,7 +68,7 @@ impl Case {
     /// A case of the CI tier, bare and under Shoji.
     pub fn new(name: impl Into<String>, timeout_s: u64, run: impl Fn(&Cx) -> Result<()> + 'static) -> Self {
         let timeout = Duration::from_secs(timeout_s);
-        Self { name: name.into(), tier: Tier::Ci, on: On::Both, timeout, run: Box::new(run) }
+        Self { name: name.into(), tier: Tier::Ci, on: On::Both, timeout, tcg_only: None, run: Box::new(run) }
     }
 
     pub fn only_in_long_runs(mut self) -> Self {
@@ -77,6 +80,12 @@ impl Case {
         self.on = on;
         self
     }
+
+    /// By TCG, whatever the others run by; `why` ends the sentence "TCG, because ...".
+    pub fn only_by_tcg(mut self, why: &'static str) -> Self {
+        self.tcg_only = Some(why);
+        self
+    }
 }
 
 /// What a case works with.
@@ -84,6 +93,7 @@ pub struct Cx {
     pub workspace: Workspace,
     pub boot: Boot,
     pub tier: Tier,
+    pub accelerator: Accelerator,
     /// Logs and disk copies of this case.
     pub dir: PathBuf,
     pub deadline: Instant,
@@ -91,8 +101,14 @@ pub struct Cx {
 }
 
 impl Cx {
-    pub fn new(workspace: Workspace, boot: Boot, tier: Tier, dir: PathBuf, deadline: Instant) -> Self {
-        Self { workspace, boot, tier, dir, deadline, machines: Cell::new(0) }
+    pub fn new(workspace: Workspace, boot: Boot, tier: Tier, accelerator: Accelerator, dir: PathBuf) -> Self {
+        Self { workspace, boot, tier, accelerator, dir, deadline: Instant::now(), machines: Cell::new(0) }
+    }
+
+    /// Everything ends by then.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// How often to repeat something.
@@ -108,7 +124,7 @@ impl Cx {
     pub fn machine(&self, memory_mib: u32) -> Result<Qemu> {
         self.machines.set(self.machines.get() + 1);
         let logs = self.dir.join(format!("machine{}", self.machines.get()));
-        Ok(Qemu::new(&logs, memory_mib)?.until(self.deadline))
+        Ok(Qemu::new(&logs, memory_mib, self.accelerator)?.until(self.deadline))
     }
 
     /// The small guest on the unchanged disk, in a machine that `change` has made different.

@@ -7,6 +7,7 @@ use emu::case::Tier;
 use emu::runner::{Plan, run};
 use std::process::ExitCode;
 use testbed::Workspace;
+use testbed::accel::{self, Accelerator, Wish};
 
 /// Boots machines in an emulator and judges them
 #[derive(Parser)]
@@ -18,6 +19,9 @@ struct Cli {
     /// On the machine without Shoji: shows that the cases themselves are right
     #[arg(long)]
     bare: bool,
+    /// What executes the guests: auto (KVM with nested virtualization where the host has it), kvm or tcg
+    #[arg(long, default_value_t)]
+    accel: Wish,
     /// Only list the cases
     #[arg(long)]
     list: bool,
@@ -38,11 +42,12 @@ fn main() -> ExitCode {
 
 fn perform(cli: Cli) -> Result<bool> {
     let tier = if cli.long { Tier::Long } else { Tier::Ci };
-    let plan = Plan { tier, bare: cli.bare, filters: cli.filters };
+    let mut plan = Plan { tier, bare: cli.bare, accelerator: Accelerator::Tcg, filters: cli.filters };
     let cases = emu::cases::all();
     if cli.list {
         cases.iter().filter(|case| plan.takes(case)).for_each(|case| println!("{}", case.name));
         return Ok(true);
     }
+    plan.accelerator = accel::announce(cli.accel)?;
     run(&Workspace::find()?, &plan, &cases)
 }

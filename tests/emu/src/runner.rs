@@ -7,6 +7,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Instant;
+use testbed::accel::Accelerator;
 use testbed::{Workspace, artifact};
 
 /// Which cases, and how.
@@ -14,6 +15,8 @@ pub struct Plan {
     pub tier: Tier,
     /// On the machine without Shoji.
     pub bare: bool,
+    /// What executes the guests, but for cases that need TCG.
+    pub accelerator: Accelerator,
     /// Only cases whose names contain one of these; empty: all.
     pub filters: Vec<String>,
 }
@@ -31,6 +34,10 @@ impl Plan {
     fn boot(&self, case: &Case) -> Boot {
         if self.bare || case.on == On::BareOnly { Boot::Bare } else { Boot::Shoji }
     }
+
+    fn accelerator(&self, case: &Case) -> Accelerator {
+        if case.tcg_only.is_some() { Accelerator::Tcg } else { self.accelerator }
+    }
 }
 
 /// Runs them all; says whether all passed.
@@ -40,7 +47,10 @@ pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
     let mut progress = Progress::load(workspace, tier)?;
     let mut rows = Vec::new();
     for case in cases.iter().filter(|case| plan.takes(case)) {
-        print!("test {} ... ", case.name);
+        match case.tcg_only.filter(|_| plan.accelerator != Accelerator::Tcg) {
+            Some(why) => print!("test {} (by TCG, because {why}) ... ", case.name),
+            None => print!("test {} ... ", case.name),
+        }
         std::io::stdout().flush()?;
         if let Some(seconds) = progress.as_ref().and_then(|progress| progress.seconds_of(&case.name)) {
             println!("ok ({seconds:.1} s, in the run before)");
@@ -71,8 +81,8 @@ fn run_one(workspace: &Workspace, plan: &Plan, case: &Case, dir: &Path) -> Resul
     artifact::remove(dir)?;
     std::fs::create_dir_all(dir)?;
     let factor = if plan.tier == Tier::Long { LONG_TIMEOUT_FACTOR } else { 1 };
-    let deadline = Instant::now() + case.timeout * factor;
-    let cx = Cx::new(workspace.clone(), plan.boot(case), plan.tier, dir.to_owned(), deadline);
+    let cx = Cx::new(workspace.clone(), plan.boot(case), plan.tier, plan.accelerator(case), dir.to_owned());
+    let cx = cx.until(Instant::now() + case.timeout * factor);
     // A panic in one case must not take the others with it.
     catch_unwind(AssertUnwindSafe(|| (case.run)(&cx))).unwrap_or_else(|_| Err(anyhow!("the case itself panicked")))
 }

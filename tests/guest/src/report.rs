@@ -1,13 +1,18 @@
 //! The log and the verdict.
 
 use crate::boot;
-use crate::machine::{com2, cpu, port};
+use crate::machine::{com2, port};
 use core::fmt;
 
 /// isa-debug-exit: QEMU ends with status `2 * value + 1`.
-const EXIT_PORT: u16 = 0xf4;
-const PASS: u8 = 0x10;
-const FAIL: u8 = 0x11;
+const QEMU_EXIT: u16 = 0xf4;
+/// Bochs stops in its debugger at `D`, and panics at `Shutdown`. (Bochs 2.7, iodev/unmapped.cc)
+const BOCHS_EXIT: u16 = 0x8900;
+
+/// What ends the emulator: the byte for QEMU, the word for Bochs. Nobody is at the other's port.
+struct End(u8, &'static [u8]);
+const PASS: End = End(0x10, b"D");
+const FAIL: End = End(0x11, b"Shutdown");
 
 /// Writes a line to the log.
 macro_rules! say {
@@ -43,10 +48,11 @@ pub fn fail(reason: fmt::Arguments<'_>) -> ! {
     end(FAIL)
 }
 
-fn end(verdict: u8) -> ! {
+fn end(End(for_qemu, for_bochs): End) -> ! {
     com2::drain();
-    port::out8(EXIT_PORT, verdict);
+    port::out8(QEMU_EXIT, for_qemu);
+    // Again and again: Bochs' debugger may have commands left.
     loop {
-        cpu::halt_forever();
+        for_bochs.iter().for_each(|&byte| port::out8(BOCHS_EXIT, byte));
     }
 }

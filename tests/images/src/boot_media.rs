@@ -1,8 +1,10 @@
-//! The boot medium: a disk with GRUB, Shoji and its configuration.
+//! The boot medium: a CD with GRUB, Shoji and its configuration.
 //!
-//! GRUB's own boot sector and core image lie in the sectors before a partition that holds a plain tar archive, which
-//! GRUB reads as a file system; the core image carries the few commands to run. No installer, no loop device.
-//! GNU GRUB 2.06 manual, s. 3.4 (BIOS installation), 5.3 (multiboot2).
+//! A firmware that boots from CD leaves the numbers of the hard disks alone, so that the guest's disk is 80h with and
+//! without Shoji, in QEMU and in Bochs. The whole CD is one tar archive, which GRUB reads as a file system; its first
+//! member holds what the firmware looks for: boot record, boot catalog, and GRUB with the few commands to run. No
+//! installer, no loop device.
+//! "El Torito" Bootable CD-ROM Format Specification 1.0; GNU GRUB 2.06 manual, s. 5.3 (multiboot2).
 
 use std::fs;
 use std::io;
@@ -10,48 +12,56 @@ use std::path::Path;
 use std::process::Command;
 
 const SECTOR: usize = 512;
-const PARTITION_LBA: u32 = 2048;
-const GRUB_IMAGES: &str = "/usr/lib/grub/i386-pc";
+/// A sector of a CD.
+const CD_SECTOR: usize = 2048;
+/// Where an ISO 9660 volume would have its primary descriptor; the boot record follows it. (El Torito s. 2.0)
+const PRIMARY_DESCRIPTOR: usize = 16;
+const BOOT_RECORD: usize = 17;
+const CATALOG: usize = 18;
+const GRUB: usize = 19;
+/// GRUB reads this much at once, and fails where a CD ends before.
+const GRUB_READS: usize = 32768;
 const COMMANDS: &str = "\
-set root=(hd0,msdos1)
+set root=(cd)
 multiboot2 /shoji.elf
 module2 /shoji.cfg
 boot
 ";
 
-/// Writes a disk image that starts Shoji with a configuration (see [`crate::blob`]). It must be the machine's first disk (BIOS 80h).
+/// Writes a CD image that starts Shoji with a configuration (see [`crate::blob`]).
 ///
 /// # Errors
 /// When `grub-mkimage` or its BIOS images are missing (Debian: grub-common, grub-pc-bin), or a file cannot be read or
 /// written.
 pub fn boot_media(shoji_elf: &Path, blob: &[u8], medium: &Path) -> io::Result<()> {
+    let boot_area = boot_area(core_image(medium)?).ok_or_else(|| io::Error::other("GRUB's image is none for a CD"))?;
     let mut archive = Vec::new();
+    append_file(&mut archive, "boot", boot_area.get(SECTOR..).unwrap_or_default()); // its header comes before it
     append_file(&mut archive, "shoji.elf", &fs::read(shoji_elf)?);
     append_file(&mut archive, "shoji.cfg", blob);
-    archive.resize(archive.len() + 2 * SECTOR, 0); // the end mark of an archive
-
-    let mut disk = boot_sector(archive.len().div_ceil(SECTOR) as u32)?;
-    disk.extend(core_image(medium)?);
-    let partition = PARTITION_LBA as usize * SECTOR;
-    if disk.len() > partition {
-        return Err(io::Error::other(format!("GRUB's core image is too long: {} bytes", disk.len())));
-    }
-    disk.resize(partition, 0);
-    disk.extend(archive);
-    disk.resize(disk.len().next_multiple_of(1 << 20), 0);
-    fs::write(medium, disk)
+    archive.resize((archive.len() + 2 * SECTOR).next_multiple_of(GRUB_READS), 0); // the end mark of an archive
+    fs::write(medium, archive)
 }
 
-/// GRUB's boot sector (which loads sector 1) with a partition table of one entry.
-fn boot_sector(partition_sectors: u32) -> io::Result<Vec<u8>> {
-    let mut sector = fs::read(Path::new(GRUB_IMAGES).join("boot.img"))?;
-    sector.resize(SECTOR, 0);
-    sector[446..510].fill(0);
-    sector[446 + 4] = 0x83;
-    sector[446 + 8..446 + 12].copy_from_slice(&PARTITION_LBA.to_le_bytes());
-    sector[446 + 12..446 + 16].copy_from_slice(&partition_sectors.to_le_bytes());
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    Ok(sector)
+/// The CD from its first byte to the end of GRUB.
+fn boot_area(mut grub: Vec<u8>) -> Option<Vec<u8>> {
+    // The boot information table, by which GRUB's first sector finds the others.
+    let table = [PRIMARY_DESCRIPTOR, GRUB, grub.len()].map(|value| (value as u32).to_le_bytes());
+    grub.get_mut(8..20)?.copy_from_slice(table.as_flattened());
+
+    let mut area = vec![0; GRUB * CD_SECTOR];
+    let mut put = |at: usize, bytes: &[u8]| area[at..at + bytes.len()].copy_from_slice(bytes);
+    let record = BOOT_RECORD * CD_SECTOR; // El Torito figure 7
+    put(record + 1, b"CD001\x01EL TORITO SPECIFICATION");
+    put(record + 0x47, &(CATALOG as u32).to_le_bytes());
+    let catalog = CATALOG * CD_SECTOR; // El Torito figures 2 and 3
+    put(catalog, &[1]); // validation entry, for x86
+    put(catalog + 0x1c, &[0xaa, 0x55, 0x55, 0xaa]); // makes the sum of its words 0 with the first one
+    put(catalog + 0x20, &[0x88]); // bootable, without emulation of a disk, at the usual address
+    put(catalog + 0x26, &4u16.to_le_bytes()); // sectors of 512 bytes to load: GRUB's first one
+    put(catalog + 0x28, &(GRUB as u32).to_le_bytes());
+    area.extend(grub);
+    Some(area)
 }
 
 fn core_image(medium: &Path) -> io::Result<Vec<u8>> {
@@ -59,11 +69,11 @@ fn core_image(medium: &Path) -> io::Result<Vec<u8>> {
     let core = medium.with_extension("core");
     fs::write(&commands, COMMANDS)?;
     let status = Command::new("grub-mkimage")
-        .args(["--format=i386-pc", "--prefix=(hd0,msdos1)", "--config"])
+        .args(["--format=i386-pc-eltorito", "--prefix=(cd)", "--config"])
         .arg(&commands)
         .arg("--output")
         .arg(&core)
-        .args(["biosdisk", "part_msdos", "tar", "multiboot2"])
+        .args(["biosdisk", "tar", "multiboot2"])
         .status()?;
     if !status.success() {
         return Err(io::Error::other(format!("grub-mkimage failed: {status}")));

@@ -21,6 +21,8 @@ pub struct TinyGuest {
     pub memory_mib: &'static [u32],
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
+    /// Why it cannot run by KVM, if so.
+    pub tcg_only: Option<&'static str>,
     /// A healthy run takes a tenth of it, under Shoji too.
     pub timeout_s: u32,
 }
@@ -29,7 +31,7 @@ pub struct TinyGuest {
 const ENCRYPTED: Sectors = Sectors { first: 8192, count: 32768 };
 
 const PLAIN: TinyGuest =
-    TinyGuest { name: "", purpose: "", encrypted: None, memory_mib: &[512], qemu: &[], timeout_s: 60 };
+    TinyGuest { name: "", purpose: "", encrypted: None, memory_mib: &[512], qemu: &[], tcg_only: None, timeout_s: 60 };
 const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
 /// All of them.
@@ -94,6 +96,7 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "bench",
         purpose: "BENCH lines: costs in instructions",
         qemu: &["-icount", "shift=0,sleep=on"],
+        tcg_only: Some("it counts instructions"),
         timeout_s: 180,
         ..PROTECTED
     },

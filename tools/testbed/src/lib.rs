@@ -4,7 +4,9 @@
 //! encrypted on disk. Everything lies under `target/shoji`; what is expensive to make (Debian) is cached for the user.
 #![forbid(unsafe_code)]
 
+pub mod accel;
 pub mod artifact;
+pub mod bochs;
 pub mod console;
 pub mod debian;
 pub mod demo;

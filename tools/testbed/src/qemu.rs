@@ -1,8 +1,9 @@
-//! QEMU as test bed: `-accel tcg -cpu EPYC` has AMD-V whatever the host is.
+//! QEMU as test bed.
 
+use crate::accel::Accelerator;
 use crate::console::Console;
 use crate::monitor::Monitor;
-use crate::program::command;
+use crate::program::bound_command;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,35 +28,31 @@ pub enum Writes {
 pub struct Qemu {
     command: Command,
     logs: PathBuf,
+    accelerator: Accelerator,
+    virtualization: bool,
     smm: bool,
     deadline: Option<Instant>,
 }
 
 impl Qemu {
     /// A PC (PIIX3, SeaBIOS) with nothing but a screen; its serial logs go to the folder `logs`.
-    pub fn new(logs: &Path, memory_mib: u32) -> Result<Self> {
+    pub fn new(logs: &Path, memory_mib: u32, accelerator: Accelerator) -> Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let mut command = qemu_command();
-        command.args([
-            "-accel",
-            "tcg",
-            "-cpu",
-            "EPYC",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-vga",
-            "std",
-            "-monitor",
-            "none",
-        ]);
+        command.args(["-nodefaults", "-display", "none", "-vga", "std", "-monitor", "none"]);
         command.args(["-m", &memory_mib.to_string()]);
-        Ok(Self { command, logs: logs.to_owned(), smm: true, deadline: None })
+        Ok(Self { command, logs: logs.to_owned(), accelerator, virtualization: true, smm: true, deadline: None })
     }
 
     /// Without system management mode, in which SeaBIOS otherwise changes to 32 bit.
     pub fn without_smm(mut self) -> Self {
         self.smm = false;
+        self
+    }
+
+    /// With a CPU on which Shoji cannot run.
+    pub fn without_virtualization(mut self) -> Self {
+        self.virtualization = false;
         self
     }
 
@@ -92,14 +89,14 @@ impl Qemu {
         self
     }
 
-    /// Repeatable runs: one instruction per nanosecond of the guest's clock.
+    /// Repeatable runs: one instruction per nanosecond of the guest's clock. TCG only.
     pub fn count_instructions(mut self) -> Self {
         self.command.args(["-icount", "shift=0,sleep=on"]);
         self
     }
 
     /// As [`Qemu::count_instructions`], and [`Monitor::instructions`] can be asked for their number. Only record/replay
-    /// keeps a count that leaves idle time out; the record itself is dropped.
+    /// keeps a count that leaves idle time out; the record itself is dropped. TCG only.
     pub fn record_instructions(mut self) -> Self {
         self.command.args(["-icount", "shift=0,rr=record,rrfile=/dev/null"]);
         self
@@ -113,7 +110,7 @@ impl Qemu {
         Ok((self, monitor))
     }
 
-    /// Logs each instruction executed in `ranges` (first and last address), and what [`Qemu::log_exits`] logs.
+    /// Logs each instruction executed in `ranges` (first and last address), and what [`Qemu::log_exits`] logs. TCG only.
     pub fn trace(mut self, ranges: &[(u64, u64)]) -> Self {
         let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first:#x}..{last:#x}")).collect();
         // One instruction a translation block, and no block jumps to the next unseen.
@@ -121,7 +118,8 @@ impl Qemu {
         self
     }
 
-    /// Logs `vmrun!` and `vmexit(...)` only: translated code is logged for an address range that nothing uses.
+    /// Logs `vmrun!` and `vmexit(...)` only: translated code is logged for an address range that nothing uses. TCG
+    /// only.
     pub fn log_exits(mut self) -> Self {
         let file = self.logs.join("exits.log");
         self.command.args(["-d", "in_asm", "-dfilter", "0xffffffffffff0000+1", "-D"]).arg(file);
@@ -167,13 +165,14 @@ impl Qemu {
         Ok(Machine { console: Console::new(output, input), child, logs: self.logs, deadline: self.deadline })
     }
 
-    /// QEMU complains at length about features of the CPU model that TCG does not have: that goes to a file.
+    /// QEMU complains at length about features of the CPU model that the accelerator does not have: that goes to a file.
     fn errors(&self) -> Result<File> {
         let path = self.logs.join(ERRORS);
         File::create(&path).with_context(|| format!("cannot create {}", path.display()))
     }
 
     fn complete(&mut self) {
+        self.command.args(self.accelerator.arguments(self.virtualization));
         self.command.args(["-machine", if self.smm { "pc,smm=on" } else { "pc,smm=off" }]);
         let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-serial", &format!("file:{com1}")]);
@@ -182,9 +181,7 @@ impl Qemu {
 
 /// QEMU that ends when this program does, however that ends.
 pub fn qemu_command() -> Command {
-    let mut setpriv = command("setpriv");
-    setpriv.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    setpriv
+    bound_command("qemu-system-x86_64")
 }
 
 /// A running machine; ends with its value.
@@ -259,5 +256,34 @@ impl Drop for Machine {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accel::Vendor;
+    use std::ffi::OsStr;
+
+    fn arguments(mut qemu: Qemu) -> Vec<String> {
+        qemu.complete();
+        qemu.command.get_args().map(OsStr::to_string_lossy).map(String::from).collect()
+    }
+
+    #[test]
+    fn a_machine_has_one_accelerator_and_its_cpu_model() {
+        let logs = std::env::temp_dir();
+        for accelerator in [Accelerator::Tcg, Accelerator::Kvm(Vendor::Intel), Accelerator::Kvm(Vendor::Amd)] {
+            for virtualization in [true, false] {
+                let mut qemu = Qemu::new(&logs, 256, accelerator).unwrap();
+                if !virtualization {
+                    qemu = qemu.without_virtualization();
+                }
+                let all = arguments(qemu);
+                let at = all.iter().position(|word| word == "-accel").unwrap();
+                assert_eq!(all[at..at + 4], accelerator.arguments(virtualization));
+                assert_eq!(all.iter().filter(|word| ["-accel", "-cpu"].contains(&word.as_str())).count(), 2);
+            }
+        }
     }
 }

@@ -14,10 +14,11 @@ mod tiny;
 mod trace;
 
 use crate::{build, setup};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use figures::{Figures, On};
 use std::path::Path;
+use testbed::accel::Wish;
 use testbed::progress::spinner;
 use testbed::{Workspace, artifact, disks};
 
@@ -32,12 +33,19 @@ pub struct BenchArgs {
     /// Only tell, function by function, which instructions the start and each kind of exit consist of
     #[arg(long, conflicts_with_all = ["json", "readme"])]
     profile: bool,
+    /// What executes guests: tcg, because nothing else counts instructions; auto means the same
+    #[arg(long, default_value_t)]
+    accel: Wish,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
 }
 
 pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
+    ensure!(
+        args.accel != Wish::Kvm,
+        "the figures are numbers of instructions, which KVM does not count: use --accel tcg"
+    );
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
     build::compile(workspace, args.yes)?;
     let logs = workspace.output("bench")?;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::time::Duration;
 use testbed::Workspace;
+use testbed::accel::{self, Wish};
 use testbed::disk::Disk;
 use testbed::disks;
 use testbed::progress::spinner;
@@ -24,6 +25,9 @@ pub struct RunArgs {
     /// Number of CPUs
     #[arg(long, default_value_t = 1)]
     cpus: u32,
+    /// What executes the guest: auto (KVM with nested virtualization where the host has it), kvm or tcg
+    #[arg(long, default_value_t)]
+    accel: Wish,
     /// RAM in MiB
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=65536))]
     memory: u32,
@@ -45,11 +49,13 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<()> {
         "--cpus {} needs support for several CPUs, which comes with a later issue: use --cpus 1",
         args.cpus
     );
+    let accelerator = accel::announce(args.accel)?;
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
     build::build(workspace, args.yes)?;
     let disk = disks::demo(workspace, false)?;
     let logs = workspace.output("run")?;
-    let qemu = Qemu::new(&logs, args.memory)?.request("quiet", "normal").ide_disk(0, &disk.path, Writes::Kept);
+    let qemu = Qemu::new(&logs, args.memory, accelerator)?;
+    let qemu = qemu.request("quiet", "normal").ide_disk(0, &disk.path, Writes::Kept);
     let log = logs.join("shoji.log");
     println!("Shoji's log (COM1): {}", log.display());
     if args.smoke {
@@ -70,8 +76,10 @@ fn smoke(machine: &mut Machine, disk: &Disk, key: &Path) -> Result<()> {
     progress.set_message("Checking the guest");
     let root = shell.run("findmnt -no SOURCE /", MINUTE)?;
     ensure!(root == "/dev/sda2", "the root file system is on {root}, not on the encrypted partition");
-    // AMD-V is Shoji's own: a guest that sees it is not inside Shoji.
-    shell.run("! grep -qw svm /proc/cpuinfo", MINUTE).context("the guest sees AMD-V: it does not run under Shoji")?;
+    // The CPU's virtualization is Shoji's own: a guest that sees it is not inside Shoji.
+    shell
+        .run("! grep -Eqw 'svm|vmx' /proc/cpuinfo", MINUTE)
+        .context("the guest sees AMD-V or VT-x: it does not run under Shoji")?;
     shell.run(FIO, 10 * MINUTE)?;
     shell.run("rm -f /root/smoke* && sync", MINUTE)?;
     progress.set_message("Powering off");

@@ -2,9 +2,10 @@
 
 use crate::tally::{self, Tally};
 use crate::{build, fuzz, lint, setup};
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use clap::Args;
 use std::time::{Duration, Instant};
+use testbed::accel::{self, Host, Wish};
 use testbed::program::command;
 use testbed::progress::spinner;
 use testbed::{Workspace, disks};
@@ -17,6 +18,9 @@ pub struct TestArgs {
     /// Every loop at its full count; resumes where it was stopped and leaves a table in tests/results
     #[arg(long)]
     long: bool,
+    /// What executes guests: auto (KVM with nested virtualization where the host has it), kvm or tcg
+    #[arg(long, default_value_t, conflicts_with = "fast")]
+    accel: Wish,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -33,6 +37,8 @@ const EMULATOR_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 
 pub fn test(workspace: &Workspace, args: &TestArgs) -> Result<()> {
     let start = Instant::now();
+    // The emulator tests would say so too, but only after everything else.
+    accel::choose(args.accel, &Host::probe()).map_err(Error::msg)?;
     prepare(args)?;
     let mut tally = Tally::default();
     for (name, stage) in stages(args) {
@@ -112,7 +118,7 @@ fn emulator_tests(workspace: &Workspace, args: &TestArgs) -> Result<Tally> {
     disks::small(workspace, false)?;
     disks::debian_for_tests(workspace, false)?;
     let mut cargo = command("cargo");
-    cargo.current_dir(workspace.root()).args(["run", "--quiet", "-p", "emu", "--"]);
+    cargo.current_dir(workspace.root()).args(["run", "--quiet", "-p", "emu", "--", "--accel", &args.accel.to_string()]);
     if args.long {
         cargo.arg("--long");
     }

@@ -7,8 +7,9 @@ use std::fs;
 use std::time::Duration;
 use testbed::disk::Disk;
 use testbed::disks;
-use testbed::qemu::Writes;
+use testbed::qemu::{Qemu, Writes};
 
+const AMD_CPU: &str = "the CPU must be AMD's";
 /// Offsets of the configuration's header; see `core/config/src/blob.rs`.
 const VERSION: usize = 8;
 
@@ -28,10 +29,12 @@ pub fn cases() -> Vec<Case> {
         }),
         Case::new("a_missing_configuration_module_is_refused", 120, missing_module).on(On::ShojiOnly),
         Case::new("a_wrong_key_is_refused", 120, wrong_key).on(On::ShojiOnly),
-        Case::new("a_cpu_without_amd_v_is_refused", 120, no_svm).on(On::ShojiOnly),
+        Case::new("a_cpu_without_amd_v_is_refused", 120, no_svm).on(On::ShojiOnly).only_by_tcg(AMD_CPU),
         Case::new("a_machine_with_two_cpus_is_refused", 120, two_cpus).on(On::ShojiOnly),
         Case::new("a_machine_that_maps_configuration_space_to_memory_is_refused", 120, mapped).on(On::ShojiOnly),
-        Case::new("without_amd_v_the_system_starts_alone_where_that_is_allowed", 180, boots_alone).on(On::ShojiOnly),
+        Case::new("without_amd_v_the_system_starts_alone_where_that_is_allowed", 180, boots_alone)
+            .on(On::ShojiOnly)
+            .only_by_tcg(AMD_CPU),
     ]
 }
 
@@ -62,7 +65,7 @@ fn wrong_key(cx: &Cx) -> Result<()> {
 
 fn no_svm(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
-    refuses(cx, &disk, "normal", &WITHOUT_SVM, "AMD-V")
+    refuses_in(cx.machine(512)?.without_virtualization(), cx, &disk, "normal", "AMD-V")
 }
 
 fn mapped(cx: &Cx) -> Result<()> {
@@ -73,8 +76,6 @@ fn mapped(cx: &Cx) -> Result<()> {
     fs::write(&table, body)?;
     refuses(cx, &disk, "normal", &["-acpitable", &format!("sig=MCFG,data={}", table.display())], "MCFG")
 }
-
-const WITHOUT_SVM: [&str; 2] = ["-cpu", "EPYC,svm=off"];
 
 fn two_cpus(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
@@ -87,7 +88,7 @@ fn boots_alone(cx: &Cx) -> Result<()> {
     let text = format!("[boot]\non-failure = \"boot-without-shoji\"\n{}", disks::configuration(&cx.key_file()?));
     disks::compile(&text, &blob)?;
     disk.replace_boot_file("/shoji/shoji.conf", &fs::read(blob)?)?;
-    let qemu = cx.machine(512)?.args(WITHOUT_SVM).request("shoji.test=boot", "normal");
+    let qemu = cx.machine(512)?.without_virtualization().request("shoji.test=boot", "normal");
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     machine.expect_log("WITHOUT Shoji", Duration::from_secs(60))?;
     // The guest comes up; its encrypted partition stays closed to it.
@@ -97,11 +98,15 @@ fn boots_alone(cx: &Cx) -> Result<()> {
 
 /// Boots `disk`, and Shoji stops with `sentence`.
 fn refuses(cx: &Cx, disk: &Disk, way: &str, qemu_args: &[&str], sentence: &str) -> Result<()> {
+    refuses_in(cx.machine(512)?.args(qemu_args), cx, disk, way, sentence)
+}
+
+fn refuses_in(qemu: Qemu, cx: &Cx, disk: &Disk, way: &str, sentence: &str) -> Result<()> {
     debug_assert_eq!(cx.boot, Boot::Shoji);
     let before = Disk { path: cx.dir.join("before.img"), ..disk.clone() };
     fs::copy(&disk.path, &before.path)?;
-    let qemu = cx.machine(512)?.args(qemu_args).request("shoji.test=boot", way);
-    let mut machine = qemu.ide_disk(0, &disk.path, Writes::Kept).start()?;
+    let qemu = qemu.request("shoji.test=boot", way).ide_disk(0, &disk.path, Writes::Kept);
+    let mut machine = qemu.start()?;
     machine.expect_log("Stopped.", Duration::from_secs(60))?;
     let log = machine.shoji_log();
     let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();

@@ -5,6 +5,7 @@ use super::figures::{Figures, On};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use testbed::accel::Accelerator;
 use testbed::monitor::Monitor;
 use testbed::qemu::{Machine, Qemu, Writes};
 use testbed::{Workspace, disks};
@@ -29,7 +30,8 @@ pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures
         On::Bare => (logs.join("linux-bare"), "bare"),
         On::Shoji => (logs.join("linux-shoji"), "normal"),
     };
-    let (qemu, mut monitor) = Qemu::new(&dir, MEMORY_MIB)?.until(Instant::now() + PATIENCE).monitor()?;
+    let (qemu, mut monitor) =
+        Qemu::new(&dir, MEMORY_MIB, Accelerator::Tcg)?.until(Instant::now() + PATIENCE).monitor()?;
     let qemu = qemu.request("shoji.test=bench", how).ide_disk(0, &disk.path, Writes::Dropped);
     let mut machine = qemu.record_instructions().log_exits().start()?;
 

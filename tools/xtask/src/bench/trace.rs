@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::ChildStderr;
 use std::time::{Duration, Instant};
+use testbed::accel::Accelerator;
 use testbed::qemu::{Qemu, Writes};
 use testbed::{Workspace, disks};
 
@@ -75,7 +76,7 @@ fn traced(qemu: Qemu, image: (u64, u64)) -> Qemu {
 /// Everything from the VMM's entry to its first VMRUN, on the small guest's disk.
 pub fn start(workspace: &Workspace, logs: &Path) -> Result<Vec<u64>> {
     let (disk, image) = (disks::small(workspace, false)?, image(workspace)?);
-    let qemu = Qemu::new(&logs.join("trace-start"), MEMORY_MIB)?.request("quiet", "normal");
+    let qemu = Qemu::new(&logs.join("trace-start"), MEMORY_MIB, Accelerator::Tcg)?.request("quiet", "normal");
     let qemu = qemu.ide_disk(0, &disk.path, Writes::Dropped);
     let (_machine, log) = traced(qemu, image).start_logging()?;
     let mut trace = Trace { lines: BufReader::new(log), image, line: Vec::new() };
@@ -111,11 +112,11 @@ impl Ways {
 /// The exits of the tiny guest `bench`, by what it did.
 pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Ways>> {
     let image = image(workspace)?;
-    let mut qemu = Qemu::new(&logs.join("trace-exits"), MEMORY_MIB)?.debug_exit();
-    for (file, bus) in tiny::disks(logs).iter().zip(0..) {
+    let mut qemu = Qemu::new(&logs.join("trace-exits"), MEMORY_MIB, Accelerator::Tcg)?.debug_exit();
+    for ((file, device), bus) in tiny::disks(logs).iter().zip(["ide-hd", "ide-cd"]).zip(0..) {
         let file = file.to_string_lossy().replace(',', ",,");
         qemu = qemu.args(["-drive", &format!("if=none,id=d{bus},format=raw,snapshot=on,file={file}")]);
-        qemu = qemu.args(["-device", &format!("ide-hd,drive=d{bus},bus=ide.{bus},unit=0,bootindex={}", 1 - bus)]);
+        qemu = qemu.args(["-device", &format!("{device},drive=d{bus},bus=ide.{bus},unit=0,bootindex={}", 1 - bus)]);
     }
     let (machine, log) = traced(qemu, image).start_logging()?;
     let mut trace = Trace { lines: BufReader::new(log), image, line: Vec::new() };

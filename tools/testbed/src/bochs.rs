@@ -1,0 +1,265 @@
+//! Bochs as test bed: VT-x on the Intel models, a second opinion on AMD-V, and a log that tells in words why a VM entry
+//! fails. Its clock is a count of instructions, so that a run repeats exactly.
+//!
+//! Bochs 2.7 user manual, chapter 4 (configuration file); Debian's build has the debugger in it, which drives the run.
+
+use crate::artifact;
+use crate::program::bound_command;
+use crate::qemu::Writes;
+use anyhow::{Context, Result, bail, ensure};
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Instructions in a second of the machine's time.
+pub const TICKS_PER_SECOND: u64 = 50_000_000;
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well.
+const STOPS: u64 = 8;
+/// Folders with the firmware's images, after `BXSHARE`.
+const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
+const BIOS: &str = "BIOS-bochs-latest";
+const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
+/// The most that Bochs takes of the host's memory; more of the guest's goes to a file.
+const HOST_MIB: u32 = 2048;
+/// Longest run of a machine that has no deadline.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// A machine with one CPU and a PIIX3, to be run.
+pub struct Bochs {
+    logs: PathBuf,
+    model: String,
+    memory_mib: u32,
+    disk: Option<(PathBuf, Writes)>,
+    cd: Option<PathBuf>,
+    ticks: u64,
+    deadline: Option<Instant>,
+}
+
+/// What ended a run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The guest wrote `D` to port 8900h until the debugger had no command left but `quit`.
+    Quit,
+    /// The guest wrote `Shutdown` to port 8900h.
+    Shutdown,
+    /// The guest switched the machine off by ACPI.
+    PowerOff,
+    /// All instructions that the run may take were executed.
+    Budget,
+    /// The wall clock's deadline.
+    Deadline,
+    /// The emulator gave up, for this reason.
+    Panic(String),
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Ended {
+    pub end: End,
+    /// What Bochs says of VM entries and VMX instructions that failed.
+    pub failed_entries: Vec<String>,
+}
+
+impl Ended {
+    /// The end of a run in which no VM entry may fail.
+    pub fn without_failed_entries(self) -> Result<End> {
+        ensure!(
+            self.failed_entries.is_empty(),
+            "Bochs tells of failed VM entries:\n{}",
+            self.failed_entries.join("\n")
+        );
+        Ok(self.end)
+    }
+}
+
+impl Bochs {
+    /// A PC with a CPU of this model (`bochs-bin --help cpu` lists them); all its logs go to the folder `logs`: COM1 to
+    /// `shoji.log`, COM2 to `com2.log`, the emulator's own to `bochs.log`.
+    pub fn new(logs: &Path, model: &str, memory_mib: u32) -> Result<Self> {
+        fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
+        let logs = logs.canonicalize()?;
+        let ticks = 60 * TICKS_PER_SECOND;
+        Ok(Self { logs, model: model.to_owned(), memory_mib, disk: None, cd: None, ticks, deadline: None })
+    }
+
+    /// Sets the primary master.
+    pub fn disk(mut self, image: &Path, writes: Writes) -> Self {
+        self.disk = Some((image.to_owned(), writes));
+        self
+    }
+
+    /// Sets the secondary master, which the machine then boots from.
+    pub fn cd(mut self, image: &Path) -> Self {
+        self.cd = Some(image.to_owned());
+        self
+    }
+
+    /// The run ends after so many instructions (waiting counts as if it executed some).
+    pub fn ticks(mut self, ticks: u64) -> Self {
+        self.ticks = ticks;
+        self
+    }
+
+    /// The run goes on no longer than this.
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Runs the machine to its end.
+    pub fn run(self) -> Result<Ended> {
+        let file = |name: &str| self.logs.join(name);
+        // What the run before has left must not be taken for this one's.
+        ["shoji.log", "com2.log", "bochs.log"].iter().try_for_each(|name| artifact::remove(&file(name)))?;
+        fs::write(file("bochsrc"), self.configuration()?).context("cannot write Bochs' configuration")?;
+        fs::write(file("debugger"), self.debugger_script())?;
+        let mut bochs = bound_command("bochs-bin");
+        bochs.current_dir(&self.logs).env("BXSHARE", share()?).args(["-q", "-f", "bochsrc", "-rc", "debugger"]);
+        let output = File::create(file("bochs.out"))?;
+        bochs.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + LONGEST);
+        let status = wait(&mut bochs, deadline)?;
+        let said = String::from_utf8_lossy(&fs::read(file("bochs.out"))?).into_owned();
+        // A configuration that is refused makes no log.
+        let log = match File::open(file("bochs.log")) {
+            Ok(log) => Log::read(BufReader::new(log)),
+            Err(_) => Log::read(said.as_bytes()),
+        }?;
+        Ok(Ended { end: end(status, &log, &said), failed_entries: log.failed_entries })
+    }
+
+    fn configuration(&self) -> Result<String> {
+        let Self { model, memory_mib, .. } = self;
+        let mut text = format!(
+            "display_library: rfb, options=\"timeout=0\"\n\
+             config_interface: textconfig\n\
+             romimage: file=\"$BXSHARE/{BIOS}\"\n\
+             vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
+             memory: guest={memory_mib}, host={}\n\
+             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs=0\n\
+             clock: sync=none, time0=946684800\n\
+             pci: enabled=1, chipset=i440fx\n\
+             ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+             ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15\n",
+            memory_mib.min(&HOST_MIB)
+        );
+        if let Some((image, writes)) = &self.disk {
+            let mode = if *writes == Writes::Dropped { "volatile" } else { "flat" };
+            writeln!(text, "ata0-master: type=disk, path={}, mode={mode}, cylinders=0", quoted(image)?)?;
+        }
+        if let Some(image) = &self.cd {
+            writeln!(text, "ata1-master: type=cdrom, path={}, status=inserted", quoted(image)?)?;
+        }
+        text += if self.cd.is_some() { "boot: cdrom, disk\n" } else { "boot: disk\n" };
+        text += "com1: enabled=1, mode=file, dev=shoji.log\n\
+                 com2: enabled=1, mode=file, dev=com2.log\n\
+                 mouse: enabled=0\n\
+                 log: bochs.log\n\
+                 panic: action=fatal\n\
+                 error: action=report\n\
+                 info: action=report\n\
+                 debug: action=ignore\n";
+        Ok(text)
+    }
+
+    /// Time stops a machine once and never again, so that each `c` gets its own.
+    fn debugger_script(&self) -> String {
+        let stops: String = (0..STOPS).map(|stop| format!("sba {}\n", self.ticks + stop * 1000)).collect();
+        stops + &"c\n".repeat(STOPS as usize) + "quit\n"
+    }
+}
+
+/// The folder with Bochs' firmware.
+fn share() -> Result<PathBuf> {
+    let named = std::env::var_os("BXSHARE").map(PathBuf::from);
+    let mut all = named.into_iter().chain(SHARES.map(PathBuf::from));
+    all.find(|dir| dir.join(BIOS).is_file() && dir.join(VGA_BIOS).is_file())
+        .with_context(|| format!("{BIOS} or {VGA_BIOS} is missing in {}: set BXSHARE to their folder", SHARES[0]))
+}
+
+/// A path as the configuration takes it.
+fn quoted(path: &Path) -> Result<String> {
+    let path = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+    let text = path.to_str().filter(|text| !text.contains(['"', '$', '\n']));
+    let text = text.with_context(|| format!("Bochs takes no path like {}", path.display()))?;
+    Ok(format!("\"{text}\""))
+}
+
+/// Waits for the emulator's end; `None`: it had to be killed.
+fn wait(command: &mut Command, deadline: Instant) -> Result<Option<ExitStatus>> {
+    let mut child = command.spawn().context("cannot run bochs-bin")?;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What matters in `bochs.log`.
+#[derive(Default, Debug)]
+struct Log {
+    panic: Option<String>,
+    failed_entries: Vec<String>,
+}
+
+/// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
+const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "VMABORT"];
+
+impl Log {
+    fn read(log: impl BufRead) -> Result<Self> {
+        let mut read = Self::default();
+        for line in log.split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            match message(&line) {
+                Some(('p', text)) if read.panic.is_none() => {
+                    read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
+                }
+                Some(('e', text)) if FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) => {
+                    read.failed_entries.push(text.to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Kind (d, i, e, p) and text of a line like `00154661817e[CPU0  ] text`.
+fn message(line: &str) -> Option<(char, &str)> {
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let kind = rest.chars().next()?;
+    let (_, text) = rest.get(1..)?.strip_prefix('[')?.split_once("] ")?;
+    Some((kind, text))
+}
+
+fn end(status: Option<ExitStatus>, log: &Log, debugger: &str) -> End {
+    match (status, log.panic.as_deref()) {
+        (None, _) => End::Deadline,
+        (_, Some("Shutdown port: shutdown requested")) => End::Shutdown,
+        (_, Some("ACPI control: soft power off")) => End::PowerOff,
+        (_, Some(reason)) => End::Panic(reason.to_owned()),
+        (Some(status), None) if !status.success() => End::Panic(format!("it ended with {status}")),
+        (Some(_), None) if debugger.contains("Caught time breakpoint") => End::Budget,
+        (Some(_), None) => End::Quit,
+    }
+}
+
+/// Fails unless a run came to this end without a failed VM entry.
+pub fn expect(ended: Ended, wanted: End) -> Result<()> {
+    match ended.without_failed_entries()? {
+        end if end == wanted => Ok(()),
+        end => bail!("Bochs' run ended by {end:?} instead of {wanted:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
