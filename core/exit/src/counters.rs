@@ -82,7 +82,7 @@ pub(crate) enum Notice {
     NestedFaultElsewhere,
     UnknownMsr,
     RefusedMsr,
-    PatchLoader,
+    MicrocodeUpdate,
     StringIntoNoRam,
 }
 

@@ -1,4 +1,5 @@
-//! CPUID: the CPU's own answer, edited by the rules below.
+//! CPUID: the CPU's own answer, edited by the rules below, which hold for every vendor; what a vendor's guest must not see
+//! besides stands in its [`crate::Policy`].
 //!
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41 and Vol. 3 (24594) rev. 3.36; Intel SDM (325462) rev. 083.
 
@@ -13,8 +14,9 @@ const CR4_PKE: u64 = 1 << 22;
 pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
     guest.counters.count(ExitKind::Cpuid);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::CPUID)?;
-    let leaf = gpr::low_dword(vcpu, Gpr::Rax);
-    let mut answer = machine.cpuid(leaf, gpr::low_dword(vcpu, Gpr::Rcx));
+    let (leaf, subleaf) = (gpr::low_dword(vcpu, Gpr::Rax), gpr::low_dword(vcpu, Gpr::Rcx));
+    let mut answer = machine.cpuid(leaf, subleaf);
+    guest.policy.hidden.clear_in(leaf, subleaf, &mut answer);
     edit(leaf, &mut answer, vcpu);
     vcpu.set_gpr(Gpr::Rax, u64::from(answer.eax));
     vcpu.set_gpr(Gpr::Rbx, u64::from(answer.ebx));
@@ -30,38 +32,20 @@ fn edit<V: Vcpu>(leaf: u32, answer: &mut CpuidLeaf, vcpu: &V) {
     match leaf {
         0x0000_0001 => feature_information(answer, vcpu.control()),
         0x0000_0007 => structured_features(answer, vcpu.control()),
-        0x4000_0000.. => *answer = edit_rare(leaf, *answer),
-        _ => {}
-    }
-}
-
-/// The rules of the leaves that software asks for at its start only.
-#[cold]
-fn edit_rare(leaf: u32, native: CpuidLeaf) -> CpuidLeaf {
-    match leaf {
         // APM Vol. 3 E.3.9: reserved for hypervisors. Nothing of a hypervisor below Shoji may show through: its
         // paravirtual interfaces write to memory by physical address, past the nested tables.
-        0x4000_0000..=0x4fff_ffff => hypervisor_leaf(leaf),
-        0x8000_0001 => extended_features(native),
-        // SVM revision and features: the guest has no SVM.
-        // Encrypted memory (SME, SEV): the C-bit would be a part of guest-physical addresses here.
-        0x8000_000a | 0x8000_001f => CpuidLeaf::default(),
-        _ => native,
+        0x4000_0000..=0x4fff_ffff => *answer = hypervisor_leaf(leaf),
+        _ => {}
     }
 }
 
 /// Leaf 1 (SDM Vol. 2A, CPUID, tables 3-10 and 3-11).
 fn feature_information(answer: &mut CpuidLeaf, control: ControlRegisters) {
-    const VMX: u32 = 1 << 5;
-    const SMX: u32 = 1 << 6;
     const OSXSAVE: u32 = 1 << 27;
     const HYPERVISOR: u32 = 1 << 31;
-    // VMX, SMX: the guest has no virtualization extension and no measured launch of its own.
-    answer.ecx &= !(VMX | SMX | OSXSAVE);
     // OSXSAVE mirrors CR4, and CPUID ran with the VMM's.
-    if control.cr4 & CR4_OSXSAVE != 0 {
-        answer.ecx |= OSXSAVE;
-    }
+    let enabled = control.cr4 & CR4_OSXSAVE != 0;
+    answer.ecx = answer.ecx & !OSXSAVE | if enabled { OSXSAVE } else { 0 };
     // Software asks for leaf 4000_0000h only when this bit is set.
     answer.ecx |= HYPERVISOR;
 }
@@ -77,18 +61,11 @@ fn structured_features(answer: &mut CpuidLeaf, control: ControlRegisters) {
 }
 
 /// Leaf 4000_0000h: who is there; there are no further leaves.
+#[cold]
 fn hypervisor_leaf(leaf: u32) -> CpuidLeaf {
     if leaf != 0x4000_0000 {
         return CpuidLeaf::default();
     }
     let [ebx, ecx, edx] = [*b"Shoj", [b'i', 0, 0, 0], [0; 4]].map(u32::from_le_bytes);
     CpuidLeaf { eax: 0x4000_0000, ebx, ecx, edx }
-}
-
-/// Leaf 8000_0001h (APM Vol. 3 E.4.2).
-fn extended_features(native: CpuidLeaf) -> CpuidLeaf {
-    const SVM: u32 = 1 << 2;
-    const SKINIT: u32 = 1 << 12;
-    // The guest has no virtualization extension and no secure launch of its own.
-    CpuidLeaf { ecx: native.ecx & !(SVM | SKINIT), ..native }
 }

@@ -23,9 +23,11 @@ const GPRS: [Gpr; 16] = [
     Gpr::R15,
 ];
 
-/// The register with encoding `number`.
-pub(crate) fn by_number(number: usize) -> Option<Gpr> {
-    GPRS.get(number).copied()
+impl Gpr {
+    /// The register with encoding `number`.
+    pub fn by_number(number: usize) -> Option<Self> {
+        GPRS.get(number).copied()
+    }
 }
 
 /// Writes the low `width` of a register as the CPU does: a dword clears the upper half, smaller widths keep the rest

@@ -4,7 +4,7 @@ use crate::counters::{ExitKind, Notices};
 use crate::hypercall::Firmware;
 use crate::instruction::CodePage;
 use crate::walk::PagingFeatures;
-use crate::{Bus, Counters, Exception, Exit, FirmwareCall, Machine, Vcpu};
+use crate::{Bus, Counters, Exception, Exit, FirmwareCall, Machine, Policy, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,6 +27,7 @@ pub(crate) type Answer = Result<(), Exception>;
 pub struct Guest {
     pub bus: Bus,
     pub counters: Counters,
+    pub(crate) policy: Policy,
     pub(crate) hypercalls: bool,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) paging: PagingFeatures,
@@ -39,11 +40,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// A guest on `machine` whose ports all pass. `hypercalls`: debug hypercalls are answered.
-    pub fn new<M: Machine>(machine: &mut M, hypercalls: bool) -> Self {
+    /// A guest on `machine` whose ports all pass. `policy`: that of the CPU's vendor. `hypercalls`: debug hypercalls are
+    /// answered.
+    pub fn new<M: Machine>(machine: &mut M, policy: Policy, hypercalls: bool) -> Self {
         Self {
             bus: Bus::new(),
             counters: Counters::default(),
+            policy,
             hypercalls,
             firmware: None,
             paging: PagingFeatures::detect(machine),
@@ -86,6 +89,7 @@ impl Guest {
                 Ok(end) => return end,
                 Err(exception) => Err(exception),
             },
+            Exit::TaskSwitch => return self.on_refusal(vcpu, 0),
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
             Exit::Init => return self.on_init(vcpu),

@@ -11,6 +11,23 @@ pub struct CpuidLeaf {
     pub edx: u32,
 }
 
+impl CpuidLeaf {
+    /// All bits clear.
+    pub const ZEROS: Self = Self { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    /// All bits set.
+    pub const ONES: Self = Self { eax: !0, ebx: !0, ecx: !0, edx: !0 };
+
+    /// Register by register.
+    pub(crate) fn zip(self, other: Self, join: impl Fn(u32, u32) -> u32) -> Self {
+        Self {
+            eax: join(self.eax, other.eax),
+            ebx: join(self.ebx, other.ebx),
+            ecx: join(self.ecx, other.ecx),
+            edx: join(self.edx, other.edx),
+        }
+    }
+}
+
 /// The I/O ports of the real machine. Widths are byte, word and dword; never a qword.
 pub trait Ports {
     /// IN; the value is zero-extended.

@@ -1,108 +1,98 @@
-//! Model-specific registers that the guest does not reach freely, each with its reason.
+//! Model-specific registers that the guest does not reach freely: the rules. Which registers follow which rule, and why, is
+//! told by the vendor's [`crate::Policy`].
 //!
-//! Memory types (MTRR, PAT) pass: they can make the VMM slow, but the guest with it, and never wrong.
-//!
-//! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41; Processor Programming Reference for family 17h model 01h
-//! (54945) rev. 3.03.
+//! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41; Intel SDM (325462) rev. 083.
 
 use crate::counters::Notice;
 use crate::guest::Answer;
 use crate::walk::EFER_LMA;
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
+use core::ops::RangeInclusive;
 use mediator::Gpa;
 
 const APIC_BASE: u32 = 0x1b;
-const EFER: u32 = 0xc000_0080;
-const SYSCFG: u32 = 0xc001_0010;
-const IORR_BASE_0: u32 = 0xc001_0016;
-const IORR_MASK_0: u32 = 0xc001_0017;
-const IORR_BASE_1: u32 = 0xc001_0018;
-const IORR_MASK_1: u32 = 0xc001_0019;
-const TOP_MEM: u32 = 0xc001_001a;
-const TOP_MEM2: u32 = 0xc001_001d;
-const PATCH_LOADER: u32 = 0xc001_0020;
-const MMIO_CONFIG_BASE: u32 = 0xc001_0058;
-const SMM_BASE: u32 = 0xc001_0111;
-const SMM_ADDR: u32 = 0xc001_0112;
-const SMM_MASK: u32 = 0xc001_0113;
-const VM_CR: u32 = 0xc001_0114;
-const SMM_CTL: u32 = 0xc001_0116;
-const VM_HSAVE_PA: u32 = 0xc001_0117;
-const SVM_KEY: u32 = 0xc001_0118;
-const SMM_KEY: u32 = 0xc001_0119;
-
-/// VM_CR: LOCK and SVMDIS (APM Vol. 2 15.30.1): disabled by firmware, for good.
-const VM_CR_DISABLED: u64 = 1 << 3 | 1 << 4;
-const VM_CR_DEFINED: u64 = 0x1f;
-/// SYSCFG: MtrrFixDramEn and MtrrFixDramModEn, which reach the first MiB only.
-const SYSCFG_FREE: u64 = 1 << 18 | 1 << 19;
 const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
 
 /// What happens to an intercepted MSR.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Rule {
+pub enum Rule {
+    /// EFER: the guest sees and sets the bits that its CPU has; those that the VMM keeps neither show nor change.
     Efer,
-    VmCr,
+    /// The local APIC's page: anywhere but on VMM memory.
     ApicBase,
-    /// The guest may change these bits only; a write that changes others raises #GP.
-    Frozen {
-        free: u64,
-    },
+    /// Reads are native. The guest may change the `free` bits only; a write that changes others raises #GP.
+    Frozen { free: u64 },
     /// Raises #GP, as on a CPU without it.
     Absent,
-    /// Reads are native, writes vanish.
-    WriteVanishes,
+    /// As if the firmware had locked it: reads give the `native` bits of the CPU's value, and those that are `set`. A write
+    /// within the bits that are `ignored` changes nothing; any other, and every one where that is `None`, raises #GP.
+    Locked { native: u64, set: u64, ignored: Option<u64> },
+    /// Loads microcode by linear address, which would be one of the VMM by then: writes vanish.
+    MicrocodeUpdate,
+    /// Memory types of physical addresses (MTRR): all is native, and [`Vcpu::memory_types_changed`] follows a write.
+    MemoryType,
 }
 
-/// One MSR that leaves the guest.
+impl Rule {
+    /// No bit may be changed.
+    pub const FROZEN: Self = Self::Frozen { free: 0 };
+}
+
+/// A run of MSRs that leave the guest, for one reason.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MsrIntercept {
-    pub msr: u32,
-    /// RDMSR exits.
-    pub read: bool,
-    /// WRMSR exits.
-    pub write: bool,
-    pub reason: &'static str,
+    first: u32,
+    last: u32,
     rule: Rule,
+    reason: &'static str,
 }
 
 impl MsrIntercept {
-    const fn new(msr: u32, rule: Rule, reason: &'static str) -> Self {
-        let read = matches!(rule, Rule::Efer | Rule::VmCr | Rule::Absent);
-        Self { msr, read, write: true, reason, rule }
+    /// For every table: both vendors have it.
+    pub const APIC_BASE: Self = Self::new(APIC_BASE, Rule::ApicBase, "the local APIC's page must not cover VMM memory");
+
+    pub const fn new(msr: u32, rule: Rule, reason: &'static str) -> Self {
+        Self::range(msr..=msr, rule, reason)
+    }
+
+    pub const fn range(msrs: RangeInclusive<u32>, rule: Rule, reason: &'static str) -> Self {
+        Self { first: *msrs.start(), last: *msrs.end(), rule, reason }
+    }
+
+    pub fn msrs(&self) -> RangeInclusive<u32> {
+        self.first..=self.last
+    }
+
+    /// RDMSR exits as well as WRMSR, because it is not the CPU's value that the guest gets.
+    pub fn reads_exit(&self) -> bool {
+        matches!(self.rule, Rule::Efer | Rule::Absent | Rule::Locked { .. })
+    }
+
+    pub fn reason(&self) -> &'static str {
+        self.reason
     }
 }
 
-const FROZEN: Rule = Rule::Frozen { free: 0 };
-const ROUTING: &str = "routes the physical addresses of VMM memory between RAM and devices";
-const SMRAM: &str = "SMM runs outside nested paging; its memory must not move onto the VMM's";
+/// Whether a table is as it is searched: ascending, and no MSR in two entries. For a `const` assertion beside the table.
+#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "no iterators in const; checked here")]
+pub const fn in_order(table: &[MsrIntercept]) -> bool {
+    let mut i = 0;
+    while i < table.len() {
+        let follows = i == 0 || table[i - 1].last < table[i].first;
+        if !follows || table[i].last < table[i].first || table[i].reason.is_empty() {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
 
-/// Everything else passes, so far as the CPU's permission map reaches; what lies outside the map is refused.
-pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
-    MsrIntercept::new(APIC_BASE, Rule::ApicBase, "the local APIC's page must not cover VMM memory"),
-    MsrIntercept::new(EFER, Rule::Efer, "SVME is set while the guest runs and must neither show nor change"),
-    MsrIntercept::new(SYSCFG, Rule::Frozen { free: SYSCFG_FREE }, "memory encryption, SNP, TOP_MEM enables"),
-    MsrIntercept::new(IORR_BASE_0, FROZEN, ROUTING),
-    MsrIntercept::new(IORR_MASK_0, FROZEN, ROUTING),
-    MsrIntercept::new(IORR_BASE_1, FROZEN, ROUTING),
-    MsrIntercept::new(IORR_MASK_1, FROZEN, ROUTING),
-    MsrIntercept::new(TOP_MEM, FROZEN, ROUTING),
-    MsrIntercept::new(TOP_MEM2, FROZEN, ROUTING),
-    MsrIntercept::new(PATCH_LOADER, Rule::WriteVanishes, "loads microcode by linear address, of the VMM by then"),
-    MsrIntercept::new(MMIO_CONFIG_BASE, FROZEN, "a window to PCI configuration past the guarded ports"),
-    MsrIntercept::new(SMM_BASE, FROZEN, SMRAM),
-    MsrIntercept::new(SMM_ADDR, FROZEN, SMRAM),
-    MsrIntercept::new(SMM_MASK, FROZEN, SMRAM),
-    MsrIntercept::new(VM_CR, Rule::VmCr, "the guest has no SVM; R_INIT and DIS_A20M are the VMM's"),
-    MsrIntercept::new(SMM_CTL, Rule::Absent, "enters and leaves SMM at will"),
-    MsrIntercept::new(VM_HSAVE_PA, Rule::Absent, "where the CPU keeps the VMM's state while the guest runs"),
-    MsrIntercept::new(SVM_KEY, Rule::Absent, "unlocks SVM; the guest has none"),
-    MsrIntercept::new(SMM_KEY, Rule::Absent, "unlocks the SMM registers"),
-];
-
-fn rule(msr: u32) -> Option<Rule> {
-    MSR_INTERCEPTS.iter().find(|intercept| intercept.msr == msr).map(|intercept| intercept.rule)
+/// What is not in the table passes, so far as the CPU's permission map reaches; what lies outside the map is refused.
+fn rule(guest: &Guest, msr: u32) -> Option<Rule> {
+    let table = guest.policy.msrs;
+    let intercept = table.get(table.partition_point(|intercept| intercept.last < msr))?;
+    (intercept.first <= msr).then_some(intercept.rule)
 }
 
 /// Bits of EFER that the guest may set: those that the CPU has (APM Vol. 2 3.1.7), without SVME, and without LMSLE,
@@ -134,12 +124,13 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
     guest.counters.count(ExitKind::ReadMsr);
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::RDMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
-    let value = match rule(msr) {
+    let value = match rule(guest, msr) {
         Some(Rule::Efer) => vcpu.control().efer,
-        Some(Rule::VmCr) => VM_CR_DISABLED,
+        Some(Rule::Locked { native: 0, set, .. }) => set,
+        Some(Rule::Locked { native, set, .. }) => read_native(machine, msr)? & native | set,
         Some(Rule::Absent) => return refuse(guest, Notice::RefusedMsr, "read", msr),
-        Some(Rule::ApicBase | Rule::Frozen { .. } | Rule::WriteVanishes) => {
-            machine.read_msr(msr).ok_or(Exception::GeneralProtection(0))?
+        Some(Rule::ApicBase | Rule::Frozen { .. } | Rule::MicrocodeUpdate | Rule::MemoryType) => {
+            read_native(machine, msr)?
         }
         None => return refuse(guest, Notice::UnknownMsr, "read", msr),
     };
@@ -155,15 +146,15 @@ pub(crate) fn on_write<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mac
     let len_bytes = instruction::length(guest, vcpu, machine, &instruction::WRMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
     let value = gpr::edx_eax(vcpu);
-    let accepted = match rule(msr) {
+    let accepted = match rule(guest, msr) {
         Some(Rule::Efer) => write_efer(guest, vcpu, value),
-        // What firmware locked ignores writes (APM Vol. 2 15.30.1).
-        Some(Rule::VmCr) => (value & !VM_CR_DEFINED == 0).then_some(()),
+        Some(Rule::Locked { ignored, .. }) => ignored.filter(|ignored| value & !ignored == 0).map(drop),
         Some(Rule::ApicBase) => write_apic_base(machine, value),
         Some(Rule::Frozen { free }) => write_frozen(machine, msr, free, value),
         Some(Rule::Absent) => None,
-        Some(Rule::WriteVanishes) => {
-            if guest.notices.first(Notice::PatchLoader) {
+        Some(Rule::MemoryType) => machine.write_msr(msr, value).map(|()| vcpu.memory_types_changed()),
+        Some(Rule::MicrocodeUpdate) => {
+            if guest.notices.first(Notice::MicrocodeUpdate) {
                 log::info!("guest's microcode update ignored; firmware or the boot loader must load it");
             }
             Some(())
@@ -184,6 +175,10 @@ fn refuse(guest: &mut Guest, notice: Notice, verb: &str, msr: u32) -> Answer {
         log::warn!("guest may not {verb} MSR {msr:#x}: #GP; further ones are not logged");
     }
     Err(Exception::GeneralProtection(0))
+}
+
+fn read_native<M: Machine>(machine: &mut M, msr: u32) -> Result<u64, Exception> {
+    machine.read_msr(msr).ok_or(Exception::GeneralProtection(0))
 }
 
 /// APM Vol. 2 3.1.7. LMA belongs to the CPU: what is written there is ignored.

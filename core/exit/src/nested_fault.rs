@@ -113,7 +113,7 @@ fn set_register<V: Vcpu>(vcpu: &mut V, register: Register, value: u64) -> Option
     let number = register as usize;
     let (first, width) = match register {
         Register::AH | Register::CH | Register::DH | Register::BH => {
-            let register = gpr::by_number(number.checked_sub(Register::AH as usize)?)?;
+            let register = Gpr::by_number(number.checked_sub(Register::AH as usize)?)?;
             let kept = vcpu.gpr(register) & !0xff00;
             vcpu.set_gpr(register, kept | (value & 0xff) << 8);
             return Some(());
@@ -126,7 +126,7 @@ fn set_register<V: Vcpu>(vcpu: &mut V, register: Register, value: u64) -> Option
         r if (Register::RAX..=Register::R15).contains(&r) => (Register::RAX as usize, Width::Qword),
         _ => return None,
     };
-    let register = gpr::by_number(number.checked_sub(first)?)?;
+    let register = Gpr::by_number(number.checked_sub(first)?)?;
     gpr::set_low(vcpu, register, width, value);
     Some(())
 }

@@ -4,6 +4,7 @@ mod bus;
 mod faults;
 mod instructions;
 pub(crate) mod mock;
+mod msr;
 mod platform;
 mod random;
 mod string;

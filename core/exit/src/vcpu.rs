@@ -1,6 +1,6 @@
 //! The contract of a virtual CPU, the same for AMD-V and VT-x.
 
-use crate::ExitKind;
+use crate::{ExitKind, TaskState};
 use mediator::{Gpa, Width};
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
@@ -65,14 +65,50 @@ pub struct ControlRegisters {
 /// An exception to be raised in the guest at its next instruction boundary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exception {
+    /// #DB, vector 1; these bits are set in DR6 besides those that it has.
+    Debug(u64),
     /// #UD, vector 6.
     InvalidOpcode,
     /// #DF, vector 8, error code 0.
     DoubleFault,
+    /// #TS, vector 10.
+    InvalidTss(u32),
+    /// #NP, vector 11.
+    SegmentNotPresent(u32),
+    /// #SS, vector 12.
+    StackFault(u32),
     /// #GP, vector 13.
     GeneralProtection(u32),
     /// #PF, vector 14; CR2 is set to the address.
     PageFault { error: u32, address: u64 },
+}
+
+impl Exception {
+    pub const fn vector(self) -> u8 {
+        match self {
+            Self::Debug(_) => 1,
+            Self::InvalidOpcode => 6,
+            Self::DoubleFault => 8,
+            Self::InvalidTss(_) => 10,
+            Self::SegmentNotPresent(_) => 11,
+            Self::StackFault(_) => 12,
+            Self::GeneralProtection(_) => 13,
+            Self::PageFault { .. } => 14,
+        }
+    }
+
+    /// What its handler finds on the stack, but in real mode, where no exception has an error code.
+    pub const fn error_code(self) -> Option<u32> {
+        match self {
+            Self::Debug(_) | Self::InvalidOpcode => None,
+            Self::DoubleFault => Some(0),
+            Self::InvalidTss(error)
+            | Self::SegmentNotPresent(error)
+            | Self::StackFault(error)
+            | Self::GeneralProtection(error)
+            | Self::PageFault { error, .. } => Some(error),
+        }
+    }
 }
 
 /// A port access that left the guest. Neither RIP nor registers have changed yet.
@@ -120,6 +156,8 @@ pub enum Exit {
     Hypercall,
     /// An instruction of the virtualization extension that the guest is told it does not have.
     VirtualizationInstruction,
+    /// A task switch that the VMM is to carry out; [`Vcpu::task_state`] tells more.
+    TaskSwitch,
     /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
     InvalidateCaches,
     /// Triple fault.
@@ -153,6 +191,9 @@ pub trait Vcpu {
     fn control(&self) -> ControlRegisters;
     /// Sets EFER as the guest sees it; the VMM's own bits stay.
     fn set_efer(&mut self, value: u64);
+    /// The guest has written the registers that tell the memory types of physical addresses (MTRRs). Nothing is to be done
+    /// where they apply to a guest by themselves.
+    fn memory_types_changed(&mut self) {}
     /// Current privilege level, 0 to 3.
     fn cpl(&self) -> u8;
     /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).
@@ -165,4 +206,8 @@ pub trait Vcpu {
     /// The event whose delivery was cut off by the exit is delivered again at the next entry. Without such an event
     /// nothing happens.
     fn reinject(&mut self);
+    /// What a task switch needs. `None`: the hardware switches tasks by itself, and [`Exit::TaskSwitch`] never comes.
+    fn task_state(&mut self) -> Option<&mut dyn TaskState> {
+        None
+    }
 }

@@ -7,9 +7,11 @@ extern crate alloc;
 
 mod features;
 mod nested;
+mod policy;
 mod switch;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
 pub use nested::{Format, Nested};
+pub use policy::policy;
 pub use vcpu::{Setup, SvmVcpu};

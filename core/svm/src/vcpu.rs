@@ -1,8 +1,9 @@
 //! A virtual CPU and its VMCB.
 
 use crate::nested::Nested;
+use crate::policy::MSR_INTERCEPTS;
 use crate::switch::{self, Gprs};
-use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, MsrIntercept, NestedFault, Segment, SegmentName, Vcpu};
+use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
 use hw::{Hpa, direct, frames};
 use mediator::{Gpa, Width};
 use x86::msr::{Efer, PAT_RESET};
@@ -20,17 +21,12 @@ const MSRPM_FRAMES: usize = 2;
 const DEBUG: u8 = 1;
 const BREAKPOINT: u8 = 3;
 const OVERFLOW: u8 = 4;
-const INVALID_OPCODE: u8 = 6;
-const DOUBLE_FAULT: u8 = 8;
-const GENERAL_PROTECTION: u8 = 13;
-const PAGE_FAULT: u8 = 14;
 
 /// What a virtual CPU is made of.
-pub struct Setup<'a> {
+pub struct Setup {
     pub nested: Nested,
     /// Physical address of the I/O permission map; it stays where it is.
     pub io_permissions: Hpa,
-    pub msr_intercepts: &'a [MsrIntercept],
     pub next_rip_save: bool,
 }
 
@@ -62,9 +58,9 @@ const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD f
 
 impl SvmVcpu {
     /// A virtual CPU in real mode at `segment`:0, or `None` when the frames do not suffice.
-    pub fn new(setup: Setup<'_>, segment: u16) -> Option<Self> {
+    pub fn new(setup: Setup, segment: u16) -> Option<Self> {
         let at = frames::alloc(1)?;
-        let msr_permissions = msr_permission_map(setup.msr_intercepts)?;
+        let msr_permissions = msr_permission_map()?;
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         let control = &mut vmcb.control;
@@ -137,12 +133,12 @@ fn real_mode(vmcb: &mut Vmcb, segment: u16) {
     save.g_pat = PAT_RESET;
 }
 
-fn msr_permission_map(intercepts: &[MsrIntercept]) -> Option<Hpa> {
+fn msr_permission_map() -> Option<Hpa> {
     let at = frames::alloc(MSRPM_FRAMES)?;
     // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
     let map = unsafe { &mut *direct::pointer(at).cast::<MsrPermissionMap>() };
-    for intercept in intercepts {
-        map.intercept(intercept.msr, intercept.read, intercept.write);
+    for intercept in MSR_INTERCEPTS {
+        intercept.msrs().for_each(|msr| map.intercept(msr, intercept.reads_exit(), true));
     }
     Some(at)
 }
@@ -304,19 +300,17 @@ impl Vcpu for SvmVcpu {
     }
 
     fn inject(&mut self, exception: Exception) {
-        if let Exception::PageFault { address, .. } = exception {
-            self.vmcb.save.cr2 = address;
+        let save = &mut self.vmcb.save;
+        match exception {
+            Exception::PageFault { address, .. } => save.cr2 = address,
+            Exception::Debug(bits) => save.dr6 |= bits,
+            _ => {}
         }
         // In real mode no exception has an error code (APM s. 8.2).
-        let with_error = |vector, error| match self.vmcb.save.cr0 & CR0_PE {
-            0 => Event::new(EventKind::Exception, vector),
-            _ => Event::exception(vector, error),
-        };
-        self.raise(match exception {
-            Exception::InvalidOpcode => Event::new(EventKind::Exception, INVALID_OPCODE),
-            Exception::DoubleFault => with_error(DOUBLE_FAULT, 0),
-            Exception::GeneralProtection(error) => with_error(GENERAL_PROTECTION, error),
-            Exception::PageFault { error, .. } => with_error(PAGE_FAULT, error),
+        let error = exception.error_code().filter(|_| save.cr0 & CR0_PE != 0);
+        self.raise(match error {
+            None => Event::new(EventKind::Exception, exception.vector()),
+            Some(error) => Event::exception(exception.vector(), error),
         });
     }
 

@@ -3,13 +3,13 @@
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
+use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::{devices, home, reset};
 use alloc::format;
-use exit::{Guest, MSR_INTERCEPTS, Machine, Outcome, Vcpu};
+use exit::{Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
 use initfunc::Phase;
-use svm::{Features, Nested, Setup, SvmVcpu};
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
@@ -34,12 +34,17 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
     refuse_several_cpus()?;
-    let features = svm::detect().map_err(|e| format!("{e}"))?;
+    if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
+}
+
+/// The rest, monomorphised for the CPU's vendor.
+fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
+    let features = V::detect()?;
     log::info!("CPU: {features}");
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
     let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
-    let mut guest = make_guest(&mut machine, &loaded)?;
-    let mut vcpu = make_vcpu(&mut machine, &mut guest, &loaded, vmm, features)?;
+    let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
+    let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
@@ -48,9 +53,9 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
-fn make_guest(machine: &mut RealMachine, loaded: &Loaded) -> Result<Guest, Failure> {
+fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Result<Guest, Failure> {
     exit::init();
-    let mut guest = Guest::new(machine, loaded.config.debug.hypercalls);
+    let mut guest = Guest::new(machine, policy, loaded.config.debug.hypercalls);
     guest.bus.guard_platform(machine);
     if loaded.config.log.serial {
         guest.bus.hide_com1(machine);
@@ -63,30 +68,19 @@ fn make_guest(machine: &mut RealMachine, loaded: &Loaded) -> Result<Guest, Failu
 }
 
 /// The virtual CPU, about to ask the BIOS for the boot sector.
-fn make_vcpu(
+fn make_vcpu<V: Vendor>(
     machine: &mut RealMachine,
     guest: &mut Guest,
     loaded: &Loaded,
     vmm: HpaRange,
-    features: Features,
-) -> Result<SvmVcpu, Failure> {
-    let setup = Setup {
-        nested: Nested::new(vmm, features.gib_pages, svm::Format).ok_or(NO_MEMORY)?,
-        io_permissions: machine.io_permissions(),
-        msr_intercepts: MSR_INTERCEPTS,
-        next_rip_save: features.next_rip_save,
-    };
-    svm::enable().map_err(|e| format!("{e}"))?;
-    let prepared = guest::prepare(
-        machine.memory(),
-        &loaded.info.memory_map,
-        &(vmm.start..vmm.end),
-        loaded.drive,
-        [0x0f, 0x01, 0xd9],
-    )
-    .map_err(|e| format!("{e}"))?;
+    features: &V::Features,
+) -> Result<V::Vcpu, Failure> {
+    V::enable(features)?;
+    let (map, without) = (&loaded.info.memory_map, vmm.start..vmm.end);
+    let prepared =
+        guest::prepare(machine.memory(), map, &without, loaded.drive, V::HYPERCALL).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
-    Ok(SvmVcpu::new(setup, prepared.segment).ok_or(NO_MEMORY)?)
+    Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
 }
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
@@ -117,7 +111,7 @@ fn refuse_several_cpus() -> Result<(), Failure> {
     }
 }
 
-/// The exit loop, monomorphised for the vendor.
+/// The exit loop.
 fn run<V: Vcpu>(vcpu: &mut V, guest: &mut Guest, machine: &mut RealMachine) -> Result<Never, Failure> {
     loop {
         let exit = vcpu.run();

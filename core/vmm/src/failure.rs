@@ -52,7 +52,7 @@ pub fn stop(failure: Failure) -> ! {
 fn without_shoji(drive: u8) -> ! {
     // SAFETY: the BIOS data area, which the boot loader reads in its second pass.
     unsafe { direct::pointer(Hpa(abi::SECOND_PASS_ADDRESS.into())).write_volatile(abi::SECOND_PASS_MARK) };
-    svm::disable();
+    crate::vendor::disable();
     crate::home::wipe_secrets();
     // SAFETY: no guest has run, or BOOT_WITHOUT would be unset.
     unsafe { entry::boot_natively(drive, direct::DIRECT_MAP) }

@@ -9,7 +9,7 @@ use hw::guest_ram::GuestRam;
 use hw::{Hpa, HpaRange, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
-use x86::svm::{IOPM_BYTES, IoPermissionMap};
+use x86::{IOPM_BYTES, IoPermissionMap};
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
 const ARENA_BYTES: u64 = 4 << 20;

@@ -20,6 +20,8 @@ mod machine;
 mod manifest;
 #[cfg(target_os = "none")]
 mod reset;
+#[cfg(target_os = "none")]
+mod vendor;
 
 /// Shoji runs on the bare machine only; `cargo xtask build` builds it.
 #[cfg(not(target_os = "none"))]

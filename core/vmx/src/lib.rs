@@ -2,3 +2,21 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual (325462, 083) Vol. 3C, cited as "SDM".
 #![no_std]
+
+mod control;
+mod event;
+mod features;
+mod instructions;
+mod nested;
+mod policy;
+mod switch;
+mod task;
+mod vcpu;
+
+pub use features::{Features, Unsupported, detect, disable, enable};
+pub use vcpu::VmxVcpu;
+
+/// What a guest on this CPU neither reaches nor sees.
+pub fn policy(features: &Features) -> exit::Policy {
+    policy::policy(features.controls.secondary.bits())
+}

@@ -336,7 +336,7 @@ fn second_controller_on_the_same_ports_is_refused() {
 #[test]
 fn controller_behind_a_bridge_is_refused() {
     let mut machine = MockMachine::new();
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     super::mock::set_next(Script::default());
     let behind = Function { bdf: Bdf { bus: 1, device: 2, function: 0 }, ..IDE };
     assert!(guest.bus.attach(&mut machine, &DRIVER, &behind).is_err());

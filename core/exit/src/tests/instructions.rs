@@ -1,4 +1,4 @@
-//! CPUID, MSRs, hypercalls, and how instructions are found and measured.
+//! CPUID, hypercalls, and how instructions are found and measured.
 
 use super::mock::*;
 use crate::*;
@@ -8,11 +8,7 @@ use mediator::GuestMemory;
 
 const CPUID: &[u8] = &[0x0f, 0xa2];
 const RDMSR: &[u8] = &[0x0f, 0x32];
-const WRMSR: &[u8] = &[0x0f, 0x30];
 const VMMCALL: &[u8] = &[0x0f, 0x01, 0xd9];
-const LME: u64 = 1 << 8;
-const NXE: u64 = 1 << 11;
-const GP: Exception = Exception::GeneralProtection(0);
 
 fn cpuid(leaf: u32, native: CpuidLeaf, cr4: u64) -> CpuidLeaf {
     let mut machine = MockMachine::with_code(CPUID);
@@ -20,7 +16,7 @@ fn cpuid(leaf: u32, native: CpuidLeaf, cr4: u64) -> CpuidLeaf {
     let mut vcpu = MockVcpu::long();
     vcpu.control.cr4 = cr4;
     vcpu.set(Gpr::Rax, u64::from(leaf) | 0xdead << 32);
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     assert_eq!(guest.on_exit(&mut vcpu, &mut machine, Exit::Cpuid), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1002);
     let [eax, ebx, ecx, edx] =
@@ -28,7 +24,7 @@ fn cpuid(leaf: u32, native: CpuidLeaf, cr4: u64) -> CpuidLeaf {
     CpuidLeaf { eax, ebx, ecx, edx }
 }
 
-const ONES: CpuidLeaf = CpuidLeaf { eax: !0, ebx: !0, ecx: !0, edx: !0 };
+const ONES: CpuidLeaf = CpuidLeaf::ONES;
 
 #[test]
 fn leaf_without_a_rule_is_native_for_its_subleaf() {
@@ -37,16 +33,32 @@ fn leaf_without_a_rule_is_native_for_its_subleaf() {
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rax, 0xd);
     vcpu.set(Gpr::Rcx, 2);
-    Guest::new(&mut machine, false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!([Gpr::Rax, Gpr::Rbx, Gpr::Rcx, Gpr::Rdx].map(|gpr| vcpu.get(gpr)), [1, 2, 3, 4]);
 }
 
 #[test]
-fn cpuid_hides_svm_skinit_vmx_and_encrypted_memory() {
-    assert_eq!(cpuid(0x8000_0001, ONES, 0), CpuidLeaf { ecx: !(1 << 2 | 1 << 12), ..ONES });
-    assert_eq!(cpuid(0x8000_000a, ONES, 0), CpuidLeaf::default());
-    assert_eq!(cpuid(0x8000_001f, ONES, 0), CpuidLeaf::default());
-    assert_eq!(cpuid(1, ONES, 0).ecx & (1 << 5 | 1 << 6), 0);
+fn cpuid_hides_what_the_vendors_policy_names_and_no_other_bit() {
+    // Leaf 1 and leaf 8000_0001h of [`policy`], and leaves that lie beside them.
+    let shown = cpuid(0x8000_0001, ONES, 0);
+    assert_eq!(shown, CpuidLeaf { ecx: !(1 << 2 | 1 << 12), edx: !(1 << 27), ..ONES });
+    assert_eq!(cpuid(0x8000_000a, ONES, 0), CpuidLeaf::ZEROS);
+    assert_eq!(cpuid(0xa, ONES, 0), ONES);
+    assert_eq!(cpuid(0x21, ONES, 0), ONES);
+    assert_eq!(cpuid(0x8000_0021, ONES, 0), ONES);
+}
+
+#[test]
+fn cpuid_hides_a_bit_in_its_subleaf_only_and_in_any_where_the_leaf_has_none() {
+    for (leaf, subleaf, hidden) in [(0xd, 0, 0_u32), (0xd, 1, 1 << 3), (0xd, 2, 0), (0x8000_000a, 5, !0)] {
+        let mut machine = MockMachine::with_code(CPUID);
+        machine.leaves.insert((leaf, subleaf), ONES);
+        let mut vcpu = MockVcpu::long();
+        vcpu.set(Gpr::Rax, u64::from(leaf));
+        vcpu.set(Gpr::Rcx, u64::from(subleaf));
+        Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+        assert_eq!(vcpu.get(Gpr::Rax), u64::from(!hidden), "{leaf:x} {subleaf}");
+    }
 }
 
 #[test]
@@ -73,7 +85,7 @@ fn cpuid_shows_shoji_and_nothing_of_a_hypervisor_below() {
 
 fn exit_at(code: &[u8], vcpu: &mut MockVcpu, exit: Exit) -> Outcome {
     let mut machine = MockMachine::with_code(code);
-    Guest::new(&mut machine, false).on_exit(vcpu, &mut machine, exit)
+    Guest::new(&mut machine, policy(), false).on_exit(vcpu, &mut machine, exit)
 }
 
 #[test]
@@ -134,7 +146,7 @@ fn code_that_is_no_longer_mapped_raises_a_fetch_page_fault() {
     let mut machine = MockMachine::new();
     let mut vcpu = paged(0x40_1000);
     map(&mut machine, 0x20_0000);
-    Guest::new(&mut machine, false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -144,7 +156,7 @@ fn instruction_across_a_page_boundary_faults_at_the_page_that_is_missing() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0fff, CPUID);
     let mut vcpu = paged(0x40_0fff);
-    Guest::new(&mut machine, false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -154,7 +166,7 @@ fn page_found_before_does_not_hide_the_missing_one_behind_it() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0000, CPUID);
     machine.memory.put(0x20_0fff, CPUID);
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     guest.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
     let mut vcpu = paged(0x40_0fff);
     guest.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
@@ -167,7 +179,7 @@ fn instruction_at_the_end_of_a_page_does_not_need_the_next() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0ffd, &[0x66, 0x0f, 0xa2]);
     let mut vcpu = paged(0x40_0ffd);
-    Guest::new(&mut machine, false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!((vcpu.rip, vcpu.injected.len()), (0x40_1000, 0));
 }
 
@@ -176,7 +188,7 @@ fn cached_translation_is_dropped_with_cr3_or_the_mode() {
     let mut machine = MockMachine::new();
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0000, CPUID);
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     guest.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
     let mut other = paged(0x40_0000);
     other.control.cr3 = 0x1_4000;
@@ -186,138 +198,6 @@ fn cached_translation_is_dropped_with_cr3_or_the_mode() {
     unpaged.rip = 0x40_0000;
     guest.on_exit(&mut unpaged, &mut machine, Exit::Cpuid);
     assert_eq!(unpaged.injected, [Exception::InvalidOpcode]);
-}
-
-fn rdmsr(machine: &mut MockMachine, vcpu: &mut MockVcpu, msr: u32) -> Result<u64, Exception> {
-    machine.memory.put(0x1000, RDMSR);
-    vcpu.rip = 0x1000;
-    vcpu.set(Gpr::Rcx, u64::from(msr));
-    Guest::new(machine, false).on_exit(vcpu, machine, Exit::ReadMsr);
-    match vcpu.injected.pop() {
-        Some(exception) => Err(exception),
-        None => Ok(vcpu.get(Gpr::Rdx) << 32 | vcpu.get(Gpr::Rax)),
-    }
-}
-
-fn wrmsr(machine: &mut MockMachine, vcpu: &mut MockVcpu, msr: u32, value: u64) -> Result<(), Exception> {
-    machine.memory.put(0x1000, WRMSR);
-    vcpu.rip = 0x1000;
-    vcpu.set(Gpr::Rcx, u64::from(msr));
-    vcpu.set(Gpr::Rax, value | 0xffff_ffff << 32);
-    vcpu.set(Gpr::Rdx, value >> 32);
-    Guest::new(machine, false).on_exit(vcpu, machine, Exit::WriteMsr);
-    let done = vcpu.injected.pop().map_or(Ok(()), Err);
-    assert_eq!(vcpu.rip, if done.is_ok() { 0x1002 } else { 0x1000 });
-    done
-}
-
-const EFER: u32 = 0xc000_0080;
-
-#[test]
-fn efer_takes_what_the_cpu_has_and_never_svme() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::real());
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, 1 | LME | NXE), Ok(()));
-    assert_eq!(vcpu.control.efer, 1 | LME | NXE);
-    assert_eq!(rdmsr(&mut machine, &mut vcpu, EFER), Ok(1 | LME | NXE));
-    for bit in [2, 9, 12, 13, 15, 16, 17, 18, 20, 21, 63] {
-        assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, 1 << bit), Err(GP), "bit {bit}");
-    }
-    assert_eq!(vcpu.control.efer, 1 | LME | NXE);
-}
-
-#[test]
-fn efer_lme_is_fixed_while_paging_is_on_and_lma_is_the_cpus() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    vcpu.control.cr0 |= 1 << 31;
-    vcpu.control.efer = LME | 1 << 10;
-    vcpu.control.cr0 &= !(1 << 31);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, LME | NXE), Ok(()));
-    assert_eq!(vcpu.control.efer, LME | 1 << 10 | NXE);
-    vcpu.control.cr0 |= 1 << 31;
-    vcpu.control.efer = LME | 1 << 10;
-    // No translation of the code is wanted here.
-    vcpu.instruction_len = Some(2);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, NXE), Err(GP));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, LME | NXE), Ok(()));
-}
-
-#[test]
-fn svm_looks_disabled_and_locked() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    assert_eq!(rdmsr(&mut machine, &mut vcpu, 0xc001_0114), Ok(0x18));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0xc001_0114, 0), Ok(()));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0xc001_0114, 0x20), Err(GP));
-    for msr in [0xc001_0116, 0xc001_0117, 0xc001_0118, 0xc001_0119] {
-        machine.msrs.insert(msr, 5);
-        assert_eq!(rdmsr(&mut machine, &mut vcpu, msr), Err(GP));
-        assert_eq!(wrmsr(&mut machine, &mut vcpu, msr, 5), Err(GP));
-        assert_eq!(machine.msrs[&msr], 5);
-    }
-}
-
-#[test]
-fn registers_that_route_vmm_memory_keep_their_value() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    for msr in [0xc001_0016, 0xc001_0019, 0xc001_001a, 0xc001_001d, 0xc001_0058, 0xc001_0111, 0xc001_0113] {
-        machine.msrs.insert(msr, 0x1_2345_6789);
-        assert_eq!(rdmsr(&mut machine, &mut vcpu, msr), Ok(0x1_2345_6789));
-        assert_eq!(wrmsr(&mut machine, &mut vcpu, msr, 0x1_2345_6789), Ok(()));
-        assert_eq!(wrmsr(&mut machine, &mut vcpu, msr, 0), Err(GP));
-        assert_eq!(machine.msrs[&msr], 0x1_2345_6789);
-    }
-}
-
-#[test]
-fn syscfg_lets_the_guest_change_the_fixed_mtrr_bits_only() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    machine.msrs.insert(0xc001_0010, 0x74_0000);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0xc001_0010, 0x7c_0000), Ok(()));
-    assert_eq!(machine.msrs[&0xc001_0010], 0x7c_0000);
-    for bit in [20, 21, 22, 23, 24] {
-        assert_eq!(wrmsr(&mut machine, &mut vcpu, 0xc001_0010, 0x7c_0000 ^ 1 << bit), Err(GP));
-    }
-}
-
-#[test]
-fn local_apic_moves_but_not_onto_vmm_memory() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    machine.msrs.insert(0x1b, 0xfee0_0900);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, 0xfed0_0900), Ok(()));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, VMM.start | 0x900), Err(GP));
-    assert_eq!(machine.msrs[&0x1b], 0xfed0_0900);
-}
-
-#[test]
-fn microcode_updates_vanish_with_one_log_line() {
-    let (mut machine, mut vcpu) = (MockMachine::with_code(WRMSR), MockVcpu::long());
-    let mut guest = Guest::new(&mut machine, false);
-    machine.msrs.insert(0xc001_0020, 0);
-    log_lines();
-    for _ in 0..3 {
-        vcpu.rip = 0x1000;
-        vcpu.set(Gpr::Rcx, 0xc001_0020);
-        vcpu.set(Gpr::Rax, 0x1234);
-        guest.on_exit(&mut vcpu, &mut machine, Exit::WriteMsr);
-    }
-    assert_eq!((vcpu.rip, vcpu.injected.len(), machine.msrs[&0xc001_0020]), (0x1002, 0, 0));
-    assert_eq!(log_lines().len(), 1);
-}
-
-#[test]
-fn msr_outside_the_table_raises_gp() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    machine.msrs.insert(0x4b56_4d00, 1);
-    assert_eq!(rdmsr(&mut machine, &mut vcpu, 0x4b56_4d00), Err(GP));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x4b56_4d00, 2), Err(GP));
-    assert_eq!(machine.msrs[&0x4b56_4d00], 1);
-}
-
-#[test]
-fn every_intercepted_msr_has_a_reason_and_stands_there_once() {
-    for (i, intercept) in MSR_INTERCEPTS.iter().enumerate() {
-        assert!(!intercept.reason.is_empty() && (intercept.read || intercept.write));
-        assert!(MSR_INTERCEPTS[..i].iter().all(|other| other.msr != intercept.msr));
-    }
 }
 
 #[test]
@@ -359,7 +239,7 @@ fn hypercall_raises_ud_unless_configured() {
 #[test]
 fn debug_hypercall_logs_the_counters() {
     let (mut machine, mut vcpu) = (MockMachine::with_code(VMMCALL), MockVcpu::long());
-    let mut guest = Guest::new(&mut machine, true);
+    let mut guest = Guest::new(&mut machine, policy(), true);
     vcpu.set(Gpr::Rax, DEBUG_LOG_COUNTERS);
     log_lines();
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
@@ -385,7 +265,7 @@ impl FirmwareCall for Firmware {
 fn firmware_stub_is_honoured_at_its_address_only() {
     let mut machine = MockMachine::with_code(VMMCALL);
     machine.memory.put(0x2000, VMMCALL);
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
     let mut vcpu = MockVcpu::real();
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
@@ -399,7 +279,7 @@ fn firmware_stub_is_honoured_at_its_address_only() {
 #[test]
 fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
     let mut machine = MockMachine::with_code(VMMCALL);
-    let mut guest = Guest::new(&mut machine, false);
+    let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
         vcpu.cpl = 3;

@@ -32,6 +32,7 @@ pub struct MockVcpu {
     /// Of the exit to be answered.
     pub io: Option<IoExit>,
     pub fault: Option<NestedFault>,
+    pub memory_types_changed: usize,
 }
 
 impl MockVcpu {
@@ -106,6 +107,9 @@ impl Vcpu for MockVcpu {
     fn set_efer(&mut self, value: u64) {
         self.control.efer = value;
     }
+    fn memory_types_changed(&mut self) {
+        self.memory_types_changed += 1;
+    }
     fn cpl(&self) -> u8 {
         self.cpl
     }
@@ -119,6 +123,43 @@ impl Vcpu for MockVcpu {
         self.injected.push(exception);
     }
     fn reinject(&mut self) {}
+}
+
+// Registers of a CPU of both vendors.
+pub const EFER: u32 = 0xc000_0080;
+pub const LOCKED: u32 = 0x3a;
+pub const DISABLED: u32 = 0xc001_0114;
+pub const MICROCODE: u32 = 0x79;
+pub const FROZEN: u32 = 0x1f2;
+pub const PARTLY_FROZEN: u32 = 0xc001_0010;
+pub const MEMORY_TYPES: core::ops::RangeInclusive<u32> = 0x200..=0x21f;
+pub const ABSENT: core::ops::RangeInclusive<u32> = 0x480..=0x493;
+
+/// Each rule once.
+pub const TABLE: &[MsrIntercept] = &[
+    MsrIntercept::APIC_BASE,
+    MsrIntercept::new(LOCKED, Rule::Locked { native: !0xff06, set: 1, ignored: None }, "test"),
+    MsrIntercept::new(MICROCODE, Rule::MicrocodeUpdate, "test"),
+    MsrIntercept::range(FROZEN..=FROZEN + 1, Rule::FROZEN, "test"),
+    MsrIntercept::range(MEMORY_TYPES, Rule::MemoryType, "test"),
+    MsrIntercept::range(ABSENT, Rule::Absent, "test"),
+    MsrIntercept::new(EFER, Rule::Efer, "test"),
+    MsrIntercept::new(PARTLY_FROZEN, Rule::Frozen { free: 0xc_0000 }, "test"),
+    MsrIntercept::new(DISABLED, Rule::Locked { native: 0, set: 0x18, ignored: Some(0x1f) }, "test"),
+];
+const _: () = assert!(in_order(TABLE));
+
+/// [`TABLE`], and some hidden bits.
+pub fn policy() -> Policy {
+    const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
+    let hidden = [
+        (0x8000_0001, None, CpuidLeaf { ecx: 1 << 2 | 1 << 12, ..ZEROS }),
+        (0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS }),
+        (0x8000_000a, None, CpuidLeaf::ONES),
+        (0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS }),
+    ];
+    let hidden = hidden.into_iter().map(|(leaf, subleaf, bits)| HiddenBits { leaf, subleaf, bits }).collect();
+    Policy { msrs: TABLE, hidden }
 }
 
 /// What reached the real ports.
@@ -386,7 +427,7 @@ pub fn set_next(script: Script) {
 
 /// A guest with the platform guarded and one scripted controller.
 pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
-    let mut guest = Guest::new(machine, false);
+    let mut guest = Guest::new(machine, policy(), false);
     guest.bus.guard_platform(machine);
     guest.bus.hide_com1(machine);
     set_next(script);

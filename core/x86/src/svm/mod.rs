@@ -5,7 +5,7 @@ mod event;
 mod exit_code;
 mod exit_info;
 mod intercept;
-mod permission;
+mod msr_permission;
 mod segment;
 mod vmcb;
 
@@ -13,6 +13,6 @@ pub use event::{Event, EventKind};
 pub use exit_code::ExitCode;
 pub use exit_info::{IoInfo, NestedFaultInfo};
 pub use intercept::{Misc1, Misc2, Misc3};
-pub use permission::{IOPM_BYTES, IoPermissionMap, MSRPM_BYTES, MsrPermissionMap, iopm_bit, msrpm_bit};
+pub use msr_permission::{MSRPM_BYTES, MsrPermissionMap, msrpm_bit};
 pub use segment::Attributes;
 pub use vmcb::{CleanBits, ControlArea, SaveArea, Segment, TlbControl, Vmcb, control};

@@ -1,18 +1,13 @@
-//! The maps that tell which ports and MSRs leave the guest.
+//! The map that tells which MSRs leave the guest.
 
-/// Three pages: a bit for each port and three more for accesses that run over port FFFFh (APM Vol. 2 15.10.1).
-pub const IOPM_BYTES: usize = 3 * 4096;
+use crate::permission::set;
+
 /// Two pages (APM Vol. 2 15.11).
 pub const MSRPM_BYTES: usize = 2 * 4096;
 /// MSRs in each of the ranges that the map covers.
 const MSR_RANGE: u32 = 0x2000;
 /// First MSR of each range, in the order of the map.
 const MSR_RANGES: [u32; 3] = [0, 0xC000_0000, 0xC001_0000];
-
-/// Number of the bit of a port. An access leaves the guest if one of its ports' bits is set.
-pub const fn iopm_bit(port: u16) -> usize {
-    port as usize
-}
 
 /// Number of the bit that makes reads of an MSR leave the guest; that of writes is the next. `None`: the map does
 /// not cover the MSR, every access leaves the guest.
@@ -21,32 +16,6 @@ pub fn msrpm_bit(msr: u32) -> Option<usize> {
     let within = msr.checked_rem(MSR_RANGE)?;
     let number = range.checked_mul(MSR_RANGE as usize)?.checked_add(usize::try_from(within).ok()?)?;
     number.checked_mul(2)
-}
-
-fn set(map: &mut [u8], bit: usize, value: bool) {
-    let mask = 1_u8 << (bit % 8);
-    if let Some(byte) = map.get_mut(bit / 8) {
-        *byte = if value { *byte | mask } else { *byte & !mask };
-    }
-}
-
-/// The I/O permission map, at first with no port leaving the guest.
-#[repr(C, align(4096))]
-pub struct IoPermissionMap([u8; IOPM_BYTES]);
-
-impl IoPermissionMap {
-    pub const fn new() -> Self {
-        Self([0; IOPM_BYTES])
-    }
-
-    /// Accesses to this port leave the guest, or no longer do.
-    pub fn intercept(&mut self, port: u16, on: bool) {
-        set(&mut self.0, iopm_bit(port), on);
-    }
-
-    pub fn bytes(&self) -> &[u8; IOPM_BYTES] {
-        &self.0
-    }
 }
 
 /// The MSR permission map, at first with no covered MSR leaving the guest.
@@ -69,12 +38,6 @@ impl MsrPermissionMap {
 
     pub fn bytes(&self) -> &[u8; MSRPM_BYTES] {
         &self.0
-    }
-}
-
-impl Default for IoPermissionMap {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -117,18 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_map_of_ports_has_a_bit_a_port() {
-        let mut map = IoPermissionMap::new();
-        map.intercept(0x1F7, true);
-        map.intercept(0xFFFF, true);
-        assert_eq!((map.bytes()[0x3E], map.bytes()[0x1FFF]), (0x80, 0x80));
-        map.intercept(0x1F7, false);
-        assert_eq!(map.bytes()[0x3E], 0);
-    }
-
-    #[test]
-    fn the_maps_are_whole_aligned_pages() {
-        assert_eq!((size_of::<IoPermissionMap>(), align_of::<IoPermissionMap>()), (12288, 4096));
+    fn the_map_is_two_aligned_pages() {
         assert_eq!((size_of::<MsrPermissionMap>(), align_of::<MsrPermissionMap>()), (8192, 4096));
     }
 }

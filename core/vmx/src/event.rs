@@ -1,0 +1,150 @@
+//! Events on their way into the guest (SDM s. 27.6), and NMIs that wait for it.
+
+use crate::instructions::{read, try_write, write};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use exit::Exception;
+use x86::vmx::{DebugQualification, Field, Interruptibility, InterruptionInfo, InterruptionKind, ProcessorControls};
+use x86_64::registers::debug::Dr6;
+
+const CR0_PE: u64 = 1 << 0;
+const RFLAGS_RF: u64 = 1 << 16;
+const DR7_GD: u64 = 1 << 13;
+/// IA32_DEBUGCTL: LBR and BTF.
+const DEBUGCTL_CLEARED: u64 = 1 << 0 | 1 << 1;
+const DEBUG: u8 = 1;
+
+/// An NMI is kept for the guest. The CPU keeps no more than one either.
+static PENDING: AtomicBool = AtomicBool::new(false);
+/// The VMCS field while no NMI is pending.
+static PROCESSOR_CONTROLS: AtomicU32 = AtomicU32::new(0);
+
+/// NMIs that arrive in the host are the guest's from now on.
+pub fn keep_nmis(controls: ProcessorControls) {
+    PROCESSOR_CONTROLS.store(controls.bits(), Ordering::Relaxed);
+    hw::nmi::set_handler(keep_nmi);
+}
+
+/// Also the NMI handler of the host, at any moment: the next entry, even one that is just being made, ends at once when the
+/// guest can take the NMI.
+pub fn keep_nmi() {
+    PENDING.store(true, Ordering::Relaxed);
+    let controls = PROCESSOR_CONTROLS.load(Ordering::Relaxed) | ProcessorControls::NMI_WINDOW_EXITING.bits();
+    try_write(Field::PROCESSOR_CONTROLS, controls.into());
+}
+
+/// The guest can take an NMI.
+pub fn on_nmi_window() {
+    // In this order: an NMI that comes between the two opens the window again, at worst for nothing.
+    write(Field::PROCESSOR_CONTROLS, PROCESSOR_CONTROLS.load(Ordering::Relaxed).into());
+    if PENDING.swap(false, Ordering::Relaxed) {
+        enter_with(InterruptionInfo::new(InterruptionKind::Nmi, 2), 0, 0);
+    }
+}
+
+/// After an exit by an NMI the CPU blocks further ones until IRET (s. 28.5.6), also through the entries in between.
+pub fn unblock_nmis() {
+    // SAFETY: IRET to the next instruction, with the stack and flags as they are.
+    unsafe {
+        core::arch::asm!(
+            "mov {rsp}, rsp",
+            "mov {selector:e}, ss",
+            "push {selector}",
+            "push {rsp}",
+            "pushfq",
+            "mov {selector:e}, cs",
+            "push {selector}",
+            "lea {rsp}, [rip + 2f]",
+            "push {rsp}",
+            "iretq",
+            "2:",
+            rsp = out(reg) _,
+            selector = out(reg) _,
+        );
+    }
+}
+
+fn enter_with(event: InterruptionInfo, error: u32, instruction_len: u64) {
+    write(Field::VM_ENTRY_INTERRUPTION_INFORMATION, event.for_injection().0.into());
+    if event.has_error_code() {
+        write(Field::VM_ENTRY_EXCEPTION_ERROR_CODE, error.into());
+    }
+    if event.kind().is_some_and(InterruptionKind::needs_instruction_length) {
+        write(Field::VM_ENTRY_INSTRUCTION_LENGTH, instruction_len);
+    }
+}
+
+/// As [`exit::Vcpu::inject`].
+pub fn inject(exception: Exception) {
+    match exception {
+        Exception::PageFault { address, .. } => {
+            // SAFETY: the guest's; the VMM has no page faults of its own.
+            unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
+        }
+        Exception::Debug(bits) => raise_debug(DebugQualification::from_bits_retain(bits)),
+        _ => {}
+    }
+    if !matches!(exception, Exception::Debug(_) | Exception::DoubleFault) {
+        // A fault: the instruction is not stopped by its own breakpoint again (SDM Vol. 3B s. 18.3.1.1).
+        write(Field::GUEST_RFLAGS, read(Field::GUEST_RFLAGS) | RFLAGS_RF);
+    }
+    let event = InterruptionInfo::new(InterruptionKind::HardwareException, exception.vector());
+    match exception.error_code() {
+        // In real mode no exception has an error code (s. 27.2.1.3).
+        Some(error) if read(Field::GUEST_CR0) & CR0_PE != 0 => enter_with(event.with_error_code(), error, 0),
+        _ => enter_with(event, 0, 0),
+    }
+}
+
+/// DR6, DR7 and DEBUGCTL as #DB leaves them; the exit has not touched them (s. 28.1).
+fn raise_debug(qualification: DebugQualification) {
+    let dr6 = qualification.dr6(Dr6::read_raw());
+    // SAFETY: DR6 is the guest's.
+    unsafe { core::arch::asm!("mov dr6, {}", in(reg) dr6, options(nomem, nostack, preserves_flags)) };
+    write(Field::GUEST_DR7, read(Field::GUEST_DR7) & !DR7_GD);
+    write(Field::GUEST_DEBUGCTL, read(Field::GUEST_DEBUGCTL) & !DEBUGCTL_CLEARED);
+}
+
+/// As [`exit::Vcpu::reinject`].
+pub fn reinject() {
+    let event = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32);
+    if !event.is_valid() {
+        return;
+    }
+    if event.kind() == Some(InterruptionKind::Nmi) {
+        // Blocked since its delivery began; the entry blocks again (s. 27.3.1.5 refuses it otherwise).
+        set_nmi_blocked(false);
+    }
+    let error = read(Field::IDT_VECTORING_ERROR_CODE) as u32;
+    enter_with(event, error, read(Field::VM_EXIT_INSTRUCTION_LENGTH));
+}
+
+/// An IRET that ended in an exit had unblocked NMIs already, and will be executed again (s. 28.2.3).
+pub fn undo_nmi_unblocking(unblocked_by_iret: bool) {
+    let delivering = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32).is_valid();
+    if unblocked_by_iret && !delivering {
+        set_nmi_blocked(true);
+    }
+}
+
+pub fn set_nmi_blocked(blocked: bool) {
+    let mut state = Interruptibility::from_bits_retain(read(Field::GUEST_INTERRUPTIBILITY_STATE) as u32);
+    state.set(Interruptibility::BLOCKING_BY_NMI, blocked);
+    write(Field::GUEST_INTERRUPTIBILITY_STATE, state.bits().into());
+}
+
+/// An exception or NMI has left the guest.
+pub fn on_exception() -> exit::ExitKind {
+    let event = InterruptionInfo(read(Field::VM_EXIT_INTERRUPTION_INFORMATION) as u32);
+    if event.kind() == Some(InterruptionKind::Nmi) {
+        keep_nmi();
+        unblock_nmis();
+        return exit::ExitKind::Nmi;
+    }
+    if event.vector() == DEBUG {
+        raise_debug(DebugQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION)));
+    }
+    undo_nmi_unblocking(event.nmi_unblocked_by_iret());
+    let error = read(Field::VM_EXIT_INTERRUPTION_ERROR_CODE) as u32;
+    enter_with(event, error, read(Field::VM_EXIT_INSTRUCTION_LENGTH));
+    exit::ExitKind::Exception
+}

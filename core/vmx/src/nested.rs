@@ -1,0 +1,88 @@
+//! Extended page tables (SDM s. 29.3).
+
+use crate::features::Features;
+use crate::instructions::{invept, invvpid};
+use hw::{HpaRange, msr};
+use mediator::Gpa;
+use x86::mtrr::Mtrrs;
+use x86::vmx::{EptEntry, EptPointer, InvEpt, InvEptDescriptor, InvVpid, InvVpidDescriptor};
+use x86::{MemoryType, vmx::EptVpidCapability};
+use x86_64::structures::paging::PageTableFlags as Flags;
+
+/// Entries with all rights and the memory type that the MTRRs give: under EPT the CPU does not ask them (s. 29.3.7.2).
+struct Format {
+    /// `None`: this CPU has none.
+    mtrrs: Option<Mtrrs>,
+}
+
+impl Format {
+    fn of_this_cpu(features: &Features) -> Self {
+        Self { mtrrs: features.has_mtrrs.then(|| Mtrrs::read(msr::read)).flatten() }
+    }
+}
+
+impl hw::nested::Format for Format {
+    fn leaf(&self, at: u64, size: u64) -> Option<Flags> {
+        let memory = match &self.mtrrs {
+            Some(mtrrs) => mtrrs.type_of(at, size)?,
+            None => MemoryType::WriteBack,
+        };
+        Some(Flags::from_bits_retain(EptEntry::page(0, memory, EptEntry::ALL_RIGHTS).bits()))
+    }
+}
+
+/// The nested tables of a guest, and what the CPU caches of them.
+pub struct Nested {
+    tables: hw::nested::Nested<Format>,
+    features: Features,
+}
+
+impl Nested {
+    /// As [`hw::nested::Nested::new`].
+    pub fn new(vmm: HpaRange, features: &Features) -> Option<Self> {
+        let format = Format::of_this_cpu(features);
+        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), format)?;
+        Some(Self { tables, features: *features })
+    }
+
+    /// For the VMCS.
+    pub fn pointer(&self) -> EptPointer {
+        let capability = self.features.capabilities.ept_vpid;
+        let cached = capability.contains(EptVpidCapability::WRITE_BACK);
+        EptPointer::new(self.tables.root().0, if cached { MemoryType::WriteBack } else { MemoryType::Uncacheable })
+    }
+
+    /// As [`hw::nested::Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached
+    /// (s. 29.4.2).
+    pub fn map_on_demand(&mut self, at: Gpa) -> bool {
+        self.tables.map_on_demand(at)
+    }
+
+    /// Maps everything anew with the memory types that the MTRRs give now.
+    pub fn follow_mtrrs(&mut self) {
+        if self.tables.reformat(Format::of_this_cpu(&self.features)).is_none() {
+            log::error!(
+                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
+            );
+        }
+        self.invalidate();
+    }
+
+    /// The CPU forgets what it has cached of the tables, and of linear addresses with them.
+    pub fn invalidate(&self) {
+        let capability = self.features.capabilities.ept_vpid;
+        let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) {
+            InvEpt::SingleContext
+        } else {
+            InvEpt::AllContexts
+        };
+        let mut result = invept(kind, &InvEptDescriptor::new(self.pointer()));
+        if capability.contains(EptVpidCapability::INVVPID | EptVpidCapability::INVVPID_ALL) {
+            result = result.and(invvpid(InvVpid::AllContexts, &InvVpidDescriptor::new(0, 0)));
+        }
+        if let Err(fail) = result {
+            // Stale translations may reach memory that the tables no longer show.
+            panic!("INVEPT or INVVPID fails: {fail}");
+        }
+    }
+}

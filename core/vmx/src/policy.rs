@@ -1,0 +1,109 @@
+//! What a guest under VT-x neither reaches nor sees, each with its reason.
+//!
+//! EFER and PAT are not here: VM entry and exit switch them. DEBUGCTL is saved and cleared by each exit.
+//!
+//! Further manual: SDM Vol. 4 (335592), chapter 2, for the registers; SDM Vol. 2A, CPUID, for the features.
+
+use exit::{CpuidLeaf, HiddenBits, MsrIntercept, Policy, Rule};
+
+const FEATURE_CONTROL: u32 = 0x3a;
+const BIOS_UPDT_TRIG: u32 = 0x79;
+const SMM_MONITOR_CTL: u32 = 0x9b;
+const FEATURE_CONFIG: u32 = 0x13c;
+const MISC_ENABLE: u32 = 0x1a0;
+const SMRR_PHYSBASE: u32 = 0x1f2;
+const PRMRR_PHYSMASK: u32 = 0x1f5;
+const MTRR_PHYSBASE_0: u32 = 0x200;
+const MTRR_PHYSMASK_15: u32 = 0x21f;
+const MTRR_FIX_64K: u32 = 0x250;
+const MTRR_FIX_16K_80000: u32 = 0x258;
+const MTRR_FIX_16K_A0000: u32 = 0x259;
+const MTRR_FIX_4K_C0000: u32 = 0x268;
+const MTRR_FIX_4K_F8000: u32 = 0x26f;
+const MTRR_DEF_TYPE: u32 = 0x2ff;
+const PEBS_ENABLE: u32 = 0x3f1;
+const VMX_BASIC: u32 = 0x480;
+const VMX_EXIT_CTLS2: u32 = 0x493;
+const RTIT_OUTPUT_BASE: u32 = 0x560;
+const RTIT_OUTPUT_MASK_PTRS: u32 = 0x561;
+const RTIT_CTL: u32 = 0x570;
+const RTIT_CR3_MATCH: u32 = 0x572;
+const RTIT_ADDR0_A: u32 = 0x580;
+const RTIT_ADDR3_B: u32 = 0x587;
+const TME_ACTIVATE: u32 = 0x982;
+const TME_EXCLUDE_BASE: u32 = 0x984;
+const DEBUG_INTERFACE: u32 = 0xc80;
+
+/// FEATURE_CONTROL as firmware leaves it that allows neither VMX (bits 1 and 2) nor SENTER (bits 15:8), and locks it
+/// (bit 0). What it tells of SGX and of local machine checks holds for the guest.
+const WITHOUT_VMX: Rule = Rule::Locked { native: !0xff06, set: 1 << 0, ignored: None };
+/// MISC_ENABLE: all but XD Bit Disable.
+const MISC_ENABLE_FREE: u64 = !(1 << 34);
+const TYPES: &str = "VT-x ignores MTRRs under nested paging; the tables tell the types instead and follow";
+const TRACE: &str = "a trace is written by host-physical address, past the nested tables";
+
+/// Every other MSR that the bitmaps cover passes.
+pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
+    MsrIntercept::APIC_BASE,
+    MsrIntercept::new(FEATURE_CONTROL, WITHOUT_VMX, "the guest has neither VMX nor SMX"),
+    MsrIntercept::new(BIOS_UPDT_TRIG, Rule::MicrocodeUpdate, "takes a linear address, of the VMM by then"),
+    MsrIntercept::new(SMM_MONITOR_CTL, Rule::Absent, "a monitor of SMM is a part of VMX, and the VMM's affair"),
+    MsrIntercept::new(FEATURE_CONFIG, Rule::FROZEN, "switches AES-NI off, which the VMM encrypts with"),
+    MsrIntercept::new(
+        MISC_ENABLE,
+        Rule::Frozen { free: MISC_ENABLE_FREE },
+        "without execute disable the VMM's own page tables are invalid",
+    ),
+    MsrIntercept::range(SMRR_PHYSBASE..=PRMRR_PHYSMASK, Rule::FROZEN, "hide a range of memory from the VMM too"),
+    MsrIntercept::range(MTRR_PHYSBASE_0..=MTRR_PHYSMASK_15, Rule::MemoryType, TYPES),
+    MsrIntercept::new(MTRR_FIX_64K, Rule::MemoryType, TYPES),
+    MsrIntercept::range(MTRR_FIX_16K_80000..=MTRR_FIX_16K_A0000, Rule::MemoryType, TYPES),
+    MsrIntercept::range(MTRR_FIX_4K_C0000..=MTRR_FIX_4K_F8000, Rule::MemoryType, TYPES),
+    MsrIntercept::new(MTRR_DEF_TYPE, Rule::MemoryType, TYPES),
+    MsrIntercept::new(PEBS_ENABLE, Rule::FROZEN, "counts on in the VMM and writes records to its linear addresses"),
+    MsrIntercept::range(VMX_BASIC..=VMX_EXIT_CTLS2, Rule::Absent, "capabilities of VMX; the guest has none"),
+    MsrIntercept::range(RTIT_OUTPUT_BASE..=RTIT_OUTPUT_MASK_PTRS, Rule::Absent, TRACE),
+    MsrIntercept::range(RTIT_CTL..=RTIT_CR3_MATCH, Rule::Absent, TRACE),
+    MsrIntercept::range(RTIT_ADDR0_A..=RTIT_ADDR3_B, Rule::Absent, TRACE),
+    MsrIntercept::range(TME_ACTIVATE..=TME_EXCLUDE_BASE, Rule::FROZEN, "encrypts memory that the VMM has written"),
+    MsrIntercept::new(DEBUG_INTERFACE, Rule::FROZEN, "lets a debugger into the VMM"),
+];
+const _: () = assert!(exit::in_order(MSR_INTERCEPTS));
+
+const fn hidden(leaf: u32, subleaf: Option<u32>, bits: CpuidLeaf) -> HiddenBits {
+    HiddenBits { leaf, subleaf, bits }
+}
+
+const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
+
+/// On every CPU.
+const HIDDEN: [HiddenBits; 5] = [
+    // VMX and SMX: the guest has no virtualization extension and no measured launch of its own.
+    hidden(0x1, None, CpuidLeaf { ecx: 1 << 5 | 1 << 6, ..ZEROS }),
+    // DS, with DTES64 and DS-CPL: its records of performance events, see PEBS_ENABLE.
+    hidden(0x1, None, CpuidLeaf { ecx: 1 << 2 | 1 << 4, edx: 1 << 21, ..ZEROS }),
+    // Processor Trace, see RTIT_CTL.
+    hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 25, ..ZEROS }),
+    hidden(0x14, None, CpuidLeaf::ONES),
+    // PCONFIG: its control stays off, and the keys of memory encryption are the machine's.
+    hidden(0x7, Some(0), CpuidLeaf { edx: 1 << 18, ..ZEROS }),
+];
+
+/// Instructions that raise #UD unless this bit of the secondary processor-based controls is set (SDM Vol. 3C 25.3).
+const CONTROLLED: [(u32, HiddenBits); 5] = [
+    // RDTSCP, and RDPID with it.
+    (3, hidden(0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS })),
+    (3, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 22, ..ZEROS })),
+    // INVPCID.
+    (12, hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 10, ..ZEROS })),
+    // XSAVES and XRSTORS.
+    (20, hidden(0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS })),
+    // WAITPKG: TPAUSE, UMONITOR and UMWAIT.
+    (26, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 5, ..ZEROS })),
+];
+
+/// What a guest on this CPU is held to. `secondary`: the secondary processor-based controls that its VMCS has set.
+pub fn policy(secondary: u32) -> Policy {
+    let unusable = CONTROLLED.into_iter().filter(|(control, _)| secondary & 1 << control == 0).map(|(_, bits)| bits);
+    Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().chain(unusable).collect() }
+}

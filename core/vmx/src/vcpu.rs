@@ -1,0 +1,354 @@
+//! A virtual CPU and its VMCS.
+
+use crate::control::{self, KeptBits, Places, segment_fields};
+use crate::event;
+use crate::features::{Features, control_region};
+use crate::instructions::{self, VmFail, read, write};
+use crate::nested::Nested;
+use crate::policy::MSR_INTERCEPTS;
+use crate::switch::{self, Entry, Registers};
+use exit::{
+    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, TaskState, Vcpu,
+};
+use hw::{Hpa, HpaRange, direct, frames, xcr};
+use mediator::{Gpa, Width};
+use x86::vmx::{
+    AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
+    InterruptionInfo, IoQualification, MsrBitmap, PendingDebug,
+};
+
+const CR0_PE: u64 = 1 << 0;
+const CR0_NW: u64 = 1 << 29;
+const CR0_CD: u64 = 1 << 30;
+const CR0_PG: u64 = 1 << 31;
+const RFLAGS_TRAP: u64 = 1 << 8;
+const RFLAGS_RESUME: u64 = 1 << 16;
+const DEBUGCTL_BTF: u64 = 1 << 1;
+
+pub struct VmxVcpu {
+    registers: Registers,
+    nested: Nested,
+    kept: KeptBits,
+    features: Features,
+}
+
+impl VmxVcpu {
+    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`, with its VMCS as the current one of this
+    /// CPU. `None` when the frames do not suffice.
+    ///
+    /// # Panics
+    /// VMX is not on, or the CPU refuses what its capabilities tell.
+    pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
+        let nested = Nested::new(vmm, features)?;
+        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap()?, nested: nested.pointer() };
+        let vmcs = control_region(features)?;
+        // SAFETY: VMX is on; the frame holds the revision and is the CPU's from now on.
+        if let Err(fail) = unsafe { instructions::vmclear(vmcs).and_then(|()| instructions::vmptrld(vmcs)) } {
+            panic!("VMCLEAR or VMPTRLD fails: {fail}");
+        }
+        control::set_up(features, &places, segment);
+        // What another hypervisor may have left (s. 29.4.3.3).
+        nested.invalidate();
+        event::keep_nmis(features.controls.processor);
+        let kept = KeptBits::of(features);
+        Some(Self { registers: Registers::default(), nested, kept, features: *features })
+    }
+
+    /// What is cached of the guest's linear addresses is dropped.
+    pub(crate) fn flush_translations(&self) {
+        self.nested.invalidate();
+    }
+
+    /// MOV to CR0 or CR4 of a bit that the guest sees but does not have.
+    fn on_control_register(&mut self) -> ExitKind {
+        let access = ControlRegisterAccess(read(Field::EXIT_QUALIFICATION));
+        let value = Gpr::by_number(access.register().into()).map_or(0, |register| self.gpr(register));
+        let fault = match access.number() {
+            // The shadow takes the guest's value of the kept bits, and the instruction is executed again: nothing
+            // differs any more, so that the CPU itself does all the rest.
+            0 if is_plausible_cr0(value) => {
+                let shadow = read(Field::CR0_READ_SHADOW);
+                write(Field::CR0_READ_SHADOW, shadow & !self.kept.cr0 | value & self.kept.cr0);
+                None
+            }
+            // VMXE, SMXE: reserved on a CPU without VMX and SMX.
+            _ => Some(Exception::GeneralProtection(0)),
+        };
+        if let Some(exception) = fault {
+            event::inject(exception);
+        }
+        ExitKind::ControlRegister
+    }
+
+    fn on_xsetbv(&mut self) -> ExitKind {
+        let value = self.gpr(Gpr::Rdx) << 32 | self.gpr(Gpr::Rax) & 0xffff_ffff;
+        // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM touches SSE state alone, which is always enabled.
+        match unsafe { xcr::write(self.gpr(Gpr::Rcx) as u32, value) } {
+            Some(()) => self.skip_instruction(read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8),
+            None => event::inject(Exception::GeneralProtection(0)),
+        }
+        ExitKind::Xsetbv
+    }
+
+    #[cold]
+    fn other(&mut self, reason: ExitReason) -> Exit {
+        if reason.is_entry_failure() {
+            return self.refused(reason);
+        }
+        match reason.basic() {
+            BasicReason::EXCEPTION_OR_NMI => Exit::Answered(event::on_exception()),
+            BasicReason::NMI_WINDOW => {
+                event::on_nmi_window();
+                Exit::Answered(ExitKind::NmiWindow)
+            }
+            BasicReason::CONTROL_REGISTER_ACCESS => Exit::Answered(self.on_control_register()),
+            BasicReason::XSETBV => Exit::Answered(self.on_xsetbv()),
+            BasicReason::TASK_SWITCH => Exit::TaskSwitch,
+            BasicReason::VMCALL => Exit::Hypercall,
+            BasicReason::VMCLEAR
+            | BasicReason::VMLAUNCH
+            | BasicReason::VMPTRLD
+            | BasicReason::VMPTRST
+            | BasicReason::VMREAD
+            | BasicReason::VMRESUME
+            | BasicReason::VMWRITE
+            | BasicReason::VMXOFF
+            | BasicReason::VMXON
+            | BasicReason::INVEPT
+            | BasicReason::INVVPID
+            | BasicReason::VMFUNC
+            | BasicReason::GETSEC => Exit::VirtualizationInstruction,
+            BasicReason::INVD => {
+                // SAFETY: no effect but on time. The exit itself has written nothing that INVD could have dropped.
+                unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+                Exit::InvalidateCaches
+            }
+            BasicReason::TRIPLE_FAULT => Exit::Shutdown,
+            // It is consumed by the exit (s. 26.2).
+            BasicReason::INIT_SIGNAL => Exit::Init,
+            _ => {
+                log::error!("nobody asked for this VM exit: {reason:?}");
+                Exit::Unexpected(reason.0.into())
+            }
+        }
+    }
+
+    /// The CPU does not enter the guest; says in words why.
+    #[cold]
+    fn refused(&self, reason: ExitReason) -> Exit {
+        log::error!("{reason:?}, qualification {:#x}", read(Field::EXIT_QUALIFICATION));
+        Exit::InvalidState
+    }
+
+    /// VMLAUNCH or VMRESUME itself fails: the VMM is wrong.
+    #[cold]
+    fn failed(&self, entry: Entry) -> Exit {
+        let fail = if entry == Entry::FAILED_INVALID { VmFail::Invalid } else { instructions::reason() };
+        log::error!("VMLAUNCH or VMRESUME fails: {fail}");
+        Exit::Unexpected(0)
+    }
+}
+
+/// The conditions of MOV to CR0 that depend on the value alone (SDM Vol. 2B, MOV).
+fn is_plausible_cr0(value: u64) -> bool {
+    let has = |bit| value & bit != 0;
+    value >> 32 == 0 && !(has(CR0_PG) && !has(CR0_PE)) && !(has(CR0_NW) && !has(CR0_CD))
+}
+
+fn msr_bitmap() -> Option<Hpa> {
+    let at = frames::alloc(1)?;
+    // SAFETY: a zeroed frame of our own, as large as the bitmaps; zeroes are valid ones.
+    let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
+    for intercept in MSR_INTERCEPTS {
+        for msr in intercept.msrs() {
+            bitmap.intercept(msr, intercept.reads_exit(), true);
+        }
+    }
+    Some(at)
+}
+
+/// The first of the four fields of a segment register.
+pub(crate) fn selector_field(name: SegmentName) -> Field {
+    match name {
+        SegmentName::Es => Field::GUEST_ES_SELECTOR,
+        SegmentName::Cs => Field::GUEST_CS_SELECTOR,
+        SegmentName::Ss => Field::GUEST_SS_SELECTOR,
+        SegmentName::Ds => Field::GUEST_DS_SELECTOR,
+        SegmentName::Fs => Field::GUEST_FS_SELECTOR,
+        SegmentName::Gs => Field::GUEST_GS_SELECTOR,
+    }
+}
+
+pub(crate) fn segment_at(selector: Field) -> Segment {
+    let [selector, base, limit, access] = segment_fields(selector);
+    let rights = AccessRights::from_bits_retain(read(access) as u32);
+    Segment {
+        selector: read(selector) as u16,
+        base: read(base),
+        limit: read(limit) as u32,
+        long: rights.contains(AccessRights::LONG),
+        default_32: rights.contains(AccessRights::DEFAULT_32),
+        access: if rights.is_usable() { rights.bits() as u8 } else { 0 },
+    }
+}
+
+impl Vcpu for VmxVcpu {
+    #[inline(always)]
+    fn run(&mut self) -> Exit {
+        loop {
+            // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
+            let entry = unsafe { switch::run(&mut self.registers) };
+            if entry != Entry::EXITED {
+                return self.failed(entry);
+            }
+            let reason = ExitReason(read(Field::EXIT_REASON) as u32);
+            return match reason.basic() {
+                BasicReason::CPUID => Exit::Cpuid,
+                BasicReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
+                BasicReason::IO_INSTRUCTION => Exit::Io,
+                BasicReason::RDMSR => Exit::ReadMsr,
+                BasicReason::WRMSR => Exit::WriteMsr,
+                BasicReason::EPT_VIOLATION => {
+                    event::undo_nmi_unblocking(ept_violation().contains(EptViolation::NMI_UNBLOCKED_BY_IRET));
+                    if self.nested.map_on_demand(Gpa(read(Field::GUEST_PHYSICAL_ADDRESS))) {
+                        self.reinject();
+                        continue;
+                    }
+                    Exit::NestedFault
+                }
+                _ => self.other(reason),
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn io(&self) -> IoExit {
+        let info = io_qualification();
+        IoExit {
+            port: info.port(),
+            width: match info.width_bytes() {
+                1 => Width::Byte,
+                2 => Width::Word,
+                _ => Width::Dword,
+            },
+            input: info.contains(IoQualification::IN),
+            rep: info.contains(IoQualification::REP),
+            instruction_len: read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8,
+        }
+    }
+
+    fn nested_fault(&self) -> NestedFault {
+        let info = ept_violation();
+        let event = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32);
+        NestedFault {
+            gpa: Gpa(read(Field::GUEST_PHYSICAL_ADDRESS)),
+            write: info.contains(EptViolation::WRITE),
+            fetch: info.contains(EptViolation::FETCH),
+            page_walk: info.contains(EptViolation::LINEAR_ADDRESS_VALID) && !info.contains(EptViolation::FINAL),
+            delivering: event.is_valid().then(|| event.vector()),
+        }
+    }
+
+    fn gpr(&self, register: Gpr) -> u64 {
+        match register {
+            Gpr::Rsp => read(Field::GUEST_RSP),
+            other => self.registers.gprs[other as usize],
+        }
+    }
+
+    fn set_gpr(&mut self, register: Gpr, value: u64) {
+        match register {
+            Gpr::Rsp => write(Field::GUEST_RSP, value),
+            other => self.registers.gprs[other as usize] = value,
+        }
+    }
+
+    fn rip(&self) -> u64 {
+        read(Field::GUEST_RIP)
+    }
+
+    fn rflags(&self) -> u64 {
+        read(Field::GUEST_RFLAGS)
+    }
+
+    fn set_rflags(&mut self, value: u64) {
+        write(Field::GUEST_RFLAGS, value);
+    }
+
+    fn segment(&self, name: SegmentName) -> Segment {
+        segment_at(selector_field(name))
+    }
+
+    fn control(&self) -> ControlRegisters {
+        let shown = |value, shadow, kept: u64| read(value) & !kept | read(shadow) & kept;
+        ControlRegisters {
+            cr0: shown(Field::GUEST_CR0, Field::CR0_READ_SHADOW, self.kept.cr0),
+            cr3: read(Field::GUEST_CR3),
+            cr4: shown(Field::GUEST_CR4, Field::CR4_READ_SHADOW, self.kept.cr4),
+            efer: read(Field::GUEST_EFER),
+        }
+    }
+
+    fn set_efer(&mut self, value: u64) {
+        write(Field::GUEST_EFER, value);
+    }
+
+    fn memory_types_changed(&mut self) {
+        self.nested.follow_mtrrs();
+    }
+
+    fn cpl(&self) -> u8 {
+        // The DPL of SS always is the CPL (s. 25.4.1).
+        AccessRights::from_bits_retain(read(Field::GUEST_SS_ACCESS_RIGHTS) as u32).dpl()
+    }
+
+    fn instruction_len(&self) -> Option<u8> {
+        Some(read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8)
+    }
+
+    fn skip_instruction(&mut self, len_bytes: u8) {
+        let next = read(Field::GUEST_RIP).wrapping_add(len_bytes.into());
+        let wraps = next >> 32 != 0 && !self.segment(SegmentName::Cs).long;
+        write(Field::GUEST_RIP, if wraps { next & 0xffff_ffff } else { next });
+        let shadow = Interruptibility::BLOCKING_BY_STI | Interruptibility::BLOCKING_BY_MOV_SS;
+        let state = read(Field::GUEST_INTERRUPTIBILITY_STATE);
+        if state & u64::from(shadow.bits()) != 0 {
+            write(Field::GUEST_INTERRUPTIBILITY_STATE, state & !u64::from(shadow.bits()));
+        }
+        let flags = read(Field::GUEST_RFLAGS);
+        if flags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
+            end_instruction(flags);
+        }
+    }
+
+    fn inject(&mut self, exception: Exception) {
+        event::inject(exception);
+    }
+
+    fn reinject(&mut self) {
+        event::reinject();
+    }
+
+    fn task_state(&mut self) -> Option<&mut dyn TaskState> {
+        Some(self)
+    }
+}
+
+/// RF ends with the instruction; TF raises the trap that the instruction would have raised (SDM Vol. 3B s. 18.3.1.4).
+#[cold]
+fn end_instruction(flags: u64) {
+    write(Field::GUEST_RFLAGS, flags & !RFLAGS_RESUME);
+    if flags & RFLAGS_TRAP != 0 && read(Field::GUEST_DEBUGCTL) & DEBUGCTL_BTF == 0 {
+        let pending = read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) | PendingDebug::BS.bits();
+        write(Field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
+    }
+}
+
+#[inline(always)]
+fn io_qualification() -> IoQualification {
+    IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION))
+}
+
+fn ept_violation() -> EptViolation {
+    EptViolation::from_bits_retain(read(Field::EXIT_QUALIFICATION))
+}
