@@ -23,6 +23,9 @@ const GPRS: [Gpr; 16] = [
     Gpr::R15,
 ];
 
+/// Those of 32-bit code.
+pub(crate) const LEGACY: [Gpr; 8] = [Gpr::Rax, Gpr::Rcx, Gpr::Rdx, Gpr::Rbx, Gpr::Rsp, Gpr::Rbp, Gpr::Rsi, Gpr::Rdi];
+
 impl Gpr {
     /// The register with encoding `number`.
     pub fn by_number(number: usize) -> Option<Self> {

@@ -5,7 +5,7 @@ use crate::hypercall::Firmware;
 use crate::instruction::CodePage;
 use crate::walk::PagingFeatures;
 use crate::{Bus, Counters, Exception, Exit, FirmwareCall, Machine, Policy, Vcpu};
-use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string};
+use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -89,7 +89,11 @@ impl Guest {
                 Ok(end) => return end,
                 Err(exception) => Err(exception),
             },
-            Exit::TaskSwitch => return self.on_refusal(vcpu, 0),
+            Exit::TaskSwitch => match task_switch::on_task_switch(self, vcpu, machine) {
+                Some(outcome) => return outcome,
+                // The CPU crate contradicts itself.
+                None => return self.on_refusal(vcpu, 0),
+            },
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
             Exit::Init => return self.on_init(vcpu),
@@ -110,7 +114,7 @@ impl Guest {
     }
 
     #[cold]
-    fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
+    pub(crate) fn on_shutdown<V: Vcpu>(&mut self, vcpu: &V) -> Outcome {
         self.counters.count(ExitKind::Shutdown);
         log::warn!("triple fault at {:#x}: the machine is reset", vcpu.rip());
         Outcome::Reset

@@ -22,6 +22,7 @@ mod bus;
 mod config_ports;
 mod counters;
 mod cpuid;
+mod delivery;
 mod gpr;
 mod guest;
 mod hypercall;
@@ -36,6 +37,7 @@ mod port_table;
 mod refusals;
 mod string;
 mod task_state;
+mod task_switch;
 #[cfg(test)]
 mod tests;
 mod vcpu;

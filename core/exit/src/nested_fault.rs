@@ -2,16 +2,14 @@
 //!
 //! Both look like an empty bus: a plain load gives all ones, a plain store vanishes. Anything else is not emulated but
 //! raises an exception, so that the guest never retries it for ever without its own handler knowing.
-//!
-//! Specification: Intel SDM Vol. 3A (325462) rev. 083.
 
 use crate::counters::Notice;
+use crate::delivery::second_exception;
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
 
 const RFLAGS_DF: u64 = 1 << 10;
-const DOUBLE_FAULT: u8 = 8;
 
 /// What a refused instruction raises.
 const REFUSED: Exception = Exception::GeneralProtection(0);
@@ -53,17 +51,15 @@ fn notice<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &M, fault: 
     }
 }
 
-/// The IDT, the stack or their page tables lie there: an exception during delivery (SDM Vol. 3A table 7-5). The
-/// interrupt of a device with the number of a contributory exception (real mode) is taken for that exception.
+/// The IDT, the stack or their page tables lie there: an exception during delivery. The interrupt of a device with the
+/// number of a contributory exception (real mode) is taken for that exception.
 fn on_delivery(vector: u8) -> Result<Outcome, Exception> {
-    match vector {
-        DOUBLE_FAULT => {
+    match second_exception(vector, REFUSED) {
+        Some(exception) => Err(exception),
+        None => {
             log::warn!("a double fault could not be delivered: the machine is reset");
             Ok(Outcome::Reset)
         }
-        // Contributory exceptions and page faults.
-        0 | 10..=14 | 20 | 21 => Err(Exception::DoubleFault),
-        _ => Err(REFUSED),
     }
 }
 

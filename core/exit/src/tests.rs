@@ -8,4 +8,7 @@ mod msr;
 mod platform;
 mod random;
 mod string;
+mod task_faults;
+mod task_rig;
+mod task_switch;
 mod walk;

@@ -10,7 +10,7 @@ extern crate alloc;
 pub mod acpi;
 pub mod arena;
 pub mod console;
-mod cpu;
+pub mod cpu;
 pub mod descriptors;
 pub mod direct;
 pub mod frames;

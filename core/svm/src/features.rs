@@ -1,5 +1,6 @@
 //! Is AMD-V there, and may it be used? (APM s. 15.4)
 
+use crate::instructions;
 use core::fmt;
 use hw::{Hpa, frames, msr};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -101,7 +102,7 @@ pub fn enable() -> Result<(), Unsupported> {
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
         msr::write(number::VM_HSAVE_PA, save_area).ok_or(Unsupported::NoSvm)?;
-        core::arch::asm!("clgi");
+        instructions::clgi();
     }
     Ok(())
 }
@@ -111,7 +112,7 @@ pub fn disable() {
     if Efer::read().contains(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE) {
         // SAFETY: no guest runs any more.
         unsafe {
-            core::arch::asm!("stgi");
+            instructions::stgi();
             Efer::update(|flags| flags.remove(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
         }
     }

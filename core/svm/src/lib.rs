@@ -5,13 +5,15 @@
 
 extern crate alloc;
 
+mod control;
+mod event;
 mod features;
+mod instructions;
 mod nested;
 mod policy;
 mod switch;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
-pub use nested::{Format, Nested};
 pub use policy::policy;
-pub use vcpu::{Setup, SvmVcpu};
+pub use vcpu::SvmVcpu;

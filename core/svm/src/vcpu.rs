@@ -1,34 +1,17 @@
 //! A virtual CPU and its VMCB.
 
-use crate::nested::Nested;
-use crate::policy::MSR_INTERCEPTS;
+use crate::control::{self, Places};
+use crate::features::Features;
+use crate::nested::{Format, Nested};
 use crate::switch::{self, Gprs};
-use exit::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
-use hw::{Hpa, direct, frames};
+use crate::{event, instructions};
+use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
+use hw::{Hpa, HpaRange, cpu, direct, frames};
 use mediator::{Gpa, Width};
-use x86::msr::{Efer, PAT_RESET};
-use x86::svm::{
-    Attributes, Event, EventKind, ExitCode, IoInfo, Misc1, Misc2, MsrPermissionMap, NestedFaultInfo, SaveArea,
-    TlbControl, Vmcb, control,
-};
+use x86::msr::Efer;
+use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
-const CR0_PE: u64 = 1 << 0;
 const RFLAGS_TRAP: u64 = 1 << 8;
-const DR6_SINGLE_STEP: u64 = 1 << 14;
-const MSRPM_FRAMES: usize = 2;
-
-// Vectors.
-const DEBUG: u8 = 1;
-const BREAKPOINT: u8 = 3;
-const OVERFLOW: u8 = 4;
-
-/// What a virtual CPU is made of.
-pub struct Setup {
-    pub nested: Nested,
-    /// Physical address of the I/O permission map; it stays where it is.
-    pub io_permissions: Hpa,
-    pub next_rip_save: bool,
-}
 
 pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
@@ -40,47 +23,23 @@ pub struct SvmVcpu {
     scratch: Hpa,
 }
 
-// Why each: `exit-nothing-needless`.
-const INTERCEPTS_1: Misc1 = Misc1::CPUID // hides SVM, tells Shoji
-    .union(Misc1::INIT) // taken by the CPU it would lead out of the virtual machine
-    .union(Misc1::INVD) // would drop the VMM's own writes from the caches
-    .union(Misc1::INVLPGA) // an SVM instruction, which the guest is told not to have
-    .union(Misc1::IOIO_PROT) // the ports of the permission map: mediated devices, A20, COM1, PCI data
-    .union(Misc1::MSR_PROT) // the MSRs of the permission map: EFER.SVME and SVM's own
-    .union(Misc1::SHUTDOWN); // a triple fault resets the machine, not only this CPU
-const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD for the guest as for the following
-    .union(Misc2::VMMCALL) // the firmware stub
-    .union(Misc2::VMLOAD)
-    .union(Misc2::VMSAVE)
-    .union(Misc2::STGI)
-    .union(Misc2::CLGI)
-    .union(Misc2::SKINIT);
-
 impl SvmVcpu {
-    /// A virtual CPU in real mode at `segment`:0, or `None` when the frames do not suffice.
-    pub fn new(setup: Setup, segment: u16) -> Option<Self> {
+    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
+    pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
+        let nested = Nested::new(vmm, features.gib_pages, Format)?;
         let at = frames::alloc(1)?;
-        let msr_permissions = msr_permission_map()?;
+        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
-        let control = &mut vmcb.control;
-        control.intercept_misc1 = INTERCEPTS_1;
-        control.intercept_misc2 = INTERCEPTS_2;
-        control.iopm_base_pa = setup.io_permissions.0;
-        control.msrpm_base_pa = msr_permissions.0;
-        control.guest_asid = 1;
-        control.tlb_control = TlbControl::ALL;
-        control.np_enable = control::NP_ENABLE;
-        control.n_cr3 = setup.nested.root().0;
-        real_mode(vmcb, segment);
+        control::set_up(vmcb, &places, segment);
         // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
-        unsafe { core::arch::asm!("vmload rax", in("rax") at.0) };
+        unsafe { instructions::vmload(at) };
         Some(Self {
             vmcb,
             at,
             gprs: Gprs::default(),
-            nested: setup.nested,
-            next_rip_save: setup.next_rip_save,
+            nested,
+            next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
         })
     }
@@ -89,13 +48,9 @@ impl SvmVcpu {
     fn unswitched(&self) -> &SaveArea {
         // SAFETY: VMSAVE fills parts of a frame of our own that only this function reads.
         unsafe {
-            core::arch::asm!("vmsave rax", in("rax") self.scratch.0);
+            instructions::vmsave(self.scratch);
             &(*direct::pointer(self.scratch).cast::<Vmcb>()).save
         }
-    }
-
-    fn raise(&mut self, event: Event) {
-        self.vmcb.control.event_inj = event;
     }
 }
 
@@ -105,42 +60,6 @@ fn refused(code: ExitCode) -> Exit {
         ExitCode::INVALID => Exit::InvalidState,
         other => Exit::Unexpected(other.0),
     }
-}
-
-/// The state after INIT as a BIOS would leave it for a boot sector (APM s. 14.1.3), with SVME as VMRUN demands.
-fn real_mode(vmcb: &mut Vmcb, segment: u16) {
-    let save = &mut vmcb.save;
-    let data = x86::svm::Segment { attrib: Attributes::REAL_MODE_DATA, limit: 0xffff, ..Default::default() };
-    for register in [&mut save.es, &mut save.ss, &mut save.ds, &mut save.fs, &mut save.gs] {
-        *register = data;
-    }
-    save.cs = x86::svm::Segment {
-        selector: segment,
-        attrib: Attributes::REAL_MODE_CODE,
-        limit: 0xffff,
-        base: u64::from(segment) << 4,
-    };
-    save.gdtr.limit = 0xffff;
-    // The BIOS' interrupt vectors, not the reset value's 64 KiB.
-    save.idtr.limit = 0x3ff;
-    save.ldtr = x86::svm::Segment { attrib: Attributes::LDT, limit: 0xffff, ..Default::default() };
-    save.tr = x86::svm::Segment { attrib: Attributes::BUSY_TSS, limit: 0xffff, ..Default::default() };
-    save.cr0 = 0x10;
-    save.dr6 = 0xffff_0ff0;
-    save.dr7 = 0x400;
-    save.rflags = 2;
-    save.efer = Efer::SVME.bits();
-    save.g_pat = PAT_RESET;
-}
-
-fn msr_permission_map() -> Option<Hpa> {
-    let at = frames::alloc(MSRPM_FRAMES)?;
-    // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
-    let map = unsafe { &mut *direct::pointer(at).cast::<MsrPermissionMap>() };
-    for intercept in MSR_INTERCEPTS {
-        intercept.msrs().for_each(|msr| map.intercept(msr, intercept.reads_exit(), true));
-    }
-    Some(at)
 }
 
 impl Vcpu for SvmVcpu {
@@ -159,7 +78,7 @@ impl Vcpu for SvmVcpu {
                 ExitCode::IOIO if control.exit_info1 & IoInfo::STR.bits() != 0 => Exit::StringIo,
                 ExitCode::IOIO => Exit::Io,
                 ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
-                    self.reinject();
+                    event::reinject(self.vmcb);
                     continue;
                 }
                 ExitCode::NPF => Exit::NestedFault,
@@ -174,15 +93,21 @@ impl Vcpu for SvmVcpu {
                 | ExitCode::SKINIT
                 | ExitCode::INVLPGA => Exit::VirtualizationInstruction,
                 ExitCode::INVD => {
-                    // SAFETY: no effect but on time. The exit itself has written nothing that INVD could have dropped.
-                    unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+                    // The exit itself has written nothing that INVD could have dropped.
+                    cpu::write_back_caches();
                     Exit::InvalidateCaches
                 }
                 ExitCode::SHUTDOWN => Exit::Shutdown,
                 // It stays pending, which is harmless while GIF is 0 (APM s. 15.13.4 and 15.17). QEMU 7.2 does not know
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
-                other => refused(other),
+                other => match other.exception() {
+                    Some(vector) => {
+                        event::deliver(self.vmcb, vector);
+                        Exit::Answered(ExitKind::Exception)
+                    }
+                    None => refused(other),
+                },
             };
         }
     }
@@ -293,34 +218,15 @@ impl Vcpu for SvmVcpu {
         save.rip = if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff };
         self.vmcb.control.interrupt_shadow = 0;
         if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
-            // The trap that the instruction would have raised (APM s. 13.1.4).
-            self.vmcb.save.dr6 |= DR6_SINGLE_STEP;
-            self.raise(Event::new(EventKind::Exception, DEBUG));
+            event::inject_single_step(self.vmcb);
         }
     }
 
     fn inject(&mut self, exception: Exception) {
-        let save = &mut self.vmcb.save;
-        match exception {
-            Exception::PageFault { address, .. } => save.cr2 = address,
-            Exception::Debug(bits) => save.dr6 |= bits,
-            _ => {}
-        }
-        // In real mode no exception has an error code (APM s. 8.2).
-        let error = exception.error_code().filter(|_| save.cr0 & CR0_PE != 0);
-        self.raise(match error {
-            None => Event::new(EventKind::Exception, exception.vector()),
-            Some(error) => Event::exception(exception.vector(), error),
-        });
+        event::inject(self.vmcb, exception);
     }
 
     fn reinject(&mut self) {
-        let event = self.vmcb.control.exit_int_info;
-        // RIP still points at INT n, INT3 or INTO: executing it again delivers the event.
-        let by_instruction = event.kind() == Some(EventKind::SoftwareInterrupt)
-            || (event.kind() == Some(EventKind::Exception) && [BREAKPOINT, OVERFLOW].contains(&event.vector()));
-        if event.is_valid() && !by_instruction {
-            self.raise(event);
-        }
+        event::reinject(self.vmcb);
     }
 }

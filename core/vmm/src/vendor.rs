@@ -42,8 +42,7 @@ impl Vendor for Amd {
     }
 
     fn vcpu(features: &svm::Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<svm::SvmVcpu> {
-        let nested = svm::Nested::new(vmm, features.gib_pages, svm::Format)?;
-        svm::SvmVcpu::new(svm::Setup { nested, io_permissions, next_rip_save: features.next_rip_save }, segment)
+        svm::SvmVcpu::new(features, vmm, io_permissions, segment)
     }
 }
 

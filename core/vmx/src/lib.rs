@@ -14,9 +14,5 @@ mod task;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
+pub use policy::policy;
 pub use vcpu::VmxVcpu;
-
-/// What a guest on this CPU neither reaches nor sees.
-pub fn policy(features: &Features) -> exit::Policy {
-    policy::policy(features.controls.secondary.bits())
-}

@@ -4,11 +4,12 @@
 //!
 //! Further manual: SDM Vol. 4 (335592), chapter 2, for the registers; SDM Vol. 2A, CPUID, for the features.
 
+use crate::features::Features;
 use exit::{CpuidLeaf, HiddenBits, MsrIntercept, Policy, Rule};
+use x86::msr::{BIOS_UPDT_TRIG, FEATURE_CONTROL, SMM_MONITOR_CTL};
+use x86::vmx::capability::msr::{VMX_BASIC, VMX_EXIT_CTLS2};
+use x86::vmx::{SecondaryControls, cpuid};
 
-const FEATURE_CONTROL: u32 = 0x3a;
-const BIOS_UPDT_TRIG: u32 = 0x79;
-const SMM_MONITOR_CTL: u32 = 0x9b;
 const FEATURE_CONFIG: u32 = 0x13c;
 const MISC_ENABLE: u32 = 0x1a0;
 const SMRR_PHYSBASE: u32 = 0x1f2;
@@ -22,8 +23,6 @@ const MTRR_FIX_4K_C0000: u32 = 0x268;
 const MTRR_FIX_4K_F8000: u32 = 0x26f;
 const MTRR_DEF_TYPE: u32 = 0x2ff;
 const PEBS_ENABLE: u32 = 0x3f1;
-const VMX_BASIC: u32 = 0x480;
-const VMX_EXIT_CTLS2: u32 = 0x493;
 const RTIT_OUTPUT_BASE: u32 = 0x560;
 const RTIT_OUTPUT_MASK_PTRS: u32 = 0x561;
 const RTIT_CTL: u32 = 0x570;
@@ -79,9 +78,9 @@ const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
 /// On every CPU.
 const HIDDEN: [HiddenBits; 5] = [
     // VMX and SMX: the guest has no virtualization extension and no measured launch of its own.
-    hidden(0x1, None, CpuidLeaf { ecx: 1 << 5 | 1 << 6, ..ZEROS }),
+    hidden(cpuid::FEATURES, None, CpuidLeaf { ecx: cpuid::VMX | cpuid::SMX, ..ZEROS }),
     // DS, with DTES64 and DS-CPL: its records of performance events, see PEBS_ENABLE.
-    hidden(0x1, None, CpuidLeaf { ecx: 1 << 2 | 1 << 4, edx: 1 << 21, ..ZEROS }),
+    hidden(cpuid::FEATURES, None, CpuidLeaf { ecx: 1 << 2 | 1 << 4, edx: 1 << 21, ..ZEROS }),
     // Processor Trace, see RTIT_CTL.
     hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 25, ..ZEROS }),
     hidden(0x14, None, CpuidLeaf::ONES),
@@ -89,21 +88,22 @@ const HIDDEN: [HiddenBits; 5] = [
     hidden(0x7, Some(0), CpuidLeaf { edx: 1 << 18, ..ZEROS }),
 ];
 
-/// Instructions that raise #UD unless this bit of the secondary processor-based controls is set (SDM Vol. 3C 25.3).
-const CONTROLLED: [(u32, HiddenBits); 5] = [
+/// Instructions that raise #UD unless this control is set (SDM Vol. 3C 25.3).
+const CONTROLLED: [(SecondaryControls, HiddenBits); 5] = [
     // RDTSCP, and RDPID with it.
-    (3, hidden(0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS })),
-    (3, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 22, ..ZEROS })),
+    (SecondaryControls::ENABLE_RDTSCP, hidden(0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS })),
+    (SecondaryControls::ENABLE_RDTSCP, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 22, ..ZEROS })),
     // INVPCID.
-    (12, hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 10, ..ZEROS })),
+    (SecondaryControls::ENABLE_INVPCID, hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 10, ..ZEROS })),
     // XSAVES and XRSTORS.
-    (20, hidden(0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS })),
+    (SecondaryControls::ENABLE_XSAVES_XRSTORS, hidden(0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS })),
     // WAITPKG: TPAUSE, UMONITOR and UMWAIT.
-    (26, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 5, ..ZEROS })),
+    (SecondaryControls::ENABLE_USER_WAIT_AND_PAUSE, hidden(0x7, Some(0), CpuidLeaf { ecx: 1 << 5, ..ZEROS })),
 ];
 
-/// What a guest on this CPU is held to. `secondary`: the secondary processor-based controls that its VMCS has set.
-pub fn policy(secondary: u32) -> Policy {
-    let unusable = CONTROLLED.into_iter().filter(|(control, _)| secondary & 1 << control == 0).map(|(_, bits)| bits);
+/// What a guest on this CPU is held to.
+pub fn policy(features: &Features) -> Policy {
+    let set = features.controls.secondary;
+    let unusable = CONTROLLED.into_iter().filter(|(control, _)| !set.contains(*control)).map(|(_, bits)| bits);
     Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().chain(unusable).collect() }
 }

@@ -10,7 +10,7 @@ use crate::switch::{self, Entry, Registers};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, TaskState, Vcpu,
 };
-use hw::{Hpa, HpaRange, direct, frames, xcr};
+use hw::{Hpa, HpaRange, cpu, direct, frames, xcr};
 use mediator::{Gpa, Width};
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
@@ -119,8 +119,8 @@ impl VmxVcpu {
             | BasicReason::VMFUNC
             | BasicReason::GETSEC => Exit::VirtualizationInstruction,
             BasicReason::INVD => {
-                // SAFETY: no effect but on time. The exit itself has written nothing that INVD could have dropped.
-                unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
+                // The exit itself has written nothing that INVD could have dropped.
+                cpu::write_back_caches();
                 Exit::InvalidateCaches
             }
             BasicReason::TRIPLE_FAULT => Exit::Shutdown,

@@ -1,7 +1,7 @@
 //! The log and the verdict.
 
 use crate::boot;
-use crate::machine::{com2, cpu, port};
+use crate::machine::{com2, port};
 use core::fmt;
 
 /// isa-debug-exit: QEMU ends with status `2 * value + 1`.
@@ -51,8 +51,8 @@ pub fn fail(reason: fmt::Arguments<'_>) -> ! {
 fn end(End(for_qemu, for_bochs): End) -> ! {
     com2::drain();
     port::out8(QEMU_EXIT, for_qemu);
-    for_bochs.iter().for_each(|&byte| port::out8(BOCHS_EXIT, byte));
+    // Again and again: Bochs' debugger may have commands left.
     loop {
-        cpu::halt_forever();
+        for_bochs.iter().for_each(|&byte| port::out8(BOCHS_EXIT, byte));
     }
 }

@@ -2,27 +2,31 @@
 //! Shoji for them.
 //!
 //! # How a guest reaches the machine
-//! The guest's disk is always the first IDE disk (channel 0, unit 0). On a bare machine the BIOS boots it as drive
-//! 80h. Under Shoji a second disk, made by [`boot_media`], holds GRUB, Shoji and its configuration; `bootindex` makes
-//! SeaBIOS number it 80h and the guest's disk [`DRIVE_UNDER_SHOJI`] (81h), which Shoji's configuration names as the
-//! drive to boot. [`qemu_arguments`] gives the machine for both.
+//! The guest's disk is always the first IDE disk (channel 0, unit 0; BIOS drive 80h). Under Shoji a CD, made by
+//! [`boot_media`], holds GRUB, Shoji and its configuration, and the machine boots from it; Shoji then boots the guest's
+//! disk, which its configuration names. [`Machine`] is one of QEMU's or a model of Bochs' ([`MODELS`]).
 //!
 //! # The verdict
-//! A guest logs to COM2 and ends by isa-debug-exit: `PASS name` and status [`PASS_STATUS`], or `FAIL name: reason`
-//! and [`FAIL_STATUS`]. A pass counts only when log and status agree ([`verdict`]), and the disk holds what it should
-//! ([`plain_text`]).
+//! A guest logs to COM2 and ends the emulator: `PASS name` and one way to end, or `FAIL name: reason` and another
+//! (QEMU: two values for isa-debug-exit; Bochs: its debugger, or a shutdown). A pass counts only when both agree
+//! ([`verdict`]), no VM entry has failed, and the disk holds what it should ([`plain_text`]).
 #![forbid(unsafe_code)]
 
 mod boot_media;
 mod image;
 mod machine;
 mod manifest;
+mod models;
 mod platter;
+mod qemu;
 mod shoji;
+mod verdict;
 
 pub use boot_media::boot_media;
 pub use image::{DISK_SECTORS, build_program, write_disk};
-pub use machine::{DRIVE_UNDER_SHOJI, FAIL_STATUS, PASS_STATUS, Verdict, qemu_arguments, verdict};
+pub use machine::{DRIVE_UNDER_SHOJI, Emulator, Machine};
 pub use manifest::{GUESTS, Sectors, TinyGuest, guest};
+pub use models::{EXCLUSIONS, Exclusion, MODELS, Model, model};
 pub use platter::plain_text;
 pub use shoji::{KEY, blob};
+pub use verdict::{End, Verdict, verdict};

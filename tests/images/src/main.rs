@@ -1,56 +1,75 @@
-//! `guest-images [--accel auto|kvm|tcg]` and `list`, `build DIR [NAME...]`, `bare DIR [NAME...]`, `shoji ELF DIR [NAME...]`: what there is, the disks,
-//! a run of each on the bare machine, a run of each under Shoji.
+//! `guest-images`: what tiny guests there are, their disks, and a run of them, bare or under Shoji.
 #![forbid(unsafe_code)]
 
+use anyhow::{Context, Error, Result};
+use clap::{Parser, Subcommand};
 use guest_images::{
-    GUESTS, TinyGuest, Verdict, blob, boot_media, build_program, guest, plain_text, qemu_arguments, verdict, write_disk,
+    Emulator, GUESTS, MODELS, Machine, Model, TinyGuest, Verdict, blob, boot_media, build_program, guest, model,
+    write_disk,
 };
-use std::error::Error;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, ExitCode};
-use testbed::accel::{self, Accelerator, Wish};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use testbed::accel::{self, Wish};
 
-const USAGE: &str = "usage: guest-images [--accel auto|kvm|tcg] \
-                     list | build DIR [NAME...] | bare DIR [NAME...] | shoji ELF DIR [NAME...]";
+/// Makes the tiny guests' disks and runs them
+#[derive(Parser)]
+#[command(name = "guest-images")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// What executes them in QEMU: auto (KVM with nested virtualization where the host has it), kvm or tcg
+    #[arg(long, default_value_t, global = true)]
+    accel: Wish,
+    /// On this CPU model of Bochs instead of QEMU; `list` names them
+    #[arg(long, value_parser = find_model, conflicts_with = "accel", global = true)]
+    bochs: Option<&'static Model>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Names guests and models
+    List,
+    /// Writes the disks DIR/NAME.img
+    Build { dir: PathBuf, names: Vec<String> },
+    /// Runs them on the machine alone
+    Bare { dir: PathBuf, names: Vec<String> },
+    /// Runs them under Shoji; ELF is its image
+    Shoji { elf: PathBuf, dir: PathBuf, names: Vec<String> },
+}
 
 fn main() -> ExitCode {
-    match command(&std::env::args().skip(1).collect::<Vec<_>>()) {
+    match perform(&Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            eprintln!("guest-images: {e}");
+            eprintln!("guest-images: {e:#}");
             ExitCode::from(2)
         }
     }
 }
 
-fn command(arguments: &[String]) -> Result<bool, Box<dyn Error>> {
-    match arguments {
-        [option, wish, rest @ ..] if option == "--accel" => {
-            verb(rest, wish.parse().map_err(|why| format!("--accel {why}"))?)
-        }
-        _ => verb(arguments, Wish::Auto),
-    }
+fn find_model(name: &str) -> Result<&'static Model, String> {
+    model(name).ok_or_else(|| format!("no model is called {name}; `list` shows them"))
 }
 
-fn verb(arguments: &[String], accel: Wish) -> Result<bool, Box<dyn Error>> {
-    match arguments {
-        [verb] if verb == "list" => {
-            for g in GUESTS {
-                println!("{:16} {}", g.name, g.purpose);
-            }
+fn perform(cli: &Cli) -> Result<bool> {
+    match &cli.verb {
+        Verb::List => {
+            GUESTS.iter().for_each(|g| println!("{:20} {}", g.name, g.purpose));
+            println!();
+            MODELS.iter().for_each(|m| println!("{:20} {}", m.name, m.purpose));
             Ok(true)
         }
-        [verb, dir, names @ ..] if verb == "build" => build(names, Path::new(dir)).map(|_| true),
-        [verb, dir, names @ ..] if verb == "bare" => run(names, Path::new(dir), None, accel),
-        [verb, elf, dir, names @ ..] if verb == "shoji" => run(names, Path::new(dir), Some(Path::new(elf)), accel),
-        _ => Err(USAGE.into()),
+        Verb::Build { dir, names } => build(names, dir).map(|_| true),
+        Verb::Bare { dir, names } => run(cli, names, dir, None),
+        Verb::Shoji { elf, dir, names } => run(cli, names, dir, Some(elf)),
     }
 }
 
 /// Writes the disks of the named guests, or of all.
-fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>, Box<dyn Error>> {
+fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>> {
     let guests = select(names)?;
     fs::create_dir_all(dir)?;
     let program = build_program(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
@@ -60,20 +79,28 @@ fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>, Box<dy
     Ok(guests)
 }
 
-fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>, String> {
+fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>> {
     if names.is_empty() {
         return Ok(GUESTS.iter().collect());
     }
-    names.iter().map(|n| guest(n).ok_or_else(|| format!("no guest is called {n}; `list` shows them"))).collect()
+    let find = |n: &String| guest(n).with_context(|| format!("no guest is called {n}; `list` shows them"));
+    names.iter().map(find).collect()
 }
 
 /// Runs guests on every machine that they are for; says whether all passed.
-fn run(names: &[String], dir: &Path, shoji: Option<&Path>, accel: Wish) -> Result<bool, Box<dyn Error>> {
-    let accelerator = accel::announce(accel)?;
+fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<bool> {
+    let emulator = match cli.bochs {
+        Some(model) => Emulator::Bochs(model.name),
+        None => Emulator::Qemu(accel::announce(cli.accel)?),
+    };
     let guests = build(names, dir)?;
     let mut summary = Vec::new();
     for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
-        summary.push((g.name, memory_mib, run_one(g, memory_mib, accelerator, dir, shoji)?));
+        if let Some(why) = cli.bochs.and_then(|model| model.excludes(g)) {
+            println!("{} is left out: {why}", g.name);
+            continue;
+        }
+        summary.push((g.name, memory_mib, run_one(g, memory_mib, emulator, dir, shoji)?));
     }
     println!();
     for (name, memory_mib, verdict) in &summary {
@@ -82,36 +109,20 @@ fn run(names: &[String], dir: &Path, shoji: Option<&Path>, accel: Wish) -> Resul
     Ok(summary.iter().all(|(.., verdict)| *verdict == Verdict::Pass))
 }
 
-/// Runs one guest; the logs stay in `DIR/NAME.com1` (Shoji's) and `DIR/NAME.com2` (the guest's).
-fn run_one(
-    g: &TinyGuest,
-    memory_mib: u32,
-    accelerator: Accelerator,
-    dir: &Path,
-    shoji: Option<&Path>,
-) -> Result<Verdict, Box<dyn Error>> {
-    if let (Some(why), Accelerator::Kvm(_)) = (g.tcg_only, accelerator) {
+/// Runs one guest; the logs stay in the folder `DIR/NAME`.
+fn run_one(g: &TinyGuest, memory_mib: u32, emulator: Emulator, dir: &Path, shoji: Option<&Path>) -> Result<Verdict> {
+    if let (Some(why), Emulator::Qemu(accel::Accelerator::Kvm(_))) = (g.tcg_only, emulator) {
         println!("{} runs by TCG, because {why}", g.name);
     }
-    let file = |extension| dir.join(g.name).with_extension(extension);
-    let medium = shoji.map(|_| file("medium"));
-    if let (Some(elf), Some(medium)) = (shoji, &medium) {
-        boot_media(elf, &blob(g)?, medium)?;
-    }
-    let status = Command::new("timeout")
-        .args(["--signal=KILL", &g.timeout_s.to_string(), "qemu-system-x86_64"])
-        .args(qemu_arguments(g, memory_mib, accelerator, &file("img"), medium.as_deref(), &file("com1"), &file("com2")))
-        .status()?;
-    let log = String::from_utf8_lossy(&fs::read(file("com2"))?).into_owned();
-    print!("{log}");
-    // `timeout` ends by its own signal when it had to kill, with 137 when it could not.
-    Ok(
-        match (
-            verdict(g, status.code().filter(|&code| code != 137), &log),
-            plain_text(g, &file("img"), shoji.is_some())?,
-        ) {
-            (Verdict::Pass, Some(wrong)) => Verdict::Fail(wrong),
-            (verdict, _) => verdict,
-        },
-    )
+    let (logs, disk) = (dir.join(g.name), dir.join(g.name).with_extension("img"));
+    let medium = shoji.map(|elf| {
+        let medium = dir.join(g.name).with_extension("medium");
+        boot_media(elf, &blob(g)?, &medium)?;
+        Ok::<_, Error>(medium)
+    });
+    let medium = medium.transpose()?;
+    let machine = Machine { emulator, memory_mib, disk: &disk, medium: medium.as_deref(), logs: &logs };
+    let verdict = machine.run(g, Duration::from_secs(g.timeout_s.into()))?;
+    print!("{}", String::from_utf8_lossy(&fs::read(logs.join("com2.log")).unwrap_or_default()));
+    Ok(verdict)
 }

@@ -3,6 +3,7 @@
 //!
 //! Bochs 2.7 user manual, chapter 4 (configuration file); Debian's build has the debugger in it, which drives the run.
 
+use crate::artifact;
 use crate::program::bound_command;
 use crate::qemu::Writes;
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,8 @@ const STOPS: u64 = 8;
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
 const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
+/// The most that Bochs takes of the host's memory; more of the guest's goes to a file.
+const HOST_MIB: u32 = 2048;
 /// Longest run of a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -63,7 +66,11 @@ pub struct Ended {
 impl Ended {
     /// The end of a run in which no VM entry may fail.
     pub fn without_failed_entries(self) -> Result<End> {
-        ensure!(self.failed_entries.is_empty(), "Bochs tells of failed VM entries:\n{}", self.failed_entries.join("\n"));
+        ensure!(
+            self.failed_entries.is_empty(),
+            "Bochs tells of failed VM entries:\n{}",
+            self.failed_entries.join("\n")
+        );
         Ok(self.end)
     }
 }
@@ -105,6 +112,8 @@ impl Bochs {
     /// Runs the machine to its end.
     pub fn run(self) -> Result<Ended> {
         let file = |name: &str| self.logs.join(name);
+        // What the run before has left must not be taken for this one's.
+        ["shoji.log", "com2.log", "bochs.log"].iter().try_for_each(|name| artifact::remove(&file(name)))?;
         fs::write(file("bochsrc"), self.configuration()?).context("cannot write Bochs' configuration")?;
         fs::write(file("debugger"), self.debugger_script())?;
         let mut bochs = bound_command("bochs-bin");
@@ -113,9 +122,12 @@ impl Bochs {
         bochs.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + LONGEST);
         let status = wait(&mut bochs, deadline)?;
-        let log = File::open(file("bochs.log")).context("Bochs did not start: see bochs.out")?;
-        let log = Log::read(BufReader::new(log))?;
         let said = String::from_utf8_lossy(&fs::read(file("bochs.out"))?).into_owned();
+        // A configuration that is refused makes no log.
+        let log = match File::open(file("bochs.log")) {
+            Ok(log) => Log::read(BufReader::new(log)),
+            Err(_) => Log::read(said.as_bytes()),
+        }?;
         Ok(Ended { end: end(status, &log, &said), failed_entries: log.failed_entries })
     }
 
@@ -126,12 +138,13 @@ impl Bochs {
              config_interface: textconfig\n\
              romimage: file=\"$BXSHARE/{BIOS}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
-             megs: {memory_mib}\n\
+             memory: guest={memory_mib}, host={}\n\
              cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs=0\n\
              clock: sync=none, time0=946684800\n\
              pci: enabled=1, chipset=i440fx\n\
              ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
-             ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15\n"
+             ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15\n",
+            memory_mib.min(&HOST_MIB)
         );
         if let Some((image, writes)) = &self.disk {
             let mode = if *writes == Writes::Dropped { "volatile" } else { "flat" };

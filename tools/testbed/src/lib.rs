@@ -6,6 +6,7 @@
 
 pub mod accel;
 pub mod artifact;
+pub mod bochs;
 pub mod console;
 pub mod debian;
 pub mod demo;

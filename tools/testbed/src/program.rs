@@ -20,6 +20,13 @@ pub fn command_as_root(program: &str) -> Command {
     sudo
 }
 
+/// `program`, ending when this program does, however that ends.
+pub fn bound_command(program: &str) -> Command {
+    let mut setpriv = command("setpriv");
+    setpriv.args(["--pdeathsig", "KILL", program]);
+    setpriv
+}
+
 /// Full path of `program`, if it is installed.
 pub fn locate(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -3,7 +3,7 @@
 use crate::accel::Accelerator;
 use crate::console::Console;
 use crate::monitor::Monitor;
-use crate::program::command;
+use crate::program::bound_command;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -181,9 +181,7 @@ impl Qemu {
 
 /// QEMU that ends when this program does, however that ends.
 pub fn qemu_command() -> Command {
-    let mut setpriv = command("setpriv");
-    setpriv.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-    setpriv
+    bound_command("qemu-system-x86_64")
 }
 
 /// A running machine; ends with its value.

@@ -33,6 +33,19 @@ pub struct MockVcpu {
     pub io: Option<IoExit>,
     pub fault: Option<NestedFault>,
     pub memory_types_changed: usize,
+    pub task: Option<MockTask>,
+}
+
+/// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
+#[derive(Clone, Copy)]
+pub struct MockTask {
+    pub request: TaskSwitch,
+    pub tr: Segment,
+    pub ldtr: Segment,
+    pub gdtr: (u64, u16),
+    pub dr7: u64,
+    pub nmi_blocked: Option<bool>,
+    pub pdptes: Option<[u64; 4]>,
 }
 
 impl MockVcpu {
@@ -123,6 +136,52 @@ impl Vcpu for MockVcpu {
         self.injected.push(exception);
     }
     fn reinject(&mut self) {}
+    fn task_state(&mut self) -> Option<&mut dyn TaskState> {
+        if self.task.is_some() { Some(self) } else { None }
+    }
+}
+
+impl TaskState for MockVcpu {
+    fn task_switch(&self) -> TaskSwitch {
+        self.task.unwrap().request
+    }
+    fn task_register(&self) -> Segment {
+        self.task.unwrap().tr
+    }
+    fn set_task_register(&mut self, tss: Segment) {
+        self.task.as_mut().unwrap().tr = tss;
+    }
+    fn set_ldtr(&mut self, ldt: Segment) {
+        self.task.as_mut().unwrap().ldtr = ldt;
+    }
+    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
+        self.segments[name as usize] = segment;
+        if name == SegmentName::Ss {
+            self.cpl = segment.access >> 5 & 3;
+        }
+    }
+    fn gdtr(&self) -> (u64, u16) {
+        self.task.unwrap().gdtr
+    }
+    fn set_cr3(&mut self, value: u64, pdptes: Option<[u64; 4]>) {
+        self.control.cr3 = value;
+        self.task.as_mut().unwrap().pdptes = pdptes;
+    }
+    fn set_task_switched(&mut self) {
+        self.control.cr0 |= 8;
+    }
+    fn dr7(&self) -> u64 {
+        self.task.unwrap().dr7
+    }
+    fn set_dr7(&mut self, value: u64) {
+        self.task.as_mut().unwrap().dr7 = value;
+    }
+    fn set_rip(&mut self, value: u64) {
+        self.rip = value;
+    }
+    fn set_nmi_blocked(&mut self, blocked: bool) {
+        self.task.as_mut().unwrap().nmi_blocked = Some(blocked);
+    }
 }
 
 // Registers of a CPU of both vendors.

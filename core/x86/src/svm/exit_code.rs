@@ -104,6 +104,11 @@ impl ExitCode {
         if field >> 8 == 0xFF_FFFF { Self(field | 0xFFFF_FFFF << 32) } else { Self(field) }
     }
 
+    /// The vector, if an exception is the cause.
+    pub fn exception(self) -> Option<u8> {
+        self.0.checked_sub(Self::EXCP0.0).filter(|vector| *vector < 32).map(|vector| vector as u8)
+    }
+
     /// The code's name in appendix C, without `VMEXIT_`; in a range the name of its first code.
     pub fn name(self) -> Option<&'static str> {
         let (first, name) = NAMES.iter().rev().find(|(first, _)| *first <= self.0)?;
@@ -141,6 +146,13 @@ mod tests {
         assert_eq!(ExitCode(0x3FF).name(), None);
         assert_eq!(ExitCode(0x404).name(), None);
         assert_eq!(std::format!("{:?}", ExitCode(0x72)), "CPUID (0x72)");
+    }
+
+    #[test]
+    fn exceptions_have_their_vector_and_nothing_else_has_one() {
+        assert_eq!(ExitCode(0x41).exception(), Some(1));
+        assert_eq!([ExitCode(0x40), ExitCode(0x5F)].map(ExitCode::exception), [Some(0), Some(31)]);
+        assert_eq!([ExitCode(0x3F), ExitCode::INTR, ExitCode::INVALID].map(ExitCode::exception), [None; 3]);
     }
 
     #[test]

@@ -129,8 +129,12 @@ fn refuses(c: Command, name: &str) {
     }
 }
 
-/// SMART READ DATA and READ THRESHOLDS bring a sector.
+/// SMART READ DATA and READ THRESHOLDS bring a sector, where the drive has SMART at all (IDENTIFY DEVICE word 82).
 fn smart_reads() {
+    if ata::identify()[82] & 1 == 0 {
+        say!("the drive has no SMART");
+        return;
+    }
     for (features, name) in [(0xd0, "SMART READ DATA"), (0xd1, "SMART READ THRESHOLDS")] {
         let c = Command { code: 0xb0, features, lba: SMART_SIGNATURE, count: 1, ..Command::default() };
         ata::must(ata::pio_in(c, 1, &mut buffer(1)[..SECTOR]), name);

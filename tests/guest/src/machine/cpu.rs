@@ -98,8 +98,3 @@ pub fn disable_interrupts() {
     // SAFETY: as above.
     unsafe { asm!("cli") };
 }
-
-pub fn halt_forever() {
-    // SAFETY: stops the program.
-    unsafe { asm!("cli", "hlt") };
-}

@@ -33,7 +33,7 @@ pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures
         On::Shoji => cargo.arg("shoji").arg(workspace.shoji_elf()?),
     };
     run(cargo.arg(&dir).arg("bench")).context("the tiny guest `bench` fails")?;
-    let log = dir.join("bench.com2");
+    let log = dir.join("bench/com2.log");
     let log = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let values = parse(&log);
     let overhead = values.get(NOTHING).copied().context("the tiny guest did not measure nothing")?;

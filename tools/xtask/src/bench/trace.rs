@@ -113,10 +113,10 @@ impl Ways {
 pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Ways>> {
     let image = image(workspace)?;
     let mut qemu = Qemu::new(&logs.join("trace-exits"), MEMORY_MIB, Accelerator::Tcg)?.debug_exit();
-    for (file, bus) in tiny::disks(logs).iter().zip(0..) {
+    for ((file, device), bus) in tiny::disks(logs).iter().zip(["ide-hd", "ide-cd"]).zip(0..) {
         let file = file.to_string_lossy().replace(',', ",,");
         qemu = qemu.args(["-drive", &format!("if=none,id=d{bus},format=raw,snapshot=on,file={file}")]);
-        qemu = qemu.args(["-device", &format!("ide-hd,drive=d{bus},bus=ide.{bus},unit=0,bootindex={}", 1 - bus)]);
+        qemu = qemu.args(["-device", &format!("{device},drive=d{bus},bus=ide.{bus},unit=0,bootindex={}", 1 - bus)]);
     }
     let (machine, log) = traced(qemu, image).start_logging()?;
     let mut trace = Trace { lines: BufReader::new(log), image, line: Vec::new() };

@@ -1,0 +1,69 @@
+//! Exceptions that come while another event is delivered.
+//!
+//! Specification: Intel SDM Vol. 3A (325462) rev. 083.
+
+use crate::Exception;
+
+const DOUBLE_FAULT: u8 = 8;
+
+/// Classes of exceptions (SDM Vol. 3A table 7-4).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Benign,
+    Contributory,
+    PageFault,
+}
+
+fn class(vector: u8) -> Class {
+    match vector {
+        0 | 10..=13 | 21 => Class::Contributory,
+        14 | 20 => Class::PageFault,
+        _ => Class::Benign,
+    }
+}
+
+/// What is raised when `second` comes while the exception `first` is delivered (SDM Vol. 3A table 7-5). `None`: the CPU
+/// shuts down.
+pub(crate) fn second_exception(first: u8, second: Exception) -> Option<Exception> {
+    match (class(first), class(second.vector())) {
+        (_, Class::Benign) => Some(second),
+        _ if first == DOUBLE_FAULT => None,
+        (Class::Contributory, Class::Contributory) | (Class::PageFault, _) => Some(Exception::DoubleFault),
+        _ => Some(second),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GP: Exception = Exception::GeneralProtection(8);
+    const PF: Exception = Exception::PageFault { error: 2, address: 0x1000 };
+
+    #[test]
+    fn contributory_exceptions_and_page_faults_add_up_to_double_faults() {
+        for first in [0, 10, 11, 12, 13, 21] {
+            assert_eq!(second_exception(first, GP), Some(Exception::DoubleFault));
+            assert_eq!(second_exception(first, PF), Some(PF));
+        }
+        for first in [14, 20] {
+            assert_eq!(second_exception(first, GP), Some(Exception::DoubleFault));
+            assert_eq!(second_exception(first, PF), Some(Exception::DoubleFault));
+        }
+    }
+
+    #[test]
+    fn benign_ones_do_not_add_up() {
+        for first in [1, 3, 6, 7, 16, 17, 32, 255] {
+            assert_eq!((second_exception(first, GP), second_exception(first, PF)), (Some(GP), Some(PF)));
+        }
+        for first in [0, 8, 13, 14] {
+            assert_eq!(second_exception(first, Exception::Debug(0)), Some(Exception::Debug(0)));
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_double_fault_handler_is_a_shutdown() {
+        assert_eq!((second_exception(8, GP), second_exception(8, PF)), (None, None));
+    }
+}

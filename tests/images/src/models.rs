@@ -1,0 +1,69 @@
+//! The CPU models of Bochs that the guests run on, and which guest cannot run on which.
+
+use crate::TinyGuest;
+
+/// A CPU that Bochs can be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Model {
+    /// As `bochs-bin --help cpu` lists it.
+    pub name: &'static str,
+    /// Runs with every change; the others in long runs only.
+    pub always: bool,
+    /// What it is there for.
+    pub purpose: &'static str,
+}
+
+/// All of them.
+pub const MODELS: &[Model] = &[
+    Model { name: "corei7_haswell_4770", always: true, purpose: "VT-x" },
+    Model { name: "corei7_skylake_x", always: false, purpose: "VT-x with PML and TSC scaling, AVX-512" },
+    Model { name: "tigerlake", always: false, purpose: "VT-x of today, CET" },
+    Model { name: "trinity_apu", always: true, purpose: "AMD-V with next RIP save and flush by ASID" },
+    Model { name: "phenom_8650_toliman", always: false, purpose: "AMD-V of the first CPUs with nested paging" },
+];
+
+/// What is left out, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exclusion {
+    pub guest: &'static str,
+    /// `None`: on all models.
+    pub model: Option<&'static str>,
+    pub why: &'static str,
+}
+
+/// All that is left out.
+pub const EXCLUSIONS: &[Exclusion] = &[Exclusion {
+    guest: "fpu",
+    model: Some("phenom_8650_toliman"),
+    why: "the CPU has no XSAVE and no AVX, which are half of the guest",
+}];
+
+impl Model {
+    /// Why a guest does not run on this model, if so.
+    pub fn excludes(&self, guest: &TinyGuest) -> Option<&'static str> {
+        let applies = |e: &&Exclusion| e.guest == guest.name && e.model.is_none_or(|model| model == self.name);
+        EXCLUSIONS.iter().find(applies).map(|exclusion| exclusion.why)
+    }
+}
+
+/// The model of this name.
+pub fn model(name: &str) -> Option<&'static Model> {
+    MODELS.iter().find(|model| model.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXCLUSIONS, MODELS, model};
+    use crate::{GUESTS, guest};
+
+    #[test]
+    fn every_exclusion_names_a_guest_and_a_model_and_leaves_models_for_most_guests() {
+        for exclusion in EXCLUSIONS {
+            assert!(guest(exclusion.guest).is_some(), "{}", exclusion.guest);
+            assert!(exclusion.model.is_none_or(|name| model(name).is_some()), "{:?}", exclusion.model);
+            assert!(!exclusion.why.is_empty());
+        }
+        let runs = GUESTS.iter().map(|guest| MODELS.iter().filter(|model| model.excludes(guest).is_none()).count());
+        assert!(runs.clone().filter(|&models| models == MODELS.len()).count() * 4 > GUESTS.len() * 3);
+    }
+}
