@@ -196,7 +196,8 @@ impl Cx {
     }
 }
 
-fn last_failure(seen: &str) -> &str {
+/// The guest's reason for its verdict.
+pub fn last_failure(seen: &str) -> &str {
     seen.lines().rev().find(|line| line.contains("FAILED")).unwrap_or("no reason")
 }
 
