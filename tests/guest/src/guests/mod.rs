@@ -21,6 +21,7 @@ mod stringio;
 mod svm_insns;
 mod triple_fault;
 mod vmm_memory;
+mod vmx_insns;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
@@ -42,6 +43,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("svm_insns", svm_insns::run),
     ("triple_fault", triple_fault::run),
     ("vmm_memory", vmm_memory::run),
+    ("vmx_insns", vmx_insns::run),
 ];
 
 /// Leaf 4000_0000h names Shoji.
