@@ -82,6 +82,11 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "svm_insns", purpose: "SVM instructions raise #UD at CPL 0, #UD or #GP at CPL 3", ..PLAIN },
     TinyGuest { name: "vmx_insns", purpose: "VMX and SMX: #UD, reserved bits of CR4, no registers", ..PLAIN },
     TinyGuest {
+        name: "task_switch",
+        purpose: "hardware task switches of every kind, and their faults before and after the switch",
+        ..PLAIN
+    },
+    TinyGuest {
         name: "dma",
         purpose: "DMA and PIO of every size, plain, encrypted and across the borders",
         ..PROTECTED

@@ -19,6 +19,7 @@ mod prd_vmm;
 mod refused_cmds;
 mod stringio;
 mod svm_insns;
+mod task_switch;
 mod triple_fault;
 mod vmm_memory;
 mod vmx_insns;
@@ -41,6 +42,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("refused_cmds", refused_cmds::run),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
+    ("task_switch", task_switch::run),
     ("triple_fault", triple_fault::run),
     ("vmm_memory", vmm_memory::run),
     ("vmx_insns", vmx_insns::run),
