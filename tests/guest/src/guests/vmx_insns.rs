@@ -20,6 +20,7 @@ global_asm!(
     "ud2",
     ".endm",
     ".section .text.vmx_instructions, \"ax\"",
+    ".code64",
     ".balign 16",
     "vmx_instructions:",
     "vmx_instruction vmxon [rax]",
