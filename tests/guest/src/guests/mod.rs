@@ -22,6 +22,7 @@ mod svm_insns;
 mod task_switch;
 mod triple_fault;
 mod vmm_memory;
+mod vmx_insns;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
@@ -44,6 +45,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("task_switch", task_switch::run),
     ("triple_fault", triple_fault::run),
     ("vmm_memory", vmm_memory::run),
+    ("vmx_insns", vmx_insns::run),
 ];
 
 /// Leaf 4000_0000h names Shoji.
