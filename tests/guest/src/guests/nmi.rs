@@ -173,7 +173,8 @@ fn stream() {
         (ticks(), count() - start)
     });
     say!("{taken} NMIs in {ticks} ticks of the timer");
-    check!(taken.abs_diff(ticks) <= 3, "{taken} NMIs in {ticks} ticks of the timer");
+    // None is lost, none is doubled. A tick that comes before the last one's interrupt was taken is an NMI only.
+    check!(taken + 1 >= ticks && taken <= ticks + ticks / 10 + 3, "{taken} NMIs in {ticks} ticks of the timer");
     let after = count();
     exits(1000);
     check_eq!(count(), after, "NMIs after the timer's line was masked");
