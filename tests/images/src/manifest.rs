@@ -87,6 +87,21 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "nmi",
+        purpose: "each NMI arrives once: among exits, while halted, in shadows, and none within another's handler",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "debug",
+        purpose: "single steps and breakpoints around instructions that exit; STI and MOV SS; alignment checks",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "xsetbv",
+        purpose: "XSETBV takes what CPUID allows and refuses the rest; states survive",
+        ..PLAIN
+    },
+    TinyGuest {
         name: "dma",
         purpose: "DMA and PIO of every size, plain, encrypted and across the borders",
         ..PROTECTED
