@@ -47,6 +47,7 @@ pub fn run() {
     unsafe { cpu::set_cr4(cr4 & !CR4_OSXSAVE | CR4_OSFXSR) };
     check_eq!(cpu::cpuid(1).ecx & OSXSAVE, 0, "OSXSAVE in CPUID without CR4.OSXSAVE");
     // SAFETY: it is refused.
+    // SAFETY: x87 state alone, which is always enabled, if it is carried out at all.
     is_ud(unsafe { xsetbv(0, 1) }, "XSETBV without CR4.OSXSAVE");
     is_ud(xgetbv().map(drop), "XGETBV without CR4.OSXSAVE");
     if cpu::cpuid(1).ecx & XSAVE == 0 {
