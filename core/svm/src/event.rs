@@ -39,8 +39,9 @@ pub fn inject_single_step(vmcb: &mut Vmcb) {
     vmcb.control.event_inj = Event::new(EventKind::Exception, DEBUG);
 }
 
-/// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2). An
-/// event that it interrupted the delivery of is lost, as without a virtual machine: both exceptions are benign (s. 8.2.9).
+/// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2; Bochs
+/// 2.7 forgets the cause instead). An event that it interrupted the delivery of is lost, as without a virtual machine: both
+/// exceptions are benign (s. 8.2.9).
 #[cold]
 pub fn deliver(vmcb: &mut Vmcb, vector: u8) {
     let control = &mut vmcb.control;
