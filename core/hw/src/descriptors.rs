@@ -158,15 +158,10 @@ const GENERAL_PROTECTION: u64 = 13;
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     match frame.vector {
         NMI => return nmi::on_nmi(),
-        // The guest's. A #DB that leaves the guest does not stay pending (APM s. 15.12.2), but in Bochs 2.7 it does; the VMM
-        // uses neither breakpoints nor single steps.
+        // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
+        // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,
         _ => {}
-    }
-    // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 an instruction that is
-    // stepped and leaves the guest does not leave the trap behind. The guest gets its own when the instruction is skipped.
-    if frame.vector == DEBUG {
-        return;
     }
     let expected = [msr::fault_handler, xcr::fault_handler].into_iter().find_map(|handler| handler(frame.rip));
     if frame.vector == GENERAL_PROTECTION

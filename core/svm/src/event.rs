@@ -4,6 +4,7 @@ use exit::Exception;
 use x86::svm::{Event, EventKind, Vmcb};
 
 const CR0_PE: u64 = 1 << 0;
+const RFLAGS_RESUME: u64 = 1 << 16;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
 // Vectors.
@@ -23,6 +24,10 @@ pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
         }
         Exception::Debug(bits) => vmcb.save.dr6 |= bits,
         _ => {}
+    }
+    if !matches!(exception, Exception::Debug(_) | Exception::DoubleFault) {
+        // A fault: the instruction is not stopped by its own breakpoint again (APM s. 13.1.1.3).
+        vmcb.save.rflags |= RFLAGS_RESUME;
     }
     // In real mode no exception has an error code (APM s. 8.2).
     let error = exception.error_code().filter(|_| vmcb.save.cr0 & CR0_PE != 0);

@@ -28,7 +28,7 @@ pub struct SvmVcpu {
 impl SvmVcpu {
     /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
     pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let nested = Nested::new(vmm, features.gib_pages, Format)?;
+        let nested = Nested::new(vmm, features.gib_pages, features.address_bits, Format)?;
         let at = frames::alloc(1)?;
         let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
