@@ -32,11 +32,15 @@ pub struct Exclusion {
 }
 
 /// All that is left out.
-pub const EXCLUSIONS: &[Exclusion] = &[Exclusion {
-    guest: "fpu",
-    model: Some("phenom_8650_toliman"),
-    why: "the CPU has no XSAVE and no AVX, which are half of the guest",
-}];
+pub const EXCLUSIONS: &[Exclusion] = &[
+    Exclusion {
+        guest: "fpu",
+        model: Some("phenom_8650_toliman"),
+        why: "the CPU has no XSAVE and no AVX, which are half of the guest",
+    },
+    Exclusion { guest: "vm_entry", model: Some("trinity_apu"), why: "it uses VT-x itself" },
+    Exclusion { guest: "vm_entry", model: Some("phenom_8650_toliman"), why: "it uses VT-x itself" },
+];
 
 impl Model {
     /// Why a guest does not run on this model, if so.

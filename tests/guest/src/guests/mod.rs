@@ -20,6 +20,7 @@ mod refused_cmds;
 mod stringio;
 mod svm_insns;
 mod triple_fault;
+mod vm_entry;
 mod vmm_memory;
 
 /// Name in the image, and the guest; it passes by returning.
@@ -41,6 +42,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("triple_fault", triple_fault::run),
+    ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),
 ];
 
