@@ -3,6 +3,7 @@
 use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::{Format, Nested};
+use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
@@ -12,6 +13,7 @@ use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
+const RFLAGS_RESUME: u64 = 1 << 16;
 
 pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
@@ -44,6 +46,15 @@ impl SvmVcpu {
         })
     }
 
+    /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
+    #[cold]
+    fn end_instruction(&mut self) {
+        self.vmcb.save.rflags &= !RFLAGS_RESUME;
+        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
+            event::inject_single_step(self.vmcb);
+        }
+    }
+
     /// The guest's registers that an exit leaves in the CPU, FS and GS among them (APM s. 15.5.2).
     fn unswitched(&self) -> &SaveArea {
         // SAFETY: VMSAVE fills parts of a frame of our own that only this function reads.
@@ -51,14 +62,6 @@ impl SvmVcpu {
             instructions::vmsave(self.scratch);
             &(*direct::pointer(self.scratch).cast::<Vmcb>()).save
         }
-    }
-}
-
-#[cold]
-fn refused(code: ExitCode) -> Exit {
-    match ExitCode::new(code.0) {
-        ExitCode::INVALID => Exit::InvalidState,
-        other => Exit::Unexpected(other.0),
     }
 }
 
@@ -106,7 +109,7 @@ impl Vcpu for SvmVcpu {
                         event::deliver(self.vmcb, vector);
                         Exit::Answered(ExitKind::Exception)
                     }
-                    None => refused(other),
+                    None => refused::exit(other),
                 },
             };
         }
@@ -217,8 +220,8 @@ impl Vcpu for SvmVcpu {
         let next = save.rip.wrapping_add(u64::from(len_bytes));
         save.rip = if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff };
         self.vmcb.control.interrupt_shadow = 0;
-        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
-            event::inject_single_step(self.vmcb);
+        if self.vmcb.save.rflags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
+            self.end_instruction();
         }
     }
 

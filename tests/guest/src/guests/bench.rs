@@ -80,7 +80,9 @@ fn instructions() {
     instruction!("nothing", "", 0, 0, 0);
     instruction!("rdtsc", "rdtsc", 0, 0, 0);
     instruction!("cpuid", "cpuid", 0, 0, 0);
-    instruction!("rdmsr_efer", "rdmsr", 0, cpu::EFER, 0);
+    // FEATURE_CONTROL under VT-x, which leaves EFER alone.
+    let intercepted = if cpu::is_intel() { 0x3a } else { cpu::EFER };
+    instruction!("rdmsr_intercepted", "rdmsr", 0, intercepted, 0);
     instruction!("in_port_92", "in al, dx", 0, 0, 0x92);
     instruction!("in_ata_alt_status", "in al, dx", 0, 0, ata::CONTROL);
     instruction!("in_unhooked", "in al, dx", 0, 0, 0x21);

@@ -11,7 +11,7 @@ use testbed::program::{command, run};
 const NOTHING: &str = "nothing";
 /// Single instructions: the cost of measuring is taken off. (The guest does so itself for the longer ones.)
 const INSTRUCTIONS: [&str; 7] =
-    ["rdtsc", "cpuid", "rdmsr_efer", "in_port_92", "in_ata_alt_status", "in_unhooked", "mov_cr3"];
+    ["rdtsc", "cpuid", "rdmsr_intercepted", "in_port_92", "in_ata_alt_status", "in_unhooked", "mov_cr3"];
 
 /// The folder where the guest leaves its disk and logs.
 fn dir(logs: &Path, on: On) -> PathBuf {
