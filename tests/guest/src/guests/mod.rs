@@ -23,6 +23,7 @@ mod stringio;
 mod svm_insns;
 mod task_switch;
 mod triple_fault;
+mod vm_entry;
 mod vmm_memory;
 mod vmx_insns;
 mod xsetbv;
@@ -49,6 +50,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),
     ("triple_fault", triple_fault::run),
+    ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),
     ("vmx_insns", vmx_insns::run),
     ("xsetbv", xsetbv::run),
