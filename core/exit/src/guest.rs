@@ -57,7 +57,7 @@ impl Guest {
         }
     }
 
-    /// The VMMCALL or VMCALL at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
+    /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
         self.firmware = Some(Firmware { at, handler });
     }

@@ -15,7 +15,12 @@ const ALIGNMENT_CHECK: u8 = 17;
 /// As [`exit::Vcpu::inject`].
 pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
     match exception {
-        Exception::PageFault { address, .. } => vmcb.save.cr2 = address,
+        Exception::PageFault { address, .. } => {
+            vmcb.save.cr2 = address;
+            // VMRUN loads it (APM s. 15.5.1), but not in Bochs 2.7.
+            // SAFETY: the guest's; the VMM has no page faults of its own.
+            unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
+        }
         Exception::Debug(bits) => vmcb.save.dr6 |= bits,
         _ => {}
     }

@@ -3,6 +3,7 @@
 use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::{Format, Nested};
+use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
@@ -54,14 +55,6 @@ impl SvmVcpu {
     }
 }
 
-#[cold]
-fn refused(code: ExitCode) -> Exit {
-    match ExitCode::new(code.0) {
-        ExitCode::INVALID => Exit::InvalidState,
-        other => Exit::Unexpected(other.0),
-    }
-}
-
 impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
@@ -106,7 +99,7 @@ impl Vcpu for SvmVcpu {
                         event::deliver(self.vmcb, vector);
                         Exit::Answered(ExitKind::Exception)
                     }
-                    None => refused(other),
+                    None => refused::exit(other),
                 },
             };
         }

@@ -69,6 +69,8 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
 ];
 const _: () = assert!(exit::in_order(MSR_INTERCEPTS));
 
+const VMCALL: [u8; 3] = [0x0f, 0x01, 0xc1];
+
 const fn hidden(leaf: u32, subleaf: Option<u32>, bits: CpuidLeaf) -> HiddenBits {
     HiddenBits { leaf, subleaf, bits }
 }
@@ -105,5 +107,6 @@ const CONTROLLED: [(SecondaryControls, HiddenBits); 5] = [
 pub fn policy(features: &Features) -> Policy {
     let set = features.controls.secondary;
     let unusable = CONTROLLED.into_iter().filter(|(control, _)| !set.contains(*control)).map(|(_, bits)| bits);
-    Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().chain(unusable).collect() }
+    let hidden = HIDDEN.into_iter().chain(unusable).collect();
+    Policy { msrs: MSR_INTERCEPTS, hidden, hypercall: VMCALL }
 }

@@ -3,9 +3,10 @@
 use crate::control::{self, KeptBits, Places, segment_fields};
 use crate::event;
 use crate::features::{Features, control_region};
-use crate::instructions::{self, VmFail, read, write};
+use crate::instructions::{self, read, write};
 use crate::nested::Nested;
 use crate::policy::MSR_INTERCEPTS;
+use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, TaskState, Vcpu,
@@ -93,7 +94,7 @@ impl VmxVcpu {
     #[cold]
     fn other(&mut self, reason: ExitReason) -> Exit {
         if reason.is_entry_failure() {
-            return self.refused(reason);
+            return refused::guest_state(&self.features, reason);
         }
         match reason.basic() {
             BasicReason::EXCEPTION_OR_NMI => Exit::Answered(event::on_exception()),
@@ -132,27 +133,12 @@ impl VmxVcpu {
             }
         }
     }
-
-    /// The CPU does not enter the guest; says in words why.
-    #[cold]
-    fn refused(&self, reason: ExitReason) -> Exit {
-        log::error!("{reason:?}, qualification {:#x}", read(Field::EXIT_QUALIFICATION));
-        Exit::InvalidState
-    }
-
-    /// VMLAUNCH or VMRESUME itself fails: the VMM is wrong.
-    #[cold]
-    fn failed(&self, entry: Entry) -> Exit {
-        let fail = if entry == Entry::FAILED_INVALID { VmFail::Invalid } else { instructions::reason() };
-        log::error!("VMLAUNCH or VMRESUME fails: {fail}");
-        Exit::Unexpected(0)
-    }
 }
 
 /// The conditions of MOV to CR0 that depend on the value alone (SDM Vol. 2B, MOV).
 fn is_plausible_cr0(value: u64) -> bool {
     let has = |bit| value & bit != 0;
-    value >> 32 == 0 && !(has(CR0_PG) && !has(CR0_PE)) && !(has(CR0_NW) && !has(CR0_CD))
+    value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
 fn msr_bitmap() -> Option<Hpa> {
@@ -199,7 +185,7 @@ impl Vcpu for VmxVcpu {
             // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
             let entry = unsafe { switch::run(&mut self.registers) };
             if entry != Entry::EXITED {
-                return self.failed(entry);
+                return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
             return match reason.basic() {

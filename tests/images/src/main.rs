@@ -10,7 +10,6 @@ use guest_images::{
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 use testbed::accel::{self, Wish};
 
 /// Makes the tiny guests' disks and runs them
@@ -122,7 +121,7 @@ fn run_one(g: &TinyGuest, memory_mib: u32, emulator: Emulator, dir: &Path, shoji
     });
     let medium = medium.transpose()?;
     let machine = Machine { emulator, memory_mib, disk: &disk, medium: medium.as_deref(), logs: &logs };
-    let verdict = machine.run(g, Duration::from_secs(g.timeout_s.into()))?;
+    let verdict = machine.run(g, machine.limit(g))?;
     print!("{}", String::from_utf8_lossy(&fs::read(logs.join("com2.log")).unwrap_or_default()));
     Ok(verdict)
 }

@@ -37,7 +37,11 @@ const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 /// All of them.
 pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "cpuid", purpose: "CPUID policy in every mode and encoding", ..PLAIN },
-    TinyGuest { name: "msr", purpose: "intercepted MSRs as on a CPU without SVM; the others survive exits", ..PLAIN },
+    TinyGuest {
+        name: "msr",
+        purpose: "intercepted MSRs as on a CPU without SVM and VMX; the others survive exits",
+        ..PLAIN
+    },
     TinyGuest {
         name: "modes",
         purpose: "control and debug registers, every kind of paging, real mode and back",
@@ -76,6 +80,12 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest { name: "svm_insns", purpose: "SVM instructions raise #UD at CPL 0, #UD or #GP at CPL 3", ..PLAIN },
+    TinyGuest { name: "vmx_insns", purpose: "VMX and SMX: #UD, reserved bits of CR4, no registers", ..PLAIN },
+    TinyGuest {
+        name: "task_switch",
+        purpose: "hardware task switches of every kind, and their faults before and after the switch",
+        ..PLAIN
+    },
     TinyGuest {
         name: "dma",
         purpose: "DMA and PIO of every size, plain, encrypted and across the borders",

@@ -19,8 +19,10 @@ mod prd_vmm;
 mod refused_cmds;
 mod stringio;
 mod svm_insns;
+mod task_switch;
 mod triple_fault;
 mod vmm_memory;
+mod vmx_insns;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
@@ -40,8 +42,10 @@ pub static ALL: &[(&str, fn())] = &[
     ("refused_cmds", refused_cmds::run),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
+    ("task_switch", task_switch::run),
     ("triple_fault", triple_fault::run),
     ("vmm_memory", vmm_memory::run),
+    ("vmx_insns", vmx_insns::run),
 ];
 
 /// Leaf 4000_0000h names Shoji.

@@ -54,9 +54,9 @@ unsafe extern "C" {
     fn enter_user(rip: u64) -> !;
 }
 
-/// Loads IDT and task register. Exceptions run on a stack of their own (IST1), so that a guest may lose its stack.
+/// Loads IDT and task register; again after a guest has loaded others. Exceptions run on a stack of their own (IST1), so that a guest may lose its stack.
 pub fn init() {
-    // SAFETY: called once, before anything else uses the tables; all addresses are of this program.
+    // SAFETY: nothing else uses the tables meanwhile; all addresses are of this program.
     unsafe {
         let entries = (&raw const vector_entries) as u64;
         let idt = (&raw mut IDT).cast::<Gate>();
