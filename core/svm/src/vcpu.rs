@@ -78,7 +78,6 @@ impl Vcpu for SvmVcpu {
             control.tlb_control = TlbControl::NOTHING;
             return match ExitCode(control.exit_code) {
                 ExitCode::CPUID => Exit::Cpuid,
-                ExitCode::IOIO if control.exit_info1 & IoInfo::STR.bits() != 0 => Exit::StringIo,
                 ExitCode::IOIO => Exit::Io,
                 ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
                     event::reinject(self.vmcb);
@@ -127,6 +126,7 @@ impl Vcpu for SvmVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoInfo::IN),
+            string: info.contains(IoInfo::STR),
             rep: info.contains(IoInfo::REP),
             // EXITINFO2 is the next RIP (APM s. 15.10.2).
             instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,

@@ -134,7 +134,7 @@ impl VmxVcpu {
             BasicReason::INIT_SIGNAL => Exit::Init,
             _ => {
                 log::error!("nobody asked for this VM exit: {reason:?}");
-                Exit::Unexpected(reason.0.into())
+                Exit::Unexpected(reason.0)
             }
         }
     }
@@ -195,7 +195,6 @@ impl Vcpu for VmxVcpu {
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
-                BasicReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
                 BasicReason::RDMSR => Exit::ReadMsr,
                 BasicReason::WRMSR => Exit::WriteMsr,
@@ -214,7 +213,7 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn io(&self) -> IoExit {
-        let info = io_qualification();
+        let info = IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION));
         IoExit {
             port: info.port(),
             width: match info.width_bytes() {
@@ -223,6 +222,7 @@ impl Vcpu for VmxVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoQualification::IN),
+            string: info.contains(IoQualification::STRING),
             rep: info.contains(IoQualification::REP),
             instruction_len: read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8,
         }
@@ -333,11 +333,6 @@ fn end_instruction(flags: u64) {
         let pending = read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) | PendingDebug::BS.bits();
         write(Field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
-}
-
-#[inline(always)]
-fn io_qualification() -> IoQualification {
-    IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION))
 }
 
 fn ept_violation() -> EptViolation {
