@@ -1,7 +1,8 @@
-//! VMMCALL and VMCALL: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
+//! The hypercall instruction: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
 
 use crate::guest::Answer;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu, instruction};
+use crate::instruction::{self, Opcode};
+use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
@@ -26,7 +27,8 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
     if !firmware && !(guest.hypercalls && vcpu.cpl() == 0) {
         return Err(Exception::InvalidOpcode);
     }
-    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::HYPERCALL)?;
+    let opcode = Opcode::of(&guest.policy.hypercall);
+    let len_bytes = instruction::length(guest, vcpu, machine, &opcode)?;
     match &mut guest.firmware {
         Some(stub) if firmware => stub.handler.on_call(vcpu, machine.memory()),
         _ => debug_hypercall(guest, vcpu),

@@ -18,15 +18,21 @@ const MAX_BYTES: usize = 15;
 pub(crate) struct Opcode {
     /// The whole instruction when it has two bytes and no prefix.
     plain: Option<[u8; 2]>,
-    codes: &'static [Code],
+    code: Code,
 }
 
-pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), codes: &[Code::Cpuid] };
-pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), codes: &[Code::Rdmsr] };
-pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), codes: &[Code::Wrmsr] };
-const INVD: Opcode = Opcode { plain: Some([0x0f, 0x08]), codes: &[Code::Invd] };
-const HLT: Opcode = Opcode { plain: None, codes: &[Code::Hlt] };
-pub(crate) const HYPERCALL: Opcode = Opcode { plain: None, codes: &[Code::Vmmcall, Code::Vmcall] };
+pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), code: Code::Cpuid };
+pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), code: Code::Rdmsr };
+pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), code: Code::Wrmsr };
+const INVD: Opcode = Opcode { plain: Some([0x0f, 0x08]), code: Code::Invd };
+const HLT: Opcode = Opcode { plain: None, code: Code::Hlt };
+
+impl Opcode {
+    /// From the bytes of an instruction, which mean the same in every mode.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { plain: None, code: decode(bytes, 64).map_or(Code::INVALID, |instruction| instruction.code()) }
+    }
+}
 
 /// Where a page of code was found last. It is looked at only for the plain form of an instruction that the CPU has just
 /// executed, and anything else there leads to a translation and a decode of its own; so a page that the guest has since
@@ -100,11 +106,7 @@ fn decoded_length<V: Vcpu, M: Machine>(
     let [linear, physical] = [linear, physical.0].map(|address| address & !PAGE_MASK);
     guest.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
     let instruction = current(guest, vcpu, machine)?;
-    if expected.codes.contains(&instruction.code()) {
-        Ok(instruction.len() as u8)
-    } else {
-        Err(Exception::InvalidOpcode)
-    }
+    if expected.code == instruction.code() { Ok(instruction.len() as u8) } else { Err(Exception::InvalidOpcode) }
 }
 
 /// The instruction at CS:RIP, decoded.

@@ -9,6 +9,8 @@ pub struct Policy {
     /// As [`crate::in_order`] wants it.
     pub msrs: &'static [MsrIntercept],
     pub hidden: HiddenFeatures,
+    /// The instruction that calls the VMM.
+    pub hypercall: [u8; 3],
 }
 
 /// Bits of one CPUID leaf that read as zero.

@@ -11,6 +11,7 @@ mod features;
 mod instructions;
 mod nested;
 mod policy;
+mod refused;
 mod switch;
 mod vcpu;
 

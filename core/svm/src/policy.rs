@@ -36,6 +36,8 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
 ];
 const _: () = assert!(exit::in_order(MSR_INTERCEPTS));
 
+const VMMCALL: [u8; 3] = [0x0f, 0x01, 0xd9];
+
 /// CPUID bits (APM Vol. 3 E.4).
 const HIDDEN: [HiddenBits; 3] = [
     // SVM and SKINIT: the guest has no virtualization extension and no secure launch of its own.
@@ -48,5 +50,5 @@ const HIDDEN: [HiddenBits; 3] = [
 
 /// What a guest on this CPU is held to.
 pub fn policy() -> Policy {
-    Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().collect() }
+    Policy { msrs: MSR_INTERCEPTS, hidden: HIDDEN.into_iter().collect(), hypercall: VMMCALL }
 }

@@ -3,6 +3,7 @@
 use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::{Format, Nested};
+use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{
@@ -14,6 +15,7 @@ use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
+const RFLAGS_RESUME: u64 = 1 << 16;
 
 pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
@@ -29,7 +31,7 @@ pub struct SvmVcpu {
 impl SvmVcpu {
     /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
     pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let nested = Nested::new(vmm, features.gib_pages, Format)?;
+        let nested = Nested::new(vmm, features.gib_pages, features.address_bits, Format)?;
         let at = frames::alloc(1)?;
         let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
@@ -48,6 +50,15 @@ impl SvmVcpu {
         })
     }
 
+    /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
+    #[cold]
+    fn end_instruction(&mut self) {
+        self.vmcb.save.rflags &= !RFLAGS_RESUME;
+        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
+            event::inject_single_step(self.vmcb);
+        }
+    }
+
     /// The guest's registers that an exit leaves in the CPU, FS and GS among them (APM s. 15.5.2).
     fn unswitched(&self) -> &SaveArea {
         // SAFETY: VMSAVE fills parts of a frame of our own that only this function reads.
@@ -55,14 +66,6 @@ impl SvmVcpu {
             instructions::vmsave(self.scratch);
             &(*direct::pointer(self.scratch).cast::<Vmcb>()).save
         }
-    }
-}
-
-#[cold]
-fn refused(code: ExitCode) -> Exit {
-    match ExitCode::new(code.0) {
-        ExitCode::INVALID => Exit::InvalidState,
-        other => Exit::Unexpected(other.0),
     }
 }
 
@@ -82,7 +85,6 @@ impl Vcpu for SvmVcpu {
             control.tlb_control = TlbControl::NOTHING;
             return match ExitCode(control.exit_code) {
                 ExitCode::CPUID => Exit::Cpuid,
-                ExitCode::IOIO if control.exit_info1 & IoInfo::STR.bits() != 0 => Exit::StringIo,
                 ExitCode::IOIO => Exit::Io,
                 ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
                     event::reinject(self.vmcb);
@@ -116,7 +118,7 @@ impl Vcpu for SvmVcpu {
                         event::deliver(self.vmcb, vector);
                         Exit::Answered(ExitKind::Exception)
                     }
-                    None => refused(other),
+                    None => refused::exit(other),
                 },
             };
         }
@@ -134,6 +136,7 @@ impl Vcpu for SvmVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoInfo::IN),
+            string: info.contains(IoInfo::STR),
             rep: info.contains(IoInfo::REP),
             // EXITINFO2 is the next RIP (APM s. 15.10.2).
             instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,
@@ -227,8 +230,8 @@ impl Vcpu for SvmVcpu {
         let next = save.rip.wrapping_add(u64::from(len_bytes));
         save.rip = if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff };
         self.vmcb.control.interrupt_shadow = 0;
-        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
-            event::inject_single_step(self.vmcb);
+        if self.vmcb.save.rflags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
+            self.end_instruction();
         }
     }
 

@@ -77,8 +77,9 @@ fn make_vcpu<V: Vendor>(
 ) -> Result<V::Vcpu, Failure> {
     V::enable(features)?;
     let (map, without) = (&loaded.info.memory_map, vmm.start..vmm.end);
+    let hypercall = V::policy(features).hypercall;
     let prepared =
-        guest::prepare(machine.memory(), map, &without, loaded.drive, V::HYPERCALL).map_err(|e| format!("{e}"))?;
+        guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
     Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
 }

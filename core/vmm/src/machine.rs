@@ -9,7 +9,7 @@ use hw::guest_ram::GuestRam;
 use hw::{Hpa, HpaRange, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
-use x86::{IOPM_BYTES, IoPermissionMap};
+use x86::IoPermissionMap;
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
 const ARENA_BYTES: u64 = 4 << 20;
@@ -52,7 +52,7 @@ pub struct RealMachine {
 impl RealMachine {
     /// `None` when the frames do not suffice.
     pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange) -> Option<Self> {
-        let io_permissions_at = frames::alloc(IOPM_BYTES / FRAME_BYTES as usize)?;
+        let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
         Some(Self {
             ports: RealPorts,
             memory: GuestRam::new(ram(memory_map), vmm),

@@ -11,8 +11,6 @@ use raw_cpuid::{CpuId, CpuIdReaderNative};
 pub trait Vendor {
     type Features: fmt::Display;
     type Vcpu: exit::Vcpu;
-    /// The guest's instruction that calls the VMM.
-    const HYPERCALL: [u8; 3];
 
     fn detect() -> Result<Self::Features, Failure>;
     /// Switches the extension on for this CPU.
@@ -27,7 +25,6 @@ pub struct Amd;
 impl Vendor for Amd {
     type Features = svm::Features;
     type Vcpu = svm::SvmVcpu;
-    const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xd9]; // VMMCALL
 
     fn detect() -> Result<svm::Features, Failure> {
         Ok(svm::detect().map_err(|e| format!("{e}"))?)
@@ -51,7 +48,6 @@ pub struct Intel;
 impl Vendor for Intel {
     type Features = vmx::Features;
     type Vcpu = vmx::VmxVcpu;
-    const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xc1]; // VMCALL
 
     fn detect() -> Result<vmx::Features, Failure> {
         Ok(vmx::detect().map_err(|e| format!("{e}"))?)

@@ -134,7 +134,7 @@ pub fn inject(exception: Exception) {
             // SAFETY: the guest's; the VMM has no page faults of its own.
             unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
         }
-        Exception::Debug(bits) => raise_debug(DebugQualification::from_bits_retain(bits)),
+        Exception::Debug(bits) => raise_debug(Dr6::read_raw() | bits),
         _ => {}
     }
     if !matches!(exception, Exception::Debug(_) | Exception::DoubleFault) {
@@ -150,8 +150,7 @@ pub fn inject(exception: Exception) {
 }
 
 /// DR6, DR7 and DEBUGCTL as #DB leaves them; the exit has not touched them (s. 28.1).
-fn raise_debug(qualification: DebugQualification) {
-    let dr6 = qualification.dr6(Dr6::read_raw());
+fn raise_debug(dr6: u64) {
     // SAFETY: DR6 is the guest's.
     unsafe { core::arch::asm!("mov dr6, {}", in(reg) dr6, options(nomem, nostack, preserves_flags)) };
     write(Field::GUEST_DR7, read(Field::GUEST_DR7) & !DR7_GD);
@@ -195,7 +194,8 @@ pub fn on_exception() -> exit::ExitKind {
         return exit::ExitKind::Nmi;
     }
     if event.vector() == DEBUG {
-        raise_debug(DebugQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION)));
+        let qualification = DebugQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION));
+        raise_debug(qualification.dr6(Dr6::read_raw()));
     }
     undo_nmi_unblocking(event.nmi_unblocked_by_iret());
     let error = read(Field::VM_EXIT_INTERRUPTION_ERROR_CODE) as u32;

@@ -9,6 +9,7 @@ mod features;
 mod instructions;
 mod nested;
 mod policy;
+mod refused;
 mod switch;
 mod task;
 mod vcpu;

@@ -3,9 +3,10 @@
 use crate::control::{self, KeptBits, Places, segment_fields};
 use crate::event;
 use crate::features::{Features, control_region};
-use crate::instructions::{self, VmFail, read, write};
+use crate::instructions::{self, read, write};
 use crate::nested::Nested;
 use crate::policy::MSR_INTERCEPTS;
+use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
@@ -89,6 +90,11 @@ impl VmxVcpu {
     }
 
     fn on_xsetbv(&mut self) -> ExitKind {
+        // On a CPU the privilege comes first (s. 26.1.1), in Bochs 2.7 the exit does.
+        if self.cpl() != 0 {
+            event::inject(Exception::GeneralProtection(0));
+            return ExitKind::Xsetbv;
+        }
         let value = self.gpr(Gpr::Rdx) << 32 | self.gpr(Gpr::Rax) & 0xffff_ffff;
         // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM touches SSE state alone, which is always enabled.
         match unsafe { xcr::write(self.gpr(Gpr::Rcx) as u32, value) } {
@@ -101,7 +107,7 @@ impl VmxVcpu {
     #[cold]
     fn other(&mut self, reason: ExitReason) -> Exit {
         if reason.is_entry_failure() {
-            return self.refused(reason);
+            return refused::guest_state(&self.features, reason);
         }
         match reason.basic() {
             BasicReason::EXCEPTION_OR_NMI => Exit::Answered(event::on_exception()),
@@ -139,31 +145,16 @@ impl VmxVcpu {
             BasicReason::INIT_SIGNAL => Exit::Init,
             _ => {
                 log::error!("nobody asked for this VM exit: {reason:?}");
-                Exit::Unexpected(reason.0.into())
+                Exit::Unexpected(reason.0)
             }
         }
-    }
-
-    /// The CPU does not enter the guest; says in words why.
-    #[cold]
-    fn refused(&self, reason: ExitReason) -> Exit {
-        log::error!("{reason:?}, qualification {:#x}", read(Field::EXIT_QUALIFICATION));
-        Exit::InvalidState
-    }
-
-    /// VMLAUNCH or VMRESUME itself fails: the VMM is wrong.
-    #[cold]
-    fn failed(&self, entry: Entry) -> Exit {
-        let fail = if entry == Entry::FAILED_INVALID { VmFail::Invalid } else { instructions::reason() };
-        log::error!("VMLAUNCH or VMRESUME fails: {fail}");
-        Exit::Unexpected(0)
     }
 }
 
 /// The conditions of MOV to CR0 that depend on the value alone (SDM Vol. 2B, MOV).
 fn is_plausible_cr0(value: u64) -> bool {
     let has = |bit| value & bit != 0;
-    value >> 32 == 0 && !(has(CR0_PG) && !has(CR0_PE)) && !(has(CR0_NW) && !has(CR0_CD))
+    value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
 fn msr_bitmap() -> Option<Hpa> {
@@ -213,12 +204,11 @@ impl Vcpu for VmxVcpu {
             // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
             let entry = unsafe { switch::run(&mut self.registers) };
             if entry != Entry::EXITED {
-                return self.failed(entry);
+                return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
-                BasicReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
                 BasicReason::RDMSR => Exit::ReadMsr,
                 BasicReason::WRMSR => Exit::WriteMsr,
@@ -237,7 +227,7 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn io(&self) -> IoExit {
-        let info = io_qualification();
+        let info = IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION));
         IoExit {
             port: info.port(),
             width: match info.width_bytes() {
@@ -246,6 +236,7 @@ impl Vcpu for VmxVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoQualification::IN),
+            string: info.contains(IoQualification::STRING),
             rep: info.contains(IoQualification::REP),
             instruction_len: read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8,
         }
@@ -360,11 +351,6 @@ fn end_instruction(flags: u64) {
         let pending = read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) | PendingDebug::BS.bits();
         write(Field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
-}
-
-#[inline(always)]
-fn io_qualification() -> IoQualification {
-    IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION))
 }
 
 fn ept_violation() -> EptViolation {

@@ -16,14 +16,15 @@ use std::time::{Duration, Instant};
 
 /// Instructions in a second of the machine's time.
 pub const TICKS_PER_SECOND: u64 = 50_000_000;
-/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well.
-const STOPS: u64 = 8;
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. No more than the
+/// debugger has time breakpoints: it would go on without one, for ever.
+const STOPS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
 const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
-/// The most that Bochs takes of the host's memory; more of the guest's goes to a file.
-const HOST_MIB: u32 = 2048;
+/// The most that Bochs takes of the host's memory; what a guest touches beyond goes to a file. (At most 2048.)
+const HOST_MIB: u32 = 1024;
 /// Longest run of a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -34,6 +35,7 @@ pub struct Bochs {
     memory_mib: u32,
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
+    unknown_msrs: bool,
     ticks: u64,
     deadline: Option<Instant>,
 }
@@ -82,7 +84,16 @@ impl Bochs {
         fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let logs = logs.canonicalize()?;
         let ticks = 60 * TICKS_PER_SECOND;
-        Ok(Self { logs, model: model.to_owned(), memory_mib, disk: None, cd: None, ticks, deadline: None })
+        Ok(Self {
+            logs,
+            model: model.to_owned(),
+            memory_mib,
+            disk: None,
+            cd: None,
+            unknown_msrs: false,
+            ticks,
+            deadline: None,
+        })
     }
 
     /// Sets the primary master.
@@ -94,6 +105,13 @@ impl Bochs {
     /// Sets the secondary master, which the machine then boots from.
     pub fn cd(mut self, image: &Path) -> Self {
         self.cd = Some(image.to_owned());
+        self
+    }
+
+    /// MSRs that Bochs does not know read as 0 instead of faulting: Linux reads some that the real CPUs of a model have,
+    /// before it can take a fault.
+    pub fn with_unknown_msrs(mut self) -> Self {
+        self.unknown_msrs = true;
         self
     }
 
@@ -133,13 +151,14 @@ impl Bochs {
 
     fn configuration(&self) -> Result<String> {
         let Self { model, memory_mib, .. } = self;
+        let unknown_msrs = u8::from(self.unknown_msrs);
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"\n\
              config_interface: textconfig\n\
              romimage: file=\"$BXSHARE/{BIOS}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
              memory: guest={memory_mib}, host={}\n\
-             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs=0\n\
+             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs={unknown_msrs}\n\
              clock: sync=none, time0=946684800\n\
              pci: enabled=1, chipset=i440fx\n\
              ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
@@ -212,7 +231,9 @@ struct Log {
 }
 
 /// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
-const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "VMABORT"];
+const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "SvmInjectEvents"];
+/// A user program's instruction is refused before it is one of VMX or SVM.
+const OF_USER_CODE: &str = "CPL!=0";
 
 impl Log {
     fn read(log: impl BufRead) -> Result<Self> {
@@ -223,14 +244,16 @@ impl Log {
                 Some(('p', text)) if read.panic.is_none() => {
                     read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
                 }
-                Some(('e', text)) if FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) => {
-                    read.failed_entries.push(text.to_owned());
-                }
+                Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
                 _ => {}
             }
         }
         Ok(read)
     }
+}
+
+fn is_failed_entry(text: &str) -> bool {
+    FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) && !text.contains(OF_USER_CODE)
 }
 
 /// Kind (d, i, e, p) and text of a line like `00154661817e[CPU0  ] text`.

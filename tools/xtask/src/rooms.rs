@@ -6,6 +6,7 @@
 mod sources;
 #[cfg(test)]
 mod tests;
+mod vendors;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
@@ -103,7 +104,9 @@ pub fn check_rooms(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(sources::check_manifest(root, importer)?);
         findings.extend(sources::check_root_file(root, importer)?);
         findings.extend(sources::check_files(root, importer)?);
+        findings.extend(vendors::check_words(root, importer)?);
     }
+    findings.extend(vendors::check_twins(root, &crates)?);
     Ok(findings)
 }
 

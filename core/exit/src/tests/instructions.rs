@@ -8,7 +8,6 @@ use mediator::GuestMemory;
 
 const CPUID: &[u8] = &[0x0f, 0xa2];
 const RDMSR: &[u8] = &[0x0f, 0x32];
-const VMMCALL: &[u8] = &[0x0f, 0x01, 0xd9];
 
 fn cpuid(leaf: u32, native: CpuidLeaf, cr4: u64) -> CpuidLeaf {
     let mut machine = MockMachine::with_code(CPUID);
@@ -241,13 +240,21 @@ fn hlt_is_over_at_once_where_the_queued_interrupt_ends_it_and_else_left_to_the_c
 #[test]
 fn hypercall_raises_ud_unless_configured() {
     let mut vcpu = MockVcpu::long();
-    exit_at(VMMCALL, &mut vcpu, Exit::Hypercall);
+    exit_at(&HYPERCALL, &mut vcpu, Exit::Hypercall);
+    assert_eq!((vcpu.rip, &vcpu.injected[..]), (0x1000, &[Exception::InvalidOpcode][..]));
+}
+
+#[test]
+fn hypercall_of_the_other_vendor_is_none() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0x01, 0xc1]);
+    let mut vcpu = MockVcpu::long();
+    Guest::new(&mut machine, policy(), true).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.rip, &vcpu.injected[..]), (0x1000, &[Exception::InvalidOpcode][..]));
 }
 
 #[test]
 fn debug_hypercall_logs_the_counters() {
-    let (mut machine, mut vcpu) = (MockMachine::with_code(VMMCALL), MockVcpu::long());
+    let (mut machine, mut vcpu) = (MockMachine::with_code(&HYPERCALL), MockVcpu::long());
     let mut guest = Guest::new(&mut machine, policy(), true);
     vcpu.set(Gpr::Rax, DEBUG_LOG_COUNTERS);
     log_lines();
@@ -263,7 +270,7 @@ fn debug_hypercall_logs_the_counters() {
 
 #[test]
 fn debug_hypercall_queues_external_interrupts_and_refuses_the_vectors_of_the_cpu() {
-    let mut machine = MockMachine::with_code(VMMCALL);
+    let mut machine = MockMachine::with_code(&HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), true);
     let mut vcpu = MockVcpu::long();
     for (vector, result) in [(31, UNKNOWN), (32, 0), (255, 0), (256, UNKNOWN), (0x1_0000_0020, UNKNOWN), (0, UNKNOWN)] {
@@ -278,7 +285,7 @@ fn debug_hypercall_queues_external_interrupts_and_refuses_the_vectors_of_the_cpu
 
 #[test]
 fn debug_hypercalls_are_the_kernels() {
-    let mut machine = MockMachine::with_code(VMMCALL);
+    let mut machine = MockMachine::with_code(&HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), true);
     let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::long() };
     vcpu.set(Gpr::Rax, DEBUG_QUEUE_INTERRUPT);
@@ -299,8 +306,8 @@ impl FirmwareCall for Firmware {
 
 #[test]
 fn firmware_stub_is_honoured_at_its_address_only() {
-    let mut machine = MockMachine::with_code(VMMCALL);
-    machine.memory.put(0x2000, VMMCALL);
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    machine.memory.put(0x2000, &HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
     let mut vcpu = MockVcpu::real();
@@ -314,7 +321,7 @@ fn firmware_stub_is_honoured_at_its_address_only() {
 
 #[test]
 fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
-    let mut machine = MockMachine::with_code(VMMCALL);
+    let mut machine = MockMachine::with_code(&HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {

@@ -212,6 +212,9 @@ pub const TABLE: &[MsrIntercept] = &[
 ];
 const _: () = assert!(in_order(TABLE));
 
+/// One vendor's.
+pub const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xd9];
+
 /// [`TABLE`], and some hidden bits.
 pub fn policy() -> Policy {
     const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
@@ -222,7 +225,7 @@ pub fn policy() -> Policy {
         (0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS }),
     ];
     let hidden = hidden.into_iter().map(|(leaf, subleaf, bits)| HiddenBits { leaf, subleaf, bits }).collect();
-    Policy { msrs: TABLE, hidden }
+    Policy { msrs: TABLE, hidden, hypercall: HYPERCALL }
 }
 
 /// What reached the real ports.
@@ -500,7 +503,7 @@ pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
 }
 
 pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
-    IoExit { port, width, input, rep: false, instruction_len: 1 }
+    IoExit { port, width, input, string: false, rep: false, instruction_len: 1 }
 }
 
 /// IN through the dispatcher.

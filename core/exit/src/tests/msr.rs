@@ -35,7 +35,7 @@ fn wrmsr(machine: &mut MockMachine, vcpu: &mut MockVcpu, msr: u32, value: u64) -
 const EFER: u32 = 0xc000_0080;
 
 #[test]
-fn efer_takes_what_the_cpu_has_and_never_svme() {
+fn efer_takes_what_the_cpu_has_and_no_bit_of_the_vmms() {
     let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::real());
     assert_eq!(wrmsr(&mut machine, &mut vcpu, EFER, 1 | LME | NXE), Ok(()));
     assert_eq!(vcpu.control.efer, 1 | LME | NXE);

@@ -3,6 +3,7 @@
 pub mod capability;
 mod controls;
 pub mod cpuid;
+pub mod entry_check;
 mod ept;
 mod event;
 mod exit_reason;

@@ -2,6 +2,7 @@
 
 mod debian;
 mod disk_image;
+mod fio;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Case> {
         tiny::cases(),
         small::cases(),
         disk_image::cases(),
+        fio::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),

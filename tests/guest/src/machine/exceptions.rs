@@ -19,6 +19,7 @@ pub struct Fault {
 }
 
 pub const UD: u64 = 6;
+pub const AC: u64 = 17;
 pub const MF: u64 = 16;
 pub const GP: u64 = 13;
 pub const PF: u64 = 14;
@@ -56,14 +57,17 @@ unsafe extern "C" {
     fn enter_user(rip: u64) -> !;
 }
 
-/// Loads IDT and task register. Exceptions run on a stack of their own (IST1), so that a guest may lose its stack.
+/// Loads IDT and task register; again after a guest has loaded others. Exceptions run on a stack of their own (IST1), so that a guest may lose its stack.
 pub fn init() {
-    // SAFETY: called once, before anything else uses the tables; all addresses are of this program.
+    // SAFETY: nothing else uses the tables meanwhile; all addresses are of this program.
     unsafe {
         let entries = (&raw const vector_entries) as u64;
         let idt = (&raw mut IDT).cast::<Gate>();
         for vector in 0..VECTORS {
-            idt.add(vector).write(gate(entries + 16 * vector as u64, if vector < 32 { 1 } else { 0 }));
+            let at = entries + 16 * vector as u64;
+            let ist = if vector < 32 { 1u64 } else { 0 };
+            let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
+            idt.add(vector).write(Gate(low, at >> 32));
         }
         (&raw mut idt_pointer).write(TablePointer { limit: (GATES * 16 - 1) as u16, base: (&raw const IDT) as u64 });
         asm!("lidt [{}]", in(reg) &raw const idt_pointer);
@@ -77,15 +81,19 @@ pub fn init() {
     }
 }
 
-/// An interrupt gate: interrupts are off in its code.
-fn gate(at: u64, ist: u64) -> Gate {
-    Gate(at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32)
-}
-
-/// The guest takes interrupts of this vector itself, on the stack of now.
-pub fn set_gate(vector: u8, entry: unsafe extern "C" fn()) {
-    // SAFETY: one CPU; the vector is not in use yet.
-    unsafe { (&raw mut IDT).cast::<Gate>().add(vector.into()).write(gate(entry as usize as u64, 0)) };
+/// Runs code while `entry` takes a vector, on the stack of whoever is interrupted. It ends by IRETQ and keeps all
+/// registers.
+pub fn with_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    let at = entry as usize as u64;
+    // SAFETY: the gate is an interrupt gate at CPL 0; the old one comes back.
+    unsafe {
+        let gate = (&raw mut IDT).cast::<Gate>().add(vector.into());
+        let old = gate.read();
+        gate.write(Gate(at & 0xffff | CODE64 << 16 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
+        let result = code();
+        gate.write(old);
+        result
+    }
 }
 
 /// Sets the LDT descriptor of the GDT and loads it. `base` may be anywhere.

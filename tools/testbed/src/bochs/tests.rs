@@ -33,6 +33,13 @@ fn a_machine_has_the_cpu_the_memory_and_the_drives_that_were_asked_for() {
 }
 
 #[test]
+fn unknown_msrs_fault_unless_the_guest_cannot_do_without() {
+    let bochs = Bochs::new(&scratch("msrs"), "tigerlake", 64).unwrap();
+    assert!(bochs.configuration().unwrap().contains("ignore_bad_msrs=0"));
+    assert!(bochs.with_unknown_msrs().configuration().unwrap().contains("ignore_bad_msrs=1"));
+}
+
+#[test]
 fn a_drive_that_is_not_there_is_said_before_the_run() {
     let dir = scratch("no-drive");
     let bochs = Bochs::new(&dir, "tigerlake", 64).unwrap().cd(&dir.join("none.iso"));
@@ -54,6 +61,7 @@ fn failed_entries_are_found_in_complaints_of_the_cpu_only() {
     let read = log("00259005860e[CPU0  ] VMFAIL: VMCS host state invalid CR0 0x00000000\n\
                     00259005861e[CPU0  ] VMENTER FAIL: VMCS guest invalid CR0\n\
                     00259005862e[CPU0  ] VMRUN: VMRUN intercept bit is not set!\n\
+                    00259005863e[CPU0  ] VMRUN: with CPL!=0 cause #GP(0)\n\
                     00259005863e[CPU0  ] SVM VMEXIT: I/O port 0x01f7\n\
                     00259005864e[CPU0  ] RDMSR: Unknown register 0xc0010114\n\
                     00259005865i[CPU0  ] VMFAIL: no complaint\n\

@@ -134,7 +134,7 @@ fn comment_above(lines: &[&str]) -> String {
 }
 
 /// The sources of a crate, in a fixed order; crates nested in its folder included, build output not.
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
@@ -148,6 +148,6 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(root: &Path, file: &str) -> Result<String> {
+pub(super) fn read(root: &Path, file: &str) -> Result<String> {
     std::fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {file}"))
 }

@@ -1,4 +1,5 @@
 use super::sources::{dependencies_without_reason, unsafe_without_safety};
+use super::vendors::vendor_words;
 use super::*;
 use std::fs;
 
@@ -207,6 +208,39 @@ fn each_planted_fault_is_found_once() {
             "notes.txt: is not one of the top level's entries",
         ]
     );
+}
+
+#[test]
+fn vendors_words_are_found_in_code_in_any_spelling_and_nowhere_else() {
+    let code = "
+use svm::Features;
+let x = SvmVcpu::new(VMCS_LINK, n_EPT4, VMCSField, on_vm_exit);
+let kept = vmm_call(VmmCall, accept, vmxless); // vmcb
+/* vmrun
+vmrun */ let s = \"vmread \\\" vmread\"; let c = ['\"', '\\'', 'x']; fn f<'vmcs>() {}
+let r = r#\"vmx \" vmx\"#; asm!(\"vmrun rax\"); VMPTRLD
+let nested_npt = 0;
+";
+    let found: Vec<_> = vendor_words(code);
+    let found: Vec<_> = found.iter().map(|(line, name)| (*line, name.as_str())).collect();
+    let expected = [(2, "svm"), (3, "SvmVcpu"), (3, "VMCS_LINK"), (3, "n_EPT4"), (3, "VMCSField"), (6, "vmcs")];
+    assert_eq!(found, [&expected[..], &[(7, "VMPTRLD"), (8, "nested_npt")]].concat());
+}
+
+#[test]
+fn vendors_names_outside_their_crates_and_twins_that_differ_are_found() {
+    let repository = Repository::new("vendors");
+    for (name, only) in [("svm", "a.rs"), ("vmx", "task.rs"), ("vmm", "vendor.rs"), ("x86", "b.rs")] {
+        repository.write_crate(&format!("core/{name}"), name, "red", "");
+        repository.write(&format!("core/{name}/src/{only}"), "fn vmrun() {}\n");
+    }
+    repository.write("core/vmm/src/boot.rs", "// vmrun\nfn vmrun() {}\n");
+    assert_eq!(
+        repository.findings(),
+        ["core/vmm/src/boot.rs:2: the name vmrun is a CPU vendor's", "core/svm/src/a.rs: vmx has no such file",]
+    );
+    repository.write("core/vmx/src/event.rs", "");
+    assert_eq!(repository.findings()[2], "core/vmx/src/event.rs: svm has no such file");
 }
 
 #[test]
