@@ -5,6 +5,7 @@ mod disk_image;
 mod oracle;
 mod power_cut;
 mod refusal;
+mod refusal_bochs;
 mod small;
 mod tiny;
 
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Case> {
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
+        refusal_bochs::cases(),
         debian::cases(),
     ]
     .into_iter()
