@@ -22,11 +22,22 @@ const STOPS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
+/// Comes with QEMU.
+const SEABIOS: &str = "/usr/share/seabios/bios.bin";
 const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
 /// The most that Bochs takes of the host's memory; what a guest touches beyond goes to a file. (At most 2048.)
 const HOST_MIB: u32 = 1024;
 /// Longest run of a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What starts the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// Switches VT-x on and locks that.
+    Bochs,
+    /// Leaves VT-x as it is after a reset.
+    SeaBios,
+}
 
 /// A machine with one CPU and a PIIX3, to be run.
 pub struct Bochs {
@@ -35,6 +46,7 @@ pub struct Bochs {
     memory_mib: u32,
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
+    firmware: Firmware,
     ticks: u64,
     deadline: Option<Instant>,
     last_word: Option<String>,
@@ -92,6 +104,7 @@ impl Bochs {
             memory_mib,
             disk: None,
             cd: None,
+            firmware: Firmware::Bochs,
             ticks,
             deadline: None,
             last_word: None,
@@ -107,6 +120,12 @@ impl Bochs {
     /// Sets the secondary master, which the machine then boots from.
     pub fn cd(mut self, image: &Path) -> Self {
         self.cd = Some(image.to_owned());
+        self
+    }
+
+    /// With this firmware instead of Bochs' own.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
         self
     }
 
@@ -177,10 +196,14 @@ impl Bochs {
 
     fn configuration(&self) -> Result<String> {
         let Self { model, memory_mib, .. } = self;
+        let bios = match self.firmware {
+            Firmware::Bochs => format!("$BXSHARE/{BIOS}"),
+            Firmware::SeaBios => SEABIOS.to_owned(),
+        };
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"\n\
              config_interface: textconfig\n\
-             romimage: file=\"$BXSHARE/{BIOS}\"\n\
+             romimage: file=\"{bios}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
              memory: guest={memory_mib}, host={}\n\
              cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs=0\n\

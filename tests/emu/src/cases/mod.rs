@@ -1,11 +1,11 @@
 //! All cases, in the order in which they run: what others stand on first.
 
+mod cpu;
 mod debian;
 mod disk_image;
 mod oracle;
 mod power_cut;
 mod refusal;
-mod refusal_bochs;
 mod small;
 mod tiny;
 
@@ -19,7 +19,7 @@ pub fn all() -> Vec<Case> {
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
-        refusal_bochs::cases(),
+        cpu::cases(),
         debian::cases(),
     ]
     .into_iter()
