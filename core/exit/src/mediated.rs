@@ -1,6 +1,6 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
-use crate::port_table::{MAX_CONTROLLERS, owner};
+use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::refusals::Refusals;
 use crate::wiring::{MappedDevice, NoHooks, PortHooks, Wiring};
 use crate::{Bus, Machine, Parts};
@@ -20,6 +20,22 @@ pub(crate) struct Controller {
     pub mediator: Box<dyn DiskController>,
     pub wiring: Wiring,
     pub refusals: Refusals,
+    /// What the port table holds of [`mediator::Mediator::passing_reads`].
+    passing: u8,
+}
+
+impl Controller {
+    /// Tells the table, in which the regions may have moved.
+    #[cold]
+    fn let_pass(&mut self, table: &mut PortTable, passing: u8) {
+        self.passing = passing;
+        for (_, region) in self.wiring.regions() {
+            if let Some(port) = region.polled_port() {
+                let bit = 1_u8.checked_shl(region.id.0.into()).unwrap_or(0);
+                table.set_reads_pass(port, passing & bit != 0);
+            }
+        }
+    }
 }
 
 impl Bus {
@@ -45,7 +61,7 @@ impl Bus {
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(TOO_MANY_REGIONS)?;
         self.hook(&wiring)?;
         self.table.apply(machine);
-        self.controllers.push(Controller { mediator, wiring, refusals: Refusals::default() });
+        self.controllers.push(Controller { mediator, wiring, refusals: Refusals::default(), passing: 0 });
         self.settle(machine, index);
         Ok(index)
     }
@@ -101,15 +117,18 @@ impl Bus {
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
     ) -> Option<R> {
         let Self { table, controllers, work, .. } = self;
-        let Controller { mediator, wiring, .. } = controllers.get_mut(index)?;
+        let controller = controllers.get_mut(index)?;
+        let Controller { mediator, wiring, .. } = &mut *controller;
         let now = machine.now();
         let Parts { ports, memory, arena } = machine.parts();
         let mut device = MappedDevice { ports, wiring };
         let mut hooks = PortHooks { table, wiring };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
-        if self.table.has_changes() {
-            self.table.apply(machine);
+        let passing = controller.mediator.passing_reads();
+        if table.has_changes() || passing != controller.passing {
+            table.apply(machine);
+            controller.let_pass(table, passing);
         }
         Some(result)
     }
@@ -142,6 +161,9 @@ impl Bus {
     pub(crate) fn refuse(&mut self, index: usize, violation: Violation) {
         if let Some(controller) = self.controllers.get_mut(index) {
             controller.refusals.note(controller.mediator.name(), violation);
+            if controller.refusals.is_quarantined() {
+                controller.let_pass(&mut self.table, 0);
+            }
         }
     }
 }

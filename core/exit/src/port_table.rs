@@ -1,4 +1,4 @@
-//! The owner of every port, one byte each.
+//! The owner of every port, and whether reads pass it by, one byte each.
 
 use crate::Machine;
 use alloc::boxed::Box;
@@ -20,7 +20,10 @@ pub(crate) mod owner {
 /// Regions that one controller may have.
 pub(crate) const MAX_REGIONS: usize = 8;
 /// Controllers that fit into an owner's byte.
-pub(crate) const MAX_CONTROLLERS: usize = 31;
+pub(crate) const MAX_CONTROLLERS: usize = 15;
+/// Beside the owner: reads of a byte pass for now.
+const READS_PASS: u8 = 1 << 7;
+const _: () = assert!(owner::FIRST_REGION as usize + MAX_CONTROLLERS * MAX_REGIONS <= READS_PASS as usize);
 
 /// Number of a controller and of one of its regions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,20 +71,39 @@ impl PortTable {
 
     #[inline(always)]
     pub fn owner(&self, port: u16) -> u8 {
+        self.entry(port) & !READS_PASS
+    }
+
+    /// Does a read of a byte pass, whoever owns the port?
+    #[inline(always)]
+    pub fn reads_pass(&self, port: u16) -> bool {
+        self.entry(port) & READS_PASS != 0
+    }
+
+    #[inline(always)]
+    fn entry(&self, port: u16) -> u8 {
         self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
+    }
+
+    /// Until this is changed, or the port claimed or released.
+    pub fn set_reads_pass(&mut self, port: u16, pass: bool) {
+        if let Some(entry) = self.owners.get_mut(usize::from(port)) {
+            *entry = *entry & !READS_PASS | if pass { READS_PASS } else { 0 };
+        }
     }
 
     /// Are all ports that an access touches `owner`'s? Past port FFFFh there are none.
     #[inline(never)]
     pub fn is_sole_owner(&self, owner: u8, port: u16, width: Width) -> bool {
         let ports = self.owners.get(usize::from(port)..).and_then(|ports| ports.get(..width.bytes()));
-        ports.is_some_and(|ports| ports.iter().all(|&other| other == owner))
+        ports.is_some_and(|ports| ports.iter().all(|&other| other & !READS_PASS == owner))
     }
 
     /// Are the ports `base..base + len` there, and each nobody's or `owner`'s?
     pub fn is_free_for(&self, owner: u8, base: u16, len: u16) -> bool {
         let ports = self.owners.get(usize::from(base)..).and_then(|ports| ports.get(..usize::from(len)));
-        ports.is_some_and(|ports| ports.iter().all(|&other| other == owner::NOBODY || other == owner))
+        let mut owners = ports.into_iter().flatten().map(|entry| entry & !READS_PASS);
+        ports.is_some() && owners.all(|other| other == owner::NOBODY || other == owner)
     }
 
     pub fn claim(&mut self, owner: u8, base: u16, len: u16) {

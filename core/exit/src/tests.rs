@@ -5,6 +5,7 @@ mod faults;
 mod instructions;
 pub(crate) mod mock;
 mod msr;
+mod passing;
 mod platform;
 mod random;
 mod string;

@@ -12,6 +12,15 @@ pub(crate) struct Region {
     pub len: u16,
     /// In a cell, since a mediator may move its regions while it holds its device.
     pub base: Cell<Option<u16>>,
+    /// Offset of the polled register.
+    polled: Option<u16>,
+}
+
+impl Region {
+    /// The port of the polled register, if there is one and it lies anywhere.
+    pub fn polled_port(&self) -> Option<u16> {
+        self.polled.filter(|&offset| offset < self.len).and_then(|offset| self.base.get()?.checked_add(offset))
+    }
 }
 
 /// Where a controller's registers lie.
@@ -28,8 +37,10 @@ impl Wiring {
     pub fn new(controller: usize, function: Bdf, regions: &[PortRegion]) -> Option<Self> {
         let mut rest = regions.iter();
         let regions = core::array::from_fn(|_| match rest.next() {
-            Some(region) => Region { id: region.region, len: region.len, base: Cell::new(region.base) },
-            None => Region { id: RegionId(u8::MAX), len: 0, base: Cell::new(None) },
+            Some(&PortRegion { region, base, len, polled }) => {
+                Region { id: region, len, base: Cell::new(base), polled }
+            }
+            None => Region { id: RegionId(u8::MAX), len: 0, base: Cell::new(None), polled: None },
         });
         rest.next().is_none().then_some(Self { controller, function, regions })
     }

@@ -70,6 +70,13 @@ pub trait Mediator: Send {
     /// As [`Mediator::on_access`].
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation>;
 
+    /// Bit n: as things stand, a read of a byte from the polled register of region n would get [`Verdict::Passthrough`]
+    /// and change nothing here. The VMM asks after every call of another method, and performs such reads itself until
+    /// the next one.
+    fn passing_reads(&self) -> u8 {
+        0
+    }
+
     /// Work pushed earlier is done, or could not be done (`result`). The `Work` comes back so that its buffers can
     /// be used again. May push further work.
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>);

@@ -39,6 +39,9 @@ pub struct PortRegion {
     pub base: Option<u16>,
     /// Number of ports.
     pub len: u16,
+    /// Offset of the register that guests read most, if reads of it may at times pass unseen: see
+    /// [`crate::Mediator::passing_reads`].
+    pub polled: Option<u16>,
 }
 
 /// A controller taken over: its mediator and the ports that lead to it.

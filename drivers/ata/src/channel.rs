@@ -152,12 +152,8 @@ impl Channel {
     /// that a part is done, because a guest with nIEN set may poll either.
     fn status(&mut self, cx: &mut Ctx<'_>) -> Verdict {
         match &self.state {
-            State::Idle | State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => {
-                Verdict::Passthrough
-            }
-            State::PioIn(pio) if pio.has_data() => Verdict::Value(u64::from(DATA_READY)),
-            State::PioIn(_) => Verdict::Passthrough,
-            State::DmaHeld(_) | State::Stuck => Verdict::Value(u64::from(BUSY)),
+            _ if !self.shows_busy() => Verdict::Passthrough,
+            State::PioIn(_) => Verdict::Value(u64::from(DATA_READY)),
             State::Bounce(_) => {
                 let again = self.poll_bounce(cx);
                 match self.state {
@@ -166,10 +162,12 @@ impl Channel {
                     _ => Verdict::Value(u64::from(BUSY)),
                 }
             }
+            _ => Verdict::Value(u64::from(BUSY)),
         }
     }
 
-    /// Does the guest see a drive that takes no register writes and no commands, although the device would?
+    /// Does the guest see a drive that takes no register writes and no commands, although the device would? If not, what
+    /// it reads of status is the device's, and no news to us.
     pub fn shows_busy(&self) -> bool {
         match &self.state {
             State::Idle | State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => false,

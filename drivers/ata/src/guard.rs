@@ -2,6 +2,7 @@
 //! 1.0; PCI Local Bus Specification 3.0 s. 6.2).
 
 use crate::ports::{BUS_MASTER, Ports};
+use crate::spec::reg;
 use alloc::vec::Vec;
 use mediator::pci::PortRegion;
 use mediator::{ConfigAccess, Ctx, Device, RegionId, Verdict, Violation, Width};
@@ -37,7 +38,7 @@ impl Placement {
     fn regions(&self) -> [PortRegion; 5] {
         let [bar0, bar1, bar2, bar3, bar4] = self.bars;
         let bases = [(bar0, bar1), (bar2, bar3)];
-        let mut regions = [PortRegion { region: RegionId(0), base: None, len: 0 }; 5];
+        let mut regions = [PortRegion { region: RegionId(0), base: None, len: 0, polled: None }; 5];
         let channels = bases.into_iter().zip(COMPATIBILITY).zip(NATIVE).zip(0_u8..);
         for ((((command, control), (command_port, control_port)), native), number) in channels {
             let native = self.prog_if & native != 0;
@@ -45,10 +46,11 @@ impl Placement {
             let (command, control) =
                 if native { (base(command, 8), control_base) } else { (Some(command_port), Some(control_port)) };
             let ports = Ports::of(number);
-            set(&mut regions, ports.command, command, COMMAND_PORTS);
-            set(&mut regions, ports.control, control, 1);
+            set(&mut regions, ports.command, command, COMMAND_PORTS, Some(reg::STATUS));
+            // Alternate status.
+            set(&mut regions, ports.control, control, 1, Some(0));
         }
-        set(&mut regions, BUS_MASTER, base(bar4, BUS_MASTER_PORTS), BUS_MASTER_PORTS);
+        set(&mut regions, BUS_MASTER, base(bar4, BUS_MASTER_PORTS), BUS_MASTER_PORTS, None);
         regions
     }
 }
@@ -57,9 +59,9 @@ fn base(bar: u32, len: u16) -> Option<u16> {
     pci::io_base(bar, len).filter(|_| pci::is_io(bar))
 }
 
-fn set(regions: &mut [PortRegion; 5], region: RegionId, base: Option<u16>, len: u16) {
+fn set(regions: &mut [PortRegion; 5], region: RegionId, base: Option<u16>, len: u16, polled: Option<u16>) {
     if let Some(to) = regions.get_mut(usize::from(region.0)) {
-        *to = PortRegion { region, base, len };
+        *to = PortRegion { region, base, len, polled };
     }
 }
 

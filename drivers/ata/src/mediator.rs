@@ -129,6 +129,12 @@ impl Mediator for Ata {
         guard::on_config_write(cx, access, value, transfer)
     }
 
+    fn passing_reads(&self) -> u8 {
+        let [first, second] = &self.channels;
+        let both = |channel: &Channel| if channel.shows_busy() { 0 } else { 0b11 };
+        both(first) | both(second) << 2
+    }
+
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         let [first, second] = &mut self.channels;
         let channel = if work.tag & 1 == 0 { first } else { second };

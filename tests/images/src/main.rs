@@ -119,7 +119,7 @@ fn run_one(g: &TinyGuest, memory_mib: u32, emulator: Emulator, dir: &Path, shoji
     let (logs, disk) = (dir.join(g.name), dir.join(g.name).with_extension("img"));
     let medium = shoji.map(|elf| {
         let medium = dir.join(g.name).with_extension("medium");
-        boot_media(elf, &blob(g)?, &medium)?;
+        boot_media(elf, &blob(g)?, None, &medium)?;
         Ok::<_, Error>(medium)
     });
     let medium = medium.transpose()?;

@@ -53,7 +53,7 @@ fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
     [(0x1f0, 8), (0x3f6, 1), (BUS_MASTER_BASE, 16)]
         .into_iter()
         .zip(0..)
-        .map(|((base, len), id)| PortRegion { region: RegionId(id), base: Some(base), len })
+        .map(|((base, len), id)| PortRegion { region: RegionId(id), base: Some(base), len, polled: None })
         .collect()
 }
 

@@ -14,6 +14,7 @@ use mediator::{
     OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
 };
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 pub const RAM_BYTES: u64 = 8 << 20;
 /// The VMM's range within RAM.
@@ -406,6 +407,8 @@ pub struct Script {
     pub on_config: OnConfig,
     pub on_string: OnString,
     pub on_work_done: OnWorkDone,
+    /// Its answer to `passing_reads`.
+    pub passing: Arc<AtomicU8>,
 }
 
 /// Passes everything.
@@ -416,6 +419,7 @@ impl Default for Script {
             on_config: Box::new(|_, _| Ok(Verdict::Passthrough)),
             on_string: Box::new(|_, _, _, _| Err(Violation { what: "no strings", detail: 0 })),
             on_work_done: Box::new(|_, _, _| {}),
+            passing: Arc::default(),
         }
     }
 }
@@ -434,6 +438,9 @@ impl Mediator for MockController {
     }
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         (self.0.lock().unwrap().on_config)(cx, access)
+    }
+    fn passing_reads(&self) -> u8 {
+        self.0.lock().unwrap().passing.load(Ordering::Relaxed)
     }
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         (self.0.lock().unwrap().on_work_done)(cx, work, result);
@@ -471,9 +478,9 @@ pub const BUS_MASTER: RegionId = RegionId(2);
 
 fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
     alloc::vec![
-        PortRegion { region: COMMAND, base: Some(0x1f0), len: 8 },
-        PortRegion { region: RegionId(1), base: Some(0x3f6), len: 1 },
-        PortRegion { region: BUS_MASTER, base: Some(0xc000), len: 16 },
+        PortRegion { region: COMMAND, base: Some(0x1f0), len: 8, polled: Some(7) },
+        PortRegion { region: RegionId(1), base: Some(0x3f6), len: 1, polled: Some(0) },
+        PortRegion { region: BUS_MASTER, base: Some(0xc000), len: 16, polled: Some(2) },
     ]
 }
 

@@ -56,6 +56,7 @@ fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
 /// A CD with GRUB, Shoji and the configuration that this guest wants.
 fn boot_medium(cx: &Cx, guest: &TinyGuest) -> Result<PathBuf> {
     let (blob, medium) = (guest_images::blob(guest)?, cx.dir.join("medium.iso"));
-    guest_images::boot_media(&cx.workspace.shoji_elf()?, &blob, &medium).context("cannot make the boot medium")?;
+    guest_images::boot_media(&cx.workspace.shoji_elf()?, &blob, None, &medium)
+        .context("cannot make the boot medium")?;
     Ok(medium)
 }
