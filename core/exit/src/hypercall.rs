@@ -24,7 +24,8 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
     guest.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
     let firmware = runs_bios_code(vcpu) && guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
-    if !firmware && !(guest.hypercalls && vcpu.cpl() == 0) {
+    let debug = guest.hypercalls && vcpu.cpl() == 0;
+    if !firmware && !debug {
         return Err(Exception::InvalidOpcode);
     }
     let opcode = Opcode::of(&guest.policy.hypercall);
