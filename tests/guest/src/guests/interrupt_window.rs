@@ -157,7 +157,7 @@ static mut TO_SEND: Option<(Source, u8)> = None;
 /// These interrupts have come since the last call, and no others.
 fn expect(interrupts: &[(u8, u64)], what: &str) {
     // SAFETY: interrupts are off, and so no handler runs.
-    let mut taken = unsafe { core::mem::replace(&mut *(&raw mut TAKEN), Taken::NONE) };
+    let mut taken = unsafe { (&raw mut TAKEN).replace(Taken::NONE) };
     if !super::shoji() {
         // What the local APIC sends is on its way for some instructions.
         for (entry, wanted) in taken.first.iter_mut().zip(interrupts) {
@@ -174,12 +174,13 @@ extern "C" fn on_queued_interrupt(vector: u64, rip: u64) {
     poke(END_OF_INTERRUPT, 0u32); // without effect where none is in service
     // SAFETY: interrupts are off; nobody else uses the statics at the same time.
     unsafe {
-        let taken = &mut *(&raw mut TAKEN);
+        let taken = &raw mut TAKEN;
+        let taken = &mut *taken;
         if let Some(entry) = taken.first.get_mut(taken.count) {
             *entry = (vector as u8, rip);
         }
         taken.count += 1;
-        if let Some((source, vector)) = (*(&raw mut TO_SEND)).take() {
+        if let Some((source, vector)) = (&raw mut TO_SEND).replace(None) {
             send(source, vector);
         }
     }
