@@ -27,6 +27,10 @@ pub mod hypercall {
     /// Logs the exit counters; gives 0. Only where the configuration allows debug hypercalls.
     pub const DEBUG_LOG_COUNTERS: u64 = 1;
 
-    /// Result of a number that does not exist.
+    /// Queues an external interrupt with the vector in RBX, 32 to 255, for this CPU; gives 0. Only where the configuration allows
+    /// debug hypercalls.
+    pub const DEBUG_QUEUE_INTERRUPT: u64 = 2;
+
+    /// Result of a number that does not exist, and of an argument that is out of range.
     pub const UNKNOWN: u64 = u64::MAX;
 }

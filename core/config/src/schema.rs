@@ -76,7 +76,7 @@ pub enum Level {
 /// Aids for developers; all off by default.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Debug {
-    /// A guest may ask by hypercall for the exit counters to be logged.
+    /// A guest's kernel may ask by hypercall for the exit counters to be logged, and for interrupts.
     pub hypercalls: bool,
 }
 

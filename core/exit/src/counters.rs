@@ -13,11 +13,14 @@ pub enum ExitKind {
     Hypercall,
     VirtualizationInstruction,
     InvalidateCaches,
+    Halt,
     Shutdown,
     Init,
     Nmi,
     /// The guest can take an NMI that was kept for it.
     NmiWindow,
+    /// The guest can take an interrupt that was queued for it.
+    InterruptWindow,
     /// An exception that is intercepted lest the guest raise it without end, and delivered again.
     Exception,
     /// A write to bits of CR0 or CR4 that the VMM keeps.
@@ -29,7 +32,7 @@ pub enum ExitKind {
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -39,10 +42,12 @@ const NAMES: [&str; 19] = [
     "hypercall",
     "virtualization instruction",
     "invd",
+    "hlt",
     "shutdown",
     "init",
     "nmi",
     "nmi window",
+    "interrupt window",
     "exception",
     "control register",
     "xsetbv",

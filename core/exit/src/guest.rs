@@ -93,6 +93,7 @@ impl Guest {
                 // The CPU crate contradicts itself.
                 None => return self.on_refusal(vcpu, 0),
             },
+            Exit::Halt => instruction::on_hlt(self, vcpu, machine),
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Shutdown => return self.on_shutdown(vcpu),
             Exit::Init => return self.on_init(vcpu),

@@ -3,7 +3,7 @@
 use crate::guest::Answer;
 use crate::instruction::{self, Opcode};
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
-use abi::hypercall::{DEBUG_LOG_COUNTERS, UNKNOWN};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -24,7 +24,8 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
     guest.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
     let firmware = runs_bios_code(vcpu) && guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
-    if !firmware && !guest.hypercalls {
+    let debug = guest.hypercalls && vcpu.cpl() == 0;
+    if !firmware && !debug {
         return Err(Exception::InvalidOpcode);
     }
     let opcode = Opcode::of(&guest.policy.hypercall);
@@ -51,7 +52,19 @@ fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {
             guest.log_counters();
             0
         }
+        DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
         _ => UNKNOWN,
     };
     vcpu.set_gpr(Gpr::Rax, result);
+}
+
+fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {
+    match u8::try_from(vcpu.gpr(Gpr::Rbx)) {
+        // The lower ones are the CPU's own (SDM Vol. 3A 6.2).
+        Ok(vector @ 32..) => {
+            vcpu.queue_interrupt(vector);
+            0
+        }
+        _ => UNKNOWN,
+    }
 }

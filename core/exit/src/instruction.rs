@@ -25,6 +25,7 @@ pub(crate) const CPUID: Opcode = Opcode { plain: Some([0x0f, 0xa2]), code: Code:
 pub(crate) const RDMSR: Opcode = Opcode { plain: Some([0x0f, 0x32]), code: Code::Rdmsr };
 pub(crate) const WRMSR: Opcode = Opcode { plain: Some([0x0f, 0x30]), code: Code::Wrmsr };
 const INVD: Opcode = Opcode { plain: Some([0x0f, 0x08]), code: Code::Invd };
+const HLT: Opcode = Opcode { plain: None, code: Code::Hlt };
 
 impl Opcode {
     /// From the bytes of an instruction, which mean the same in every mode.
@@ -160,6 +161,18 @@ pub(crate) fn on_invd<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
     guest.counters.count(ExitKind::InvalidateCaches);
     let len_bytes = length(guest, vcpu, machine, &INVD)?;
     vcpu.skip_instruction(len_bytes);
+    Ok(())
+}
+
+/// A queued interrupt waits: with IF = 1 it ends HLT at once.
+#[cold]
+pub(crate) fn on_hlt<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+    const RFLAGS_IF: u64 = 1 << 9;
+    guest.counters.count(ExitKind::Halt);
+    if vcpu.rflags() & RFLAGS_IF != 0 {
+        let len_bytes = length(guest, vcpu, machine, &HLT)?;
+        vcpu.skip_instruction(len_bytes);
+    }
     Ok(())
 }
 

@@ -162,6 +162,8 @@ pub enum Exit {
     TaskSwitch,
     /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
     InvalidateCaches,
+    /// HLT while a queued interrupt waits. [`Vcpu::run`] executes it again where RFLAGS.IF is 0: the interrupt does not end it.
+    Halt,
     /// Triple fault.
     Shutdown,
     /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.
@@ -209,6 +211,11 @@ pub trait Vcpu {
     /// The event whose delivery was cut off by the exit is delivered again at the next entry. Without such an event
     /// nothing happens.
     fn reinject(&mut self);
+    /// An external interrupt with this vector is delivered as soon as the guest can take one: RFLAGS.IF is set, no STI or MOV SS
+    /// holds interrupts off, and no other event is delivered first. A halted guest wakes. Of several vectors the highest comes
+    /// first, and each comes once, however often it was queued before. The local APIC has no part in it: neither does its task
+    /// priority hold the interrupt back, nor does it await an EOI.
+    fn queue_interrupt(&mut self, vector: u8);
     /// What a task switch needs. `None`: the hardware switches tasks by itself, and [`Exit::TaskSwitch`] never comes.
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         None

@@ -1,9 +1,12 @@
 //! Events on their way into the guest (APM s. 15.20).
 
-use exit::Exception;
-use x86::svm::{Event, EventKind, Vmcb};
+use exit::{Exception, QueuedInterrupts};
+use x86::svm::{Event, EventKind, ExitCode, Misc1, Vmcb, control};
 
 const CR0_PE: u64 = 1 << 0;
+const RFLAGS_IF: u64 = 1 << 9;
+/// A virtual interrupt that is never delivered: its intercept tells when the guest can take an interrupt (APM s. 15.21.4).
+const WINDOW: u64 = control::V_IRQ | control::V_IGN_TPR;
 const RFLAGS_RESUME: u64 = 1 << 16;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
@@ -67,4 +70,23 @@ pub fn reinject(vmcb: &mut Vmcb) {
     if event.is_valid() && !by_instruction {
         vmcb.control.event_inj = event;
     }
+}
+
+/// Just before VMRUN: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest exits
+/// as soon as it can take the next.
+#[cold]
+pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
+    let control = &mut vmcb.control;
+    let free = !control.event_inj.is_valid()
+        && vmcb.save.rflags & RFLAGS_IF != 0
+        && control.interrupt_shadow & control::INTERRUPT_SHADOW == 0;
+    if free && let Some(vector) = queued.take_highest() {
+        control.event_inj = Event::new(EventKind::Interrupt, vector);
+    }
+    let waiting = !queued.is_empty();
+    control.virtual_interrupt = if waiting { WINDOW } else { 0 };
+    control.intercept_misc1.set(Misc1::VINTR, waiting);
+    // Bochs 2.7 does not leave HLT for a virtual interrupt. With IF = 0 no interrupt ends HLT, so that it is left alone.
+    let for_good = ExitCode(control.exit_code) == ExitCode::HLT && vmcb.save.rflags & RFLAGS_IF == 0;
+    control.intercept_misc1.set(Misc1::HLT, waiting && !for_good);
 }

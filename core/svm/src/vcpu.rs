@@ -6,7 +6,9 @@ use crate::nested::{Format, Nested};
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
-use exit::{ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
+use exit::{
+    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
+};
 use hw::{Hpa, HpaRange, cpu, direct, frames};
 use mediator::{Gpa, Width};
 use x86::msr::Efer;
@@ -23,6 +25,7 @@ pub struct SvmVcpu {
     next_rip_save: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
+    queued: QueuedInterrupts,
 }
 
 impl SvmVcpu {
@@ -43,6 +46,7 @@ impl SvmVcpu {
             nested,
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
+            queued: QueuedInterrupts::default(),
         })
     }
 
@@ -69,6 +73,9 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
+            if !self.queued.is_empty() {
+                event::deliver_queued(self.vmcb, &mut self.queued);
+            }
             // QEMU's SMM entry clears it in the saved state; VMRUN refuses a guest without.
             self.vmcb.save.efer |= Efer::SVME.bits();
             // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
@@ -94,6 +101,7 @@ impl Vcpu for SvmVcpu {
                 | ExitCode::CLGI
                 | ExitCode::SKINIT
                 | ExitCode::INVLPGA => Exit::VirtualizationInstruction,
+                ExitCode::HLT => Exit::Halt,
                 ExitCode::INVD => {
                     // The exit itself has written nothing that INVD could have dropped.
                     cpu::write_back_caches();
@@ -103,6 +111,8 @@ impl Vcpu for SvmVcpu {
                 // It stays pending, which is harmless while GIF is 0 (APM s. 15.13.4 and 15.17). QEMU 7.2 does not know
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
+                // What waits goes with the next entry.
+                ExitCode::VINTR => Exit::Answered(ExitKind::InterruptWindow),
                 other => match other.exception() {
                     Some(vector) => {
                         event::deliver(self.vmcb, vector);
@@ -231,5 +241,8 @@ impl Vcpu for SvmVcpu {
 
     fn reinject(&mut self) {
         event::reinject(self.vmcb);
+    }
+    fn queue_interrupt(&mut self, vector: u8) {
+        self.queued.insert(vector);
     }
 }

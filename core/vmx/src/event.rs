@@ -1,9 +1,12 @@
-//! Events on their way into the guest (SDM s. 27.6), and NMIs that wait for it.
+//! Events on their way into the guest (SDM s. 27.6), and NMIs and interrupts that wait for it.
 
 use crate::instructions::{read, try_write, write};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use exit::Exception;
-use x86::vmx::{DebugQualification, Field, Interruptibility, InterruptionInfo, InterruptionKind, ProcessorControls};
+use core::sync::atomic::{AtomicU32, Ordering};
+use exit::{Exception, QueuedInterrupts};
+use x86::vmx::{
+    BasicReason, DebugQualification, ExitReason, Field, Interruptibility, InterruptionInfo, InterruptionKind,
+    PendingDebug, ProcessorControls,
+};
 use x86_64::registers::debug::Dr6;
 
 const CR0_PE: u64 = 1 << 0;
@@ -13,32 +16,83 @@ const DR7_GD: u64 = 1 << 13;
 const DEBUGCTL_CLEARED: u64 = 1 << 0 | 1 << 1;
 const DEBUG: u8 = 1;
 
-/// An NMI is kept for the guest. The CPU keeps no more than one either.
-static PENDING: AtomicBool = AtomicBool::new(false);
-/// The VMCS field while no NMI is pending.
-static PROCESSOR_CONTROLS: AtomicU32 = AtomicU32::new(0);
+const RFLAGS_IF: u64 = 1 << 9;
+/// What is pending so surely that the next entry without an event delivers it.
+const DEBUG_EXCEPTION: PendingDebug = PendingDebug::ENABLED_BREAKPOINT.union(PendingDebug::BS).union(PendingDebug::RTM);
+
+/// What the VMCS field PROCESSOR_CONTROLS is to hold. NMI-window exiting also tells that an NMI is kept for the guest; the CPU
+/// keeps no more than one either.
+static CONTROLS: AtomicU32 = AtomicU32::new(0);
 
 /// NMIs that arrive in the host are the guest's from now on.
 pub fn keep_nmis(controls: ProcessorControls) {
-    PROCESSOR_CONTROLS.store(controls.bits(), Ordering::Relaxed);
+    CONTROLS.store(controls.bits(), Ordering::Relaxed);
     hw::nmi::set_handler(keep_nmi);
 }
 
 /// Also the NMI handler of the host, at any moment: the next entry, even one that is just being made, ends at once when the
 /// guest can take the NMI.
 pub fn keep_nmi() {
-    PENDING.store(true, Ordering::Relaxed);
-    let controls = PROCESSOR_CONTROLS.load(Ordering::Relaxed) | ProcessorControls::NMI_WINDOW_EXITING.bits();
+    let window = ProcessorControls::NMI_WINDOW_EXITING.bits();
+    let controls = CONTROLS.fetch_or(window, Ordering::Relaxed) | window;
     try_write(Field::PROCESSOR_CONTROLS, controls.into());
 }
 
-/// The guest can take an NMI.
-pub fn on_nmi_window() {
-    // In this order: an NMI that comes between the two opens the window again, at worst for nothing.
-    write(Field::PROCESSOR_CONTROLS, PROCESSOR_CONTROLS.load(Ordering::Relaxed).into());
-    if PENDING.swap(false, Ordering::Relaxed) {
-        enter_with(InterruptionInfo::new(InterruptionKind::Nmi, 2), 0, 0);
+/// Whether the guest is left as soon as it can take an NMI or an interrupt.
+fn set_window(window: ProcessorControls, open: bool) {
+    let before = if open {
+        CONTROLS.fetch_or(window.bits(), Ordering::Relaxed)
+    } else {
+        CONTROLS.fetch_and(!window.bits(), Ordering::Relaxed)
+    };
+    if (before & window.bits() != 0) == open {
+        return;
     }
+    // An NMI between load and write has changed both, and the write has undone the one in the VMCS.
+    loop {
+        let controls = CONTROLS.load(Ordering::Relaxed);
+        write(Field::PROCESSOR_CONTROLS, controls.into());
+        if CONTROLS.load(Ordering::Relaxed) == controls {
+            return;
+        }
+    }
+}
+
+/// The guest can take the NMI that is kept for it. One that comes meanwhile is kept in its place.
+pub fn on_nmi_window() {
+    set_window(ProcessorControls::NMI_WINDOW_EXITING, false);
+    enter_with(InterruptionInfo::new(InterruptionKind::Nmi, 2), 0, 0);
+}
+
+/// Just before an entry: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest
+/// exits as soon as it can take the next.
+#[cold]
+pub fn deliver_queued(queued: &mut QueuedInterrupts) {
+    if can_take_interrupt()
+        && let Some(vector) = queued.take_highest()
+    {
+        enter_with(InterruptionInfo::new(InterruptionKind::ExternalInterrupt, vector), 0, 0);
+    }
+    let waiting = !queued.is_empty();
+    set_window(ProcessorControls::INTERRUPT_WINDOW_EXITING, waiting);
+    // Bochs 2.7 does not leave HLT for an open window, though s. 26.2 says so.
+    set_window(ProcessorControls::HLT_EXITING, waiting && !is_halting_for_good());
+}
+
+/// The guest has executed HLT with IF = 0: no interrupt ends it.
+fn is_halting_for_good() -> bool {
+    let reason = ExitReason(read(Field::EXIT_REASON) as u32).basic();
+    reason == BasicReason::HLT && read(Field::GUEST_RFLAGS) & RFLAGS_IF == 0
+}
+
+/// What a window exit would tell about the state of now.
+fn can_take_interrupt() -> bool {
+    let shadow = Interruptibility::BLOCKING_BY_STI | Interruptibility::BLOCKING_BY_MOV_SS;
+    !InterruptionInfo(read(Field::VM_ENTRY_INTERRUPTION_INFORMATION) as u32).is_valid()
+        && read(Field::GUEST_RFLAGS) & RFLAGS_IF != 0
+        && read(Field::GUEST_INTERRUPTIBILITY_STATE) & u64::from(shadow.bits()) == 0
+        // It comes first; an entry with an interrupt would drop it (s. 27.7.3).
+        && read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) & DEBUG_EXCEPTION.bits() == 0
 }
 
 /// After an exit by an NMI the CPU blocks further ones until IRET (s. 28.5.6), also through the entries in between.

@@ -9,7 +9,8 @@ use crate::policy::MSR_INTERCEPTS;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use exit::{
-    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, Segment, SegmentName, TaskState, Vcpu,
+    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
+    TaskState, Vcpu,
 };
 use hw::{Hpa, HpaRange, cpu, direct, frames, xcr};
 use mediator::{Gpa, Width};
@@ -31,6 +32,7 @@ pub struct VmxVcpu {
     nested: Nested,
     kept: KeptBits,
     features: Features,
+    queued: QueuedInterrupts,
 }
 
 impl VmxVcpu {
@@ -52,7 +54,13 @@ impl VmxVcpu {
         nested.invalidate();
         event::keep_nmis(features.controls.processor);
         let kept = KeptBits::of(features);
-        Some(Self { registers: Registers::default(), nested, kept, features: *features })
+        Some(Self {
+            registers: Registers::default(),
+            nested,
+            kept,
+            features: *features,
+            queued: QueuedInterrupts::default(),
+        })
     }
 
     /// What is cached of the guest's linear addresses is dropped.
@@ -107,6 +115,8 @@ impl VmxVcpu {
                 event::on_nmi_window();
                 Exit::Answered(ExitKind::NmiWindow)
             }
+            // What waits goes with the next entry.
+            BasicReason::INTERRUPT_WINDOW => Exit::Answered(ExitKind::InterruptWindow),
             BasicReason::CONTROL_REGISTER_ACCESS => Exit::Answered(self.on_control_register()),
             BasicReason::XSETBV => Exit::Answered(self.on_xsetbv()),
             BasicReason::TASK_SWITCH => Exit::TaskSwitch,
@@ -124,6 +134,7 @@ impl VmxVcpu {
             | BasicReason::INVVPID
             | BasicReason::VMFUNC
             | BasicReason::GETSEC => Exit::VirtualizationInstruction,
+            BasicReason::HLT => Exit::Halt,
             BasicReason::INVD => {
                 // The exit itself has written nothing that INVD could have dropped.
                 cpu::write_back_caches();
@@ -187,6 +198,9 @@ impl Vcpu for VmxVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
+            if !self.queued.is_empty() {
+                event::deliver_queued(&mut self.queued);
+            }
             // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
             let entry = unsafe { switch::run(&mut self.registers) };
             if entry != Entry::EXITED {
@@ -318,6 +332,10 @@ impl Vcpu for VmxVcpu {
 
     fn reinject(&mut self) {
         event::reinject();
+    }
+
+    fn queue_interrupt(&mut self, vector: u8) {
+        self.queued.insert(vector);
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

@@ -17,6 +17,8 @@ pub struct TinyGuest {
     /// The range of its disk that Shoji's configuration must encrypt (channel 0, unit 0; no key check: it starts as
     /// zeros on disk). `None`: no rule for this disk.
     pub encrypted: Option<Sectors>,
+    /// Shoji answers its debug hypercalls.
+    pub hypercalls: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
     /// Further QEMU arguments.
@@ -36,6 +38,7 @@ const PLAIN: TinyGuest = TinyGuest {
     name: "",
     purpose: "",
     encrypted: None,
+    hypercalls: false,
     memory_mib: &[512],
     qemu: &[],
     tcg_only: None,
@@ -83,6 +86,12 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "a20", purpose: "A20 off and on during disk I/O", ..PLAIN },
     TinyGuest { name: "hlt", purpose: "HLT waits, and every timer interrupt ends it", ..PLAIN },
     TinyGuest { name: "interrupts", purpose: "interrupts arrive where they may, and disturb no port access", ..PLAIN },
+    TinyGuest {
+        name: "interrupt_window",
+        purpose: "interrupts queued by hypercall come once each, as soon as the guest can take them",
+        hypercalls: true,
+        ..PLAIN
+    },
     TinyGuest {
         name: "triple_fault",
         purpose: "a triple fault and three reset ports reset the machine; it comes back under Shoji",

@@ -2,7 +2,7 @@
 
 use super::mock::*;
 use crate::*;
-use abi::hypercall::{DEBUG_LOG_COUNTERS, UNKNOWN};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -229,6 +229,15 @@ fn invd_is_skipped_with_its_prefixes() {
 }
 
 #[test]
+fn hlt_is_over_at_once_where_the_queued_interrupt_ends_it_and_else_left_to_the_cpu() {
+    for (rflags, rip) in [(0x202, 0x1001), (2, 0x1000)] {
+        let mut vcpu = MockVcpu { rflags, ..MockVcpu::long() };
+        assert_eq!(exit_at(&[0xf4], &mut vcpu, Exit::Halt), Outcome::Resume);
+        assert_eq!((vcpu.rip, vcpu.injected.len()), (rip, 0));
+    }
+}
+
+#[test]
 fn hypercall_raises_ud_unless_configured() {
     let mut vcpu = MockVcpu::long();
     exit_at(&HYPERCALL, &mut vcpu, Exit::Hypercall);
@@ -257,6 +266,33 @@ fn debug_hypercall_logs_the_counters() {
     guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (UNKNOWN, 0x1003));
     assert_eq!(guest.counters.get(ExitKind::Hypercall), 2);
+}
+
+#[test]
+fn debug_hypercall_queues_external_interrupts_and_refuses_the_vectors_of_the_cpu() {
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    let mut guest = Guest::new(&mut machine, policy(), true);
+    let mut vcpu = MockVcpu::long();
+    for (vector, result) in [(31, UNKNOWN), (32, 0), (255, 0), (256, UNKNOWN), (0x1_0000_0020, UNKNOWN), (0, UNKNOWN)] {
+        vcpu.rip = 0x1000;
+        vcpu.set(Gpr::Rax, DEBUG_QUEUE_INTERRUPT);
+        vcpu.set(Gpr::Rbx, vector);
+        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (result, 0x1003), "vector {vector}");
+    }
+    assert_eq!(vcpu.queued, [32, 255]);
+}
+
+#[test]
+fn debug_hypercalls_are_the_kernels() {
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    let mut guest = Guest::new(&mut machine, policy(), true);
+    let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::long() };
+    vcpu.set(Gpr::Rax, DEBUG_QUEUE_INTERRUPT);
+    vcpu.set(Gpr::Rbx, 32);
+    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    assert_eq!((vcpu.rip, &vcpu.injected[..]), (0x1000, &[Exception::InvalidOpcode][..]));
+    assert!(vcpu.queued.is_empty());
 }
 
 struct Firmware;

@@ -35,6 +35,7 @@ pub struct MockVcpu {
     pub fault: Option<NestedFault>,
     pub memory_types_changed: usize,
     pub task: Option<MockTask>,
+    pub queued: Vec<u8>,
 }
 
 /// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
@@ -137,6 +138,9 @@ impl Vcpu for MockVcpu {
         self.injected.push(exception);
     }
     fn reinject(&mut self) {}
+    fn queue_interrupt(&mut self, vector: u8) {
+        self.queued.push(vector);
+    }
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         if self.task.is_some() { Some(self) } else { None }
     }

@@ -12,6 +12,7 @@ mod e820;
 mod fpu;
 mod hlt;
 mod ide_bar4;
+mod interrupt_window;
 mod interrupts;
 mod modes;
 mod msr;
@@ -39,6 +40,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("fpu", fpu::run),
     ("hlt", hlt::run),
     ("ide_bar4", ide_bar4::run),
+    ("interrupt_window", interrupt_window::run),
     ("interrupts", interrupts::run),
     ("modes", modes::run),
     ("msr", msr::run),

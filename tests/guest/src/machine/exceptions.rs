@@ -24,7 +24,9 @@ pub const MF: u64 = 16;
 pub const GP: u64 = 13;
 pub const PF: u64 = 14;
 
+/// Those with an entry from the start.
 const VECTORS: usize = 48;
+const GATES: usize = 256;
 const CODE64: u64 = 0x18;
 const TSS: u16 = 0x40;
 
@@ -41,7 +43,7 @@ struct TablePointer {
 #[repr(C, align(16))]
 struct TaskState([u8; 104]);
 
-static mut IDT: [Gate; VECTORS] = [const { Gate(0, 0) }; VECTORS];
+static mut IDT: [Gate; GATES] = [const { Gate(0, 0) }; GATES];
 static mut TASK_STATE: TaskState = TaskState([0; 104]);
 #[unsafe(no_mangle)]
 static mut idt_pointer: TablePointer = TablePointer { limit: 0, base: 0 };
@@ -67,7 +69,7 @@ pub fn init() {
             let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
             idt.add(vector).write(Gate(low, at >> 32));
         }
-        (&raw mut idt_pointer).write(TablePointer { limit: (VECTORS * 16 - 1) as u16, base: (&raw const IDT) as u64 });
+        (&raw mut idt_pointer).write(TablePointer { limit: (GATES * 16 - 1) as u16, base: (&raw const IDT) as u64 });
         asm!("lidt [{}]", in(reg) &raw const idt_pointer);
 
         let tss = (&raw mut TASK_STATE) as u64;
