@@ -227,6 +227,8 @@ fn wait(command: &mut Command, deadline: Instant) -> Result<Option<ExitStatus>> 
 #[derive(Default, Debug)]
 struct Log {
     panic: Option<String>,
+    /// The simulation is over: a crash from here on (the display's thread may outlive what it uses) means nothing.
+    quit: bool,
     failed_entries: Vec<String>,
 }
 
@@ -245,6 +247,7 @@ impl Log {
                     read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
                 }
                 Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
+                Some(('i', "quit_sim called with exit code 0")) => read.quit = true,
                 _ => {}
             }
         }
@@ -270,7 +273,7 @@ fn end(status: Option<ExitStatus>, log: &Log, debugger: &str) -> End {
         (_, Some("Shutdown port: shutdown requested")) => End::Shutdown,
         (_, Some("ACPI control: soft power off")) => End::PowerOff,
         (_, Some(reason)) => End::Panic(reason.to_owned()),
-        (Some(status), None) if !status.success() => End::Panic(format!("it ended with {status}")),
+        (Some(status), None) if !status.success() && !log.quit => End::Panic(format!("it ended with {status}")),
         (Some(_), None) if debugger.contains("Caught time breakpoint") => End::Budget,
         (Some(_), None) => End::Quit,
     }
