@@ -37,7 +37,6 @@ pub const ROWS: &[Row] = &[
     row("in_port_92", "IN of a hooked port: 92h", AtMost(120.0), "3 -> 241"),
     row("in_ata_alt_status", "IN of a hooked port: ATA alternate status", AtMost(120.0), "3 -> 241"),
     row("in_unhooked", "IN of an unhooked port", AsBare, ""),
-    row("rdmsr_intercepted", "RDMSR of an intercepted MSR", AtMost(250.0), "436"),
     row("rdtsc", "RDTSC", AsBare, ""),
     row("mov_from_cr3", "MOV from CR3", AsBare, ""),
     row("linux_write_4k", "Linux writes 4 KiB, IDE DMA, encrypted", AtMost(80e3), "52.4 k -> 263.8 k"),
