@@ -82,6 +82,11 @@ impl VmxVcpu {
     }
 
     fn on_xsetbv(&mut self) -> ExitKind {
+        // On a CPU the privilege comes first (s. 26.1.1), in Bochs 2.7 the exit does.
+        if self.cpl() != 0 {
+            event::inject(Exception::GeneralProtection(0));
+            return ExitKind::Xsetbv;
+        }
         let value = self.gpr(Gpr::Rdx) << 32 | self.gpr(Gpr::Rax) & 0xffff_ffff;
         // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM touches SSE state alone, which is always enabled.
         match unsafe { xcr::write(self.gpr(Gpr::Rcx) as u32, value) } {

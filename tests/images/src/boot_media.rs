@@ -21,6 +21,7 @@ const CATALOG: usize = 18;
 const GRUB: usize = 19;
 /// GRUB reads this much at once, and fails where a CD ends before.
 const GRUB_READS: usize = 32768;
+const MODULES: [&str; 3] = ["biosdisk", "tar", "multiboot2"];
 const COMMANDS: &str = "\
 set root=(cd)
 multiboot2 /shoji.elf
@@ -28,13 +29,21 @@ module2 /shoji.cfg
 boot
 ";
 
+/// What GRUB does before it starts Shoji: a command, and the module that has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    pub module: &'static str,
+    pub command: &'static str,
+}
+
 /// Writes a CD image that starts Shoji with a configuration (see [`crate::blob`]).
 ///
 /// # Errors
 /// When `grub-mkimage` or its BIOS images are missing (Debian: grub-common, grub-pc-bin), or a file cannot be read or
 /// written.
-pub fn boot_media(shoji_elf: &Path, blob: &[u8], medium: &Path) -> io::Result<()> {
-    let boot_area = boot_area(core_image(medium)?).ok_or_else(|| io::Error::other("GRUB's image is none for a CD"))?;
+pub fn boot_media(shoji_elf: &Path, blob: &[u8], before: Option<Before>, medium: &Path) -> io::Result<()> {
+    let boot_area =
+        boot_area(core_image(before, medium)?).ok_or_else(|| io::Error::other("GRUB's image is none for a CD"))?;
     let mut archive = Vec::new();
     append_file(&mut archive, "boot", boot_area.get(SECTOR..).unwrap_or_default()); // its header comes before it
     append_file(&mut archive, "shoji.elf", &fs::read(shoji_elf)?);
@@ -64,16 +73,16 @@ fn boot_area(mut grub: Vec<u8>) -> Option<Vec<u8>> {
     Some(area)
 }
 
-fn core_image(medium: &Path) -> io::Result<Vec<u8>> {
+fn core_image(before: Option<Before>, medium: &Path) -> io::Result<Vec<u8>> {
     let commands = medium.with_extension("grub");
     let core = medium.with_extension("core");
-    fs::write(&commands, COMMANDS)?;
+    fs::write(&commands, before.map_or(String::new(), |before| format!("{}\n", before.command)) + COMMANDS)?;
     let status = Command::new("grub-mkimage")
         .args(["--format=i386-pc-eltorito", "--prefix=(cd)", "--config"])
         .arg(&commands)
         .arg("--output")
         .arg(&core)
-        .args(["biosdisk", "tar", "multiboot2"])
+        .args(MODULES.into_iter().chain(before.map(|before| before.module)))
         .status()?;
     if !status.success() {
         return Err(io::Error::other(format!("grub-mkimage failed: {status}")));

@@ -22,7 +22,7 @@ mod qemu;
 mod shoji;
 mod verdict;
 
-pub use boot_media::boot_media;
+pub use boot_media::{Before, boot_media};
 pub use image::{DISK_SECTORS, build_program, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, Emulator, Machine};
 pub use manifest::{GUESTS, Sectors, TinyGuest, guest};

@@ -7,11 +7,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
-use testbed::bochs::{self, Bochs, TICKS_PER_SECOND};
+use testbed::bochs::{self, Bochs};
 use testbed::qemu::Writes;
 
 /// BIOS number of the guest's disk: the boot medium is a CD.
 pub const DRIVE_UNDER_SHOJI: u8 = 0x80;
+
+/// What a guest may execute on Bochs for each second of its limit. (Bochs does 100 million in a second of a good host; a
+/// CPU without AES-NI needs three times as many for encrypted I/O.)
+const INSTRUCTIONS_PER_SECOND: u64 = 150_000_000;
 
 /// What the machine is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,8 +68,11 @@ impl Machine<'_> {
         if let Some(medium) = self.medium {
             bochs = bochs.cd(medium);
         }
-        let ended = bochs.ticks(u64::from(guest.timeout_s) * TICKS_PER_SECOND).until(Instant::now() + limit).run()?;
-        Ok(match (ended.failed_entries.first(), ended.end) {
+        let ended =
+            bochs.ticks(u64::from(guest.timeout_s) * INSTRUCTIONS_PER_SECOND).until(Instant::now() + limit).run()?;
+        // A guest that enters virtual machines itself may want entries to fail.
+        let complaint = ended.failed_entries.first().filter(|_| !guest.uses_vtx);
+        Ok(match (complaint, ended.end) {
             (Some(complaint), _) => End::Otherwise(format!("a VM entry failed: {complaint}")),
             (None, bochs::End::Quit) => End::Passed,
             (None, bochs::End::Shutdown) => End::Failed,

@@ -16,17 +16,28 @@ use std::time::{Duration, Instant};
 
 /// Instructions in a second of the machine's time.
 pub const TICKS_PER_SECOND: u64 = 50_000_000;
-/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. No more than the
-/// debugger has time breakpoints: it would go on without one, for ever.
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. It takes no more
+/// than five points in time.
 const STOPS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
+/// Comes with QEMU.
+const SEABIOS: &str = "/usr/share/seabios/bios.bin";
 const VGA_BIOS: &str = "VGABIOS-lgpl-latest";
 /// The most that Bochs takes of the host's memory; what a guest touches beyond goes to a file. (At most 2048.)
 const HOST_MIB: u32 = 1024;
 /// Longest run of a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What starts the machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Firmware {
+    /// Switches VT-x on and locks that.
+    Bochs,
+    /// Leaves VT-x as it is after a reset.
+    SeaBios,
+}
 
 /// A machine with one CPU and a PIIX3, to be run.
 pub struct Bochs {
@@ -36,8 +47,10 @@ pub struct Bochs {
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
     unknown_msrs: bool,
+    firmware: Firmware,
     ticks: u64,
     deadline: Option<Instant>,
+    last_word: Option<String>,
 }
 
 /// What ended a run.
@@ -49,6 +62,8 @@ pub enum End {
     Shutdown,
     /// The guest switched the machine off by ACPI.
     PowerOff,
+    /// Shoji has logged the last word that was asked for, and the CPU has halted for good.
+    LastWord,
     /// All instructions that the run may take were executed.
     Budget,
     /// The wall clock's deadline.
@@ -90,9 +105,11 @@ impl Bochs {
             memory_mib,
             disk: None,
             cd: None,
+            firmware: Firmware::Bochs,
             unknown_msrs: false,
             ticks,
             deadline: None,
+            last_word: None,
         })
     }
 
@@ -115,7 +132,14 @@ impl Bochs {
         self
     }
 
-    /// The run ends after so many instructions (waiting counts as if it executed some).
+    /// With this firmware instead of Bochs' own.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
+        self
+    }
+
+    /// The run ends after so many instructions. Waiting counts as if it executed some, but a CPU that halts with
+    /// interrupts off counts no more: only the deadline ends it, or [`Bochs::last_word`].
     pub fn ticks(mut self, ticks: u64) -> Self {
         self.ticks = ticks;
         self
@@ -124,6 +148,12 @@ impl Bochs {
     /// The run goes on no longer than this.
     pub fn until(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// The run ends when Shoji has logged this and the CPU has halted.
+    pub fn last_word(mut self, text: &str) -> Self {
+        self.last_word = Some(text.to_owned());
         self
     }
 
@@ -139,23 +169,51 @@ impl Bochs {
         let output = File::create(file("bochs.out"))?;
         bochs.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);
         let deadline = self.deadline.unwrap_or_else(|| Instant::now() + LONGEST);
-        let status = wait(&mut bochs, deadline)?;
+        let stopped = self.wait(&mut bochs, deadline)?;
         let said = String::from_utf8_lossy(&fs::read(file("bochs.out"))?).into_owned();
         // A configuration that is refused makes no log.
         let log = match File::open(file("bochs.log")) {
             Ok(log) => Log::read(BufReader::new(log)),
             Err(_) => Log::read(said.as_bytes()),
         }?;
-        Ok(Ended { end: end(status, &log, &said), failed_entries: log.failed_entries })
+        Ok(Ended { end: end(stopped, &log, &said), failed_entries: log.failed_entries })
+    }
+
+    fn wait(&self, command: &mut Command, deadline: Instant) -> Result<Stopped> {
+        let mut child = command.spawn().context("cannot run bochs-bin")?;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Stopped::Ended(status));
+            }
+            let has_halted = self.last_word.as_ref().is_some_and(|word| self.has_halted_after(word));
+            if has_halted || Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                return Ok(Stopped::Killed { has_halted });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn has_halted_after(&self, word: &str) -> bool {
+        let contains = |log: &str, text: &str| {
+            let log = fs::read(self.logs.join(log)).unwrap_or_default();
+            String::from_utf8_lossy(&log).contains(text)
+        };
+        contains("shoji.log", word) && contains("bochs.log", HALTED)
     }
 
     fn configuration(&self) -> Result<String> {
         let Self { model, memory_mib, .. } = self;
         let unknown_msrs = u8::from(self.unknown_msrs);
+        let bios = match self.firmware {
+            Firmware::Bochs => format!("$BXSHARE/{BIOS}"),
+            Firmware::SeaBios => SEABIOS.to_owned(),
+        };
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"\n\
              config_interface: textconfig\n\
-             romimage: file=\"$BXSHARE/{BIOS}\"\n\
+             romimage: file=\"{bios}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
              memory: guest={memory_mib}, host={}\n\
              cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs={unknown_msrs}\n\
@@ -207,20 +265,13 @@ fn quoted(path: &Path) -> Result<String> {
     Ok(format!("\"{text}\""))
 }
 
-/// Waits for the emulator's end; `None`: it had to be killed.
-fn wait(command: &mut Command, deadline: Instant) -> Result<Option<ExitStatus>> {
-    let mut child = command.spawn().context("cannot run bochs-bin")?;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// How the emulator's process came to its end.
+enum Stopped {
+    Ended(ExitStatus),
+    /// `has_halted`: because there was nothing to come.
+    Killed {
+        has_halted: bool,
+    },
 }
 
 /// What matters in `bochs.log`.
@@ -231,6 +282,9 @@ struct Log {
     quit: bool,
     failed_entries: Vec<String>,
 }
+
+/// Bochs notes it of a CPU that nothing but an NMI can wake.
+const HALTED: &str = "HLT instruction with IF=0!";
 
 /// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
 const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "SvmInjectEvents"];
@@ -267,15 +321,19 @@ fn message(line: &str) -> Option<(char, &str)> {
     Some((kind, text))
 }
 
-fn end(status: Option<ExitStatus>, log: &Log, debugger: &str) -> End {
-    match (status, log.panic.as_deref()) {
-        (None, _) => End::Deadline,
-        (_, Some("Shutdown port: shutdown requested")) => End::Shutdown,
-        (_, Some("ACPI control: soft power off")) => End::PowerOff,
-        (_, Some(reason)) => End::Panic(reason.to_owned()),
-        (Some(status), None) if !status.success() && !log.quit => End::Panic(format!("it ended with {status}")),
-        (Some(_), None) if debugger.contains("Caught time breakpoint") => End::Budget,
-        (Some(_), None) => End::Quit,
+fn end(stopped: Stopped, log: &Log, debugger: &str) -> End {
+    let status = match stopped {
+        Stopped::Killed { has_halted: true } => return End::LastWord,
+        Stopped::Killed { has_halted: false } => return End::Deadline,
+        Stopped::Ended(status) => status,
+    };
+    match log.panic.as_deref() {
+        Some("Shutdown port: shutdown requested") => End::Shutdown,
+        Some("ACPI control: soft power off") => End::PowerOff,
+        Some(reason) => End::Panic(reason.to_owned()),
+        None if !status.success() && !log.quit => End::Panic(format!("it ended with {status}")),
+        None if debugger.contains("Caught time breakpoint") => End::Budget,
+        None => End::Quit,
     }
 }
 

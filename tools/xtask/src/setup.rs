@@ -21,8 +21,14 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 /// For building Shoji.
 const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
-const EMULATE: [Need; 14] = [
+const EMULATE: [Need; 19] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
+    need("bochs-bin", "bochs"),
+    // Of the displays that Bochs' package wants, the one that brings no desktop.
+    need("bochs-bin", "bochs-term"),
+    need("/usr/share/bochs/BIOS-bochs-latest", "bochsbios"),
+    need("/usr/share/bochs/VGABIOS-lgpl-latest", "vgabios"),
+    need("/usr/share/seabios/bios.bin", "seabios"),
     need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
     need("grub-mkimage", "grub-common"),
     need("debootstrap", "debootstrap"),

@@ -1,5 +1,6 @@
 //! All cases, in the order in which they run: what others stand on first.
 
+mod cpu;
 mod debian;
 mod disk_image;
 mod fio;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Case> {
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
+        cpu::cases(),
         debian::cases(),
     ]
     .into_iter()

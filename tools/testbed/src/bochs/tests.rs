@@ -73,17 +73,19 @@ fn failed_entries_are_found_in_complaints_of_the_cpu_only() {
 
 #[test]
 fn the_end_is_told_by_status_log_and_debugger_together() {
-    let (good, bad) = (Some(ExitStatus::from_raw(0)), Some(ExitStatus::from_raw(1 << 8)));
+    let good = || Stopped::Ended(ExitStatus::from_raw(0));
+    let bad = || Stopped::Ended(ExitStatus::from_raw(1 << 8));
     let panic = |text: &str| log(&format!("00154661817p[UNMAP ] >>PANIC<< {text}\n"));
-    assert_eq!(end(good, &Log::default(), "Next at t=5"), End::Quit);
-    assert_eq!(end(good, &Log::default(), "(0) Caught time breakpoint"), End::Budget);
-    assert_eq!(end(None, &Log::default(), ""), End::Deadline);
-    assert_eq!(end(bad, &panic("Shutdown port: shutdown requested"), ""), End::Shutdown);
-    assert_eq!(end(bad, &panic("ACPI control: soft power off"), ""), End::PowerOff);
-    assert_eq!(end(bad, &panic("no memory"), ""), End::Panic("no memory".into()));
-    assert!(matches!(end(bad, &Log::default(), ""), End::Panic(_)));
+    assert_eq!(end(good(), &Log::default(), "Next at t=5"), End::Quit);
+    assert_eq!(end(good(), &Log::default(), "(0) Caught time breakpoint"), End::Budget);
+    assert_eq!(end(Stopped::Killed { has_halted: false }, &Log::default(), ""), End::Deadline);
+    assert_eq!(end(Stopped::Killed { has_halted: true }, &Log::default(), ""), End::LastWord);
+    assert_eq!(end(bad(), &panic("Shutdown port: shutdown requested"), ""), End::Shutdown);
+    assert_eq!(end(bad(), &panic("ACPI control: soft power off"), ""), End::PowerOff);
+    assert_eq!(end(bad(), &panic("no memory"), ""), End::Panic("no memory".into()));
+    assert!(matches!(end(bad(), &Log::default(), ""), End::Panic(_)));
     let quit = log("00418671932i[SIM   ] quit_sim called with exit code 0\n");
-    assert_eq!(end(Some(ExitStatus::from_raw(11)), &quit, "Next at t=5"), End::Quit);
+    assert_eq!(end(Stopped::Ended(ExitStatus::from_raw(11)), &quit, "Next at t=5"), End::Quit);
 }
 
 #[test]
