@@ -59,10 +59,9 @@ impl Bus {
     /// IN: the value; only its low `width` counts.
     #[inline(always)]
     pub(crate) fn read<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
-        match self.sole_owner(port, width) {
-            Some(owner::FIRST_REGION..) if width == Width::Byte && self.table.reads_pass(port) => {
-                machine.ports().read(port, Width::Byte)
-            }
+        let reader = if width == Width::Byte { Some(self.table.reader(port)) } else { self.sole_owner(port, width) };
+        match reader {
+            Some(owner::READS_PASS..) => machine.ports().read(port, Width::Byte),
             Some(region @ owner::FIRST_REGION..) => self.read_region(machine, region, port, width),
             Some(owner::NOBODY) => machine.ports().read(port, width),
             Some(owner::A20) => self.a20.read(machine.ports(), port),

@@ -15,15 +15,15 @@ pub(crate) mod owner {
     pub const CONFIG_DATA: u8 = 3;
     /// From here on: a region of a controller, see [`super::RegionOwner`].
     pub const FIRST_REGION: u8 = 8;
+    /// This bit is no part of the owner: it tells that reads of a byte pass for now, whoever owns the port.
+    pub const READS_PASS: u8 = 1 << 7;
 }
 
 /// Regions that one controller may have.
 pub(crate) const MAX_REGIONS: usize = 8;
 /// Controllers that fit into an owner's byte.
 pub(crate) const MAX_CONTROLLERS: usize = 15;
-/// Beside the owner: reads of a byte pass for now.
-const READS_PASS: u8 = 1 << 7;
-const _: () = assert!(owner::FIRST_REGION as usize + MAX_CONTROLLERS * MAX_REGIONS <= READS_PASS as usize);
+const _: () = assert!(owner::FIRST_REGION as usize + MAX_CONTROLLERS * MAX_REGIONS <= owner::READS_PASS as usize);
 
 /// Number of a controller and of one of its regions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,24 +71,19 @@ impl PortTable {
 
     #[inline(always)]
     pub fn owner(&self, port: u16) -> u8 {
-        self.entry(port) & !READS_PASS
+        self.reader(port) & !owner::READS_PASS
     }
 
-    /// Does a read of a byte pass, whoever owns the port?
+    /// Who is asked for a byte: the owner, or from [`owner::READS_PASS`] on nobody.
     #[inline(always)]
-    pub fn reads_pass(&self, port: u16) -> bool {
-        self.entry(port) & READS_PASS != 0
-    }
-
-    #[inline(always)]
-    fn entry(&self, port: u16) -> u8 {
+    pub fn reader(&self, port: u16) -> u8 {
         self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
     }
 
     /// Until this is changed, or the port claimed or released.
     pub fn set_reads_pass(&mut self, port: u16, pass: bool) {
         if let Some(entry) = self.owners.get_mut(usize::from(port)) {
-            *entry = *entry & !READS_PASS | if pass { READS_PASS } else { 0 };
+            *entry = *entry & !owner::READS_PASS | if pass { owner::READS_PASS } else { 0 };
         }
     }
 
@@ -96,13 +91,13 @@ impl PortTable {
     #[inline(never)]
     pub fn is_sole_owner(&self, owner: u8, port: u16, width: Width) -> bool {
         let ports = self.owners.get(usize::from(port)..).and_then(|ports| ports.get(..width.bytes()));
-        ports.is_some_and(|ports| ports.iter().all(|&other| other & !READS_PASS == owner))
+        ports.is_some_and(|ports| ports.iter().all(|&other| other & !owner::READS_PASS == owner))
     }
 
     /// Are the ports `base..base + len` there, and each nobody's or `owner`'s?
     pub fn is_free_for(&self, owner: u8, base: u16, len: u16) -> bool {
         let ports = self.owners.get(usize::from(base)..).and_then(|ports| ports.get(..usize::from(len)));
-        let mut owners = ports.into_iter().flatten().map(|entry| entry & !READS_PASS);
+        let mut owners = ports.into_iter().flatten().map(|entry| entry & !owner::READS_PASS);
         ports.is_some() && owners.all(|other| other == owner::NOBODY || other == owner)
     }
 

@@ -225,6 +225,7 @@ impl Vcpu for SvmVcpu {
         u8::try_from(len).ok().filter(|len| (1..=15).contains(len))
     }
 
+    #[inline(always)]
     fn skip_instruction(&mut self, len_bytes: u8) {
         let save = &mut self.vmcb.save;
         let next = save.rip.wrapping_add(u64::from(len_bytes));

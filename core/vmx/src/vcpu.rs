@@ -311,6 +311,7 @@ impl Vcpu for VmxVcpu {
         Some(read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8)
     }
 
+    #[inline(always)]
     fn skip_instruction(&mut self, len_bytes: u8) {
         let next = read(Field::GUEST_RIP).wrapping_add(len_bytes.into());
         let wraps = next >> 32 != 0 && !self.segment(SegmentName::Cs).long;

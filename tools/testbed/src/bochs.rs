@@ -278,6 +278,8 @@ enum Stopped {
 #[derive(Default, Debug)]
 struct Log {
     panic: Option<String>,
+    /// The simulation is over: a crash from here on (the display's thread may outlive what it uses) means nothing.
+    quit: bool,
     failed_entries: Vec<String>,
 }
 
@@ -299,6 +301,7 @@ impl Log {
                     read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
                 }
                 Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
+                Some(('i', "quit_sim called with exit code 0")) => read.quit = true,
                 _ => {}
             }
         }
@@ -328,7 +331,7 @@ fn end(stopped: Stopped, log: &Log, debugger: &str) -> End {
         Some("Shutdown port: shutdown requested") => End::Shutdown,
         Some("ACPI control: soft power off") => End::PowerOff,
         Some(reason) => End::Panic(reason.to_owned()),
-        None if !status.success() => End::Panic(format!("it ended with {status}")),
+        None if !status.success() && !log.quit => End::Panic(format!("it ended with {status}")),
         None if debugger.contains("Caught time breakpoint") => End::Budget,
         None => End::Quit,
     }

@@ -54,12 +54,12 @@ does not exit.";
 /// How the figures came about.
 const METHOD: &str = "\
 All figures are counted in one run of `cargo xtask bench`, in instructions unless a row names another unit; nothing is \
-timed. BitVisor's were measured on the same QEMU, bare -> under BitVisor, those of the second table on Bochs. Single instructions, the driver alone and \
-SeaBIOS: time stamps of a tiny guest under `-icount shift=0`, where a tick is an instruction, the VMM's included (in Bochs it always is); the \
-least of 20 rounds, measuring and HLT taken off. Linux: `dd` with direct I/O on the data partition (bare: the same, not \
-encrypted), instructions counted by QEMU's recorder, which leaves idle time out; what does not depend on the number of \
-operations is taken off. Entry to first VMRUN: every instruction between, by single steps; waiting for the disk varies \
-with the host. Exits: QEMU's log";
+timed. BitVisor's were measured on the same QEMU, bare -> under BitVisor, in the second table on Bochs. Single \
+instructions, the driver alone and SeaBIOS: time stamps of a tiny guest under `-icount shift=0`, where a tick is an \
+instruction, the VMM's included (in Bochs it always is); the least of 20 rounds, measuring and HLT taken off. Linux: \
+`dd` with direct I/O on the data partition (bare: the same, not encrypted), instructions counted by QEMU's recorder, \
+which leaves idle time out; what does not depend on the number of operations is taken off. Entry to first VMRUN: every \
+instruction between, by single steps; waiting for the disk varies with the host. Exits: QEMU's log";
 
 pub fn json(figures: &Figures, others: &[Machine]) -> Result<String> {
     let all = json!({
