@@ -74,8 +74,7 @@ impl Guest {
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io => io::on_port(self, vcpu, machine),
-            Exit::StringIo => string::on_string(self, vcpu, machine),
+            Exit::Io => io::on_io(self, vcpu, machine),
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),
@@ -142,7 +141,7 @@ impl Guest {
     }
 
     #[cold]
-    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, code: u64) -> Outcome {
+    fn on_refusal<V: Vcpu>(&mut self, vcpu: &V, code: u32) -> Outcome {
         self.counters.count(ExitKind::Unexpected);
         log::error!("the CPU left the guest for good at {:#x}: exit {code:#x}; {:x?}", vcpu.rip(), vcpu.control());
         Outcome::Stop

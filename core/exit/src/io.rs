@@ -1,11 +1,22 @@
-//! IN and OUT of a single value.
+//! IN and OUT.
 
 use crate::guest::Answer;
-use crate::{ExitKind, Gpr, Guest, Machine, Vcpu, gpr};
+use crate::{ExitKind, Gpr, Guest, IoExit, Machine, Vcpu, gpr, string};
 
 #[inline(always)]
-pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_io<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
     let io = vcpu.io();
+    if io.string {
+        // It asks for the details again: handed over, they would go through memory in every exit.
+        return string::on_string(guest, vcpu, machine);
+    }
+    on_port(guest, vcpu, machine, io);
+    Ok(())
+}
+
+/// A single value.
+#[inline(always)]
+fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) {
     guest.counters.count(ExitKind::Port);
     if io.input {
         let value = guest.bus.read(machine, io.port, io.width);
@@ -15,5 +26,4 @@ pub(crate) fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
         guest.bus.write(machine, io.port, io.width, value as u32);
     }
     vcpu.skip_instruction(io.instruction_len);
-    Ok(())
 }

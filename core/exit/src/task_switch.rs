@@ -24,6 +24,7 @@ const RFLAGS_RESERVED_ONE: u32 = 1 << 1;
 /// All that exist but VM, which a 16-bit TSS does not hold.
 const RFLAGS_BITS: u32 = 0x3d_7fd5;
 const RFLAGS_NT: u32 = 1 << 14;
+const RFLAGS_RF: u32 = 1 << 16;
 const RFLAGS_VM: u32 = 1 << 17;
 /// L0 to L3 and LE (SDM Vol. 3B 19.2.4).
 const DR7_LOCAL: u64 = 0x155;
@@ -157,6 +158,10 @@ impl<'a, M: Machine> Switch<'a, M> {
         let mut eflags = self.vcpu.rflags() as u32;
         if self.request.source == TaskSwitchSource::Iret {
             eflags &= !RFLAGS_NT;
+        }
+        if self.request.instruction_len > 0 {
+            // It held for the instruction that switches.
+            eflags &= !RFLAGS_RF;
         }
         let image = TaskImage {
             eip: self.vcpu.rip().wrapping_add(u64::from(self.request.instruction_len)) as u32,

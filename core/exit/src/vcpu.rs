@@ -121,6 +121,8 @@ pub struct IoExit {
     pub width: Width,
     /// IN or INS.
     pub input: bool,
+    /// INS or OUTS.
+    pub string: bool,
     /// REP prefix; only of INS and OUTS.
     pub rep: bool,
     /// Length of the instruction, from the CPU.
@@ -140,7 +142,8 @@ pub struct NestedFault {
     pub delivering: Option<u8>,
 }
 
-/// Why the guest stopped running; neutral words.
+/// Why the guest stopped running; neutral words. No larger than a register: in memory it would keep the compiler from
+/// seeing through an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
     Cpuid,
@@ -149,7 +152,6 @@ pub enum Exit {
     /// IN or OUT; [`Vcpu::io`] tells more.
     Io,
     /// INS or OUTS; [`Vcpu::io`] tells more.
-    StringIo,
     /// [`Vcpu::nested_fault`] tells more.
     NestedFault,
     /// VMMCALL or VMCALL.
@@ -168,15 +170,16 @@ pub enum Exit {
     Answered(ExitKind),
     /// The CPU refused the guest state.
     InvalidState,
-    /// A cause that was never asked for; raw hardware code.
-    Unexpected(u64),
+    /// A cause that was never asked for; the low half of the hardware's code.
+    Unexpected(u32),
 }
+const _: () = assert!(size_of::<Exit>() <= 8);
 
 /// A virtual CPU. Owns its control block.
 pub trait Vcpu {
     /// Runs the guest to its next exit.
     fn run(&mut self) -> Exit;
-    /// The port access that exited. Only after [`Exit::Io`] and [`Exit::StringIo`]. Read where it is used and not
+    /// The port access that exited. Only after [`Exit::Io`]. Read where it is used and not
     /// carried in [`Exit`], because on the way through an enum it costs a third of the exit.
     fn io(&self) -> IoExit;
     /// The access that nested paging refused. Only after [`Exit::NestedFault`].

@@ -151,12 +151,17 @@ exception_common:
     on_exception = sym on_exception,
 );
 
+const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
 
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
-    if frame.vector == NMI {
-        return nmi::on_nmi();
+    match frame.vector {
+        NMI => return nmi::on_nmi(),
+        // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
+        // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
+        DEBUG => return,
+        _ => {}
     }
     let expected = [msr::fault_handler, xcr::fault_handler].into_iter().find_map(|handler| handler(frame.rip));
     if frame.vector == GENERAL_PROTECTION

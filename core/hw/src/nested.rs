@@ -10,7 +10,7 @@ use x86_64::structures::paging::PageTableFlags as Flags;
 
 const GIB_4: u64 = 4 << 30;
 /// Four levels reach 48 bits; no machine of today has guest-physical addresses beyond.
-const END: u64 = 1 << 48;
+const LEVELS_END: u64 = 1 << 48;
 
 /// What the vendors' entries differ in.
 pub trait Format {
@@ -23,13 +23,18 @@ pub struct Nested<F> {
     tables: Tables,
     vmm: HpaRange,
     gib_pages: bool,
+    /// Past the last physical address.
+    end: u64,
     format: F,
 }
 
 impl<F: Format> Nested<F> {
-    /// Tables that leave `vmm` (whole 2 MiB pages) out. `None` when the frames do not suffice.
-    pub fn new(vmm: HpaRange, gib_pages: bool, format: F) -> Option<Self> {
-        let mut nested = Self { tables: Tables::new()?, vmm, gib_pages, format };
+    /// Tables that leave `vmm` (whole 2 MiB pages) out. `address_bits`: of physical addresses, without bits that choose a
+    /// key of encrypted memory, by which the guest would reach `vmm` under another address. `None` when the frames do not
+    /// suffice.
+    pub fn new(vmm: HpaRange, gib_pages: bool, address_bits: u8, format: F) -> Option<Self> {
+        let end = LEVELS_END.min(1 << address_bits);
+        let mut nested = Self { tables: Tables::new()?, vmm, gib_pages, end, format };
         nested.map_low()?;
         Some(nested)
     }
@@ -51,7 +56,7 @@ impl<F: Format> Nested<F> {
     /// table can be had for it, or it is mapped and faults all the same (a guest would retry for ever); the access must be
     /// refused.
     pub fn map_on_demand(&mut self, at: Gpa) -> bool {
-        if !(GIB_4..END).contains(&at.0) {
+        if !(GIB_4..self.end).contains(&at.0) {
             return false;
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };

@@ -4,6 +4,7 @@ use exit::Exception;
 use x86::svm::{Event, EventKind, Vmcb};
 
 const CR0_PE: u64 = 1 << 0;
+const RFLAGS_RESUME: u64 = 1 << 16;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
 // Vectors.
@@ -24,6 +25,10 @@ pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
         Exception::Debug(bits) => vmcb.save.dr6 |= bits,
         _ => {}
     }
+    if !matches!(exception, Exception::Debug(_) | Exception::DoubleFault) {
+        // A fault: the instruction is not stopped by its own breakpoint again (APM s. 13.1.1.3).
+        vmcb.save.rflags |= RFLAGS_RESUME;
+    }
     // In real mode no exception has an error code (APM s. 8.2).
     let error = exception.error_code().filter(|_| vmcb.save.cr0 & CR0_PE != 0);
     vmcb.control.event_inj = match error {
@@ -39,8 +44,9 @@ pub fn inject_single_step(vmcb: &mut Vmcb) {
     vmcb.control.event_inj = Event::new(EventKind::Exception, DEBUG);
 }
 
-/// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2). An
-/// event that it interrupted the delivery of is lost, as without a virtual machine: both exceptions are benign (s. 8.2.9).
+/// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2; Bochs
+/// 2.7 forgets the cause instead). An event that it interrupted the delivery of is lost, as without a virtual machine: both
+/// exceptions are benign (s. 8.2.9).
 #[cold]
 pub fn deliver(vmcb: &mut Vmcb, vector: u8) {
     let control = &mut vmcb.control;

@@ -10,6 +10,9 @@ use x86_64::registers::control::{Efer, EferFlags};
 /// VM_CR.SVMDIS (APM s. 15.30.1).
 const SVM_DISABLED: u64 = 1 << 4;
 
+/// SYSCFG.MemEncryptionModEn (APM s. 7.10.4).
+const MEMORY_ENCRYPTION: u64 = 1 << 23;
+
 /// What this CPU's AMD-V can do beyond the base.
 #[derive(Clone, Copy, Debug)]
 pub struct Features {
@@ -19,6 +22,8 @@ pub struct Features {
     pub decode_assists: bool,
     pub flush_by_asid: bool,
     pub gib_pages: bool,
+    /// Of physical addresses, without the bit that chooses encrypted memory and those that it costs.
+    pub address_bits: u8,
 }
 
 impl fmt::Display for Features {
@@ -88,7 +93,17 @@ pub fn detect() -> Result<Features, Unsupported> {
         decode_assists: svm.has_decode_assists(),
         flush_by_asid: svm.has_flush_by_asid(),
         gib_pages: extended.has_1gib_pages(),
+        address_bits: address_bits(&cpuid),
     })
+}
+
+/// APM s. 7.10.1 and 15.34.1: with encrypted memory switched on, physical addresses are that much shorter.
+fn address_bits(cpuid: &CpuId<CpuIdReaderNative>) -> u8 {
+    let all = cpuid.get_processor_capacity_feature_info().map_or(36, |sizes| sizes.physical_address_bits());
+    let encrypted = msr::read(number::SYSCFG).unwrap_or(0) & MEMORY_ENCRYPTION != 0;
+    let lost =
+        cpuid.get_memory_encryption_info().filter(|_| encrypted).map_or(0, |info| info.physical_address_reduction());
+    all.saturating_sub(lost)
 }
 
 /// Switches AMD-V on for this CPU.

@@ -9,6 +9,6 @@ use x86::svm::ExitCode;
 pub fn exit(code: ExitCode) -> Exit {
     match ExitCode::new(code.0) {
         ExitCode::INVALID => Exit::InvalidState,
-        other => Exit::Unexpected(other.0),
+        other => Exit::Unexpected(other.0 as u32),
     }
 }

@@ -13,6 +13,7 @@ use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
+const RFLAGS_RESUME: u64 = 1 << 16;
 
 pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
@@ -27,7 +28,7 @@ pub struct SvmVcpu {
 impl SvmVcpu {
     /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
     pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let nested = Nested::new(vmm, features.gib_pages, Format)?;
+        let nested = Nested::new(vmm, features.gib_pages, features.address_bits, Format)?;
         let at = frames::alloc(1)?;
         let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
@@ -43,6 +44,15 @@ impl SvmVcpu {
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
         })
+    }
+
+    /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
+    #[cold]
+    fn end_instruction(&mut self) {
+        self.vmcb.save.rflags &= !RFLAGS_RESUME;
+        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
+            event::inject_single_step(self.vmcb);
+        }
     }
 
     /// The guest's registers that an exit leaves in the CPU, FS and GS among them (APM s. 15.5.2).
@@ -68,7 +78,6 @@ impl Vcpu for SvmVcpu {
             control.tlb_control = TlbControl::NOTHING;
             return match ExitCode(control.exit_code) {
                 ExitCode::CPUID => Exit::Cpuid,
-                ExitCode::IOIO if control.exit_info1 & IoInfo::STR.bits() != 0 => Exit::StringIo,
                 ExitCode::IOIO => Exit::Io,
                 ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
                     event::reinject(self.vmcb);
@@ -117,6 +126,7 @@ impl Vcpu for SvmVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoInfo::IN),
+            string: info.contains(IoInfo::STR),
             rep: info.contains(IoInfo::REP),
             // EXITINFO2 is the next RIP (APM s. 15.10.2).
             instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,
@@ -210,8 +220,8 @@ impl Vcpu for SvmVcpu {
         let next = save.rip.wrapping_add(u64::from(len_bytes));
         save.rip = if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff };
         self.vmcb.control.interrupt_shadow = 0;
-        if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
-            event::inject_single_step(self.vmcb);
+        if self.vmcb.save.rflags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
+            self.end_instruction();
         }
     }
 

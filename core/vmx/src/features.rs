@@ -9,12 +9,16 @@ use x86::msr as number;
 use x86::vmx::{Capabilities, EptVpidCapability, FeatureControl, ProcessorControls, SecondaryControls, cpuid};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
+const TME_ENABLED: u64 = 1 << 1;
+
 /// What this CPU's VT-x can do, and the controls that Shoji uses of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Features {
     pub(crate) capabilities: Capabilities,
     pub(crate) controls: Controls,
     pub(crate) has_mtrrs: bool,
+    /// Of physical addresses, without those that choose a key of encrypted memory.
+    pub(crate) address_bits: u8,
 }
 
 impl Features {
@@ -103,7 +107,16 @@ pub fn detect() -> Result<Features, Unsupported> {
         return Err(Unsupported::NoUnrestrictedGuest);
     }
     let controls = control::choose(&capabilities).map_err(Unsupported::Missing)?;
-    Ok(Features { capabilities, controls, has_mtrrs: leaf.edx & cpuid::MTRR != 0 })
+    Ok(Features { capabilities, controls, has_mtrrs: leaf.edx & cpuid::MTRR != 0, address_bits: address_bits() })
+}
+
+/// SDM Vol. 4 s. 2.17.3, IA32_TME_ACTIVATE: the highest bits of physical addresses may be key identifiers.
+fn address_bits() -> u8 {
+    let cpuid = CpuId::with_cpuid_reader(CpuIdReaderNative);
+    let all = cpuid.get_processor_capacity_feature_info().map_or(36, |sizes| sizes.physical_address_bits());
+    let encryption = msr::read(number::TME_ACTIVATE).unwrap_or(0);
+    let key_bits = if encryption & TME_ENABLED != 0 { (encryption >> 32 & 0xf) as u8 } else { 0 };
+    all.saturating_sub(key_bits)
 }
 
 fn feature_control() -> FeatureControl {

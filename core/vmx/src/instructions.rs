@@ -88,11 +88,14 @@ pub unsafe fn vmptrld(vmcs: Hpa) -> Result<(), VmFail> {
 }
 
 /// A field of the current VMCS. It must be one that this CPU has: others read as anything.
+///
+/// What is not used is not read, and what cannot have changed not twice: VMREAD is dear.
 #[inline(always)]
 pub fn read(field: Field) -> u64 {
     let value;
-    // SAFETY: VMREAD to a register has no effect on memory. There is a current VMCS from `VmxVcpu::new` on.
-    unsafe { asm!("vmread {}, {}", out(reg) value, in(reg) u64::from(field.0), options(nomem, nostack)) };
+    // SAFETY: VMREAD to a register has no effect. The VMCS counts as memory here, which all that changes it clobbers: VMWRITE,
+    // VM entries, VMPTRLD. There is a current VMCS from `VmxVcpu::new` on.
+    unsafe { asm!("vmread {}, {}", out(reg) value, in(reg) u64::from(field.0), options(pure, readonly, nostack)) };
     value
 }
 

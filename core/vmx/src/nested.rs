@@ -41,7 +41,7 @@ impl Nested {
     /// As [`hw::nested::Nested::new`].
     pub fn new(vmm: HpaRange, features: &Features) -> Option<Self> {
         let format = Format::of_this_cpu(features);
-        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), format)?;
+        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
         Some(Self { tables, features: *features })
     }
 

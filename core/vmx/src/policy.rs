@@ -29,7 +29,6 @@ const RTIT_CTL: u32 = 0x570;
 const RTIT_CR3_MATCH: u32 = 0x572;
 const RTIT_ADDR0_A: u32 = 0x580;
 const RTIT_ADDR3_B: u32 = 0x587;
-const TME_ACTIVATE: u32 = 0x982;
 const TME_EXCLUDE_BASE: u32 = 0x984;
 const DEBUG_INTERFACE: u32 = 0xc80;
 
@@ -64,7 +63,11 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
     MsrIntercept::range(RTIT_OUTPUT_BASE..=RTIT_OUTPUT_MASK_PTRS, Rule::Absent, TRACE),
     MsrIntercept::range(RTIT_CTL..=RTIT_CR3_MATCH, Rule::Absent, TRACE),
     MsrIntercept::range(RTIT_ADDR0_A..=RTIT_ADDR3_B, Rule::Absent, TRACE),
-    MsrIntercept::range(TME_ACTIVATE..=TME_EXCLUDE_BASE, Rule::FROZEN, "encrypts memory that the VMM has written"),
+    MsrIntercept::range(
+        x86::msr::TME_ACTIVATE..=TME_EXCLUDE_BASE,
+        Rule::FROZEN,
+        "encrypts memory that the VMM has written",
+    ),
     MsrIntercept::new(DEBUG_INTERFACE, Rule::FROZEN, "lets a debugger into the VMM"),
 ];
 const _: () = assert!(exit::in_order(MSR_INTERCEPTS));

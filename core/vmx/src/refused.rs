@@ -25,7 +25,7 @@ pub fn instruction(features: &Features, entry: Entry) -> Exit {
     }
     log::error!("VMLAUNCH or VMRESUME fails: {}", instructions::reason());
     log_broken_rules(features);
-    Exit::Unexpected(read(Field::VM_INSTRUCTION_ERROR))
+    Exit::Unexpected(read(Field::VM_INSTRUCTION_ERROR) as u32)
 }
 
 fn log_broken_rules(features: &Features) {

@@ -82,6 +82,11 @@ impl VmxVcpu {
     }
 
     fn on_xsetbv(&mut self) -> ExitKind {
+        // On a CPU the privilege comes first (s. 26.1.1), in Bochs 2.7 the exit does.
+        if self.cpl() != 0 {
+            event::inject(Exception::GeneralProtection(0));
+            return ExitKind::Xsetbv;
+        }
         let value = self.gpr(Gpr::Rdx) << 32 | self.gpr(Gpr::Rax) & 0xffff_ffff;
         // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM touches SSE state alone, which is always enabled.
         match unsafe { xcr::write(self.gpr(Gpr::Rcx) as u32, value) } {
@@ -129,7 +134,7 @@ impl VmxVcpu {
             BasicReason::INIT_SIGNAL => Exit::Init,
             _ => {
                 log::error!("nobody asked for this VM exit: {reason:?}");
-                Exit::Unexpected(reason.0.into())
+                Exit::Unexpected(reason.0)
             }
         }
     }
@@ -190,7 +195,6 @@ impl Vcpu for VmxVcpu {
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
-                BasicReason::IO_INSTRUCTION if io_qualification().contains(IoQualification::STRING) => Exit::StringIo,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
                 BasicReason::RDMSR => Exit::ReadMsr,
                 BasicReason::WRMSR => Exit::WriteMsr,
@@ -209,7 +213,7 @@ impl Vcpu for VmxVcpu {
 
     #[inline(always)]
     fn io(&self) -> IoExit {
-        let info = io_qualification();
+        let info = IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION));
         IoExit {
             port: info.port(),
             width: match info.width_bytes() {
@@ -218,6 +222,7 @@ impl Vcpu for VmxVcpu {
                 _ => Width::Dword,
             },
             input: info.contains(IoQualification::IN),
+            string: info.contains(IoQualification::STRING),
             rep: info.contains(IoQualification::REP),
             instruction_len: read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8,
         }
@@ -328,11 +333,6 @@ fn end_instruction(flags: u64) {
         let pending = read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) | PendingDebug::BS.bits();
         write(Field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending);
     }
-}
-
-#[inline(always)]
-fn io_qualification() -> IoQualification {
-    IoQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION))
 }
 
 fn ept_violation() -> EptViolation {

@@ -23,6 +23,8 @@ pub const PERF_GLOBAL_CTRL: u32 = 0x38F;
 /// First and last MSR of the x2APIC.
 pub const X2APIC_FIRST: u32 = 0x800;
 pub const X2APIC_LAST: u32 = 0x8FF;
+/// Encryption of memory; bits 35:32: how many bits of a physical address choose the key.
+pub const TME_ACTIVATE: u32 = 0x982;
 pub const XSS: u32 = 0xDA0;
 pub const EFER: u32 = 0xC000_0080;
 pub const STAR: u32 = 0xC000_0081;

@@ -167,7 +167,12 @@ impl Cx {
 
     /// A copy that this case may change.
     pub fn copy(&self, disk: &Disk) -> Result<Disk> {
-        let path = self.dir.join(disk.path.file_name().context("a disk has a name")?);
+        self.copy_as(disk, &disk.path.file_name().context("a disk has a name")?.to_string_lossy())
+    }
+
+    /// As [`Cx::copy`], under another name.
+    pub fn copy_as(&self, disk: &Disk, name: &str) -> Result<Disk> {
+        let path = self.dir.join(name);
         artifact::require_space(&self.dir, disk.data.end_lba() / 2048 + 64, "A copy of the disk")?;
         run(command("cp").args(["--reflink=auto", "--sparse=always"]).arg(&disk.path).arg(&path))?;
         Ok(Disk { path, ..disk.clone() })
@@ -191,7 +196,8 @@ impl Cx {
     }
 }
 
-fn last_failure(seen: &str) -> &str {
+/// The guest's reason for its verdict.
+pub fn last_failure(seen: &str) -> &str {
     seen.lines().rev().find(|line| line.contains("FAILED")).unwrap_or("no reason")
 }
 

@@ -95,7 +95,10 @@ fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<
     let guests = build(names, dir)?;
     let mut summary = Vec::new();
     for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
-        if let Some(why) = cli.bochs.and_then(|model| model.excludes(g)) {
+        let alone_on_bochs = cli.bochs.is_some() && shoji.is_none();
+        let why =
+            (g.uses_vtx && !alone_on_bochs).then_some("it uses VT-x itself: on Bochs' Intel models, without Shoji");
+        if let Some(why) = why.or_else(|| cli.bochs.and_then(|model| model.excludes(g))) {
             println!("{} is left out: {why}", g.name);
             continue;
         }

@@ -23,6 +23,8 @@ pub struct TinyGuest {
     pub qemu: &'static [&'static str],
     /// Why it cannot run by KVM, if so.
     pub tcg_only: Option<&'static str>,
+    /// It enters virtual machines of its own by VT-x: it runs on Bochs' Intel models, without Shoji.
+    pub uses_vtx: bool,
     /// A healthy run takes a tenth of it, under Shoji too.
     pub timeout_s: u32,
 }
@@ -30,14 +32,26 @@ pub struct TinyGuest {
 /// The range that all guests with an encrypted range use.
 const ENCRYPTED: Sectors = Sectors { first: 8192, count: 32768 };
 
-const PLAIN: TinyGuest =
-    TinyGuest { name: "", purpose: "", encrypted: None, memory_mib: &[512], qemu: &[], tcg_only: None, timeout_s: 60 };
+const PLAIN: TinyGuest = TinyGuest {
+    name: "",
+    purpose: "",
+    encrypted: None,
+    memory_mib: &[512],
+    qemu: &[],
+    tcg_only: None,
+    uses_vtx: false,
+    timeout_s: 60,
+};
 const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
 /// All of them.
 pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "cpuid", purpose: "CPUID policy in every mode and encoding", ..PLAIN },
-    TinyGuest { name: "msr", purpose: "intercepted MSRs as on a CPU without SVM; the others survive exits", ..PLAIN },
+    TinyGuest {
+        name: "msr",
+        purpose: "intercepted MSRs as on a CPU without SVM and VMX; the others survive exits",
+        ..PLAIN
+    },
     TinyGuest {
         name: "modes",
         purpose: "control and debug registers, every kind of paging, real mode and back",
@@ -75,10 +89,33 @@ pub const GUESTS: &[TinyGuest] = &[
         timeout_s: 180,
         ..PLAIN
     },
+    TinyGuest {
+        name: "vm_entry",
+        purpose: "the checker of VM entries and the CPU refuse the same VMCSs",
+        uses_vtx: true,
+        timeout_s: 300,
+        ..PLAIN
+    },
     TinyGuest { name: "svm_insns", purpose: "SVM instructions raise #UD at CPL 0, #UD or #GP at CPL 3", ..PLAIN },
+    TinyGuest { name: "vmx_insns", purpose: "VMX and SMX: #UD, reserved bits of CR4, no registers", ..PLAIN },
     TinyGuest {
         name: "task_switch",
         purpose: "hardware task switches of every kind, and their faults before and after the switch",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "nmi",
+        purpose: "each NMI arrives once: among exits, while halted, in shadows, and none within another's handler",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "debug",
+        purpose: "single steps and breakpoints around instructions that exit; STI and MOV SS; alignment checks",
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "xsetbv",
+        purpose: "XSETBV takes what CPUID allows and refuses the rest; states survive",
         ..PLAIN
     },
     TinyGuest {

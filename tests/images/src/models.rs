@@ -32,11 +32,21 @@ pub struct Exclusion {
 }
 
 /// All that is left out.
-pub const EXCLUSIONS: &[Exclusion] = &[Exclusion {
-    guest: "fpu",
-    model: Some("phenom_8650_toliman"),
-    why: "the CPU has no XSAVE and no AVX, which are half of the guest",
-}];
+pub const EXCLUSIONS: &[Exclusion] = &[
+    Exclusion {
+        guest: "fpu",
+        model: Some("phenom_8650_toliman"),
+        why: "the CPU has no XSAVE and no AVX, which are half of the guest",
+    },
+    Exclusion { guest: "debug", model: Some("trinity_apu"), why: NO_DR6 },
+    Exclusion { guest: "debug", model: Some("phenom_8650_toliman"), why: NO_DR6 },
+    Exclusion { guest: "task_switch", model: Some("trinity_apu"), why: NO_DR6 },
+    Exclusion { guest: "task_switch", model: Some("phenom_8650_toliman"), why: NO_DR6 },
+    Exclusion { guest: "vm_entry", model: Some("trinity_apu"), why: USES_VTX },
+    Exclusion { guest: "vm_entry", model: Some("phenom_8650_toliman"), why: USES_VTX },
+];
+const NO_DR6: &str = "Bochs 2.7 does not write DR6 into the VMCB when #DB is intercepted (APM Vol. 2 15.12.2 wants it)";
+const USES_VTX: &str = "it uses VT-x itself";
 
 impl Model {
     /// Why a guest does not run on this model, if so.

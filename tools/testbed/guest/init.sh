@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # First program of the small guest: loads the disk driver, runs the test that the kernel command line names, gives a
-# verdict and powers off. /tools (cryptsetup, mke2fs and their libraries) lies on the plain boot partition.
+# verdict and powers off. /tools (cryptsetup, mke2fs, fio and their libraries) lies on the plain boot partition.
 echo STARTED
 /bin/busybox --install -s /bin
 mount -t proc proc /proc

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Instructions in a second of the machine's time.
 pub const TICKS_PER_SECOND: u64 = 50_000_000;
-/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. It takes no more
-/// than five points in time.
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. No more than the
+/// debugger has time breakpoints: it would go on without one, for ever.
 const STOPS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
@@ -47,6 +47,7 @@ pub struct Bochs {
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
     firmware: Firmware,
+    unknown_msrs: bool,
     ticks: u64,
     deadline: Option<Instant>,
     last_word: Option<String>,
@@ -105,6 +106,7 @@ impl Bochs {
             disk: None,
             cd: None,
             firmware: Firmware::Bochs,
+            unknown_msrs: false,
             ticks,
             deadline: None,
             last_word: None,
@@ -126,6 +128,13 @@ impl Bochs {
     /// With this firmware instead of Bochs' own.
     pub fn firmware(mut self, firmware: Firmware) -> Self {
         self.firmware = firmware;
+        self
+    }
+
+    /// MSRs that Bochs does not know read as 0 instead of faulting: Linux reads some that the real CPUs of a model have,
+    /// before it can take a fault.
+    pub fn with_unknown_msrs(mut self) -> Self {
+        self.unknown_msrs = true;
         self
     }
 
@@ -200,13 +209,14 @@ impl Bochs {
             Firmware::Bochs => format!("$BXSHARE/{BIOS}"),
             Firmware::SeaBios => SEABIOS.to_owned(),
         };
+        let unknown_msrs = u8::from(self.unknown_msrs);
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"\n\
              config_interface: textconfig\n\
              romimage: file=\"{bios}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
              memory: guest={memory_mib}, host={}\n\
-             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs=0\n\
+             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs={unknown_msrs}\n\
              clock: sync=none, time0=946684800\n\
              pci: enabled=1, chipset=i440fx\n\
              ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\

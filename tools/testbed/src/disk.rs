@@ -96,6 +96,11 @@ impl Disk {
         artifact::remove(&from)
     }
 
+    /// As `Qemu::request`, but kept on the disk.
+    pub fn request(&self, kernel_args: &str, how: &str) -> Result<()> {
+        self.replace_boot_file(grub::REQUEST, grub::request(kernel_args, how).as_bytes())
+    }
+
     /// The data partition as a file of its own; decrypted with `key`.
     pub fn extract_data(&self, key: Option<&DiskKey>, plain: &Path) -> Result<()> {
         let disk = File::open(&self.path).with_context(|| format!("cannot open {}", self.path.display()))?;

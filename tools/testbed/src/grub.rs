@@ -51,11 +51,20 @@ impl Menu<'_> {
     }
 }
 
-/// `boot/grub` below `tree`: configuration and an empty environment block.
+/// A request as a file that `grub.cfg` reads, where no SMBIOS carries it; see `Qemu::request`.
+pub const REQUEST: &str = "/boot/grub/request.cfg";
+
+/// What is in that file.
+pub fn request(kernel_args: &str, how: &str) -> String {
+    format!("set request=\"{kernel_args}\"\nset way=\"{how}\"\n")
+}
+
+/// `boot/grub` below `tree`: configuration, no request, and an empty environment block.
 pub fn write_configuration(tree: &Path, menu: &Menu<'_>) -> Result<()> {
     let dir = tree.join("boot/grub");
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("grub.cfg"), menu.configuration()?)?;
+    fs::write(dir.join("request.cfg"), "")?;
     fs::write(dir.join("grubenv"), shoji::grub::environment_block()).context("cannot write grubenv")
 }
 

@@ -8,10 +8,13 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const BOOT_MIB: u64 = 64;
+const BOOT_MIB: u64 = 160;
 const DATA_MIB: u64 = 128;
-/// Programs for the tests, with the libraries that they need.
-const TOOLS: [&str; 2] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs"];
+/// Programs for the tests, with the libraries that they need: Debian's fio brings 80 MiB of them.
+const TOOLS: [&str; 3] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs", "usr/bin/fio"];
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+/// Folders below it that hold libraries too.
+const MORE_LIBRARIES: [&str; 1] = ["ceph"];
 
 /// Files of the small guest, made from the cached Debian.
 pub struct SmallGuest {
@@ -40,7 +43,7 @@ impl SmallGuest {
         self.dir.join("initrd.img")
     }
 
-    /// cryptsetup, mke2fs and what they need, for the boot partition.
+    /// cryptsetup, mke2fs, fio and what they need, for the boot partition.
     pub fn tools(&self) -> PathBuf {
         self.dir.join("tools")
     }
@@ -89,13 +92,15 @@ fn build(archive: &Path, dir: &Path) -> Result<()> {
 /// Copies the tools, the loader as `ld.so`, and every library that the loader names for them.
 fn collect_tools(tree: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
-    let libraries = tree.join("usr/lib/x86_64-linux-gnu");
+    let libraries = tree.join(LIBRARIES);
+    let folders = [libraries.clone()].into_iter().chain(MORE_LIBRARIES.map(|folder| libraries.join(folder)));
+    let search_path = std::env::join_paths(folders)?;
     let loader = libraries.join("ld-linux-x86-64.so.2");
     fs::copy(&loader, to.join("ld.so"))?;
     for tool in TOOLS.map(|tool| tree.join(tool)) {
         copy_into(&tool, to)?;
         let mut list = command(&loader.to_string_lossy());
-        let said = run(list.arg("--library-path").arg(&libraries).arg("--list").arg(&tool))?;
+        let said = run(list.arg("--library-path").arg(&search_path).arg("--list").arg(&tool))?;
         for path in said.lines().filter_map(|line| line.split_once("=> ")?.1.split(' ').next()) {
             copy_into(Path::new(path), to)?;
         }

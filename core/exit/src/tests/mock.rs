@@ -499,7 +499,7 @@ pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
 }
 
 pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
-    IoExit { port, width, input, rep: false, instruction_len: 1 }
+    IoExit { port, width, input, string: false, rep: false, instruction_len: 1 }
 }
 
 /// IN through the dispatcher.

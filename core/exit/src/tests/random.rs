@@ -101,10 +101,11 @@ fn exit(random: &mut Random, vcpu: &mut MockVcpu) -> Exit {
                 port: ports[random.below(ports.len() as u64) as usize],
                 width: [Width::Byte, Width::Word, Width::Dword][random.below(3) as usize],
                 input: random.chance(8),
+                string: random.chance(8),
                 rep: random.chance(8),
                 instruction_len: 2,
             });
-            if random.chance(8) { Exit::StringIo } else { Exit::Io }
+            Exit::Io
         }
     }
 }

@@ -65,7 +65,10 @@ fn events_return_to_where_they_came_unless_an_instruction_caused_them() {
         [(EventKind::ExternalInterrupt, 0xaaaa), (EventKind::HardwareException, 0xaaaa), (EventKind::Software, 0xaaac)]
     {
         let mut rig = Rig::gate(kind, 3, None);
+        rig.vcpu.rflags |= 1 << 16;
         assert_eq!((rig.switch(), rig.dword(TSS_A + 0x20)), (None, saved));
+        // RF is over with an instruction, but holds for one that is to be executed again.
+        assert_eq!(rig.dword(TSS_A + 0x24) >> 16, u32::from(kind != EventKind::Software));
         assert_eq!(rig.vcpu.gprs[4], STACK_B.into(), "no error code");
     }
 }

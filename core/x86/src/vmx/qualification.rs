@@ -65,6 +65,8 @@ bitflags! {
         const BD = 1 << 13;
         /// Single step.
         const BS = 1 << 14;
+        /// Task switch. Never in a qualification: no #DB of a switch comes from the CPU in a virtual machine.
+        const BT = 1 << 15;
         /// In a transactional region. In DR6 clear when this is set.
         const RTM = 1 << 16;
 
@@ -88,13 +90,14 @@ impl IoQualification {
 }
 
 impl DebugQualification {
-    /// DR6 as the exception sets it, from the DR6 before: B0 to B3 are replaced, BD and BS added, RTM is set but for
-    /// an exception in a transactional region, the bus lock bit is cleared by a bus lock (Vol. 3B 18.2.3).
+    /// DR6 as the exception sets it, from the DR6 before: B0 to B3 are replaced, BD, BS and BT added, RTM is set but
+    /// for an exception in a transactional region, the bus lock bit is cleared by a bus lock (Vol. 3B 18.2.3).
     pub const fn dr6(self, before: u64) -> u64 {
         const REPLACED: u64 = 0xF;
-        const ADDED: u64 = DebugQualification::BD.bits() | DebugQualification::BS.bits();
+        const ADDED: DebugQualification =
+            DebugQualification::BD.union(DebugQualification::BS).union(DebugQualification::BT);
         const INVERTED: u64 = DebugQualification::RTM.bits() | DebugQualification::BUS_LOCK.bits();
-        (before & !REPLACED | Self::RTM.bits()) & !(self.bits() & INVERTED) | self.bits() & (REPLACED | ADDED)
+        (before & !REPLACED | Self::RTM.bits()) & !(self.bits() & INVERTED) | self.bits() & (REPLACED | ADDED.bits())
     }
 }
 
@@ -280,6 +283,7 @@ mod tests {
         let step = DebugQualification::BS;
         assert_eq!(step.dr6(0xFFFF_0FF0), 0xFFFF_4FF0);
         assert_eq!(DebugQualification::B1.dr6(0xFFFF_4FF1), 0xFFFF_4FF2, "BS sticks, B0 does not");
+        assert_eq!(DebugQualification::BT.dr6(0xFFFF_0FF0), 0xFFFF_8FF0);
         let in_transaction = DebugQualification::B0 | DebugQualification::RTM;
         assert_eq!(in_transaction.dr6(0xFFFF_0FF0), 0xFFFE_0FF1);
         assert_eq!(DebugQualification::B0.dr6(0xFFFE_0FF1), 0xFFFF_0FF1);

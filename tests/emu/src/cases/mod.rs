@@ -3,6 +3,7 @@
 mod cpu;
 mod debian;
 mod disk_image;
+mod fio;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Case> {
         tiny::cases(),
         small::cases(),
         disk_image::cases(),
+        fio::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),

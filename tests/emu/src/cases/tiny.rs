@@ -1,6 +1,6 @@
 //! The tiny guests: one exit kind each, with a verdict of their own. All run in QEMU and on every model of Bochs that can.
 
-use crate::case::{Boot, Case, Cx};
+use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result, bail};
 use guest_images::{Emulator, GUESTS, MODELS, Machine, Model, TinyGuest, Verdict};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub fn cases() -> Vec<Case> {
     let on_models = MODELS.iter().flat_map(|model| {
         GUESTS.iter().filter(|guest| model.excludes(guest).is_none()).map(|guest| on_bochs(guest, model))
     });
-    GUESTS.iter().map(on_qemu).chain(on_models).collect()
+    GUESTS.iter().filter(|guest| !guest.uses_vtx).map(on_qemu).chain(on_models).collect()
 }
 
 fn on_qemu(guest: &'static TinyGuest) -> Case {
@@ -33,6 +33,7 @@ fn on_bochs(guest: &'static TinyGuest, model: &'static Model) -> Case {
 
 fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emulator + 'static) -> Case {
     let case = Case::new(name, TIMEOUT_S, move |cx| run(cx, guest, emulator(cx)));
+    let case = if guest.uses_vtx { case.on(On::BareOnly) } else { case };
     if guest.name == BENCH { case.only_in_long_runs() } else { case }
 }
 

@@ -1,18 +1,30 @@
 //! CPUID: what the guest is told, in every mode and encoding.
-//! AMD64 APM Vol. 3 (publication 24594), appendix E.
+//! AMD64 APM Vol. 3 (publication 24594), appendix E; Intel SDM Vol. 2A (order number 253666), CPUID.
 
 use super::shoji;
-use crate::machine::cpu::{self, CpuidResult, cpuid};
+use crate::machine::cpu::{self, CpuidResult, cpuid, cpuid_count};
+use crate::machine::exceptions::catch;
+use crate::machine::memory::{buffer, buffer_address};
 use crate::machine::modes::{run16, run32};
 use core::arch::{asm, global_asm};
 
 const HYPERVISOR: u32 = 1 << 31; // leaf 1 ECX
-const XSAVE: u32 = 1 << 26; // leaf 1 ECX
 const OSXSAVE: u32 = 1 << 27; // leaf 1 ECX
-const SVM: u32 = 1 << 2; // leaf 8000_0001h ECX
+const XSAVE: u32 = 1 << 26; // leaf 1 ECX
+
+/// Leaf, subleaf, and the bits of EAX, EBX, ECX and EDX that Shoji's guest does not see.
+type Hidden = (u32, u32, [u32; 4]);
+
+/// SVM and SKINIT, SVM's features, encrypted memory.
+const HIDDEN_AMD: [Hidden; 3] =
+    [(0x8000_0001, 0, [0, 0, 1 << 2 | 1 << 12, 0]), (0x8000_000a, 0, [!0; 4]), (0x8000_001f, 0, [!0; 4])];
+/// VMX and SMX, the debug store; Processor Trace with its leaf, PCONFIG.
+const HIDDEN_INTEL: [Hidden; 3] =
+    [(1, 0, [0, 0, 1 << 2 | 1 << 4 | 1 << 5 | 1 << 6, 1 << 21]), (7, 0, [0, 1 << 25, 0, 1 << 18]), (0x14, 0, [!0; 4])];
 
 pub fn run() {
     policy();
+    shown_instructions_are_there();
     os_xsave_follows_cr4();
     every_encoding();
     other_modes();
@@ -26,10 +38,56 @@ fn policy() {
     }
     check!(cpuid(1).ecx & HYPERVISOR != 0, "leaf 1 does not tell of a hypervisor");
     check!(base.eax >= 0x4000_0000 && base.eax < 0x4000_0100, "highest hypervisor leaf {:#x}", base.eax);
-    check!(cpuid(0x8000_0001).ecx & SVM == 0, "SVM is not hidden");
-    let leaf = cpuid(0x8000_000a);
-    check_eq!([leaf.eax, leaf.ebx, leaf.ecx, leaf.edx], [0; 4], "leaf 8000_000Ah");
+    let hidden = if cpu::is_intel() { HIDDEN_INTEL } else { HIDDEN_AMD };
+    for (leaf, subleaf, bits) in hidden {
+        let CpuidResult { eax, ebx, ecx, edx } = cpuid_count(leaf, subleaf);
+        let shown = [eax & bits[0], ebx & bits[1], ecx & bits[2], edx & bits[3]];
+        check_eq!(shown, [0; 4], "what leaf {leaf:#x} should not show");
+    }
 }
+
+/// An instruction, and whether CPUID tells of it. RAX is the address of a page of zeros, ECX is 2.
+macro_rules! executes_if_shown {
+    ($name:literal, $shown:expr, $($code:tt)*) => {
+        let page = buffer_address(0);
+        if $shown {
+            // SAFETY: it writes to the page at most, and forgets translations.
+            let result = catch(&mut || unsafe {
+                asm!($($code)*, inout("rax") page => _, inout("rcx") 2u64 => _, out("rdx") _, out("r8") _)
+            });
+            check!(result.is_ok(), "{} is shown, but ends in {result:x?}", $name);
+        }
+        say!("{}: {}", $name, if $shown { "shown, and there" } else { "not shown" });
+    };
+}
+
+/// Those that a virtual machine has only when the VMM lets it.
+fn shown_instructions_are_there() {
+    buffer(0)[..4096].fill(0);
+    let (features, structured) = (cpuid(1), if cpuid(0).eax >= 7 { cpuid(7) } else { NOTHING });
+    let saves = if features.ecx & XSAVE != 0 { cpuid_count(0xd, 1).eax & 1 << 3 } else { 0 };
+    executes_if_shown!("RDTSCP", cpuid(0x8000_0001).edx & 1 << 27 != 0, "rdtscp");
+    executes_if_shown!("RDPID", structured.ecx & 1 << 22 != 0, "rdpid r8");
+    executes_if_shown!("INVPCID", structured.ebx & 1 << 10 != 0, "invpcid rcx, [rax]");
+    executes_if_shown!(
+        "TPAUSE",
+        structured.ecx & 1 << 5 != 0,
+        "xor ecx, ecx",
+        "xor eax, eax",
+        "xor edx, edx",
+        "tpause ecx"
+    );
+    let cr4 = cpu::cr4();
+    if saves != 0 {
+        // SAFETY: as in the following.
+        unsafe { cpu::set_cr4(cr4 | cpu::CR4_OSXSAVE) };
+    }
+    executes_if_shown!("XSAVES", saves != 0, "mov r8, rax", "xor eax, eax", "xor edx, edx", "xsaves64 [r8]");
+    // SAFETY: the value of before.
+    unsafe { cpu::set_cr4(cr4) };
+}
+
+const NOTHING: CpuidResult = CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 
 fn os_xsave_follows_cr4() {
     if cpuid(1).ecx & XSAVE == 0 {

@@ -6,6 +6,7 @@ use crate::machine::cpu;
 mod a20;
 mod bench;
 mod cpuid;
+mod debug;
 mod dma;
 mod e820;
 mod fpu;
@@ -14,6 +15,7 @@ mod ide_bar4;
 mod interrupts;
 mod modes;
 mod msr;
+mod nmi;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
@@ -21,13 +23,17 @@ mod stringio;
 mod svm_insns;
 mod task_switch;
 mod triple_fault;
+mod vm_entry;
 mod vmm_memory;
+mod vmx_insns;
+mod xsetbv;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("bench", bench::run),
     ("cpuid", cpuid::run),
+    ("debug", debug::run),
     ("dma", dma::run),
     ("e820", e820::run),
     ("fpu", fpu::run),
@@ -36,6 +42,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("interrupts", interrupts::run),
     ("modes", modes::run),
     ("msr", msr::run),
+    ("nmi", nmi::run),
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
@@ -43,7 +50,10 @@ pub static ALL: &[(&str, fn())] = &[
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),
     ("triple_fault", triple_fault::run),
+    ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),
+    ("vmx_insns", vmx_insns::run),
+    ("xsetbv", xsetbv::run),
 ];
 
 /// Leaf 4000_0000h names Shoji.

@@ -1,9 +1,10 @@
 //! MSRs: those that Shoji intercepts, and some that it must leave alone.
-//! AMD64 APM Vol. 2 (publication 24593) 3.1.7 (EFER), 15.30 (SVM MSRs).
+//! AMD64 APM Vol. 2 (publication 24593) 3.1.7 (EFER), 7.7 (MTRRs), 15.30 (SVM MSRs); Intel SDM Vol. 4 (order number 335592).
 
 use super::shoji;
 use crate::machine::cpu::{self, EFER, rdmsr, wrmsr};
 use crate::machine::exceptions::{Fault, GP};
+use crate::machine::memory::{buffer, buffer_address};
 use crate::machine::port::in8;
 
 const SCE: u64 = 1;
@@ -11,6 +12,25 @@ const LME: u64 = 1 << 8;
 const LMA: u64 = 1 << 10;
 const NXE: u64 = 1 << 11;
 const SVME: u64 = 1 << 12;
+
+const BIOS_UPDT_TRIG: u32 = 0x79;
+const FEATURE_CONFIG: u32 = 0x13c;
+const MISC_ENABLE: u32 = 0x1a0;
+const XD_DISABLE: u64 = 1 << 34;
+const SMRR_PHYSBASE: u32 = 0x1f2;
+const PEBS_ENABLE: u32 = 0x3f1;
+const RTIT_OUTPUT_BASE: u32 = 0x560;
+const RTIT_CTL: u32 = 0x570;
+const RTIT_ADDR0_A: u32 = 0x580;
+
+const MTRRCAP: u32 = 0xfe;
+const MTRR_PHYSBASE_0: u32 = 0x200;
+const MTRR_FIX_64K: u32 = 0x250;
+const MTRR_FIX_4K_F8000: u32 = 0x26f;
+const MTRR_DEF_TYPE: u32 = 0x2ff;
+const MTRR_ENABLE: u64 = 1 << 11;
+/// PHYSMASK of a valid range of 4 KiB, 36 address bits.
+const MTRR_PAGE: u64 = 0xf_ffff_f800;
 
 const VM_CR: u32 = 0xc001_0114;
 const VM_HSAVE_PA: u32 = 0xc001_0117;
@@ -35,9 +55,12 @@ const UNTOUCHED: [(u32, &str, u64); 11] = [
 
 pub fn run() {
     efer();
-    if shoji() {
-        svm_registers();
+    match (shoji(), cpu::is_intel()) {
+        (true, false) => svm_registers(),
+        (true, true) => vmm_registers(),
+        (false, _) => {}
     }
+    memory_types();
     untouched();
     uncovered();
 }
@@ -96,6 +119,60 @@ fn svm_registers() {
         // SAFETY: expected to be refused.
         expect_gp(unsafe { wrmsr(msr, 0x10_0000) }, write);
     }
+}
+
+/// What would reach past nested paging, or into the VMM. (VMX's own registers are in `vmx_insns`.)
+fn vmm_registers() {
+    for msr in [RTIT_OUTPUT_BASE, RTIT_CTL, RTIT_CTL + 1, RTIT_ADDR0_A] {
+        expect_gp(rdmsr(msr), "reading a register of Processor Trace");
+        // SAFETY: expected to be refused.
+        expect_gp(unsafe { wrmsr(msr, 0) }, "writing a register of Processor Trace");
+    }
+    // Where the update lies: nowhere. Loading it would end in an exception, or worse.
+    write(BIOS_UPDT_TRIG, 0x1234_5678_9000, "BIOS_UPDT_TRIG");
+    // SAFETY (for all of these): none changes anything of this program, whether it is refused or not.
+    if let Ok(value) = rdmsr(MISC_ENABLE) {
+        expect_gp(unsafe { wrmsr(MISC_ENABLE, value ^ XD_DISABLE) }, "MISC_ENABLE.XD Bit Disable");
+        check_eq!(unsafe { wrmsr(MISC_ENABLE, value) }, Ok(()), "MISC_ENABLE as it is");
+    }
+    for (msr, name) in [(FEATURE_CONFIG, "FEATURE_CONFIG"), (PEBS_ENABLE, "PEBS_ENABLE"), (SMRR_PHYSBASE, "SMRR")] {
+        if let Ok(value) = rdmsr(msr) {
+            expect_gp(unsafe { wrmsr(msr, value ^ 3) }, name);
+            check_eq!(rdmsr(msr), Ok(value), "{name} after it was written");
+        }
+    }
+}
+
+/// The MTRRs are the guest's: what is written is there, memory keeps its contents, and those beyond the CPU's raise #GP.
+fn memory_types() {
+    let pairs = (read(MTRRCAP, "MTRRCAP") & 0xff) as u32;
+    let types = read(MTRR_DEF_TYPE, "MTRR_DEF_TYPE");
+    let (base, mask) = (MTRR_PHYSBASE_0 + 2 * (pairs - 1), MTRR_PHYSBASE_0 + 2 * pairs - 1);
+    let before = [base, mask].map(|msr| read(msr, "the last variable MTRR"));
+    buffer(0)[..4096].fill(0x5a);
+    // 4 KiB of RAM of the program's, uncacheable for a while; then the whole machine.
+    for (at, mask_value, types_value) in [
+        (buffer_address(0), MTRR_PAGE, types),
+        (buffer_address(0), MTRR_PAGE, types & !MTRR_ENABLE),
+        (0, 0, types | MTRR_ENABLE),
+    ] {
+        write(base, at, "MTRR_PHYSBASE");
+        write(mask, mask_value, "MTRR_PHYSMASK");
+        write(MTRR_DEF_TYPE, types_value, "MTRR_DEF_TYPE");
+        check_eq!([base, mask].map(|msr| read(msr, "an MTRR")), [at, mask_value], "the last variable MTRR");
+        check_eq!(read(MTRR_DEF_TYPE, "MTRR_DEF_TYPE"), types_value, "MTRR_DEF_TYPE");
+        check!(buffer(0)[..4096].iter().all(|&byte| byte == 0x5a), "memory changes with its type");
+    }
+    write(MTRR_DEF_TYPE, types, "MTRR_DEF_TYPE");
+    for (msr, value) in [base, mask].into_iter().zip(before) {
+        write(msr, value, "the last variable MTRR");
+    }
+    for msr in [MTRR_FIX_64K, MTRR_FIX_4K_F8000] {
+        let value = read(msr, "a fixed MTRR");
+        write(msr, value, "a fixed MTRR");
+        check_eq!(read(msr, "a fixed MTRR"), value, "a fixed MTRR");
+    }
+    say!("{pairs} variable MTRRs, default type {types:#x}");
 }
 
 fn untouched() {

@@ -102,8 +102,11 @@ fn by_interrupts(paging: Paging) {
         rig.task_gate(32, B);
         rig.end_interrupt();
         for round in 0..20 {
+            let before = rig.b_count();
             rig.run(Action::Wait, Back::Iret);
-            check_eq!((rig.vector(), rig.b_count()), (None, round + 1), "interrupts: exception, runs of B");
+            check_eq!(rig.vector(), None, "interrupts: exception");
+            // Another may come before A's CLI.
+            check!(rig.b_count() > before, "interrupts: no run of B in round {round}");
             check_a(&rig.a(), "an interrupt by a task gate");
             rig.again();
         }

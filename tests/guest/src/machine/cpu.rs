@@ -22,6 +22,12 @@ pub fn cpuid(leaf: u32) -> CpuidResult {
     cpuid_count(leaf, 0)
 }
 
+/// Made by Intel, else by AMD.
+pub fn is_intel() -> bool {
+    let vendor = cpuid(0);
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes) == [*b"Genu", *b"ineI", *b"ntel"]
+}
+
 macro_rules! control_register {
     ($get:ident, $set:ident, $name:literal) => {
         pub fn $get() -> u64 {

@@ -19,6 +19,7 @@ pub struct Fault {
 }
 
 pub const UD: u64 = 6;
+pub const AC: u64 = 17;
 pub const MF: u64 = 16;
 pub const GP: u64 = 13;
 pub const PF: u64 = 14;
@@ -75,6 +76,21 @@ pub fn init() {
         (&raw mut TASK_STATE.0).cast::<u8>().add(102).write(104);
         (&raw mut gdt[8]).write(103 | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56);
         asm!("ltr {:x}", in(reg) TSS);
+    }
+}
+
+/// Runs code while `entry` takes a vector, on the stack of whoever is interrupted. It ends by IRETQ and keeps all
+/// registers.
+pub fn with_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    let at = entry as usize as u64;
+    // SAFETY: the gate is an interrupt gate at CPL 0; the old one comes back.
+    unsafe {
+        let gate = (&raw mut IDT).cast::<Gate>().add(vector.into());
+        let old = gate.read();
+        gate.write(Gate(at & 0xffff | CODE64 << 16 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
+        let result = code();
+        gate.write(old);
+        result
     }
 }
 

@@ -33,6 +33,13 @@ fn a_machine_has_the_cpu_the_memory_and_the_drives_that_were_asked_for() {
 }
 
 #[test]
+fn unknown_msrs_fault_unless_the_guest_cannot_do_without() {
+    let bochs = Bochs::new(&scratch("msrs"), "tigerlake", 64).unwrap();
+    assert!(bochs.configuration().unwrap().contains("ignore_bad_msrs=0"));
+    assert!(bochs.with_unknown_msrs().configuration().unwrap().contains("ignore_bad_msrs=1"));
+}
+
+#[test]
 fn a_drive_that_is_not_there_is_said_before_the_run() {
     let dir = scratch("no-drive");
     let bochs = Bochs::new(&dir, "tigerlake", 64).unwrap().cd(&dir.join("none.iso"));

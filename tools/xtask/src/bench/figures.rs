@@ -33,6 +33,10 @@ impl Figures {
         self.values.entry(key.into()).or_default()[on as usize] = Some(value);
     }
 
+    pub fn add(&mut self, on: On, values: BTreeMap<String, f64>) {
+        values.into_iter().for_each(|(key, value)| self.set(key, on, value));
+    }
+
     pub fn get(&self, key: &str, on: On) -> Option<f64> {
         self.values.get(key)?[on as usize]
     }

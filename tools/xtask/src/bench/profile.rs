@@ -1,7 +1,7 @@
 //! Where instructions go: a way through the VMM, function by function.
 
-use super::figures::{Figures, On};
-use super::tiny;
+use super::figures::On;
+use super::tiny::{self, Emulator};
 use super::trace::{self, Ways};
 use anyhow::{Context, Result, anyhow};
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ pub fn print(workspace: &Workspace, logs: &Path) -> Result<()> {
     let progress = spinner("Start of Shoji, instruction by instruction");
     let start = trace::start(workspace, logs)?;
     progress.set_message("Exits, instruction by instruction");
-    tiny::measure(workspace, logs, On::Shoji, &mut Figures::default())?;
+    tiny::measure(workspace, logs, Emulator::Qemu, On::Shoji)?;
     let exits = trace::exits(workspace, logs)?;
     progress.finish_and_clear();
     let elf = workspace.shoji_elf()?;

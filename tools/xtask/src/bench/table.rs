@@ -2,50 +2,76 @@
 
 use super::figures::{Figures, On};
 use super::rows::{ROWS, Row, Target};
+use super::vendors::{self, Machine};
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::program::{command, run};
 
 const HEADINGS: [&str; 6] = ["", "bare", "Shoji", "ratio", "target", "BitVisor"];
 
+/// Headings and rows, the first cell of each its name.
+pub type Grid = Vec<Vec<String>>;
+
 /// For the terminal.
-pub fn text(figures: &Figures) -> String {
-    let rows = rows(figures);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |row: &[String; 6]| {
+pub fn text(figures: &Figures, others: &[Machine]) -> String {
+    let (one, all) = (aligned(&grid(figures)), aligned(&vendors::grid(figures, others)));
+    format!("{one}{}\n\n{all}", exits(figures))
+}
+
+fn aligned(grid: &Grid) -> String {
+    let columns = grid.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
         let name = format!("{:1$}", row[0], widths[0]);
-        let rest: String = (1..6).map(|i| format!("  {:>1$}", row[i], widths[i])).collect();
+        let rest: String = row.iter().zip(&widths).skip(1).map(|(cell, width)| format!("  {cell:>width$}")).collect();
         name + &rest + "\n"
     };
-    rows.iter().map(line).collect::<String>() + &exits(figures) + "\n"
+    grid.iter().map(line).collect()
 }
 
 /// For README.md.
-pub fn markdown(figures: &Figures) -> Result<String> {
-    let rows = rows(figures);
-    let line = |row: &[String; 6]| format!("| {} |\n", row.join(" | "));
-    let mut table: String = rows.iter().take(1).map(line).collect();
-    table += "|---|--:|--:|--:|--:|--:|\n";
-    table.extend(rows.iter().skip(1).map(line));
+pub fn markdown(figures: &Figures, others: &[Machine]) -> Result<String> {
+    let (one, all) = (markdown_table(&grid(figures)), markdown_table(&vendors::grid(figures, others)));
     let version = run(command("qemu-system-x86_64").arg("--version"))?;
     let version = version.lines().next().unwrap_or_default();
-    Ok(format!("{table}\n{}.\n\n{METHOD} ({version}).\n", exits(figures)))
+    Ok(format!("{one}\n{}.\n\n{VENDORS}\n\n{all}\n{METHOD} ({version}).\n", exits(figures)))
 }
+
+fn markdown_table(grid: &Grid) -> String {
+    let line = |row: &Vec<String>| format!("| {} |\n", row.join(" | "));
+    let columns = grid.first().map_or(0, Vec::len);
+    let rule = format!("|---|{}\n", "--:|".repeat(columns.saturating_sub(1)));
+    let (headings, rows) = grid.split_at(1);
+    headings.iter().map(line).chain([rule]).chain(rows.iter().map(line)).collect()
+}
+
+/// Above the second table.
+const VENDORS: &str = "\
+The same tiny guest on machines of both vendors, in instructions, bare -> under Shoji. What is as on the bare machine \
+does not exit.";
 
 /// How the figures came about.
 const METHOD: &str = "\
 All figures are counted in one run of `cargo xtask bench`, in instructions unless a row names another unit; nothing is \
-timed. BitVisor's were measured on the same QEMU, bare -> under BitVisor. Single instructions, the driver alone and \
-SeaBIOS: time stamps of a tiny guest under `-icount shift=0`, where a tick is an instruction, the VMM's included; the \
+timed. BitVisor's were measured on the same QEMU, bare -> under BitVisor, those of the second table on Bochs. Single instructions, the driver alone and \
+SeaBIOS: time stamps of a tiny guest under `-icount shift=0`, where a tick is an instruction, the VMM's included (in Bochs it always is); the \
 least of 20 rounds, measuring and HLT taken off. Linux: `dd` with direct I/O on the data partition (bare: the same, not \
 encrypted), instructions counted by QEMU's recorder, which leaves idle time out; what does not depend on the number of \
 operations is taken off. Entry to first VMRUN: every instruction between, by single steps; waiting for the disk varies \
 with the host. Exits: QEMU's log";
 
-pub fn json(figures: &Figures) -> Result<String> {
-    let rows: Vec<_> = ROWS
-        .iter()
+pub fn json(figures: &Figures, others: &[Machine]) -> Result<String> {
+    let all = json!({
+        "rows": json_rows(ROWS, figures),
+        "exits_to_init": figures.exits,
+        "machines": vendors::json(figures, others),
+    });
+    Ok(serde_json::to_string_pretty(&all)?)
+}
+
+pub fn json_rows(rows: &[Row], figures: &Figures) -> Value {
+    rows.iter()
         .map(|row| {
             json!({
                 "key": row.key,
@@ -58,24 +84,22 @@ pub fn json(figures: &Figures) -> Result<String> {
                 "bitvisor": row.bitvisor,
             })
         })
-        .collect();
-    Ok(serde_json::to_string_pretty(&json!({ "rows": rows, "exits_to_init": figures.exits }))?)
+        .collect()
 }
 
-/// Headings and rows.
-fn rows(figures: &Figures) -> Vec<[String; 6]> {
+fn grid(figures: &Figures) -> Grid {
     let shown = |value: Option<f64>| value.map_or(String::new(), number);
     let row = |row: &Row| {
-        [
+        vec![
             row.name.to_owned(),
             shown(figures.get(row.key, On::Bare)),
             shown(figures.get(row.key, On::Shoji)),
             figures.ratio(row.key).map_or(String::new(), |ratio| format!("{ratio:.2}")),
-            verdict(row, figures),
+            verdict(row, std::iter::once(figures)),
             row.bitvisor.to_owned(),
         ]
     };
-    std::iter::once(HEADINGS.map(str::to_owned)).chain(ROWS.iter().map(row)).collect()
+    std::iter::once(HEADINGS.map(str::to_owned).to_vec()).chain(ROWS.iter().map(row)).collect()
 }
 
 fn exits(figures: &Figures) -> String {
@@ -95,13 +119,16 @@ fn reached(row: &Row, figures: &Figures) -> Option<bool> {
     Some(figures.get(row.key, On::Shoji)? <= limit(row, figures)?)
 }
 
-fn verdict(row: &Row, figures: &Figures) -> String {
-    let (Some(limit), Some(reached)) = (limit(row, figures), reached(row, figures)) else { return String::new() };
-    format!("<= {} {}", number(limit), if reached { "reached" } else { "MISSED" })
+/// The target, and whether it is reached on every machine.
+pub fn verdict<'a>(row: &Row, mut machines: impl Iterator<Item = &'a Figures> + Clone) -> String {
+    let Some(limit) = machines.clone().find_map(|figures| limit(row, figures)) else { return String::new() };
+    let reached: Option<Vec<bool>> = machines.by_ref().map(|figures| reached(row, figures)).collect();
+    let Some(reached) = reached else { return String::new() };
+    format!("<= {} {}", number(limit), if reached.iter().all(|reached| *reached) { "reached" } else { "MISSED" })
 }
 
 /// 1,234,567; two decimals below ten, where there are any.
-fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if value < 10.0 && value.fract() != 0.0 {
         return format!("{value:.2}");
     }
@@ -113,6 +140,8 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::rows::VENDOR_ROWS;
+    use std::iter::once;
 
     #[test]
     fn numbers_are_grouped() {
@@ -123,20 +152,22 @@ mod tests {
     fn a_target_is_reached_or_missed_and_nothing_without_a_figure() {
         let row = |target| Row { key: "k", name: "", target, bitvisor: "" };
         let mut figures = Figures::default();
-        assert_eq!(verdict(&row(Target::AtMost(5.0)), &figures), "");
+        assert_eq!(verdict(&row(Target::AtMost(5.0)), once(&figures)), "");
         figures.set("k", On::Shoji, 6.0);
-        assert_eq!(verdict(&row(Target::AtMost(5.0)), &figures), "<= 5 MISSED");
-        assert_eq!(verdict(&row(Target::AtMost(6.0)), &figures), "<= 6 reached");
-        assert_eq!(verdict(&row(Target::AsBare), &figures), "");
+        assert_eq!(verdict(&row(Target::AtMost(5.0)), once(&figures)), "<= 5 MISSED");
+        assert_eq!(verdict(&row(Target::AtMost(6.0)), once(&figures)), "<= 6 reached");
+        assert_eq!(verdict(&row(Target::AsBare), once(&figures)), "");
         figures.set("k", On::Bare, 3.0);
-        assert_eq!(verdict(&row(Target::AsBare), &figures), "<= 3 MISSED");
+        assert_eq!(verdict(&row(Target::AsBare), once(&figures)), "<= 3 MISSED");
         assert_eq!(figures.ratio("k"), Some(2.0));
     }
 
     #[test]
     fn every_row_has_a_key_of_its_own() {
-        for row in ROWS {
-            assert_eq!(ROWS.iter().filter(|other| other.key == row.key).count(), 1, "{}", row.key);
+        for rows in [ROWS, VENDOR_ROWS] {
+            for row in rows {
+                assert_eq!(rows.iter().filter(|other| other.key == row.key).count(), 1, "{}", row.key);
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const LOADED_AT: u64 = 0x20_0000;
 const START_BYTES: u64 = 0x1000;
 /// When the tiny guest says so, it has done everything once that leads to exits of different kinds.
-const SEEN_ENOUGH: &str = "BENCH read_4k_encrypted_irq";
+const SEEN_ENOUGH: &str = "BENCH read_4k_encrypted";
 
 /// Something in the trace.
 enum Event {

@@ -126,8 +126,9 @@ const HOST: &[(Field, u64)] = &[
 /// One to three changes.
 pub fn mutate(sample: &mut Sample, cpu: &Cpu, random: &mut Random) {
     for _ in 0..=random.below(3) {
-        match random.below(16) {
+        match random.below(17) {
             0 => host(sample, random),
+            16 => shadow(sample, random),
             1 => address(sample, cpu, random),
             2 => ept_pointer(sample, cpu, random),
             3 | 4 => control(sample, cpu, random),
@@ -227,6 +228,14 @@ fn inject(sample: &mut Sample, random: &mut Random) {
     if random.below(2) == 0 {
         sample.set(Field::GUEST_RFLAGS, sample.get(Field::GUEST_RFLAGS) ^ 1 << 9);
     }
+}
+
+/// Blocking by STI or MOV SS, with or without a single step.
+fn shadow(sample: &mut Sample, random: &mut Random) {
+    sample.set(Field::GUEST_INTERRUPTIBILITY_STATE, random.below(16));
+    sample.set(Field::GUEST_RFLAGS, 2 | random.below(4) << 8);
+    sample.set(Field::GUEST_PENDING_DEBUG_EXCEPTIONS, random.below(2) << 14);
+    sample.set(Field::GUEST_DEBUGCTL, random.below(2) << 1);
 }
 
 fn segment(sample: &mut Sample, random: &mut Random) {

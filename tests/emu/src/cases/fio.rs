@@ -1,0 +1,66 @@
+//! fio in the small guest writes and verifies; then the raw disk is judged.
+
+use super::disk_image::judge;
+use crate::case::{Case, Cx, last_failure};
+use anyhow::{Context, Result, ensure};
+use testbed::bochs::{self, Bochs, End, TICKS_PER_SECOND};
+use testbed::disk::Disk;
+use testbed::ext;
+use testbed::program::{command, run};
+use testbed::qemu::Writes;
+
+/// VT-x with EPT and unrestricted guest.
+const INTEL: &str = "corei7_haswell_4770";
+/// AMD-V with nested paging, and next-RIP save, which QEMU has not.
+const AMD: &str = "trinity_apu";
+/// Twice what a run takes: 2.0 G, of which 0.7 G until the kernel is unpacked.
+const BUDGET: u64 = 80 * TICKS_PER_SECOND;
+
+pub fn cases() -> Vec<Case> {
+    vec![Case::new("the_small_guest_passes_fio", 180, by_qemu), on_bochs(INTEL), on_bochs(AMD).only_in_long_runs()]
+}
+
+fn on_bochs(model: &'static str) -> Case {
+    Case::new(format!("the_small_guest_passes_fio_on_{model}"), 1200, |cx| by_bochs(cx, model))
+}
+
+fn by_qemu(cx: &Cx) -> Result<()> {
+    let base = cx.small_disk()?;
+    let disk = cx.copy(&base)?;
+    let mut machine = cx.small_guest(&disk, Writes::Kept, "shoji.test=fio shoji.fio=16m")?;
+    cx.expect_pass(&mut machine)?;
+    judge_with(cx, &base, &disk, &machine.console.text())
+}
+
+/// Nobody can type or ask here: the disk says what to do, and the logs are read afterwards.
+fn by_bochs(cx: &Cx, model: &str) -> Result<()> {
+    let base = cx.copy(&cx.small_disk()?)?;
+    // The kernel's tests of its own cryptography would be a quarter of the run.
+    base.request("shoji.test=fio shoji.fio=2m cryptomgr.notests", cx.boot.how())?;
+    let disk = cx.copy_as(&base, "written.img")?;
+    let logs = cx.dir.join("bochs");
+    let machine = Bochs::new(&logs, model, 512)?.with_unknown_msrs().disk(&disk.path, Writes::Kept);
+    let ended = machine.ticks(BUDGET).until(cx.deadline).run()?;
+    let said = String::from_utf8_lossy(&std::fs::read(logs.join("com2.log")).unwrap_or_default()).into_owned();
+    bochs::expect(ended, End::PowerOff).with_context(|| format!("the guest's last words: {}", last_line(&said)))?;
+    ensure!(said.contains("VERDICT pass"), "the guest says: {}", last_failure(&said));
+    judge_with(cx, &base, &disk, &said)
+}
+
+/// The file that fio left, read on the host, is what the guest has read; and all that is true of every disk.
+fn judge_with(cx: &Cx, base: &Disk, disk: &Disk, said: &str) -> Result<()> {
+    let digest = said.lines().find_map(|line| line.trim().strip_prefix("DIGEST "));
+    let digest = digest.context("the guest gave no digest")?;
+    let plain = cx.plaintext(disk)?;
+    let file = cx.dir.join("fio");
+    std::fs::write(&file, ext::read_file(&plain, "/fio")?)?;
+    ensure!(
+        run(command("sha256sum").arg(&file))?.starts_with(digest),
+        "fio's file on the disk is not what the guest read"
+    );
+    judge(cx, base, disk, &plain)
+}
+
+fn last_line(said: &str) -> &str {
+    said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("none")
+}
