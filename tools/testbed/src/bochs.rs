@@ -3,21 +3,24 @@
 //!
 //! Bochs 2.7 user manual, chapter 4 (configuration file); Debian's build has the debugger in it, which drives the run.
 
+mod log;
+
 use crate::artifact;
 use crate::program::bound_command;
 use crate::qemu::Writes;
 use anyhow::{Context, Result, bail, ensure};
+use log::{HALTED, Log, Stopped, end};
 use std::fmt::Write;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Instructions in a second of the machine's time.
 pub const TICKS_PER_SECOND: u64 = 50_000_000;
-/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. It takes no more
-/// than five points in time.
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. No more than the
+/// debugger has time breakpoints: it would go on without one, for ever.
 const STOPS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
@@ -46,8 +49,8 @@ pub struct Bochs {
     memory_mib: u32,
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
-    unknown_msrs: bool,
     firmware: Firmware,
+    unknown_msrs: bool,
     ticks: u64,
     deadline: Option<Instant>,
     last_word: Option<String>,
@@ -125,16 +128,16 @@ impl Bochs {
         self
     }
 
+    /// With this firmware instead of Bochs' own.
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
+        self
+    }
+
     /// MSRs that Bochs does not know read as 0 instead of faulting: Linux reads some that the real CPUs of a model have,
     /// before it can take a fault.
     pub fn with_unknown_msrs(mut self) -> Self {
         self.unknown_msrs = true;
-        self
-    }
-
-    /// With this firmware instead of Bochs' own.
-    pub fn firmware(mut self, firmware: Firmware) -> Self {
-        self.firmware = firmware;
         self
     }
 
@@ -205,11 +208,11 @@ impl Bochs {
 
     fn configuration(&self) -> Result<String> {
         let Self { model, memory_mib, .. } = self;
-        let unknown_msrs = u8::from(self.unknown_msrs);
         let bios = match self.firmware {
             Firmware::Bochs => format!("$BXSHARE/{BIOS}"),
             Firmware::SeaBios => SEABIOS.to_owned(),
         };
+        let unknown_msrs = u8::from(self.unknown_msrs);
         let mut text = format!(
             "display_library: rfb, options=\"timeout=0\"\n\
              config_interface: textconfig\n\
@@ -263,78 +266,6 @@ fn quoted(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.contains(['"', '$', '\n']));
     let text = text.with_context(|| format!("Bochs takes no path like {}", path.display()))?;
     Ok(format!("\"{text}\""))
-}
-
-/// How the emulator's process came to its end.
-enum Stopped {
-    Ended(ExitStatus),
-    /// `has_halted`: because there was nothing to come.
-    Killed {
-        has_halted: bool,
-    },
-}
-
-/// What matters in `bochs.log`.
-#[derive(Default, Debug)]
-struct Log {
-    panic: Option<String>,
-    /// The simulation is over: a crash from here on (the display's thread may outlive what it uses) means nothing.
-    quit: bool,
-    failed_entries: Vec<String>,
-}
-
-/// Bochs notes it of a CPU that nothing but an NMI can wake.
-const HALTED: &str = "HLT instruction with IF=0!";
-
-/// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
-const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "SvmInjectEvents"];
-/// A user program's instruction is refused before it is one of VMX or SVM.
-const OF_USER_CODE: &str = "CPL!=0";
-
-impl Log {
-    fn read(log: impl BufRead) -> Result<Self> {
-        let mut read = Self::default();
-        for line in log.split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            match message(&line) {
-                Some(('p', text)) if read.panic.is_none() => {
-                    read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
-                }
-                Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
-                Some(('i', "quit_sim called with exit code 0")) => read.quit = true,
-                _ => {}
-            }
-        }
-        Ok(read)
-    }
-}
-
-fn is_failed_entry(text: &str) -> bool {
-    FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) && !text.contains(OF_USER_CODE)
-}
-
-/// Kind (d, i, e, p) and text of a line like `00154661817e[CPU0  ] text`.
-fn message(line: &str) -> Option<(char, &str)> {
-    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
-    let kind = rest.chars().next()?;
-    let (_, text) = rest.get(1..)?.strip_prefix('[')?.split_once("] ")?;
-    Some((kind, text))
-}
-
-fn end(stopped: Stopped, log: &Log, debugger: &str) -> End {
-    let status = match stopped {
-        Stopped::Killed { has_halted: true } => return End::LastWord,
-        Stopped::Killed { has_halted: false } => return End::Deadline,
-        Stopped::Ended(status) => status,
-    };
-    match log.panic.as_deref() {
-        Some("Shutdown port: shutdown requested") => End::Shutdown,
-        Some("ACPI control: soft power off") => End::PowerOff,
-        Some(reason) => End::Panic(reason.to_owned()),
-        None if !status.success() && !log.quit => End::Panic(format!("it ended with {status}")),
-        None if debugger.contains("Caught time breakpoint") => End::Budget,
-        None => End::Quit,
-    }
 }
 
 /// Fails unless a run came to this end without a failed VM entry.
