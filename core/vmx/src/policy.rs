@@ -113,7 +113,7 @@ const HIDDEN: [HiddenBits; 8] = [
     hidden(0x7, Some(0), CpuidLeaf { edx: 1 << 18, ..ZEROS }),
 ];
 
-/// Instructions that raise #UD unless this control is set (SDM Vol. 3C 25.3).
+/// Instructions that raise #UD unless this control is set (SDM Vol. 3C 26.3).
 const CONTROLLED: [(SecondaryControls, HiddenBits); 5] = [
     // RDTSCP, and RDPID with it.
     (SecondaryControls::ENABLE_RDTSCP, hidden(0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS })),
