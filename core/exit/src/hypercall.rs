@@ -60,7 +60,7 @@ fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {
 
 fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {
     match u8::try_from(vcpu.gpr(Gpr::Rbx)) {
-        // The lower ones are the CPU's own (SDM Vol. 3A 6.2).
+        // The lower ones are the CPU's own (SDM Vol. 3A 7.2).
         Ok(vector @ 32..) => {
             vcpu.queue_interrupt(vector);
             0

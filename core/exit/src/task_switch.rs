@@ -26,7 +26,7 @@ const RFLAGS_BITS: u32 = 0x3d_7fd5;
 const RFLAGS_NT: u32 = 1 << 14;
 const RFLAGS_RF: u32 = 1 << 16;
 const RFLAGS_VM: u32 = 1 << 17;
-/// L0 to L3 and LE (SDM Vol. 3B 19.2.4).
+/// L0 to L3 and LE (SDM Vol. 3B 18.2.4).
 const DR7_LOCAL: u64 = 0x155;
 const DR6_TASK_SWITCH: u64 = 1 << 15;
 const CR0_PG: u64 = 1 << 31;

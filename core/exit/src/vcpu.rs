@@ -149,9 +149,8 @@ pub enum Exit {
     Cpuid,
     ReadMsr,
     WriteMsr,
-    /// IN or OUT; [`Vcpu::io`] tells more.
+    /// IN, OUT, INS or OUTS; [`Vcpu::io`] tells more.
     Io,
-    /// INS or OUTS; [`Vcpu::io`] tells more.
     /// [`Vcpu::nested_fault`] tells more.
     NestedFault,
     /// VMMCALL or VMCALL.

@@ -149,12 +149,17 @@ pub fn inject(exception: Exception) {
     }
 }
 
-/// DR6, DR7 and DEBUGCTL as #DB leaves them; the exit has not touched them (s. 28.1).
+/// DR6, DR7, DEBUGCTL and the interrupt shadow as #DB leaves them; the exit has not touched them (s. 28.1).
 fn raise_debug(dr6: u64) {
     // SAFETY: DR6 is the guest's.
     unsafe { core::arch::asm!("mov dr6, {}", in(reg) dr6, options(nomem, nostack, preserves_flags)) };
     write(Field::GUEST_DR7, read(Field::GUEST_DR7) & !DR7_GD);
     write(Field::GUEST_DEBUGCTL, read(Field::GUEST_DEBUGCTL) & !DEBUGCTL_CLEARED);
+    // The shadow of STI or MOV SS ends with the instruction that raised it. The entry wants a single step pending in it
+    // (s. 27.3.1.5), and the exit by #DB has dropped that (s. 28.3.4).
+    let shadow = Interruptibility::BLOCKING_BY_STI | Interruptibility::BLOCKING_BY_MOV_SS;
+    let state = read(Field::GUEST_INTERRUPTIBILITY_STATE) & !u64::from(shadow.bits());
+    write(Field::GUEST_INTERRUPTIBILITY_STATE, state);
 }
 
 /// As [`exit::Vcpu::reinject`].

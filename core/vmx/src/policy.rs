@@ -31,12 +31,17 @@ const RTIT_ADDR0_A: u32 = 0x580;
 const RTIT_ADDR3_B: u32 = 0x587;
 const TME_EXCLUDE_BASE: u32 = 0x984;
 const DEBUG_INTERFACE: u32 = 0xc80;
+const XSS: u32 = 0xda0;
+const HW_FEEDBACK_PTR: u32 = 0x17d0;
+const HW_FEEDBACK_CONFIG: u32 = 0x17d1;
 
 /// FEATURE_CONTROL as firmware leaves it that allows neither VMX (bits 1 and 2) nor SENTER (bits 15:8), and locks it
 /// (bit 0). What it tells of SGX and of local machine checks holds for the guest.
 const WITHOUT_VMX: Rule = Rule::Locked { native: !0xff06, set: 1 << 0, ignored: None };
 /// MISC_ENABLE: all but XD Bit Disable.
 const MISC_ENABLE_FREE: u64 = !(1 << 34);
+/// XSS: all but PT, the state of Processor Trace.
+const XSS_FREE: u64 = !(1 << 8);
 const TYPES: &str = "VT-x ignores MTRRs under nested paging; the tables tell the types instead and follow";
 const TRACE: &str = "a trace is written by host-physical address, past the nested tables";
 
@@ -69,6 +74,16 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
         "encrypts memory that the VMM has written",
     ),
     MsrIntercept::new(DEBUG_INTERFACE, Rule::FROZEN, "lets a debugger into the VMM"),
+    MsrIntercept::new(
+        XSS,
+        Rule::Frozen { free: XSS_FREE },
+        "XRSTORS would load the registers of Processor Trace, see RTIT_CTL",
+    ),
+    MsrIntercept::range(
+        HW_FEEDBACK_PTR..=HW_FEEDBACK_CONFIG,
+        Rule::Absent,
+        "the CPU writes its table by host-physical address, past the nested tables",
+    ),
 ];
 const _: () = assert!(exit::in_order(MSR_INTERCEPTS));
 
@@ -81,7 +96,7 @@ const fn hidden(leaf: u32, subleaf: Option<u32>, bits: CpuidLeaf) -> HiddenBits 
 const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
 
 /// On every CPU.
-const HIDDEN: [HiddenBits; 5] = [
+const HIDDEN: [HiddenBits; 8] = [
     // VMX and SMX: the guest has no virtualization extension and no measured launch of its own.
     hidden(cpuid::FEATURES, None, CpuidLeaf { ecx: cpuid::VMX | cpuid::SMX, ..ZEROS }),
     // DS, with DTES64 and DS-CPL: its records of performance events, see PEBS_ENABLE.
@@ -89,11 +104,16 @@ const HIDDEN: [HiddenBits; 5] = [
     // Processor Trace, see RTIT_CTL.
     hidden(0x7, Some(0), CpuidLeaf { ebx: 1 << 25, ..ZEROS }),
     hidden(0x14, None, CpuidLeaf::ONES),
+    // Its state, see XSS.
+    hidden(0xd, Some(1), CpuidLeaf { ecx: 1 << 8, ..ZEROS }),
+    hidden(0xd, Some(8), CpuidLeaf::ONES),
+    // Hardware feedback and Thread Director, see HW_FEEDBACK_PTR.
+    hidden(0x6, None, CpuidLeaf { eax: 1 << 19 | 1 << 23, ..ZEROS }),
     // PCONFIG: its control stays off, and the keys of memory encryption are the machine's.
     hidden(0x7, Some(0), CpuidLeaf { edx: 1 << 18, ..ZEROS }),
 ];
 
-/// Instructions that raise #UD unless this control is set (SDM Vol. 3C 25.3).
+/// Instructions that raise #UD unless this control is set (SDM Vol. 3C 26.3).
 const CONTROLLED: [(SecondaryControls, HiddenBits); 5] = [
     // RDTSCP, and RDPID with it.
     (SecondaryControls::ENABLE_RDTSCP, hidden(0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS })),

@@ -133,7 +133,10 @@ impl VmxVcpu {
             | BasicReason::INVEPT
             | BasicReason::INVVPID
             | BasicReason::VMFUNC
-            | BasicReason::GETSEC => Exit::VirtualizationInstruction,
+            | BasicReason::GETSEC
+            // Exit on every CPU with TDX, whatever the controls say.
+            | BasicReason::SEAMCALL
+            | BasicReason::TDCALL => Exit::VirtualizationInstruction,
             BasicReason::HLT => Exit::Halt,
             BasicReason::INVD => {
                 // The exit itself has written nothing that INVD could have dropped.

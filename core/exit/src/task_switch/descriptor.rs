@@ -1,6 +1,6 @@
 //! Descriptors of TSSs, LDTs, code and data.
 //!
-//! Specification: Intel SDM Vol. 3A (325462) rev. 083, 3.4.2, 3.4.5 and 3.5; 6.13 (error codes).
+//! Specification: Intel SDM Vol. 3A (325462) rev. 083, 3.4.2, 3.4.5 and 3.5; 7.13 (error codes).
 
 use crate::Segment;
 
@@ -138,7 +138,7 @@ pub fn flat_code(selector: u16, dpl: u8, default_32: bool) -> Segment {
     Segment { selector, base: 0, limit: u32::MAX, long: false, default_32, access }
 }
 
-/// A segment of virtual-8086 mode (SDM Vol. 3B 22.2).
+/// A segment of virtual-8086 mode (SDM Vol. 3B 21.2).
 pub fn virtual_8086(selector: u16) -> Segment {
     let access = ACCESS_PRESENT | ACCESS_S | 0b0011 | 3 << 5;
     Segment { selector, base: u64::from(selector) << 4, limit: 0xffff, long: false, default_32: false, access }

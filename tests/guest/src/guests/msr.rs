@@ -22,6 +22,9 @@ const PEBS_ENABLE: u32 = 0x3f1;
 const RTIT_OUTPUT_BASE: u32 = 0x560;
 const RTIT_CTL: u32 = 0x570;
 const RTIT_ADDR0_A: u32 = 0x580;
+const XSS: u32 = 0xda0;
+const XSS_PT: u64 = 1 << 8;
+const HW_FEEDBACK_PTR: u32 = 0x17d0;
 
 const MTRRCAP: u32 = 0xfe;
 const MTRR_PHYSBASE_0: u32 = 0x200;
@@ -127,6 +130,13 @@ fn vmm_registers() {
         expect_gp(rdmsr(msr), "reading a register of Processor Trace");
         // SAFETY: expected to be refused.
         expect_gp(unsafe { wrmsr(msr, 0) }, "writing a register of Processor Trace");
+    }
+    expect_gp(rdmsr(HW_FEEDBACK_PTR), "reading HW_FEEDBACK_PTR");
+    if let Ok(value) = rdmsr(XSS) {
+        // SAFETY: no XRSTORS follows, whether it is refused or not.
+        expect_gp(unsafe { wrmsr(XSS, value | XSS_PT) }, "XSS.PT");
+        // SAFETY: as above.
+        check_eq!(unsafe { wrmsr(XSS, value) }, Ok(()), "XSS as it is");
     }
     // Where the update lies: nowhere. Loading it would end in an exception, or worse.
     write(BIOS_UPDT_TRIG, 0x1234_5678_9000, "BIOS_UPDT_TRIG");
