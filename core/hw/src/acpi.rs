@@ -20,14 +20,15 @@ pub fn pm_timer_port() -> Option<u16> {
     u16::try_from(block.address).ok()
 }
 
-/// CPUs that the firmware has enabled: bit 0 of the flags of a local APIC or x2APIC (ACPI s. 5.2.12.2 and 5.2.12.12).
+/// CPUs that the firmware has enabled, or lets the system enable: bits 0 and 1 of the flags of a local APIC or x2APIC (ACPI
+/// s. 5.2.12.2 and 5.2.12.12).
 /// `None`: there is no table of them.
 pub fn cpus() -> Option<usize> {
-    const ENABLED: u32 = 1 << 0;
+    const ENABLED_OR_ONLINE_CAPABLE: u32 = 1 << 0 | 1 << 1;
     let madt = tables()?.find_table::<Madt>()?;
     let enabled = madt.get().entries().filter(|entry| match entry {
-        MadtEntry::LocalApic(cpu) => cpu.flags & ENABLED != 0,
-        MadtEntry::LocalX2Apic(cpu) => cpu.flags & ENABLED != 0,
+        MadtEntry::LocalApic(cpu) => cpu.flags & ENABLED_OR_ONLINE_CAPABLE != 0,
+        MadtEntry::LocalX2Apic(cpu) => cpu.flags & ENABLED_OR_ONLINE_CAPABLE != 0,
         _ => false,
     });
     Some(enabled.count())

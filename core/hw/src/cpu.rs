@@ -10,6 +10,13 @@ pub fn write_back_caches() {
     unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
+/// How many logical processors this CPU's package may have, by CPUID leaf 1: for machines whose firmware does not tell.
+pub fn logical_processors() -> usize {
+    const HTT: u32 = 1 << 28;
+    let leaf = core::arch::x86_64::__cpuid(1);
+    if leaf.edx & HTT != 0 { (leaf.ebx >> 16 & 0xff) as usize } else { 1 }
+}
+
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).
 const MISC_ENABLE: u32 = 0x1a0;
 const XD_BIT_DISABLE: u64 = 1 << 34;

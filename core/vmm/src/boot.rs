@@ -103,8 +103,8 @@ fn set_clock() {
 /// Only this CPU is guarded yet. The guest would start the others outside of the virtual machine, where nothing is
 /// encrypted and nothing is out of its reach.
 fn refuse_several_cpus() -> Result<(), Failure> {
-    match hw::acpi::cpus() {
-        Some(cpus @ 2..) => Err(format!(
+    match hw::acpi::cpus().unwrap_or_else(hw::cpu::logical_processors) {
+        cpus @ 2.. => Err(format!(
             "this machine has {cpus} CPUs, and Shoji can guard only one yet; switch the others off in the firmware setup"
         )
         .into()),

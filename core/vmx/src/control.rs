@@ -56,6 +56,7 @@ const CR0_PE: u64 = 1 << 0;
 const CR0_ET: u64 = 1 << 4;
 const CR0_PG: u64 = 1 << 31;
 const CR4_SMXE: u64 = 1 << 14;
+const CR4_FRED: u64 = 1 << 32;
 
 /// The fields for this CPU, or what it lacks.
 pub fn choose(capabilities: &Capabilities) -> Result<Controls, &'static str> {
@@ -86,11 +87,11 @@ pub struct KeptBits {
 }
 
 impl KeptBits {
-    /// What VMX operation fixes, but PE and PG, which an unrestricted guest has to itself (s. 24.8); and SMXE, because the
-    /// guest is told that it has no GETSEC.
+    /// What VMX operation fixes, but PE and PG, which an unrestricted guest has to itself (s. 24.8); and SMXE and FRED,
+    /// because the guest is told that it has neither.
     pub fn of(features: &Features) -> Self {
         let fixed = features.capabilities;
-        Self { cr0: fixed.cr0.ones & !(CR0_PE | CR0_PG), cr4: fixed.cr4.ones | CR4_SMXE }
+        Self { cr0: fixed.cr0.ones & !(CR0_PE | CR0_PG), cr4: fixed.cr4.ones | CR4_SMXE | CR4_FRED }
     }
 }
 
@@ -215,7 +216,7 @@ fn set_guest(features: &Features, segment: u16) {
         (Field::CR0_GUEST_HOST_MASK, kept.cr0),
         (Field::CR0_READ_SHADOW, CR0_ET),
         (Field::GUEST_CR3, 0),
-        (Field::GUEST_CR4, kept.cr4 & !CR4_SMXE),
+        (Field::GUEST_CR4, kept.cr4 & !(CR4_SMXE | CR4_FRED)),
         (Field::CR4_GUEST_HOST_MASK, kept.cr4),
         (Field::CR4_READ_SHADOW, 0),
         (Field::GUEST_EFER, 0),

@@ -10,22 +10,27 @@ use x86::{MemoryType, vmx::EptVpidCapability};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Entries with all rights and the memory type that the MTRRs give: under EPT the CPU does not ask them (s. 29.3.7.2).
-struct Format {
-    /// `None`: this CPU has none.
-    mtrrs: Option<Mtrrs>,
+enum Format {
+    Told(Mtrrs),
+    Everywhere(MemoryType),
 }
 
 impl Format {
     fn of_this_cpu(features: &Features) -> Self {
-        Self { mtrrs: features.has_mtrrs.then(|| Mtrrs::read(msr::read)).flatten() }
+        match features.has_mtrrs.then(|| Mtrrs::read(msr::read)).flatten() {
+            None => Self::Everywhere(MemoryType::WriteBack),
+            // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
+            Some(mtrrs) if mtrrs.has_holes(features.address_bits) => Self::Everywhere(MemoryType::Uncacheable),
+            Some(mtrrs) => Self::Told(mtrrs),
+        }
     }
 }
 
 impl hw::nested::Format for Format {
     fn leaf(&self, at: u64, size: u64) -> Option<Flags> {
-        let memory = match &self.mtrrs {
-            Some(mtrrs) => mtrrs.type_of(at, size)?,
-            None => MemoryType::WriteBack,
+        let memory = match self {
+            Self::Told(mtrrs) => mtrrs.type_of(at, size)?,
+            Self::Everywhere(memory) => *memory,
         };
         Some(Flags::from_bits_retain(EptEntry::page(0, memory, EptEntry::ALL_RIGHTS).bits()))
     }

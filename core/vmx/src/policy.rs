@@ -10,7 +10,10 @@ use x86::msr::{BIOS_UPDT_TRIG, FEATURE_CONTROL, SMM_MONITOR_CTL};
 use x86::vmx::capability::msr::{VMX_BASIC, VMX_EXIT_CTLS2};
 use x86::vmx::{SecondaryControls, cpuid};
 
+const TEST_CTRL: u32 = 0x33;
+const IO_CAPTURE_BASE: u32 = 0xe4;
 const FEATURE_CONFIG: u32 = 0x13c;
+const OVERCLOCKING_MAILBOX: u32 = 0x150;
 const MISC_ENABLE: u32 = 0x1a0;
 const SMRR_PHYSBASE: u32 = 0x1f2;
 const PRMRR_PHYSMASK: u32 = 0x1f5;
@@ -23,6 +26,8 @@ const MTRR_FIX_4K_C0000: u32 = 0x268;
 const MTRR_FIX_4K_F8000: u32 = 0x26f;
 const MTRR_DEF_TYPE: u32 = 0x2ff;
 const PEBS_ENABLE: u32 = 0x3f1;
+const PEBS_BASE: u32 = 0x3f4;
+const PEBS_INDEX: u32 = 0x3f5;
 const RTIT_OUTPUT_BASE: u32 = 0x560;
 const RTIT_OUTPUT_MASK_PTRS: u32 = 0x561;
 const RTIT_CTL: u32 = 0x570;
@@ -38,6 +43,8 @@ const HW_FEEDBACK_CONFIG: u32 = 0x17d1;
 /// FEATURE_CONTROL as firmware leaves it that allows neither VMX (bits 1 and 2) nor SENTER (bits 15:8), and locks it
 /// (bit 0). What it tells of SGX and of local machine checks holds for the guest.
 const WITHOUT_VMX: Rule = Rule::Locked { native: !0xff06, set: 1 << 0, ignored: None };
+/// TEST_CTRL: all but UC-lock Disable.
+const TEST_CTRL_FREE: u64 = !(1 << 28);
 /// MISC_ENABLE: all but XD Bit Disable.
 const MISC_ENABLE_FREE: u64 = !(1 << 34);
 /// XSS: all but PT, the state of Processor Trace.
@@ -48,10 +55,17 @@ const TRACE: &str = "a trace is written by host-physical address, past the neste
 /// Every other MSR that the bitmaps cover passes.
 pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
     MsrIntercept::APIC_BASE,
+    MsrIntercept::new(
+        TEST_CTRL,
+        Rule::Frozen { free: TEST_CTRL_FREE },
+        "locked accesses of the VMM to uncacheable memory would fault",
+    ),
     MsrIntercept::new(FEATURE_CONTROL, WITHOUT_VMX, "the guest has neither VMX nor SMX"),
     MsrIntercept::new(BIOS_UPDT_TRIG, Rule::MicrocodeUpdate, "takes a linear address, of the VMM by then"),
     MsrIntercept::new(SMM_MONITOR_CTL, Rule::Absent, "a monitor of SMM is a part of VMX, and the VMM's affair"),
+    MsrIntercept::new(IO_CAPTURE_BASE, Rule::FROZEN, "makes the VMM's IN of a port wait as MWAIT does"),
     MsrIntercept::new(FEATURE_CONFIG, Rule::FROZEN, "switches AES-NI off, which the VMM encrypts with"),
+    MsrIntercept::new(OVERCLOCKING_MAILBOX, Rule::FROZEN, "lowers the voltage until the VMM's cipher errs"),
     MsrIntercept::new(
         MISC_ENABLE,
         Rule::Frozen { free: MISC_ENABLE_FREE },
@@ -64,6 +78,7 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
     MsrIntercept::range(MTRR_FIX_4K_C0000..=MTRR_FIX_4K_F8000, Rule::MemoryType, TYPES),
     MsrIntercept::new(MTRR_DEF_TYPE, Rule::MemoryType, TYPES),
     MsrIntercept::new(PEBS_ENABLE, Rule::FROZEN, "counts on in the VMM and writes records to its linear addresses"),
+    MsrIntercept::range(PEBS_BASE..=PEBS_INDEX, Rule::FROZEN, "as PEBS_ENABLE, on CPUs of architectural PEBS"),
     MsrIntercept::range(VMX_BASIC..=VMX_EXIT_CTLS2, Rule::Absent, "capabilities of VMX; the guest has none"),
     MsrIntercept::range(RTIT_OUTPUT_BASE..=RTIT_OUTPUT_MASK_PTRS, Rule::Absent, TRACE),
     MsrIntercept::range(RTIT_CTL..=RTIT_CR3_MATCH, Rule::Absent, TRACE),
@@ -96,7 +111,7 @@ const fn hidden(leaf: u32, subleaf: Option<u32>, bits: CpuidLeaf) -> HiddenBits 
 const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
 
 /// On every CPU.
-const HIDDEN: [HiddenBits; 8] = [
+const HIDDEN: [HiddenBits; 10] = [
     // VMX and SMX: the guest has no virtualization extension and no measured launch of its own.
     hidden(cpuid::FEATURES, None, CpuidLeaf { ecx: cpuid::VMX | cpuid::SMX, ..ZEROS }),
     // DS, with DTES64 and DS-CPL: its records of performance events, see PEBS_ENABLE.
@@ -109,6 +124,10 @@ const HIDDEN: [HiddenBits; 8] = [
     hidden(0xd, Some(8), CpuidLeaf::ONES),
     // Hardware feedback and Thread Director, see HW_FEEDBACK_PTR.
     hidden(0x6, None, CpuidLeaf { eax: 1 << 19 | 1 << 23, ..ZEROS }),
+    // Architectural PEBS, with the leaf of its monitoring extension, see PEBS_BASE.
+    hidden(0x23, None, CpuidLeaf::ONES),
+    // FRED (EAX bit 17), which delivers events otherwise than the VMM injects them; the leaf before (bit 8).
+    hidden(0x7, Some(1), CpuidLeaf { eax: 1 << 8 | 1 << 17, ..ZEROS }),
     // PCONFIG: its control stays off, and the keys of memory encryption are the machine's.
     hidden(0x7, Some(0), CpuidLeaf { edx: 1 << 18, ..ZEROS }),
 ];

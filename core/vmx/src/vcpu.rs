@@ -14,6 +14,7 @@ use exit::{
 };
 use hw::{Hpa, HpaRange, cpu, direct, frames, xcr};
 use mediator::{Gpa, Width};
+use x86::msr::Efer;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
     InterruptionInfo, IoQualification, MsrBitmap, PendingDebug,
@@ -68,10 +69,16 @@ impl VmxVcpu {
         self.nested.invalidate();
     }
 
+    /// CS.L counts in IA-32e mode only.
+    fn is_in_64_bit_mode(&self) -> bool {
+        self.segment(SegmentName::Cs).long && read(Field::GUEST_EFER) & Efer::LMA.bits() != 0
+    }
+
     /// MOV to CR0 or CR4 of a bit that the guest sees but does not have.
     fn on_control_register(&mut self) -> ExitKind {
         let access = ControlRegisterAccess(read(Field::EXIT_QUALIFICATION));
         let value = Gpr::by_number(access.register().into()).map_or(0, |register| self.gpr(register));
+        let value = if self.is_in_64_bit_mode() { value } else { value & 0xffff_ffff };
         let fault = match access.number() {
             // The shadow takes the guest's value of the kept bits, and the instruction is executed again: nothing
             // differs any more, so that the CPU itself does all the rest.
@@ -80,7 +87,7 @@ impl VmxVcpu {
                 write(Field::CR0_READ_SHADOW, shadow & !self.kept.cr0 | value & self.kept.cr0);
                 None
             }
-            // VMXE, SMXE: reserved on a CPU without VMX and SMX.
+            // VMXE, SMXE, FRED: reserved on a CPU without.
             _ => Some(Exception::GeneralProtection(0)),
         };
         if let Some(exception) = fault {
@@ -146,6 +153,8 @@ impl VmxVcpu {
             BasicReason::TRIPLE_FAULT => Exit::Shutdown,
             // It is consumed by the exit (s. 26.2).
             BasicReason::INIT_SIGNAL => Exit::Init,
+            // An instruction of a CPU that is younger than this list.
+            unknown if unknown.words().is_none() => Exit::VirtualizationInstruction,
             _ => {
                 log::error!("nobody asked for this VM exit: {reason:?}");
                 Exit::Unexpected(reason.0)
@@ -317,7 +326,7 @@ impl Vcpu for VmxVcpu {
     #[inline(always)]
     fn skip_instruction(&mut self, len_bytes: u8) {
         let next = read(Field::GUEST_RIP).wrapping_add(len_bytes.into());
-        let wraps = next >> 32 != 0 && !self.segment(SegmentName::Cs).long;
+        let wraps = next >> 32 != 0 && !self.is_in_64_bit_mode();
         write(Field::GUEST_RIP, if wraps { next & 0xffff_ffff } else { next });
         let shadow = Interruptibility::BLOCKING_BY_STI | Interruptibility::BLOCKING_BY_MOV_SS;
         let state = read(Field::GUEST_INTERRUPTIBILITY_STATE);

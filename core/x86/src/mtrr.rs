@@ -100,6 +100,12 @@ impl Mtrrs {
         Some(mtrrs)
     }
 
+    /// Does a variable range consist of many pieces below 2 to the power of `address_bits`? Firmware leaves no such mask.
+    pub fn has_holes(&self, address_bits: u8) -> bool {
+        let last = 1_u64.checked_shl(address_bits.into()).map_or(u64::MAX, |end| end.wrapping_sub(1));
+        self.variable.iter().any(|range| !range.is_contiguous_in(0, last))
+    }
+
     /// The registers whose writes change types: all but MTRRCAP.
     pub fn registers(&self) -> impl Iterator<Item = u32> {
         let fixed = if self.has_fixed { FIXED_REGISTERS.as_slice() } else { &[] };

@@ -153,6 +153,14 @@ fn a_mask_with_holes_is_exact_on_pages_and_never_wrong() {
     let (uc, wb) = (Some(Uncacheable), Some(WriteBack));
     assert_eq!(types, [uc, wb, uc, wb, wb]);
     assert_eq!(mtrrs.type_of(0, 0x4000), None);
+    assert!(mtrrs.has_holes(39));
+}
+
+#[test]
+fn a_mask_that_reaches_to_the_highest_address_bit_has_no_holes() {
+    let mtrrs = Registers::new(1, WriteBack).raw_variable(0, 0x8000_0000, 0x7F_8000_0000 | MASK_V).read();
+    assert!(!mtrrs.has_holes(39));
+    assert!(mtrrs.has_holes(40), "its copy above 512 GiB");
 }
 
 /// xorshift64*: one seed, one sequence.
