@@ -6,7 +6,7 @@
 mod log;
 
 use crate::artifact;
-use crate::program::bound_command;
+use crate::program::unconnected_command;
 use crate::qemu::Writes;
 use anyhow::{Context, Result, bail, ensure};
 use log::{HALTED, Log, Stopped, end};
@@ -167,7 +167,8 @@ impl Bochs {
         ["shoji.log", "com2.log", "bochs.log"].iter().try_for_each(|name| artifact::remove(&file(name)))?;
         fs::write(file("bochsrc"), self.configuration()?).context("cannot write Bochs' configuration")?;
         fs::write(file("debugger"), self.debugger_script())?;
-        let mut bochs = bound_command("bochs-bin");
+        // Its display serves every address.
+        let mut bochs = unconnected_command("bochs-bin");
         bochs.current_dir(&self.logs).env("BXSHARE", share()?).args(["-q", "-f", "bochsrc", "-rc", "debugger"]);
         let output = File::create(file("bochs.out"))?;
         bochs.stdin(Stdio::null()).stderr(output.try_clone()?).stdout(output);

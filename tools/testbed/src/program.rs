@@ -27,6 +27,17 @@ pub fn bound_command(program: &str) -> Command {
     setpriv
 }
 
+/// As [`bound_command`], in a network of its own that has no device: nobody can connect.
+pub fn unconnected_command(program: &str) -> Command {
+    let mut unshare = command("unshare");
+    if !is_root() {
+        unshare.arg("--map-root-user");
+    }
+    // Inside: a new user would lose the tie.
+    unshare.args(["--net", "setpriv", "--pdeathsig", "KILL", program]);
+    unshare
+}
+
 /// Full path of `program`, if it is installed.
 pub fn locate(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
