@@ -165,6 +165,10 @@ impl Bochs {
         let file = |name: &str| self.logs.join(name);
         // What the run before has left must not be taken for this one's.
         ["shoji.log", "com2.log", "bochs.log"].iter().try_for_each(|name| artifact::remove(&file(name)))?;
+        if let Some((disk, _)) = &self.disk {
+            // Bochs leaves it behind when it is killed, and refuses the disk the next time.
+            artifact::remove(&disk.with_added_extension("lock"))?;
+        }
         fs::write(file("bochsrc"), self.configuration()?).context("cannot write Bochs' configuration")?;
         fs::write(file("debugger"), self.debugger_script())?;
         // Its display serves every address.
