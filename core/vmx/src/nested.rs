@@ -17,8 +17,12 @@ enum Format {
 
 impl Format {
     fn of_this_cpu(features: &Features) -> Self {
-        match features.has_mtrrs.then(|| Mtrrs::read(msr::read)).flatten() {
-            None => Self::Everywhere(MemoryType::WriteBack),
+        if !features.has_mtrrs {
+            return Self::Everywhere(MemoryType::WriteBack);
+        }
+        match Mtrrs::read(msr::read) {
+            // It has them and does not tell: the type that is never wrong.
+            None => Self::Everywhere(MemoryType::Uncacheable),
             // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
             Some(mtrrs) if mtrrs.has_holes(features.address_bits) => Self::Everywhere(MemoryType::Uncacheable),
             Some(mtrrs) => Self::Told(mtrrs),
