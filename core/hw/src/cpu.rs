@@ -1,6 +1,7 @@
 //! What every CPU needs before the VMM runs on it for good.
 
 use crate::msr;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use initfunc::initfunc;
 use x86_64::registers::control::{Cr4, Cr4Flags, Efer, EferFlags};
 
@@ -24,13 +25,28 @@ fn enable_no_execute() {
     }
 }
 
-/// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7).
+/// CPUID leaf 7, EBX (APM Vol. 3 s. E.3.6).
+const LEAF_7_SMEP: u32 = 1 << 7;
+const LEAF_7_SMAP: u32 = 1 << 20;
+
+/// Ring 0 neither executes nor reads and writes pages of ring 3 (APM s. 5.6.5 and 5.6.6). The VMM has none, so whatever the CPU
+/// takes for one is a corrupted entry.
+fn protection() -> Cr4Flags {
+    let leaf_7 = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).ebx } else { 0 };
+    let mut flags = Cr4Flags::empty();
+    flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, leaf_7 & LEAF_7_SMEP != 0);
+    flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, leaf_7 & LEAF_7_SMAP != 0);
+    flags
+}
+
+/// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
+/// from its own defects.
 fn init() -> Result<(), &'static str> {
     enable_no_execute();
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE));
+        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection()));
     }
     Ok(())
 }
