@@ -11,6 +11,7 @@ pub fn write_back_caches() {
     unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
+const EFER: u32 = 0xc000_0080;
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).
 const MISC_ENABLE: u32 = 0x1a0;
 const XD_BIT_DISABLE: u64 = 1 << 34;
@@ -39,10 +40,23 @@ fn protection() -> Cr4Flags {
     flags
 }
 
+/// EFER bit 21, AIBRSE, where CPUID leaf 8000_0021h, EAX bit 8, has it (APM s. 3.1.7): what the guest has taught the predictor of
+/// indirect branches does not steer the VMM. The guest's EFER has a bit of its own.
+const AUTOMATIC_IBRS: u64 = 1 << 21;
+
+fn enable_automatic_ibrs() {
+    let has_it = __cpuid(0x8000_0000).eax >= 0x8000_0021 && __cpuid(0x8000_0021).eax & 1 << 8 != 0;
+    if has_it && let Some(value) = msr::read(EFER) {
+        // SAFETY: changes predictions only. A CPU that refuses has no such bit.
+        let _ = unsafe { msr::write(EFER, value | AUTOMATIC_IBRS) };
+    }
+}
+
 /// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
 /// from its own defects.
 fn init() -> Result<(), &'static str> {
     enable_no_execute();
+    enable_automatic_ibrs();
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));

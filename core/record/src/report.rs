@@ -14,7 +14,11 @@ pub struct Registers {
     pub rip: u64,
     pub rsp: u64,
     pub rflags: u64,
+    pub cr0: u64,
+    /// The address of a page fault.
     pub cr2: u64,
+    pub cr3: u64,
+    pub cr4: u64,
     /// Any of them may hold a part of a key or of the guest's data.
     pub gprs: GprValues,
 }
@@ -58,8 +62,9 @@ impl Report<'_> {
     /// Message and back trace, as much as a screen holds.
     pub fn write_head(&self, out: &mut dyn Write) -> fmt::Result {
         writeln!(out, "Shoji: defect in the VMM: {}", self.message)?;
-        if let Some(Registers { rip, rsp, rflags, cr2, .. }) = self.registers {
-            writeln!(out, "at {rip:#018x}, rsp {rsp:#x}, rflags {rflags:#x}, cr2 {cr2:#x}")?;
+        if let Some(Registers { rip, rsp, rflags, cr0, cr2, cr3, cr4, .. }) = self.registers {
+            writeln!(out, "at {rip:#018x}, rsp {rsp:#x}, rflags {rflags:#x}")?;
+            writeln!(out, "cr0 {cr0:#x} cr2 {cr2:#x} cr3 {cr3:#x} cr4 {cr4:#x}")?;
         }
         self.callers.iter().try_for_each(|caller| writeln!(out, "called from {caller:#018x}"))
     }
@@ -87,7 +92,7 @@ mod tests {
     }
 
     fn registers() -> Registers {
-        Registers { rip: 0x1000, rsp: 0x2000, rflags: 2, cr2: 0, gprs: [0x5ec2e7; 15] }
+        Registers { rip: 0x1000, rsp: 0x2000, rflags: 2, cr0: 1, cr2: 0, cr3: 3, cr4: 4, gprs: [0x5ec2e7; 15] }
     }
 
     fn with_report<R>(trails: &[&Trail], then: impl FnOnce(&Report<'_>) -> R) -> R {
@@ -111,13 +116,14 @@ mod tests {
         with_report(&[&first, &second], |report| report.write(&mut text)).unwrap();
         let lines: std::vec::Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "Shoji: defect in the VMM: exception 14");
-        assert_eq!(lines[1], "at 0x0000000000001000, rsp 0x2000, rflags 0x2, cr2 0x0");
-        assert_eq!(lines[2..4], ["called from 0x0000000000001100", "called from 0x0000000000001200"]);
-        assert!(lines[4].starts_with("rax 00000000005ec2e7  rbx 00000000005ec2e7"), "{}", lines[4]);
-        assert!(lines[9].starts_with("last exits of CPU 0"), "{}", lines[9]);
-        assert_eq!(lines[10], "X7 0x7c00 100");
-        assert!(lines[11].starts_with("last exits of CPU 1"), "{}", lines[11]);
-        assert_eq!(lines[12..], ["X8 0x7c02 1"]);
+        assert_eq!(lines[1], "at 0x0000000000001000, rsp 0x2000, rflags 0x2");
+        assert_eq!(lines[2], "cr0 0x1 cr2 0x0 cr3 0x3 cr4 0x4");
+        assert_eq!(lines[3..5], ["called from 0x0000000000001100", "called from 0x0000000000001200"]);
+        assert!(lines[5].starts_with("rax 00000000005ec2e7  rbx 00000000005ec2e7"), "{}", lines[5]);
+        assert!(lines[10].starts_with("last exits of CPU 0"), "{}", lines[10]);
+        assert_eq!(lines[11], "X7 0x7c00 100");
+        assert!(lines[12].starts_with("last exits of CPU 1"), "{}", lines[12]);
+        assert_eq!(lines[13..], ["X8 0x7c02 1"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use hw::console::{Screen, Serial};
 use hw::descriptors::ExceptionFrame;
 use hw::{Hpa, HpaRange, cpu, direct, time, trails};
 use record::{Frames, Page, RECORD_BYTES, Registers, Report};
+use x86_64::registers::control::{Cr0, Cr2, Cr3, Cr4};
 
 /// Physical address of the record; 0 before there is memory of Shoji's own.
 static RECORD_AT: AtomicU64 = AtomicU64::new(0);
@@ -60,7 +61,10 @@ pub fn on_fault(frame: &ExceptionFrame) -> ! {
         rip: f.rip,
         rsp: f.rsp,
         rflags: f.rflags,
-        cr2: x86_64::registers::control::Cr2::read_raw(),
+        cr0: Cr0::read_raw(),
+        cr2: Cr2::read_raw(),
+        cr3: Cr3::read_raw().0.start_address().as_u64(),
+        cr4: Cr4::read_raw(),
         gprs: [f.rax, f.rbx, f.rcx, f.rdx, f.rsi, f.rdi, f.rbp, f.r8, f.r9, f.r10, f.r11, f.r12, f.r13, f.r14, f.r15],
     };
     stop(format_args!("exception {}, error code {:#x}", f.vector, f.error), Some(&registers), f.rbp)
