@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn numbers_outside_of_the_code_have_no_place() {
-        let code = [0x1000..0x2000];
+        let code = [0x1000..0x1800, 0x1800..0x2000];
         assert_eq!(addresses("0xfff 0x1000, 0x1fff; 0x2000 0x11112222333344445 1800 0x", &code), [0x1000, 0x1fff]);
         assert_eq!(addresses("called from 0x1000", &code), [0; 0]);
         assert_eq!(addresses("| called from 0x2000", &code), [0x1fff]);
