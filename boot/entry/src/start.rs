@@ -154,7 +154,13 @@ boot_pdpt:       .skip 4096
 boot_pdpt_image: .skip 4096
 boot_pd_image:   .skip 4096
 boot_pd:         .skip 4 * 4096
-    .global boot_stack_guard        /* left unmapped once Shoji has its own tables */
+    /* The guard pages are left unmapped once Shoji has its own tables. */
+    .global fault_stack_guard
+fault_stack_guard: .skip 4096
+    .skip 16384
+    .global fault_stack_end
+fault_stack_end:
+    .global boot_stack_guard
 boot_stack_guard: .skip 4096
     .skip 65536
     .global boot_stack_top

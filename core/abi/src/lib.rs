@@ -31,6 +31,22 @@ pub mod hypercall {
     /// debug hypercalls.
     pub const DEBUG_QUEUE_INTERRUPT: u64 = 2;
 
+    /// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug
+    /// hypercalls and defects.
+    pub const DEBUG_PROVOKE_DEFECT: u64 = 3;
+
+    /// Defects that can be provoked.
+    pub mod defect {
+        /// A panic.
+        pub const PANIC: u64 = 0;
+        /// A read of the null page.
+        pub const NULL_READ: u64 = 1;
+        /// Recursion until the stack is full.
+        pub const STACK_OVERFLOW: u64 = 2;
+        /// A write to the VMM's own code, by its address in the direct map.
+        pub const CODE_WRITE: u64 = 3;
+    }
+
     /// Result of a number that does not exist, and of an argument that is out of range.
     pub const UNKNOWN: u64 = u64::MAX;
 }

@@ -20,7 +20,7 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use zeroize::Zeroizing;
 
 use crate::entry::{self, Entries, Kind, MAX_ENTRY_BYTES};
-use crate::schema::Config;
+use crate::schema::{Config, Debug};
 use crate::validate::{MAX_DISK_RULES, Problem, validate};
 
 /// Version of the header, of the entries' layout and of the schema's serde form.
@@ -111,7 +111,7 @@ impl core::error::Error for BlobError {}
 pub fn encode(config: &Config) -> Result<Zeroizing<Vec<u8>>, BlobError> {
     first_problem(config)?;
     // Never reallocated, so no copy of a key stays behind: MAX_ENTRY_BYTES leaves room for the entry's header.
-    let room = config.disks.len().saturating_add(5).saturating_mul(MAX_ENTRY_BYTES);
+    let room = config.disks.len().saturating_add(6).saturating_mul(MAX_ENTRY_BYTES);
     let mut out = Zeroizing::new(Vec::with_capacity(room));
     out.extend(MAGIC);
     out.extend(FORMAT_VERSION.to_le_bytes());
@@ -120,6 +120,9 @@ pub fn encode(config: &Config) -> Result<Zeroizing<Vec<u8>>, BlobError> {
     entry::push(&mut out, Kind::Boot, &config.boot)?;
     entry::push(&mut out, Kind::Log, &config.log)?;
     entry::push(&mut out, Kind::Debug, &config.debug)?;
+    if config.debug.defects {
+        entry::push(&mut out, Kind::Defects, &true)?;
+    }
     for rule in &config.disks {
         entry::push(&mut out, Kind::Disk, rule)?;
     }
@@ -154,7 +157,8 @@ fn checksum(blob: &[u8]) -> u32 {
 /// # Errors
 /// Whatever the bytes are, a [`BlobError`] and never a panic.
 pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
-    let (mut memory, mut boot, mut log, mut debug, mut disks) = (None, None, None, None, Vec::new());
+    let (mut memory, mut boot, mut log, mut debug) = (None, None, None, None);
+    let (mut defects, mut disks) = (None, Vec::new());
     for entry in Entries(open(blob)?) {
         let entry = entry?;
         match entry.kind {
@@ -162,6 +166,7 @@ pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
             Kind::Boot => entry.decode_once(&mut boot)?,
             Kind::Log => entry.decode_once(&mut log)?,
             Kind::Debug => entry.decode_once(&mut debug)?,
+            Kind::Defects => entry.decode_once(&mut defects)?,
             // One too many is enough for `validate` to refuse.
             Kind::Disk if disks.len() > MAX_DISK_RULES => {}
             Kind::Disk => disks.push(entry.decode()?),
@@ -171,7 +176,7 @@ pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
         memory: memory.unwrap_or_default(),
         boot: boot.unwrap_or_default(),
         log: log.unwrap_or_default(),
-        debug: debug.unwrap_or_default(),
+        debug: Debug { defects: defects.unwrap_or_default(), ..debug.unwrap_or_default() },
         disks,
     };
     first_problem(&config)?;

@@ -17,7 +17,7 @@ fn sample() -> Config {
         memory: Memory { reserve_mib: 32 },
         boot: Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji },
         log: Log { level: Level::Debug, serial: false },
-        debug: Debug { hypercalls: true },
+        debug: Debug { hypercalls: true, defects: true },
         disks: vec![
             rule("root", identity, RangeSelector::Partition(2)),
             rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16])),
@@ -52,7 +52,7 @@ fn every_field_survives_the_blob() {
     assert_eq!(back.memory.reserve_mib, 32);
     assert_eq!(back.boot, Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji });
     assert_eq!(back.log, Log { level: Level::Debug, serial: false });
-    assert!(back.debug.hypercalls);
+    assert!(back.debug.hypercalls && back.debug.defects);
     let names: Vec<_> = back.disks.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["root", "data", "rest"]);
     assert_eq!(back.disks[2].range, RangeSelector::Lba { first: 2048, sectors: 100 });
@@ -213,7 +213,7 @@ fn what_validation_refuses_is_neither_written_nor_read() {
 fn an_empty_list_of_entries_means_the_defaults() {
     let config = parse(&sealed(&[])).unwrap();
     assert_eq!((config.memory, config.boot, config.log), (Memory::default(), Boot::default(), Log::default()));
-    assert!(config.disks.is_empty() && !config.debug.hypercalls);
+    assert!(config.disks.is_empty() && !config.debug.hypercalls && !config.debug.defects);
 }
 
 #[test]

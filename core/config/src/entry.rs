@@ -25,17 +25,21 @@ pub enum Kind {
     Log = 3,
     Debug = 4,
     Disk = 5,
+    /// [`crate::Debug::defects`], where it is set.
+    Defects = 6,
 }
 
 impl Kind {
     /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log or what helps a developer
     /// weakens nothing.
     fn is_mandatory(self) -> bool {
-        !matches!(self, Self::Log | Self::Debug)
+        !matches!(self, Self::Log | Self::Debug | Self::Defects)
     }
 
     fn from_number(number: u16) -> Option<Self> {
-        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk].into_iter().find(|kind| *kind as u16 == number)
+        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk, Self::Defects]
+            .into_iter()
+            .find(|kind| *kind as u16 == number)
     }
 }
 

@@ -78,6 +78,9 @@ pub enum Level {
 pub struct Debug {
     /// A guest's kernel may ask by hypercall for the exit counters to be logged, and for interrupts.
     pub hypercalls: bool,
+    /// With `hypercalls`: it may also provoke defects of Shoji, which stop the machine. An entry of its own in the blob.
+    #[serde(skip)]
+    pub defects: bool,
 }
 
 /// One protected range of one disk.

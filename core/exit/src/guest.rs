@@ -29,6 +29,7 @@ pub struct Guest {
     pub counters: Counters,
     pub(crate) policy: Policy,
     pub(crate) hypercalls: bool,
+    pub(crate) defects: bool,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) paging: PagingFeatures,
     /// Bits of EFER that the guest may set.
@@ -48,6 +49,7 @@ impl Guest {
             counters: Counters::default(),
             policy,
             hypercalls,
+            defects: false,
             firmware: None,
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
@@ -55,6 +57,11 @@ impl Guest {
             buffer: alloc::vec![0; string::PAGE_BYTES],
             notices: Notices::default(),
         }
+    }
+
+    /// Where debug hypercalls are answered, one of them provokes defects of the VMM.
+    pub fn allow_defects(&mut self) {
+        self.defects = true;
     }
 
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.

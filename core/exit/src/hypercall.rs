@@ -3,7 +3,7 @@
 use crate::guest::Answer;
 use crate::instruction::{self, Opcode};
 use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
-use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -32,7 +32,7 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V,
     let len_bytes = instruction::length(guest, vcpu, machine, &opcode)?;
     match &mut guest.firmware {
         Some(stub) if firmware => stub.handler.on_call(vcpu, machine.memory()),
-        _ => debug_hypercall(guest, vcpu),
+        _ => debug_hypercall(guest, vcpu, machine),
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())
@@ -46,13 +46,17 @@ fn runs_bios_code<V: Vcpu>(vcpu: &V) -> bool {
     vcpu.control().cr0 & CR0_PE == 0 || vcpu.rflags() & RFLAGS_VM != 0
 }
 
-fn debug_hypercall<V: Vcpu>(guest: &Guest, vcpu: &mut V) {
+fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &mut M) {
     let result = match vcpu.gpr(Gpr::Rax) {
         DEBUG_LOG_COUNTERS => {
             guest.log_counters();
             0
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
+        DEBUG_PROVOKE_DEFECT if guest.defects => {
+            machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
+            UNKNOWN
+        }
         _ => UNKNOWN,
     };
     vcpu.set_gpr(Gpr::Rax, result);

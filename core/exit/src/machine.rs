@@ -81,6 +81,9 @@ pub trait Machine {
 
     fn now(&self) -> Instant;
 
+    /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
+    fn provoke_defect(&mut self, defect: u64);
+
     /// Does the byte belong to the VMM, so that the guest has no mapping of it?
     fn is_vmm_memory(&self, at: Gpa) -> bool;
 }

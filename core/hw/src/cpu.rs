@@ -1,6 +1,7 @@
 //! What every CPU needs before the VMM runs on it for good.
 
 use crate::msr;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use initfunc::initfunc;
 use x86_64::registers::control::{Cr4, Cr4Flags, Efer, EferFlags};
 
@@ -10,6 +11,7 @@ pub fn write_back_caches() {
     unsafe { core::arch::asm!("wbinvd", options(nostack, preserves_flags)) };
 }
 
+const EFER: u32 = 0xc000_0080;
 /// How many logical processors this CPU's package may have, by CPUID leaf 1: for machines whose firmware does not tell.
 pub fn logical_processors() -> usize {
     const HTT: u32 = 1 << 28;
@@ -31,13 +33,41 @@ fn enable_no_execute() {
     }
 }
 
-/// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7).
+/// CPUID leaf 7, EBX (APM Vol. 3 s. E.3.6).
+const LEAF_7_SMEP: u32 = 1 << 7;
+const LEAF_7_SMAP: u32 = 1 << 20;
+
+/// Ring 0 neither executes nor reads and writes pages of ring 3 (APM s. 5.6.5 and 5.6.6). The VMM has none, so whatever the CPU
+/// takes for one is a corrupted entry.
+fn protection() -> Cr4Flags {
+    let leaf_7 = if __cpuid(0).eax >= 7 { __cpuid_count(7, 0).ebx } else { 0 };
+    let mut flags = Cr4Flags::empty();
+    flags.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, leaf_7 & LEAF_7_SMEP != 0);
+    flags.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, leaf_7 & LEAF_7_SMAP != 0);
+    flags
+}
+
+/// EFER bit 21, AIBRSE, where CPUID leaf 8000_0021h, EAX bit 8, has it (APM s. 3.1.7): what the guest has taught the predictor of
+/// indirect branches does not steer the VMM. The guest's EFER has a bit of its own.
+const AUTOMATIC_IBRS: u64 = 1 << 21;
+
+fn enable_automatic_ibrs() {
+    let has_it = __cpuid(0x8000_0000).eax >= 0x8000_0021 && __cpuid(0x8000_0021).eax & 1 << 8 != 0;
+    if has_it && let Some(value) = msr::read(EFER) {
+        // SAFETY: changes predictions only. A CPU that refuses has no such bit.
+        let _ = unsafe { msr::write(EFER, value | AUTOMATIC_IBRS) };
+    }
+}
+
+/// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
+/// from its own defects.
 fn init() -> Result<(), &'static str> {
     enable_no_execute();
+    enable_automatic_ibrs();
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE));
+        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection()));
     }
     Ok(())
 }

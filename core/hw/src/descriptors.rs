@@ -3,6 +3,7 @@
 
 use crate::{msr, nmi, xcr};
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use initfunc::initfunc;
 use x86_64::VirtAddr;
 use x86_64::instructions::segmentation::{CS, DS, ES, SS, Segment};
@@ -26,7 +27,7 @@ struct Table<T>(UnsafeCell<T>);
 unsafe impl<T> Sync for Table<T> {}
 
 static GDT: Table<[u64; 5]> = Table(UnsafeCell::new([0, CODE, DATA, TASK, 0]));
-/// Holds no stack: there is no CPL but 0 and no interrupt stack table. VT-x wants a task register all the same.
+/// Holds no stack but that of [`take_double_faults_on`]: there is no CPL but 0. VT-x wants a task register all the same.
 static TSS: Table<[u32; 26]> = Table(UnsafeCell::new([0; 26]));
 
 /// Vectors that CPUs raise by themselves.
@@ -151,6 +152,31 @@ exception_common:
     on_exception = sym on_exception,
 );
 
+/// IST1 in the TSS, in words of 4 bytes (APM s. 12.2.5).
+const IST1: usize = 9;
+const DOUBLE_FAULT: usize = 8;
+/// Present, interrupt gate; the lowest bits are the number of an interrupt stack.
+const GATE: u16 = 0x8e00;
+
+/// From now on double faults are taken on a stack of their own, which ends at `stack_top`: the one that has overflowed holds no
+/// frame. Only where the task register is the VMM's own whenever the VMM runs. On AMD-V it is the guest's after an exit: the CPU
+/// would read the stack pointer from an address that the guest chooses.
+pub fn take_double_faults_on(stack_top: u64) {
+    // SAFETY: only this CPU uses the tables; it reads them when an exception comes, and none does in here.
+    unsafe {
+        let tss = &mut *TSS.0.get();
+        (tss[IST1], tss[IST1 + 1]) = (stack_top as u32, (stack_top >> 32) as u32);
+        (*IDT.0.get())[DOUBLE_FAULT].options = GATE | 1;
+    }
+}
+
+static FAULT_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// From now on `handler` is told of exceptions that the VMM raises and does not expect. It runs on the stack of what failed.
+pub fn set_fault_handler(handler: fn(&ExceptionFrame) -> !) {
+    FAULT_HANDLER.store(handler as *mut (), Ordering::Relaxed);
+}
+
 const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -170,8 +196,13 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
         frame.rip = handler;
         return;
     }
-    let cr2 = x86_64::registers::control::Cr2::read_raw();
-    panic!("exception {} error {:#x} in the VMM, CR2 {cr2:#x}, {frame:#x?}", frame.vector, frame.error);
+    let handler = FAULT_HANDLER.load(Ordering::Relaxed);
+    if handler.is_null() {
+        panic!("exception {} error {:#x} at {:#x}", frame.vector, frame.error, frame.rip);
+    }
+    // SAFETY: only `set_fault_handler` writes it.
+    let handler = unsafe { core::mem::transmute::<*mut (), fn(&ExceptionFrame) -> !>(handler) };
+    handler(frame)
 }
 
 /// Loads GDT, TSS and IDT. They lie in the image and stay valid when it moves.
@@ -185,7 +216,7 @@ fn init() -> Result<(), &'static str> {
         let gate = Gate {
             offset_low: at as u16,
             selector: CODE_SELECTOR,
-            options: 0x8e00,
+            options: GATE,
             offset_middle: (at >> 16) as u16,
             offset_high: (at >> 32) as u32,
             reserved: 0,

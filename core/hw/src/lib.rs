@@ -23,6 +23,7 @@ pub mod nmi;
 pub mod paging;
 pub mod port;
 pub mod time;
+pub mod trails;
 pub mod xcr;
 
 /// Host-physical address.

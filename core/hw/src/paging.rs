@@ -2,7 +2,7 @@
 //! direct map.
 
 use crate::direct::{self, DIRECT_MAP};
-use crate::{Hpa, frames};
+use crate::{Hpa, HpaRange, frames};
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PageTableIndex};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -13,8 +13,8 @@ pub struct Image {
     pub rodata: u64,
     pub data: u64,
     pub end: u64,
-    /// A page that stays unmapped: below the stack.
-    pub guard: u64,
+    /// Pages that stay unmapped: one below each stack.
+    pub guards: [u64; 2],
     pub at: Hpa,
 }
 
@@ -31,16 +31,29 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
         (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
         (image.data, image.end, Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE),
     ] {
-        for at in (start..end).step_by(KIB_4 as usize).filter(|&at| at != image.guard) {
+        for at in (start..end).step_by(KIB_4 as usize).filter(|at| !image.guards.contains(at)) {
             tables.map(at, image.at.0 + (at - image.start), KIB_4, flags)?;
         }
     }
-    let size = if gib_pages { GIB } else { MIB_2 };
-    let flags = Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE | Flags::HUGE_PAGE;
-    for at in (0..direct_end.next_multiple_of(size)).step_by(size as usize) {
-        tables.map(DIRECT_MAP + at, at, size, flags)?;
-    }
+    map_directly(&mut tables, image, direct_end, gib_pages)?;
     Some(tables.root)
+}
+
+/// The direct map. Code and constants of the image cannot be written there either.
+fn map_directly(tables: &mut Tables, image: &Image, end: u64, gib_pages: bool) -> Option<()> {
+    let read_only = HpaRange { start: image.at.0, end: image.at.0 + (image.data - image.start) };
+    let largest = if gib_pages { GIB } else { MIB_2 };
+    let mut at = 0;
+    while at < end.next_multiple_of(largest) {
+        let fits = |size: &u64| at % size == 0 && !read_only.overlaps(at, at + size);
+        let size = [largest, MIB_2].into_iter().find(fits).unwrap_or(KIB_4);
+        let mut flags = Flags::PRESENT | Flags::NO_EXECUTE;
+        flags.set(Flags::WRITABLE, !read_only.overlaps(at, at + size));
+        flags.set(Flags::HUGE_PAGE, size != KIB_4);
+        tables.map(DIRECT_MAP + at, at, size, flags)?;
+        at += size;
+    }
+    Some(())
 }
 
 /// Page tables of four levels, for the host's addresses or a guest's (nested tables of AMD-V have the same format, APM

@@ -9,8 +9,9 @@ use crate::{event, instructions};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames};
+use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails};
 use mediator::{Gpa, Width};
+use record::Trail;
 use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
@@ -26,6 +27,7 @@ pub struct SvmVcpu {
     /// Target of VMSAVE.
     scratch: Hpa,
     queued: QueuedInterrupts,
+    trail: &'static Trail,
 }
 
 impl SvmVcpu {
@@ -47,6 +49,7 @@ impl SvmVcpu {
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
             queued: QueuedInterrupts::default(),
+            trail: trails::add(),
         })
     }
 
@@ -80,13 +83,15 @@ impl Vcpu for SvmVcpu {
             self.vmcb.save.efer |= Efer::SVME.bits();
             // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
             unsafe { switch::run(&mut self.gprs, self.at.0) };
-            let control = &mut self.vmcb.control;
-            control.event_inj = Event::NONE;
-            control.tlb_control = TlbControl::NOTHING;
-            return match ExitCode(control.exit_code) {
+            let vmcb = &mut *self.vmcb;
+            vmcb.control.event_inj = Event::NONE;
+            vmcb.control.tlb_control = TlbControl::NOTHING;
+            let code = ExitCode(vmcb.control.exit_code);
+            self.trail.note(code.0 as u32, vmcb.save.rip, time::tsc_halves());
+            return match code {
                 ExitCode::CPUID => Exit::Cpuid,
                 ExitCode::IOIO => Exit::Io,
-                ExitCode::NPF if self.nested.map_on_demand(Gpa(control.exit_info2)) => {
+                ExitCode::NPF if self.nested.map_on_demand(Gpa(self.vmcb.control.exit_info2)) => {
                     event::reinject(self.vmcb);
                     continue;
                 }

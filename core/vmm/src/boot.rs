@@ -1,5 +1,6 @@
 //! From the loader to the guest's first instruction, one phase a line.
 
+use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
@@ -20,6 +21,7 @@ enum Never {}
 #[unsafe(no_mangle)]
 extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
     HEAP.init();
+    hw::descriptors::set_fault_handler(defect::on_fault);
     match start(magic, information) {
         Ok(never) => match never {},
         Err(failure) => failure::stop(failure),
@@ -57,6 +59,9 @@ fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Res
     exit::init();
     let mut guest = Guest::new(machine, policy, loaded.config.debug.hypercalls);
     guest.bus.guard_platform(machine);
+    if loaded.config.debug.defects {
+        guest.allow_defects();
+    }
     if loaded.config.log.serial {
         guest.bus.hide_com1(machine);
     }

@@ -3,9 +3,8 @@
 
 use alloc::string::String;
 use core::fmt::Write;
-use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU16, Ordering};
-use hw::console::{Screen, Serial};
+use hw::console::Screen;
 use hw::{Hpa, direct};
 
 /// A sentence that names what is wrong and what to do.
@@ -58,16 +57,9 @@ fn without_shoji(drive: u8) -> ! {
     unsafe { entry::boot_natively(drive, direct::DIRECT_MAP) }
 }
 
-fn halt() -> ! {
+/// Nothing more, for good.
+pub fn halt() -> ! {
     loop {
         x86_64::instructions::hlt();
     }
-}
-
-#[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
-    // Past the log: its locks may be held. COM1's may be too, then the screen still tells.
-    let _ = write!(Screen::new(), "Shoji: defect in the VMM: {info}\nStopped.\n");
-    let _ = write!(Serial, "\nShoji: defect in the VMM: {info}\nStopped.\n");
-    halt()
 }

@@ -1,18 +1,27 @@
 //! The memory that Shoji keeps: the highest usable place below 4 GiB, and the move of the image to it.
 
+use crate::defect;
 use crate::failure::Failure;
 use alloc::format;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use entry::IMAGE_LOADED_AT;
 use hw::paging::Image;
 use hw::{Hpa, HpaRange, direct, frames, paging};
 use multiboot::{Kind, place};
+
+/// Physical address of the image at home.
+static TEXT_AT: AtomicU64 = AtomicU64::new(IMAGE_LOADED_AT);
 
 unsafe extern "C" {
     static image_start: [u8; 0];
     static rodata_start: [u8; 0];
     static data_start: [u8; 0];
     static image_end: [u8; 0];
+    static fault_stack_guard: [u8; 0];
+    static fault_stack_end: [u8; 0];
     static boot_stack_guard: [u8; 0];
+    static boot_stack_top: [u8; 0];
 }
 
 fn image(at: Hpa) -> Image {
@@ -21,9 +30,29 @@ fn image(at: Hpa) -> Image {
         rodata: &raw const rodata_start as u64,
         data: &raw const data_start as u64,
         end: &raw const image_end as u64,
-        guard: &raw const boot_stack_guard as u64,
+        guards: [&raw const boot_stack_guard as u64, &raw const fault_stack_guard as u64],
         at,
     }
+}
+
+/// Virtual addresses of the VMM's code.
+pub fn text() -> Range<u64> {
+    &raw const image_start as u64..&raw const rodata_start as u64
+}
+
+/// Virtual addresses of the stack.
+pub fn stack() -> Range<u64> {
+    &raw const boot_stack_guard as u64 + paging::KIB_4..&raw const boot_stack_top as u64
+}
+
+/// Where the code lies physically.
+pub fn text_at() -> Hpa {
+    Hpa(TEXT_AT.load(Ordering::Relaxed))
+}
+
+/// Where the stack for double faults begins.
+pub fn fault_stack_top() -> u64 {
+    &raw const fault_stack_end as u64
 }
 
 /// Moves the image to the top of low RAM and gives the rest of the reservation to the frame allocator.
@@ -36,17 +65,21 @@ pub fn settle(memory_map: &[multiboot::Entry], reserve_mib: u32) -> Result<HpaRa
         format!("no {reserve_mib} MiB of usable RAM in one piece below 4 GiB; lower `reserve` in [memory] or add RAM")
     })?;
     let home = HpaRange { start: place.start, end: place.end };
-    if len >= home.len_bytes() {
+    // SAFETY: usable RAM that the loader does not occupy, below 4 GiB.
+    let record = unsafe { defect::keep_record(Hpa(home.start)) };
+    let at = Hpa(record.end);
+    TEXT_AT.store(at.0, Ordering::Relaxed);
+    if len >= home.end - at.0 {
         return Err(format!("{reserve_mib} MiB are less than the image needs; raise `reserve` in [memory]").into());
     }
     // SAFETY: usable RAM that the loader does not occupy, all below 4 GiB; the image gets the part before it.
-    unsafe { frames::add(HpaRange { start: home.start + len, end: home.end }) };
+    unsafe { frames::add(HpaRange { start: at.0 + len, end: home.end }) };
 
     let ram_end = memory_map.iter().filter(|e| e.kind != Kind::Reserved).map(|e| e.base + e.len_bytes).max();
     let direct_end = ram_end.unwrap_or(0).max(1 << 32);
-    let root = paging::build(&image(Hpa(home.start)), direct_end, gib_pages())
+    let root = paging::build(&image(at), direct_end, gib_pages())
         .ok_or("not enough memory for page tables; raise `reserve` in [memory]")?;
-    let (from, to) = (direct::pointer(Hpa(IMAGE_LOADED_AT)) as u64, direct::pointer(Hpa(home.start)) as u64);
+    let (from, to) = (direct::pointer(Hpa(IMAGE_LOADED_AT)) as u64, direct::pointer(at) as u64);
     // SAFETY: both ends are in the direct map of old and new tables, `to` is ours and has room, and the new tables map
     // the image as the old ones do.
     unsafe { entry::move_image(from, to, len, root.0) };

@@ -124,6 +124,10 @@ impl Machine for RealMachine {
         hw::time::now()
     }
 
+    fn provoke_defect(&mut self, defect: u64) {
+        crate::defect::provoke(defect);
+    }
+
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         self.memory.is_vmm(at)
     }

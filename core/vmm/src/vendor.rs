@@ -1,8 +1,9 @@
 //! AMD-V or VT-x: the one place that names both.
 
 use crate::failure::Failure;
+use crate::home;
 use alloc::format;
-use core::fmt;
+use core::fmt::{self, Write};
 use exit::Policy;
 use hw::{Hpa, HpaRange};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -54,6 +55,8 @@ impl Vendor for Intel {
     }
 
     fn enable(features: &vmx::Features) -> Result<(), Failure> {
+        // Each VM exit loads the VMM's own task register.
+        hw::descriptors::take_double_faults_on(home::fault_stack_top());
         Ok(vmx::enable(features).map_err(|e| format!("{e}"))?)
     }
 
@@ -78,4 +81,14 @@ pub fn is_intel() -> bool {
 pub fn disable() {
     svm::disable();
     vmx::disable();
+}
+
+/// Writes the name of an exit code or reason, of which `code` is the low half.
+pub fn write_exit(code: u32, out: &mut dyn Write) -> fmt::Result {
+    if is_intel() {
+        write!(out, "{:?}", x86::vmx::ExitReason(code))
+    } else {
+        // Of the codes above 32 bits all are small negative numbers.
+        write!(out, "{:?}", x86::svm::ExitCode(i64::from(code as i32) as u64))
+    }
 }

@@ -90,6 +90,12 @@ vmx_exit:
     xor eax, eax
     pop rbp
     pop rbx
+    /* The RET below is the only one whose CALL was before the guest ran: a prediction of its own, not the guest's. */
+    call 5f
+    int3
+5:
+    add rsp, 8
+    lfence
     ret
     "#,
     host_rsp = const core::mem::offset_of!(Registers, host_rsp),

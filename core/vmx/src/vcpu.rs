@@ -12,8 +12,9 @@ use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
     TaskState, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, xcr};
+use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails, xcr};
 use mediator::{Gpa, Width};
+use record::Trail;
 use x86::msr::Efer;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
@@ -34,6 +35,7 @@ pub struct VmxVcpu {
     kept: KeptBits,
     features: Features,
     queued: QueuedInterrupts,
+    trail: &'static Trail,
 }
 
 impl VmxVcpu {
@@ -61,6 +63,7 @@ impl VmxVcpu {
             kept,
             features: *features,
             queued: QueuedInterrupts::default(),
+            trail: trails::add(),
         })
     }
 
@@ -219,6 +222,7 @@ impl Vcpu for VmxVcpu {
                 return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
+            self.trail.note(reason.0, read(Field::GUEST_RIP), time::tsc_halves());
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
                 BasicReason::IO_INSTRUCTION => Exit::Io,

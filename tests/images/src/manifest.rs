@@ -19,6 +19,8 @@ pub struct TinyGuest {
     pub encrypted: Option<Sectors>,
     /// Shoji answers its debug hypercalls.
     pub hypercalls: bool,
+    /// It may provoke defects of Shoji.
+    pub defects: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
     /// Further QEMU arguments.
@@ -39,6 +41,7 @@ const PLAIN: TinyGuest = TinyGuest {
     purpose: "",
     encrypted: None,
     hypercalls: false,
+    defects: false,
     memory_mib: &[512],
     qemu: &[],
     tcg_only: None,
@@ -137,6 +140,21 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "refused_cmds",
         purpose: "refused commands give ABRT and an interrupt; IDENTIFY is edited",
         ..PROTECTED
+    },
+    TinyGuest {
+        name: "defect",
+        purpose: "defects of Shoji leave a record over a warm reboot; the case `defect` resets and judges",
+        hypercalls: true,
+        defects: true,
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "stack_overflow",
+        purpose: "a full stack of Shoji is told where there is another one; the case `defect` judges",
+        hypercalls: true,
+        defects: true,
+        ..PLAIN
     },
     TinyGuest {
         name: "bench",

@@ -33,7 +33,7 @@ pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
         memory: Memory::default(),
         boot: Boot { drive: Some(DRIVE_UNDER_SHOJI), ..Boot::default() },
         log: Log::default(),
-        debug: Debug { hypercalls: guest.hypercalls },
+        debug: Debug { hypercalls: guest.hypercalls, defects: guest.defects },
         disks: rule.into_iter().collect(),
     };
     let blob = config::encode(&config).map_err(|e| io::Error::other(e.to_string()))?;

@@ -112,8 +112,9 @@ fn read_log(mut table: Table<'_, '_>) -> Log {
 
 fn read_debug(mut table: Table<'_, '_>) -> Debug {
     let hypercalls = table.flag("hypercalls").unwrap_or_default();
+    let defects = table.flag("defects").unwrap_or_default();
     table.finish();
-    Debug { hypercalls }
+    Debug { hypercalls, defects }
 }
 
 fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {

@@ -14,7 +14,7 @@ pub fn to_json(config: &Config) -> Value {
         "memory": { "reserve": format!("{} MiB", config.memory.reserve_mib) },
         "boot": { "drive": config.boot.drive, "on-failure": word(ON_FAILURE, config.boot.on_failure) },
         "log": { "level": word(LEVEL, config.log.level), "serial": word(SERIAL, config.log.serial) },
-        "debug": { "hypercalls": config.debug.hypercalls },
+        "debug": { "hypercalls": config.debug.hypercalls, "defects": config.debug.defects },
         "disk": config.disks.iter().map(rule).collect::<Vec<_>>(),
     })
 }

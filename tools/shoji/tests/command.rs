@@ -95,6 +95,7 @@ serial = "none"
 
 [debug]
 hypercalls = false
+defects = false
 
 [[disk]]
 name = "root \"1\""

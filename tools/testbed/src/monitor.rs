@@ -43,4 +43,9 @@ impl Monitor {
         let number = self.console.expect("\n", TIMEOUT)?;
         number.trim().parse().with_context(|| format!("no number of instructions: {number}"))
     }
+
+    /// The reset button.
+    pub fn reset(&mut self) -> Result<()> {
+        self.console.send_line("system_reset")
+    }
 }

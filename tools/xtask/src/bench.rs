@@ -7,7 +7,6 @@
 mod exits;
 mod figures;
 mod profile;
-mod readme;
 mod rows;
 mod small;
 mod table;
@@ -15,7 +14,7 @@ mod tiny;
 mod trace;
 mod vendors;
 
-use crate::{build, setup};
+use crate::{build, readme, setup};
 use anyhow::{Result, ensure};
 use clap::Args;
 use figures::{Figures, On};
@@ -66,7 +65,7 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     }
     eprintln!("logs: {}", logs.display());
     if args.readme {
-        readme::replace(&workspace.root().join("README.md"), &table::markdown(&figures, &others)?)?;
+        readme::replace(&workspace.root().join("README.md"), "figures", &table::markdown(&figures, &others)?)?;
     }
     Ok(())
 }

@@ -7,11 +7,15 @@ mod fuzz;
 mod golden;
 mod image;
 mod lint;
+mod readme;
 mod rooms;
 mod run;
 mod setup;
 mod simd;
+mod symbolize;
+mod symbols;
 mod tally;
+mod tcb;
 mod test;
 
 use anyhow::{Result, bail};
@@ -40,6 +44,10 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Measure the bare machine against Shoji, in instructions
     Bench(bench::BenchArgs),
+    /// Add function and line to the addresses in a log of Shoji's, e.g. a back trace
+    Symbolize(symbolize::SymbolizeArgs),
+    /// Count lines, unsafe blocks and bytes of code of each crate in the image
+    Tcb(tcb::TcbArgs),
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
     Image(image::ImageArgs),
 }
@@ -73,6 +81,8 @@ fn perform(cli: Cli) -> Result<()> {
         },
         Task::Fuzz(args) => fuzz::fuzz(&workspace, &args),
         Task::Bench(args) => bench::bench(&workspace, &args),
+        Task::Symbolize(args) => symbolize::symbolize(&workspace, &args),
+        Task::Tcb(args) => tcb::tcb(&workspace, &args),
         Task::Image(args) => image::image(&workspace, &args),
     }
 }

@@ -3,7 +3,7 @@
 //! The table is ARCHITECTURE.md's. What Cargo knows is read by `cargo metadata`, the rest from the text of the files;
 //! nothing is compiled, so all of it is checked in a second, bare-metal crates included.
 
-mod sources;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 mod vendors;

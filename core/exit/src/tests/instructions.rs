@@ -2,7 +2,7 @@
 
 use super::mock::*;
 use crate::*;
-use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
 
@@ -281,6 +281,24 @@ fn debug_hypercall_queues_external_interrupts_and_refuses_the_vectors_of_the_cpu
         assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (result, 0x1003), "vector {vector}");
     }
     assert_eq!(vcpu.queued, [32, 255]);
+}
+
+#[test]
+fn defects_are_provoked_where_hypercalls_and_they_are_allowed_and_nowhere_else() {
+    for (hypercalls, defects) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (mut machine, mut vcpu) = (MockMachine::with_code(&HYPERCALL), MockVcpu::long());
+        let mut guest = Guest::new(&mut machine, policy(), hypercalls);
+        if defects {
+            guest.allow_defects();
+        }
+        vcpu.set(Gpr::Rax, DEBUG_PROVOKE_DEFECT);
+        vcpu.set(Gpr::Rbx, 1);
+        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        let provoked: &[u64] = if hypercalls && defects { &[1] } else { &[] };
+        assert_eq!(machine.provoked, provoked, "{hypercalls} {defects}");
+        let result = if hypercalls { UNKNOWN } else { DEBUG_PROVOKE_DEFECT };
+        assert_eq!(vcpu.get(Gpr::Rax), result);
+    }
 }
 
 #[test]

@@ -331,6 +331,7 @@ pub struct MockMachine {
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
     pub intercepts: Vec<(u16, u16, bool)>,
+    pub provoked: Vec<u64>,
 }
 
 impl MockMachine {
@@ -347,6 +348,7 @@ impl MockMachine {
             leaves,
             msrs: BTreeMap::new(),
             intercepts: Vec::new(),
+            provoked: Vec::new(),
         }
     }
 
@@ -390,6 +392,9 @@ impl Machine for MockMachine {
     }
     fn now(&self) -> Instant {
         Instant(0)
+    }
+    fn provoke_defect(&mut self, defect: u64) {
+        self.provoked.push(defect);
     }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod debian;
+mod defect;
 mod disk_image;
 mod fio;
 mod oracle;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        defect::cases(),
         debian::cases(),
     ]
     .into_iter()

@@ -7,6 +7,7 @@ mod a20;
 mod bench;
 mod cpuid;
 mod debug;
+mod defect;
 mod dma;
 mod e820;
 mod fpu;
@@ -35,6 +36,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench", bench::run),
     ("cpuid", cpuid::run),
     ("debug", debug::run),
+    ("defect", defect::run),
     ("dma", dma::run),
     ("e820", e820::run),
     ("fpu", fpu::run),
@@ -48,6 +50,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
+    ("stack_overflow", defect::overflow),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),

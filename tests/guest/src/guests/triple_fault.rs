@@ -4,30 +4,17 @@
 //! resets and is zero when the machine is switched on, tells how far the guest has come.
 
 use super::shoji;
+use crate::machine::cmos::{self, STAGE, UNDER_SHOJI};
 use crate::machine::port::{in8, out8};
 use core::arch::asm;
 
-/// Not used by the firmware, and outside of its checksum.
-const STAGE: u8 = 0x76;
-const UNDER_SHOJI: u8 = 0x77;
-
-fn cmos(index: u8) -> u8 {
-    out8(0x70, index);
-    in8(0x71)
-}
-
-fn set_cmos(index: u8, value: u8) {
-    out8(0x70, index);
-    out8(0x71, value);
-}
-
 pub fn run() {
-    let stage = cmos(STAGE);
+    let stage = cmos::read(STAGE);
     if stage == 0 {
-        set_cmos(UNDER_SHOJI, u8::from(shoji()));
+        cmos::write(UNDER_SHOJI, u8::from(shoji()));
     }
-    check_eq!(cmos(UNDER_SHOJI), u8::from(shoji()), "under Shoji at stage {stage}");
-    set_cmos(STAGE, stage + 1);
+    check_eq!(cmos::read(UNDER_SHOJI), u8::from(shoji()), "under Shoji at stage {stage}");
+    cmos::write(STAGE, stage + 1);
     let way = match stage {
         0 => "a triple fault",
         1 => "the keyboard controller",

@@ -1,6 +1,7 @@
 //! The bare machine, as far as the guests need it.
 
 pub mod ata;
+pub mod cmos;
 pub mod com2;
 pub mod cpu;
 pub mod exceptions;

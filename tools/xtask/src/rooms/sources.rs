@@ -112,7 +112,7 @@ pub(super) fn unsafe_without_safety(text: &str) -> Vec<usize> {
     (0..lines.len()).filter(|&n| opens_unsafe(lines[n]) && !has_reason(n)).map(|n| n + 1).collect()
 }
 
-fn opens_unsafe(line: &str) -> bool {
+pub fn opens_unsafe(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
     code.match_indices("unsafe").any(|(at, word)| {
         let (before, after) = (&code[..at], code[at + word.len()..].trim_start());
@@ -134,7 +134,7 @@ fn comment_above(lines: &[&str]) -> String {
 }
 
 /// The sources of a crate, in a fixed order; crates nested in its folder included, build output not.
-pub(super) fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
         let path = entry?.path();
