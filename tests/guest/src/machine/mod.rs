@@ -5,6 +5,7 @@ pub mod com2;
 pub mod cpu;
 pub mod exceptions;
 mod heap;
+pub mod hypervisor;
 pub mod irq;
 pub mod memory;
 pub mod modes;
