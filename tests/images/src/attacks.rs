@@ -4,7 +4,7 @@
 use crate::TinyGuest;
 use crate::manifest::PLAIN;
 
-const ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 180, ..PLAIN };
+const ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 120, ..PLAIN };
 
 /// All of them.
 pub const ATTACKS: &[TinyGuest] = &[
@@ -44,6 +44,7 @@ pub const ATTACKS: &[TinyGuest] = &[
     TinyGuest {
         name: "vmm_pages",
         purpose: "every page of the hypervisor's memory by every kind of access: nothing is read, written, executed, walked or loaded",
+        timeout_s: 400,
         ..ATTACK
     },
     TinyGuest {
@@ -69,6 +70,36 @@ pub const ATTACKS: &[TinyGuest] = &[
     TinyGuest {
         name: "exit_storm",
         purpose: "every kind of exit as often as it can: each ends as the first did",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "syscall_tf",
+        purpose: "SYSCALL and SYSRET with TF, IRET to traps, at both privilege levels: #DB in the guest where the CPU raises it",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "segment_limits",
+        purpose: "operands at segment limits and across the border of the hypervisor's memory: #GP, #SS or nothing; no byte of it read or written",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "a20_and_resets",
+        purpose: "A20 off in every way, every command of the keyboard controller, reset ports: memory does not alias; a reset brings the hypervisor back",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "far_tables",
+        purpose: "IDT, GDT, LDT, TSS and page tables in the hypervisor's memory: an exception, or a reset that brings it back",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "port_sweep",
+        purpose: "every port read in every width, every hooked port written: the guest goes on",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "other_modes",
+        purpose: "SVM and VMX instructions in real, protected and compatibility mode: #UD or #GP in that mode",
         ..ATTACK
     },
 ];

@@ -3,7 +3,7 @@
 //!
 //! Safe: #GP(0), or taken where it hurts the guest only; reads of the hypervisor's memory stay what they were.
 
-use super::super::frame::{How, hypervisor_memory};
+use crate::frame::{How, hypervisor_memory};
 use tiny::machine::cpu::{self, rdmsr, wrmsr};
 use tiny::machine::exceptions::{Fault, GP};
 use tiny::machine::memory::{buffer_address, peek};

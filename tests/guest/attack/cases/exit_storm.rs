@@ -2,8 +2,8 @@
 //!
 //! Safe: each instruction ends as its first one did, and the guest goes on; the hypervisor's log does not grow with it.
 
-use super::super::frame::code::{self, Ended, Registers};
-use super::super::frame::{How, hypervisor_memory};
+use crate::frame::code::{self, Ended, Registers};
+use crate::frame::{How, hypervisor_memory};
 use tiny::machine::cpu;
 use tiny::machine::memory::buffer_address;
 

@@ -2,9 +2,9 @@
 //!
 //! Safe: #UD, #GP, or an answer in registers; no memory of the guest changes that it did not name, and it goes on.
 
-use super::super::frame::How;
-use super::super::frame::code::{self, Registers};
-use super::super::frame::random::Random;
+use crate::frame::How;
+use crate::frame::code::{self, Registers};
+use crate::frame::random::Random;
 use tiny::machine::exceptions::{GP, UD};
 use tiny::machine::memory::buffer;
 

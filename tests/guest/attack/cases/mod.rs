@@ -1,18 +1,24 @@
 //! The cases: one file each, whose first lines tell attack and safe result; one line each in [`ALL`].
 
+mod a20_and_resets;
 mod apic_base;
 mod control_regs;
 mod debug_storm;
 mod exit_storm;
+mod far_tables;
 mod hypercalls;
 mod mov_ss;
 mod msr_reads;
 mod msr_writes;
 mod mtrr_uc;
+mod other_modes;
 mod page_edge;
+mod port_sweep;
 mod prefixes;
+mod segment_limits;
 mod self_ipi;
 mod string_io;
+mod syscall_tf;
 mod vmm_pages;
 mod xcr0;
 
@@ -33,4 +39,10 @@ pub static ALL: &[(&str, fn())] = &[
     ("mtrr_uc", mtrr_uc::run),
     ("hypercalls", hypercalls::run),
     ("exit_storm", exit_storm::run),
+    ("syscall_tf", syscall_tf::run),
+    ("segment_limits", segment_limits::run),
+    ("a20_and_resets", a20_and_resets::run),
+    ("far_tables", far_tables::run),
+    ("port_sweep", port_sweep::run),
+    ("other_modes", other_modes::run),
 ];

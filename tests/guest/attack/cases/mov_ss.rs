@@ -5,7 +5,7 @@
 //! Safe: an exception in the guest at one of the two instructions, or at the handler; never one in the hypervisor, and no
 //! refused VM entry.
 
-use super::super::frame::{How, code};
+use crate::frame::{How, code};
 use code::Registers;
 use core::arch::asm;
 use tiny::machine::cpu::{EFER, rdmsr, wrmsr};

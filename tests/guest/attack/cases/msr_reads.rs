@@ -2,7 +2,7 @@
 //!
 //! Safe: a value or #GP(0), whatever the number; #GP at CPL 3.
 
-use super::super::frame::code;
+use crate::frame::code;
 use tiny::machine::cpu::rdmsr;
 use tiny::machine::exceptions::{Fault, GP};
 

@@ -3,8 +3,8 @@
 //!
 //! Safe: taken, or #GP(0); the machine goes on, and the disk can still be read.
 
-use super::super::frame::hypervisor_memory;
 use super::msr_reads::RANGES;
+use crate::frame::hypervisor_memory;
 use tiny::machine::ata;
 use tiny::machine::cpu::{rdmsr, wrmsr};
 use tiny::machine::exceptions::{Fault, GP};

@@ -3,7 +3,7 @@
 //!
 //! Safe: taken or #GP(0); the hypervisor gets slow at most, never wrong: exits and disk I/O go on.
 
-use super::super::frame::hypervisor_memory;
+use crate::frame::hypervisor_memory;
 use tiny::machine::ata;
 use tiny::machine::cpu::{self, rdmsr, wrmsr};
 use tiny::machine::exceptions::{Fault, GP};

@@ -4,8 +4,8 @@
 //! Safe: #PF at the missing page; an exception, or no execution, in memory of the hypervisor; the instruction itself when it
 //! ends in time. Nothing of the hypervisor's memory is executed or shown.
 
-use super::super::frame::code::{self, Registers};
-use super::super::frame::{How, hypervisor_memory};
+use crate::frame::code::{self, Registers};
+use crate::frame::{How, hypervisor_memory};
 use tiny::machine::exceptions::{PF, UD};
 use tiny::machine::memory::{BUFFER_BYTES, Remapped, buffer, buffer_address};
 

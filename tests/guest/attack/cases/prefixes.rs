@@ -3,9 +3,9 @@
 //!
 //! Safe: carried out with the whole length, or #UD or #GP at its first byte; #GP when it is longer than 15 bytes.
 
-use super::super::frame::How;
-use super::super::frame::code::{self, Registers};
-use super::super::frame::random::Random;
+use crate::frame::How;
+use crate::frame::code::{self, Registers};
+use crate::frame::random::Random;
 use tiny::machine::cpu;
 use tiny::machine::exceptions::{GP, UD};
 use tiny::machine::memory::buffer_address;

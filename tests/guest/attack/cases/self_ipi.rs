@@ -4,10 +4,11 @@
 //! Safe: as on the bare CPU (ignored, an NMI, an SMI), or a reset of the machine for INIT and what a CPU may make of
 //! reserved modes; the hypervisor is there again afterwards, and no CPU runs outside of it.
 
-use super::super::frame::{How, steps};
+use crate::frame::{How, steps};
 use core::arch::global_asm;
 use tiny::machine::cpu::rdmsr;
 use tiny::machine::exceptions::{catch, with_entry};
+use tiny::machine::irq::with_lines;
 use tiny::machine::memory::{peek, poke};
 use tiny::machine::port::in8;
 
@@ -103,27 +104,29 @@ pub fn run() {
         }
         send(0, LOGICAL | NMI);
     };
-    with_entry(VECTOR as u8, self_ipi_entry, || {
-        steps::run(&[
-            ("what a CPU ignores or takes as an interrupt", &quiet),
-            ("NMI", &physical(NMI)),
-            ("NMI by shorthand", &|| send(0, TO_SELF | NMI)),
-            ("NMI to all", &|| send(0, TO_ALL | NMI)),
-            ("SMI", &physical(SMI)),
-            ("SMI by shorthand", &|| send(0, TO_SELF | SMI)),
-            ("mode 3", &physical(RESERVED_3 | VECTOR)),
-            ("ExtINT", &physical(EXTINT)),
-            ("STARTUP by shorthand", &|| send(0, TO_SELF | STARTUP | 8)),
-            ("STARTUP to all", &|| send(0, TO_ALL | STARTUP | 8)),
-            ("INIT by shorthand", &|| send(0, TO_SELF | INIT | ASSERT)),
-            ("INIT to all", &|| send(0, TO_ALL | INIT | ASSERT)),
-            ("INIT", &physical(INIT | ASSERT)),
-            ("INIT, level, and STARTUP at once", &|| {
-                poke(at + ICR_HIGH, id);
-                poke(at + ICR, INIT | LEVEL | ASSERT);
-                send(id, STARTUP | 8);
-            }),
-        ]);
+    with_lines(0, || {
+        with_entry(VECTOR as u8, self_ipi_entry, || {
+            steps::run(&[
+                ("what a CPU ignores or takes as an interrupt", &quiet),
+                ("NMI", &physical(NMI)),
+                ("NMI by shorthand", &|| send(0, TO_SELF | NMI)),
+                ("NMI to all", &|| send(0, TO_ALL | NMI)),
+                ("SMI", &physical(SMI)),
+                ("SMI by shorthand", &|| send(0, TO_SELF | SMI)),
+                ("mode 3", &physical(RESERVED_3 | VECTOR)),
+                ("ExtINT", &physical(EXTINT)),
+                ("STARTUP by shorthand", &|| send(0, TO_SELF | STARTUP | 8)),
+                ("STARTUP to all", &|| send(0, TO_ALL | STARTUP | 8)),
+                ("INIT by shorthand", &|| send(0, TO_SELF | INIT | ASSERT)),
+                ("INIT to all", &|| send(0, TO_ALL | INIT | ASSERT)),
+                ("INIT", &physical(INIT | ASSERT)),
+                ("INIT, level, and STARTUP at once", &|| {
+                    poke(at + ICR_HIGH, id);
+                    poke(at + ICR, INIT | LEVEL | ASSERT);
+                    send(id, STARTUP | 8);
+                }),
+            ]);
+        });
     });
     poke(apic() + EOI, 0u32);
 }

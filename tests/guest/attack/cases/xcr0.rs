@@ -3,8 +3,8 @@
 //!
 //! Safe: taken when the CPU has the states, else #GP(0); #UD without OSXSAVE. XCR0 is never what was refused.
 
-use super::super::frame::code::{self, Registers};
-use super::super::frame::random::Random;
+use crate::frame::code::{self, Registers};
+use crate::frame::random::Random;
 use tiny::machine::cpu::{self, CR4_OSXSAVE, cpuid};
 use tiny::machine::exceptions::{GP, UD};
 
