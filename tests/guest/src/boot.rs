@@ -45,13 +45,14 @@ pub fn drive() -> u8 {
     unsafe { (&raw const boot_drive).read() }
 }
 
-/// Runs the guest that the image names, of those of the program. The start code comes out in the program's `guest_main`, in
+/// Runs `prepare`, then the guest that the image names, of those of the program. The start code comes out in the program's `guest_main`, in
 /// 64-bit mode, interrupts off, which calls this.
-pub fn start(guests: &[(&str, fn())]) -> ! {
+pub fn start(guests: &[(&str, fn())], prepare: fn()) -> ! {
     com2::init();
     exceptions::init();
     let name = name();
     say!("guest {name}, BIOS drive {:#x}, {}", drive(), hypervisor::current());
+    prepare();
     match guests.iter().find(|(n, _)| *n == name) {
         Some((_, run)) => run(),
         None => report::fail(format_args!("no such guest")),

@@ -12,7 +12,7 @@ use tiny::{boot, machine, report};
 #[cfg(target_os = "none")]
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    boot::start(guests::ALL)
+    boot::start(guests::ALL, || ())
 }
 
 #[cfg(not(target_os = "none"))]

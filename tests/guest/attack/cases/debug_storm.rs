@@ -94,7 +94,7 @@ fn storm(name: &str, routine: unsafe extern "C" fn(), control: u64, address: u64
     seen!("{name}: {traps} #DB");
 }
 
-/// Breakpoints on four words of the stack that the delivery of #DB writes: each delivery raises the next.
+/// Breakpoints on writes of four words of the stack that the delivery of #DB writes: each delivery raises the next.
 fn stack_breakpoints() {
     let before = count();
     // SAFETY: the stack below is this function's; the entry returns from each.
@@ -102,7 +102,7 @@ fn stack_breakpoints() {
         unsafe {
             asm!(
                 "mov rax, rsp", "and rax, -16", "sub rax, 24", "mov dr0, rax", "sub rax, 48", "mov dr1, rax",
-                "sub rax, 48", "mov dr2, rax", "sub rax, 48", "mov dr3, rax", "mov rax, 0xbbbb07aa", "mov dr7, rax",
+                "sub rax, 48", "mov dr2, rax", "sub rax, 48", "mov dr3, rax", "mov rax, 0x999907aa", "mov dr7, rax",
                 ".byte 0xf1", "mov eax, 0x400", "mov dr7, rax", out("rax") _)
         };
     }

@@ -10,7 +10,7 @@ use core::arch::asm;
 use tiny::machine::exceptions::{Fault, catch, load_ldt};
 use tiny::machine::memory::{Remapped, peek, poke};
 
-/// Code with RSI and RDI at the page, RCX = 4, RDX = port 92h, R8 free.
+/// Code with RSI and RDI at the page, RCX = 4, RDX = port 92h; OUTS goes to port 80h.
 const PROBES: [(&str, &[u8]); 16] = [
     ("INSB", &[0x6c]),
     ("FXSAVE", &[0x0f, 0xae, 0x07]),
@@ -19,7 +19,7 @@ const PROBES: [(&str, &[u8]); 16] = [
     ("REP STOSB", &[0xf3, 0xaa]),
     ("REP MOVSB onto itself", &[0xf3, 0xa4]),
     ("REP INSB", &[0xf3, 0x6c]),
-    ("REP OUTSB", &[0xf3, 0x6e]),
+    ("REP OUTSB", &[0x66, 0xba, 0x80, 0, 0xf3, 0x6e]),
     ("FXRSTOR", &[0x0f, 0xae, 0x0e]),
     ("SGDT", &[0x0f, 0x01, 0x07]),
     ("LOCK INC", &[0xf0, 0xff, 0x07]),
@@ -44,7 +44,7 @@ pub fn run() {
             let ended = code::run(code, registers);
             let executed = ended.fault.rip >= vmm.start && ended.fault.rip < vmm.end();
             check!(!executed, "{name} at {page:#x}: goes on at {:#x}", ended.fault.rip);
-            seen[usize::from(ended.distance != 0)] += 1;
+            seen[usize::from(ended.distance == code.len() as i64)] += 1;
         }
         for (probe, seen) in [execute, page_walk, descriptor, stack].iter().zip(&mut kinds[PROBES.len()..]) {
             seen[usize::from(probe(page).is_ok())] += 1;

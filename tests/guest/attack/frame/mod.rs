@@ -3,6 +3,7 @@
 use core::fmt;
 use tiny::machine::exceptions::Fault;
 use tiny::machine::memory::{Map, Range, vmm_range};
+use tiny::machine::port;
 
 /// Writes what was seen: the same line in each run on the same machine.
 macro_rules! seen {
@@ -67,4 +68,11 @@ pub fn hypervisor_memory() -> Option<Range> {
         None => seen!("no memory is missing in the map"),
     }
     found
+}
+
+/// Is this machine QEMU's? Its emulation leaves out checks of the CPU.
+pub fn qemu() -> bool {
+    // QEMU fw_cfg device specification: selector 0 reads "QEMU".
+    port::out16(0x510, 0);
+    [(); 4].map(|()| port::in8(0x511)) == *b"QEMU"
 }

@@ -1,12 +1,13 @@
 //! Steps that may end in a reset of the machine, which is a safe result if the hypervisor is there again afterwards.
 //!
-//! Two bytes of CMOS, which survive resets and are zero when the machine is switched on, tell how far the case has come.
+//! Bytes of CMOS, which survive resets and are zero when the machine is switched on, tell how far the case has come.
 
 use tiny::machine::{com2, hypervisor, port};
 
-/// Neither is used by the firmware, and they lie outside of its checksum.
+/// Not used by the firmware, and outside of its checksum.
 const STEP: u8 = 0x76;
 const HYPERVISOR: u8 = 0x77;
+const BEGUN: u8 = 0x78;
 
 /// A name, and what to do.
 pub type Step<'a> = (&'a str, &'a dyn Fn());
@@ -24,6 +25,12 @@ fn set_cmos(index: u8, value: u8) {
 /// The hypervisor in one byte; 0: none.
 fn fingerprint() -> u8 {
     hypervisor::current().0.map_or(0, |name| name.iter().fold(1u8, |sum, &byte| sum.rotate_left(1) ^ byte) | 1)
+}
+
+/// Fails when this is not the first start of the case and no step was on its way: a reset that nobody expected.
+pub fn begin() {
+    check!(cmos(BEGUN) == 0 || cmos(STEP) != 0, "the machine was reset");
+    set_cmos(BEGUN, 1);
 }
 
 /// Runs each step once, over resets.
