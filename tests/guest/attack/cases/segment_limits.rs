@@ -96,26 +96,15 @@ fn across(border: u64) {
         ("INC", &[0x48, 0xff, 0x06]),
         ("CMPXCHG16B", &[0xf0, 0x48, 0x0f, 0xc7, 0x0e]),
         ("FXSAVE", &[0x0f, 0xae, 0x06]),
-        ("LGDT", &[0x0f, 0x01, 0x16]),
         ("SGDT", &[0x0f, 0x01, 0x06]),
         ("BT", &[0x48, 0x0f, 0xba, 0x26, 0x3f]),
     ] {
         for back in [1u64, 4, 7, 8, 15] {
             poke(border - 32, PATTERN);
-            let mut gdt = [0u64; 2];
-            // SAFETY: the register as it is, to come back.
-            unsafe { asm!("sgdt [{}]", in(reg) &raw mut gdt) };
             let registers = Registers { rsi: border - back, rdi: buffer_address(31), ..Registers::default() };
-            let result = catch_push(code, registers);
-            // SAFETY: the table of before.
-            unsafe { asm!("lgdt [{}]", in(reg) &raw const gdt) };
+            let result = code::run(code, registers).fault;
             check_eq!(peek::<u64>(border - 32), PATTERN, "{name}: RAM before the operand");
             seen!("{name} from {back} bytes before the border: {}", How(Err(result)));
         }
     }
-}
-
-/// The exception that ends it: #UD behind it when it was carried out.
-fn catch_push(code: &[u8], registers: Registers) -> tiny::machine::exceptions::Fault {
-    code::run(code, registers).fault
 }

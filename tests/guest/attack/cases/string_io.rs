@@ -79,7 +79,9 @@ fn one(name: &str, form: &[u8], input: bool, port: u16, what: &str, address: u64
     check!(guard.iter().all(|&byte| byte == 0xa5), "{name}, {what}: writes elsewhere");
     if count == 0 {
         check!(done, "{name}, port {port:#x}, {what}: {result}");
-        check_eq!(moved, address, "{name}, port {port:#x}, {what}: the index");
+        // CPUs differ in what becomes of the upper half when the address has 32 bits.
+        let mask = if name.contains("32-bit") { 0xffff_ffff } else { u64::MAX };
+        check_eq!(moved & mask, address & mask, "{name}, port {port:#x}, {what}: the index");
     }
     if port != 0x1f0 {
         seen!("{name}, port {port:#x}, {what}: {result}, {:#x} left", ended.fault.rcx);
