@@ -6,7 +6,7 @@
 //! hypervisor's memory is read or written, and no byte of the guest's but the one that was named.
 
 use crate::frame::code::{self, Registers};
-use crate::frame::{How, hypervisor_memory};
+use crate::frame::{How, hypervisor_memory, qemu};
 use tiny::machine::memory::{Remapped, buffer, buffer_address};
 use tiny::machine::port::out32;
 
@@ -14,7 +14,8 @@ const BUFFER: usize = 24;
 /// Intercepted: port 92h, the disk's data port, PCI data. Free: the diagnostics port.
 const INPUTS: [u16; 4] = [0x92, 0x1f0, 0xcfc, 0x80];
 /// Intercepted: COM1, the disk's data port, PCI data while CF8h selects nothing. Not 92h, where a 1 resets the machine.
-const OUTPUTS: [u16; 4] = [0x3f8, 0x1f0, 0xcfc, 0x80];
+/// The disk's comes last: Bochs panics when it asks for none.
+const OUTPUTS: [u16; 4] = [0x3f8, 0xcfc, 0x80, 0x1f0];
 const FORMS: [(&str, &[u8], bool); 10] = [
     ("REP INSB", &[0xf3, 0x6c], true),
     ("REP INSW", &[0x66, 0xf3, 0x6d], true),
@@ -36,7 +37,8 @@ pub fn run() {
     let end = missing.linear();
     out32(0xcf8, 0);
     for (name, form, input) in FORMS {
-        for port in if input { INPUTS } else { OUTPUTS } {
+        let ports = if input { &INPUTS[..] } else { &OUTPUTS[..if qemu() { 4 } else { 3 }] };
+        for &port in ports {
             let run = |what: &str, address: u64, count: u64, down: bool| {
                 one(name, form, input, port, what, address, count, down);
             };
