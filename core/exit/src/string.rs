@@ -17,6 +17,7 @@ const EXIT_BYTES: usize = 64 << 10;
 /// Elements moved one by one (downwards, or across a page boundary) in one exit.
 const EXIT_STEPS: usize = 512;
 
+const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_DF: u64 = 1 << 10;
 const RFLAGS_VM: u64 = 1 << 17;
 const RFLAGS_AC: u64 = 1 << 18;
@@ -52,6 +53,7 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
     guest.counters.count(ExitKind::StringPort);
     let string = decode(guest, vcpu, machine, io)?;
     let element_bytes = io.width.bytes();
+    let single_step = vcpu.rflags() & RFLAGS_TF != 0;
     let (mut moved_bytes, mut steps) = (0_usize, 0_usize);
     loop {
         let count = if io.rep { vcpu.gpr(Gpr::Rcx) & string.address_width.ones() } else { 1 };
@@ -61,7 +63,7 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
         if moved_bytes >= EXIT_BYTES || steps >= EXIT_STEPS {
             return Ok(());
         }
-        let run = string.next_run(guest, vcpu, machine, count)?;
+        let run = string.next_run(guest, vcpu, machine, if single_step { 1 } else { count })?;
         let run_bytes = (run.elements as usize).wrapping_mul(element_bytes);
         if io.input {
             string.input(guest, machine, &run, run_bytes)
@@ -73,6 +75,11 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
         steps = steps.wrapping_add(usize::from(run.elements == 1));
         if !io.rep {
             break;
+        }
+        if single_step && count > 1 {
+            // The trap comes after each repetition, with RIP still at the instruction (APM Vol. 2 13.1.4).
+            vcpu.skip_instruction(0);
+            return Ok(());
         }
     }
     vcpu.skip_instruction(string.instruction_len);

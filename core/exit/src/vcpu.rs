@@ -202,8 +202,8 @@ pub trait Vcpu {
     fn cpl(&self) -> u8;
     /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).
     fn instruction_len(&self) -> Option<u8>;
-    /// Past the instruction that exited: RIP moves on (wrapped to the mode's width by the implementation), the
-    /// interrupt shadow ends.
+    /// Past the instruction that exited, or by 0 bytes when a repetition of it has ended: RIP moves on (wrapped to the
+    /// mode's width by the implementation), TF traps, and the interrupt shadow ends.
     fn skip_instruction(&mut self, len_bytes: u8);
     /// Raises an exception at the guest's next entry, in place of any event that was being delivered.
     fn inject(&mut self, exception: Exception);

@@ -1,7 +1,7 @@
 //! From the boot sector to the guest that the image names.
 
-use crate::machine::{com2, exceptions};
-use crate::{guests, report};
+use crate::machine::{com2, exceptions, hypervisor};
+use crate::report;
 use core::arch::global_asm;
 
 global_asm!(include_str!("start/boot.s"), options(raw));
@@ -45,14 +45,15 @@ pub fn drive() -> u8 {
     unsafe { (&raw const boot_drive).read() }
 }
 
-/// Where the start code comes out, in 64-bit mode, interrupts off.
-#[unsafe(no_mangle)]
-extern "C" fn guest_main() -> ! {
+/// Runs `prepare`, then the guest that the image names, of those of the program. The start code comes out in the program's `guest_main`, in
+/// 64-bit mode, interrupts off, which calls this.
+pub fn start(guests: &[(&str, fn())], prepare: fn()) -> ! {
     com2::init();
     exceptions::init();
     let name = name();
-    say!("tiny guest {name}, BIOS drive {:#x}, {}", drive(), if guests::shoji() { "under Shoji" } else { "BARE" });
-    match guests::ALL.iter().find(|(n, _)| *n == name) {
+    say!("guest {name}, BIOS drive {:#x}, {}", drive(), hypervisor::current());
+    prepare();
+    match guests.iter().find(|(n, _)| *n == name) {
         Some((_, run)) => run(),
         None => report::fail(format_args!("no such guest")),
     }

@@ -15,11 +15,13 @@ const PASS: End = End(0x10, b"D");
 const FAIL: End = End(0x11, b"Shutdown");
 
 /// Writes a line to the log.
+#[macro_export]
 macro_rules! say {
     ($($arg:tt)*) => { $crate::machine::com2::line(format_args!($($arg)*)) };
 }
 
 /// Ends the guest with a FAIL and this reason unless the condition holds.
+#[macro_export]
 macro_rules! check {
     ($condition:expr, $($reason:tt)+) => {
         if !$condition {
@@ -29,6 +31,7 @@ macro_rules! check {
 }
 
 /// Ends the guest with a FAIL that shows both values unless they are equal.
+#[macro_export]
 macro_rules! check_eq {
     ($left:expr, $right:expr, $($reason:tt)+) => {{
         let (left, right) = ($left, $right);

@@ -1,4 +1,4 @@
-//! From the program `tiny` to a bootable disk.
+//! From the programs `tiny` and `attack` to bootable disks.
 
 use crate::TinyGuest;
 use std::fs::{self, File};
@@ -13,11 +13,11 @@ pub const DISK_SECTORS: u64 = 65536;
 const NAME: std::ops::Range<usize> = 4..20;
 const RANGE: std::ops::Range<usize> = 20..28;
 
-/// Builds the program that holds all guests; gives the path of the flat image (boot sector first).
+/// Builds the programs that hold all guests; gives the folder of their flat images (boot sector first).
 ///
 /// # Errors
 /// When cargo cannot be run, or the build fails (cargo has said why on standard error).
-pub fn build_program(workspace: &Path) -> io::Result<PathBuf> {
+pub fn build_programs(workspace: &Path) -> io::Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(workspace)
@@ -38,17 +38,18 @@ pub fn build_program(workspace: &Path) -> io::Result<PathBuf> {
         return Err(io::Error::other(format!("building the tiny guests failed: {status}")));
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    Ok(target.join("x86_64-vmm/release/tiny"))
+    Ok(target.join("x86_64-vmm/release"))
 }
 
-/// Writes the disk of one guest.
+/// Writes the disk of one guest, from the folder of the programs.
 ///
 /// # Errors
 /// When the program cannot be read, has no boot sector, would reach into the encrypted range, or the disk cannot be
 /// written.
-pub fn write_disk(program: &Path, guest: &TinyGuest, disk: &Path) -> io::Result<()> {
-    let image = for_guest(fs::read(program)?, guest)
-        .ok_or_else(|| io::Error::other(format!("{} is no program of tiny guests", program.display())))?;
+pub fn write_disk(programs: &Path, guest: &TinyGuest, disk: &Path) -> io::Result<()> {
+    let program = programs.join(guest.program);
+    let image = for_guest(fs::read(&program)?, guest)
+        .ok_or_else(|| io::Error::other(format!("{} is no program of guests", program.display())))?;
     let mut file = File::create(disk)?;
     file.write_all(&image)?;
     file.set_len(DISK_SECTORS * 512)
@@ -70,7 +71,7 @@ fn for_guest(mut image: Vec<u8>, guest: &TinyGuest) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::for_guest;
-    use crate::GUESTS;
+    use crate::all;
 
     fn program(len: usize) -> Vec<u8> {
         let mut program = vec![0; len];
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_boot_sector_names_the_guest_and_its_encrypted_range() {
-        let guest = GUESTS.iter().find(|g| g.encrypted.is_some()).expect("a guest with an encrypted range");
+        let guest = all().find(|g| g.encrypted.is_some()).expect("a guest with an encrypted range");
         let range = guest.encrypted.expect("just asked");
         let image = for_guest(program(1024), guest).expect("a good program");
         assert!(image[4..20].starts_with(guest.name.as_bytes()));
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_program_without_boot_signature_or_too_long_is_refused() {
-        let guest = GUESTS.iter().find(|g| g.encrypted.is_some()).expect("a guest with an encrypted range");
+        let guest = all().find(|g| g.encrypted.is_some()).expect("a guest with an encrypted range");
         let first = guest.encrypted.expect("just asked").first as usize;
         assert!(for_guest(vec![0; 1024], guest).is_none());
         assert!(for_guest(vec![0; 100], guest).is_none());
@@ -100,10 +101,10 @@ mod tests {
 
     #[test]
     fn every_guest_has_a_name_that_fits_and_a_range_on_the_disk() {
-        for guest in GUESTS {
+        for guest in all() {
             assert!(!guest.name.is_empty() && guest.name.len() <= 16, "{}", guest.name);
             assert!(!guest.purpose.is_empty() && guest.timeout_s > 0, "{}", guest.name);
-            assert_eq!(GUESTS.iter().filter(|g| g.name == guest.name).count(), 1, "{}", guest.name);
+            assert_eq!(all().filter(|g| g.name == guest.name).count(), 1, "{}", guest.name);
             if let Some(range) = guest.encrypted {
                 assert!(u64::from(range.first) + u64::from(range.count) < super::DISK_SECTORS, "{}", guest.name);
             }

@@ -12,7 +12,9 @@
 //! ([`verdict`]), no VM entry has failed, and the disk holds what it should ([`plain_text`]).
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod boot_media;
+mod compare;
 mod image;
 mod machine;
 mod manifest;
@@ -22,10 +24,12 @@ mod qemu;
 mod shoji;
 mod verdict;
 
+pub use attacks::ATTACKS;
 pub use boot_media::{Before, boot_media};
-pub use image::{DISK_SECTORS, build_program, write_disk};
+pub use compare::{Results, table};
+pub use image::{DISK_SECTORS, build_programs, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, Emulator, Machine};
-pub use manifest::{GUESTS, Sectors, TinyGuest, guest};
+pub use manifest::{GUESTS, Sectors, TinyGuest, all, guest};
 pub use models::{EXCLUSIONS, Exclusion, MODELS, Model, model};
 pub use platter::plain_text;
 pub use shoji::{KEY, blob};

@@ -1,18 +1,18 @@
-//! `guest-images`: what tiny guests there are, their disks, and a run of them, bare or under Shoji.
+//! `guest-images`: what guests there are, their disks, and a run of them, bare, under Shoji, or both side by side.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use guest_images::{
-    Emulator, GUESTS, MODELS, Machine, Model, TinyGuest, Verdict, blob, boot_media, build_program, guest, model,
-    write_disk,
+    ATTACKS, Emulator, MODELS, Machine, Model, Results, TinyGuest, Verdict, all, blob, boot_media, build_programs,
+    guest, model, table, write_disk,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use testbed::accel::{self, Wish};
 
-/// Makes the tiny guests' disks and runs them
+/// Makes the guests' disks and runs them
 #[derive(Parser)]
 #[command(name = "guest-images")]
 struct Cli {
@@ -36,6 +36,8 @@ enum Verb {
     Bare { dir: PathBuf, names: Vec<String> },
     /// Runs them under Shoji; ELF is its image
     Shoji { elf: PathBuf, dir: PathBuf, names: Vec<String> },
+    /// Runs them on the machine alone and under Shoji, and prints a table; without names all that attack
+    Compare { elf: PathBuf, dir: PathBuf, names: Vec<String> },
 }
 
 fn main() -> ExitCode {
@@ -56,7 +58,7 @@ fn find_model(name: &str) -> Result<&'static Model, String> {
 fn perform(cli: &Cli) -> Result<bool> {
     match &cli.verb {
         Verb::List => {
-            GUESTS.iter().for_each(|g| println!("{:20} {}", g.name, g.purpose));
+            all().for_each(|g| println!("{:20} {}", g.name, g.purpose));
             println!();
             MODELS.iter().for_each(|m| println!("{:20} {}", m.name, m.purpose));
             Ok(true)
@@ -64,6 +66,7 @@ fn perform(cli: &Cli) -> Result<bool> {
         Verb::Build { dir, names } => build(names, dir).map(|_| true),
         Verb::Bare { dir, names } => run(cli, names, dir, None),
         Verb::Shoji { elf, dir, names } => run(cli, names, dir, Some(elf)),
+        Verb::Compare { elf, dir, names } => compare(cli, names, dir, elf),
     }
 }
 
@@ -71,16 +74,16 @@ fn perform(cli: &Cli) -> Result<bool> {
 fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>> {
     let guests = select(names)?;
     fs::create_dir_all(dir)?;
-    let program = build_program(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
+    let programs = build_programs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
     for g in &guests {
-        write_disk(&program, g, &dir.join(g.name).with_extension("img"))?;
+        write_disk(&programs, g, &dir.join(g.name).with_extension("img"))?;
     }
     Ok(guests)
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>> {
     if names.is_empty() {
-        return Ok(GUESTS.iter().collect());
+        return Ok(all().collect());
     }
     let find = |n: &String| guest(n).with_context(|| format!("no guest is called {n}; `list` shows them"));
     names.iter().map(find).collect()
@@ -88,10 +91,7 @@ fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>> {
 
 /// Runs guests on every machine that they are for; says whether all passed.
 fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<bool> {
-    let emulator = match cli.bochs {
-        Some(model) => Emulator::Bochs(model.name),
-        None => Emulator::Qemu(accel::announce(cli.accel)?),
-    };
+    let emulator = emulator(cli)?;
     let guests = build(names, dir)?;
     let mut summary = Vec::new();
     for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
@@ -109,6 +109,32 @@ fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<
         println!("{name} ({memory_mib} MiB): {verdict:?}");
     }
     Ok(summary.iter().all(|(.., verdict)| *verdict == Verdict::Pass))
+}
+
+fn emulator(cli: &Cli) -> Result<Emulator> {
+    Ok(match cli.bochs {
+        Some(model) => Emulator::Bochs(model.name),
+        None => Emulator::Qemu(accel::announce(cli.accel)?),
+    })
+}
+
+/// Runs guests twice and prints what is different; says whether all passed.
+fn compare(cli: &Cli, names: &[String], dir: &Path, elf: &Path) -> Result<bool> {
+    let emulator = emulator(cli)?;
+    let attacks: Vec<String> = ATTACKS.iter().map(|g| g.name.into()).collect();
+    let guests = build(if names.is_empty() { &attacks } else { names }, dir)?;
+    let mut runs = Vec::new();
+    for g in guests.into_iter().filter(|g| !g.uses_vtx && cli.bochs.is_none_or(|model| model.excludes(g).is_none())) {
+        let one = |shoji| -> Result<Results> {
+            let verdict = run_one(g, g.memory_mib[0], emulator, dir, shoji)?;
+            let com2 = fs::read(dir.join(g.name).join("com2.log")).unwrap_or_default();
+            Ok(Results::new(verdict, &String::from_utf8_lossy(&com2)))
+        };
+        runs.push((g, one(None)?, one(Some(elf))?));
+    }
+    let machine = cli.bochs.map_or("QEMU", |model| model.name);
+    print!("\n{}", table(machine, &runs));
+    Ok(runs.iter().all(|(_, bare, shoji)| bare.verdict == Verdict::Pass && shoji.verdict == Verdict::Pass))
 }
 
 /// Runs one guest; the logs stay in the folder `DIR/NAME`.

@@ -1,5 +1,7 @@
 //! Which guests there are, and what each needs.
 
+use crate::ATTACKS;
+
 /// A run of sectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sectors {
@@ -7,9 +9,11 @@ pub struct Sectors {
     pub count: u32,
 }
 
-/// One tiny guest.
+/// One guest.
 #[derive(Clone, Copy, Debug)]
 pub struct TinyGuest {
+    /// Which program holds it.
+    pub program: &'static str,
     /// As in the program's table; at most 16 bytes.
     pub name: &'static str,
     /// What a pass shows.
@@ -36,7 +40,8 @@ pub struct TinyGuest {
 /// The range that all guests with an encrypted range use.
 const ENCRYPTED: Sectors = Sectors { first: 8192, count: 32768 };
 
-const PLAIN: TinyGuest = TinyGuest {
+pub(crate) const PLAIN: TinyGuest = TinyGuest {
+    program: "tiny",
     name: "",
     purpose: "",
     encrypted: None,
@@ -50,7 +55,7 @@ const PLAIN: TinyGuest = TinyGuest {
 };
 const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
-/// All of them.
+/// The tiny ones.
 pub const GUESTS: &[TinyGuest] = &[
     TinyGuest { name: "cpuid", purpose: "CPUID policy in every mode and encoding", ..PLAIN },
     TinyGuest {
@@ -166,24 +171,34 @@ pub const GUESTS: &[TinyGuest] = &[
     },
 ];
 
+/// The tiny guests, then those that attack.
+pub fn all() -> impl Iterator<Item = &'static TinyGuest> {
+    GUESTS.iter().chain(ATTACKS)
+}
+
 /// The guest of this name.
 pub fn guest(name: &str) -> Option<&'static TinyGuest> {
-    GUESTS.iter().find(|g| g.name == name)
+    all().find(|g| g.name == name)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{GUESTS, guest};
+    use super::{all, guest};
 
-    /// The program's table, as it stands in its source: the program itself is not built for the host.
-    const PROGRAM: &str = include_str!("../../guest/src/guests/mod.rs");
+    /// The programs' tables, as they stand in their sources: the programs themselves are not built for the host.
+    const PROGRAMS: [(&str, &str); 2] = [
+        ("tiny", include_str!("../../guest/src/guests/mod.rs")),
+        ("attack", include_str!("../../guest/attack/cases/mod.rs")),
+    ];
 
     #[test]
-    fn the_program_holds_every_guest_of_the_manifest_and_no_other() {
-        let in_program: Vec<&str> =
-            PROGRAM.lines().filter_map(|l| l.trim().strip_prefix("(\"")?.split('"').next()).collect();
-        assert!(in_program.len() > 10);
-        assert!(in_program.iter().all(|name| guest(name).is_some()), "{in_program:?}");
-        assert_eq!(in_program.len(), GUESTS.len());
+    fn the_programs_hold_every_guest_of_the_manifest_and_no_other() {
+        for (program, source) in PROGRAMS {
+            let held: Vec<&str> =
+                source.lines().filter_map(|l| l.trim().strip_prefix("(\"")?.split('"').next()).collect();
+            assert!(held.len() > 10);
+            assert!(held.iter().all(|name| guest(name).is_some_and(|g| g.program == program)), "{held:?}");
+            assert_eq!(held.len(), all().filter(|g| g.program == program).count());
+        }
     }
 }

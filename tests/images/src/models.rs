@@ -42,10 +42,14 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     Exclusion { guest: "debug", model: Some("phenom_8650_toliman"), why: NO_DR6 },
     Exclusion { guest: "task_switch", model: Some("trinity_apu"), why: NO_DR6 },
     Exclusion { guest: "task_switch", model: Some("phenom_8650_toliman"), why: NO_DR6 },
+    Exclusion { guest: "control_regs", model: Some("trinity_apu"), why: PAGED_REAL_MODE },
+    Exclusion { guest: "control_regs", model: Some("phenom_8650_toliman"), why: PAGED_REAL_MODE },
     Exclusion { guest: "vm_entry", model: Some("trinity_apu"), why: USES_VTX },
     Exclusion { guest: "vm_entry", model: Some("phenom_8650_toliman"), why: USES_VTX },
 ];
 const NO_DR6: &str = "Bochs 2.7 does not write DR6 into the VMCB when #DB is intercepted (APM Vol. 2 15.12.2 wants it)";
+const PAGED_REAL_MODE: &str =
+    "Bochs 2.7 lets a guest of AMD-V clear CR0.PE under paging, which only VMRUN may, and panics at it";
 const USES_VTX: &str = "it uses VT-x itself";
 
 impl Model {

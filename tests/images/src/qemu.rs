@@ -76,7 +76,7 @@ fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest)
 #[cfg(test)]
 mod tests {
     use super::arguments;
-    use crate::{Emulator, GUESTS, Machine};
+    use crate::{Emulator, Machine, all};
     use std::path::Path;
     use testbed::accel::{Accelerator, Vendor};
 
@@ -84,7 +84,7 @@ mod tests {
     fn guests_run_by_what_was_chosen_but_for_those_that_count_instructions() {
         let (kvm, path) = (Accelerator::Kvm(Vendor::Intel), Path::new("x"));
         let machine = Machine { emulator: Emulator::Qemu(kvm), memory_mib: 512, disk: path, medium: None, logs: path };
-        for guest in GUESTS {
+        for guest in all() {
             let arguments = arguments(&machine, kvm, guest);
             let counts = arguments.iter().any(|word| word == "-icount");
             assert_eq!(guest.tcg_only.is_some(), counts, "{}", guest.name);

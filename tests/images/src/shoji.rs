@@ -43,11 +43,11 @@ pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::blob;
-    use crate::GUESTS;
+    use crate::all;
 
     #[test]
     fn shoji_reads_the_configuration_of_every_guest() {
-        for guest in GUESTS {
+        for guest in all() {
             let config = config::parse(&blob(guest).expect("a blob")).expect("a configuration");
             assert!(config::validate(&config).is_empty(), "{}", guest.name);
             assert_eq!(config.disks.len(), usize::from(guest.encrypted.is_some()), "{}", guest.name);

@@ -30,6 +30,8 @@ pub struct MockVcpu {
     pub cpl: u8,
     pub instruction_len: Option<u8>,
     pub injected: Vec<Exception>,
+    /// Calls of `skip_instruction`.
+    pub ended: usize,
     /// Of the exit to be answered.
     pub io: Option<IoExit>,
     pub fault: Option<NestedFault>,
@@ -133,6 +135,7 @@ impl Vcpu for MockVcpu {
     }
     fn skip_instruction(&mut self, len_bytes: u8) {
         self.rip = self.rip.wrapping_add(u64::from(len_bytes));
+        self.ended += 1;
     }
     fn inject(&mut self, exception: Exception) {
         self.injected.push(exception);

@@ -63,6 +63,18 @@ fn single_insb_moves_one_byte_and_leaves_rcx() {
 }
 
 #[test]
+fn single_stepped_repetition_ends_after_each_element() {
+    let mut run = Run::new(MockVcpu::long(), REP_INSW).with(Gpr::Rdi, 0x2000).with(Gpr::Rcx, 3);
+    run.vcpu.rflags |= 1 << 8;
+    for (left, rip) in [(2, 0x1000), (1, 0x1000), (0, 0x1003)] {
+        let ended = run.vcpu.ended;
+        run.go(PORT, Word, REP_INSW);
+        assert_eq!(run.state(Gpr::Rdi), (0x2006 - 2 * left, left, rip));
+        assert_eq!(run.vcpu.ended, ended + 1, "the CPU crate raises the trap of TF");
+    }
+}
+
+#[test]
 fn repeated_insw_goes_page_by_page_in_one_exit() {
     let mut run = Run::new(MockVcpu::long(), REP_INSW).with(Gpr::Rdi, 0x2f00).with(Gpr::Rcx, 0x100);
     run.go(PORT, Word, REP_INSW);

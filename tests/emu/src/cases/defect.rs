@@ -59,7 +59,7 @@ fn record(cx: &Cx) -> Result<()> {
 fn media(cx: &Cx, name: &str) -> Result<(PathBuf, PathBuf)> {
     let guest: &TinyGuest = guest_images::guest(name).context("there is such a guest")?;
     let (disk, medium) = (cx.dir.join("guest.img"), cx.dir.join("medium.iso"));
-    guest_images::write_disk(&guest_images::build_program(cx.workspace.root())?, guest, &disk)?;
+    guest_images::write_disk(&guest_images::build_programs(cx.workspace.root())?, guest, &disk)?;
     guest_images::boot_media(&cx.workspace.shoji_elf()?, &guest_images::blob(guest)?, None, &medium)?;
     Ok((disk, medium))
 }

@@ -1,8 +1,8 @@
-//! The tiny guests: one exit kind each, with a verdict of their own. All run in QEMU and on every model of Bochs that can.
+//! The tiny guests, one exit kind each, and those that attack, with a verdict of their own. All run in QEMU and on every model of Bochs that can.
 
 use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result, bail};
-use guest_images::{Emulator, GUESTS, MODELS, Machine, Model, TinyGuest, Verdict};
+use guest_images::{Emulator, MODELS, Machine, Model, TinyGuest, Verdict, all};
 use std::path::PathBuf;
 
 /// Measures instead of judging: `cargo xtask bench` runs it.
@@ -20,11 +20,11 @@ pub fn cases() -> Vec<Case> {
 
 /// Those with a verdict of their own.
 fn guests() -> impl Iterator<Item = &'static TinyGuest> {
-    GUESTS.iter().filter(|guest| !guest.defects)
+    all().filter(|guest| !guest.defects)
 }
 
 fn on_qemu(guest: &'static TinyGuest) -> Case {
-    let case = case(guest, format!("tiny_guest_{}", guest.name), |cx| Emulator::Qemu(cx.accelerator));
+    let case = case(guest, format!("{}_{}", kind(guest), guest.name), |cx| Emulator::Qemu(cx.accelerator));
     match guest.tcg_only {
         Some(why) => case.only_by_tcg(why),
         None => case,
@@ -32,8 +32,14 @@ fn on_qemu(guest: &'static TinyGuest) -> Case {
 }
 
 fn on_bochs(guest: &'static TinyGuest, model: &'static Model) -> Case {
-    let case = case(guest, format!("tiny_guest_{}_on_{}", guest.name, model.name), |_| Emulator::Bochs(model.name));
+    let case =
+        case(guest, format!("{}_{}_on_{}", kind(guest), guest.name, model.name), |_| Emulator::Bochs(model.name));
     if model.always { case } else { case.only_in_long_runs() }
+}
+
+/// What the name of its case begins with.
+fn kind(guest: &TinyGuest) -> &'static str {
+    if guest.program == "attack" { "attack" } else { "tiny_guest" }
 }
 
 fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emulator + 'static) -> Case {
@@ -44,10 +50,10 @@ fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emula
 
 fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
     let medium = (cx.boot == Boot::Shoji).then(|| boot_medium(cx, guest)).transpose()?;
-    let program = guest_images::build_program(cx.workspace.root())?;
+    let programs = guest_images::build_programs(cx.workspace.root())?;
     guest.memory_mib.iter().try_for_each(|&memory_mib| {
         let disk = cx.dir.join(format!("{memory_mib}.img"));
-        guest_images::write_disk(&program, guest, &disk)?;
+        guest_images::write_disk(&programs, guest, &disk)?;
         let logs = cx.dir.join(memory_mib.to_string());
         let machine = Machine { emulator, memory_mib, disk: &disk, medium: medium.as_deref(), logs: &logs };
         match machine.run(guest, machine.limit(guest).min(cx.left()))? {

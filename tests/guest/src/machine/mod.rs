@@ -6,6 +6,7 @@ pub mod com2;
 pub mod cpu;
 pub mod exceptions;
 mod heap;
+pub mod hypervisor;
 pub mod irq;
 pub mod memory;
 pub mod modes;

@@ -1,0 +1,64 @@
+//! Code that is made at run time.
+
+use core::arch::asm;
+use tiny::machine::exceptions::{Fault, catch};
+use tiny::machine::memory::{buffer, buffer_address};
+
+const BUFFER: usize = 20;
+const UD2: [u8; 2] = [0x0f, 0x0b];
+
+/// What an instruction did that stands alone before a UD2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    pub fault: Fault,
+    /// From the first byte of the code to where the exception was.
+    pub distance: i64,
+}
+
+/// Registers that code starts with.
+#[derive(Clone, Copy, Default)]
+pub struct Registers {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+}
+
+/// Puts code into a page of RAM, a UD2 behind it; where it lies. The next call overwrites it.
+pub fn place(code: &[u8]) -> u64 {
+    let page = &mut buffer(BUFFER)[..4096];
+    page.fill(0xcc);
+    page[..code.len()].copy_from_slice(code);
+    page[code.len()..][..2].copy_from_slice(&UD2);
+    buffer_address(BUFFER)
+}
+
+/// Calls code, which may change all registers but RBX, RBP and RSP.
+pub fn call(at: u64, r: Registers) -> Result<(), Fault> {
+    // SAFETY: what the code does is the attack; the stack and the callee's registers come back after an exception too.
+    catch(&mut || unsafe {
+        asm!("push rbx", "push rbp", "call r10", "pop rbp", "pop rbx", in("r10") at, inout("rax") r.rax => _,
+            inout("rcx") r.rcx => _, inout("rdx") r.rdx => _, inout("rsi") r.rsi => _, inout("rdi") r.rdi => _,
+            out("r8") _, out("r9") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _, out("r15") _)
+    })
+}
+
+/// Runs code with a UD2 behind it at CPL 0.
+pub fn run(code: &[u8], registers: Registers) -> Ended {
+    let at = place(code);
+    ended(at, call(at, registers))
+}
+
+/// The same at CPL 3; the registers are whatever they are.
+pub fn run_user(code: &[u8]) -> Ended {
+    let at = place(code);
+    ended(at, Err(tiny::machine::exceptions::catch_user(at)))
+}
+
+fn ended(at: u64, result: Result<(), Fault>) -> Ended {
+    match result {
+        Err(fault) => Ended { fault, distance: fault.rip.wrapping_sub(at) as i64 },
+        Ok(()) => tiny::report::fail(format_args!("code came back over its UD2")),
+    }
+}

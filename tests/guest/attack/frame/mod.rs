@@ -1,0 +1,78 @@
+//! What the cases share: what they saw, code made at run time, steps that may end in a reset.
+
+use core::fmt;
+use tiny::machine::exceptions::Fault;
+use tiny::machine::memory::{Map, Range, vmm_range};
+use tiny::machine::port;
+
+/// Writes what was seen: the same line in each run on the same machine.
+macro_rules! seen {
+    ($($arg:tt)*) => { say!("SEEN {}", format_args!($($arg)*)) };
+}
+
+pub mod code;
+pub mod random;
+pub mod steps;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct How(pub Result<(), Fault>);
+
+const NAMES: [&str; 22] = [
+    "#DE",
+    "#DB",
+    "NMI",
+    "#BP",
+    "#OF",
+    "#BR",
+    "#UD",
+    "#NM",
+    "#DF",
+    "vector 9",
+    "#TS",
+    "#NP",
+    "#SS",
+    "#GP",
+    "#PF",
+    "vector 15",
+    "#MF",
+    "#AC",
+    "#MC",
+    "#XM",
+    "#VE",
+    "#CP",
+];
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ok(()) => f.write_str("done"),
+            Err(Fault { vector, error, .. }) => {
+                match NAMES.get(vector as usize) {
+                    Some(name) => f.write_str(name)?,
+                    None => write!(f, "vector {vector}")?,
+                }
+                if error != 0 { write!(f, "({error:#x})") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+/// The memory that the hypervisor keeps, as the BIOS's map shows it by leaving it out. At most 16 MiB of it: what is
+/// further up may be another's. `None`: on the bare machine, or under a hypervisor that hides none.
+pub fn hypervisor_memory() -> Option<Range> {
+    const MOST: u64 = 16 << 20;
+    let found = vmm_range(&Map::from_bios()).map(|range| Range { len: range.len.min(MOST), ..range });
+    match found {
+        Some(range) => say!("memory of the hypervisor: {:#x}..{:#x}", range.start, range.end()),
+        None => seen!("no memory is missing in the map"),
+    }
+    found
+}
+
+/// Is this machine QEMU's? Its emulation leaves out checks of the CPU.
+pub fn qemu() -> bool {
+    // QEMU fw_cfg device specification: selector 0 reads "QEMU".
+    port::out16(0x510, 0);
+    [(); 4].map(|()| port::in8(0x511)) == *b"QEMU"
+}
