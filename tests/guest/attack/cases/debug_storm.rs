@@ -97,8 +97,8 @@ fn storm(name: &str, routine: unsafe extern "C" fn(), control: u64, address: u64
 /// Breakpoints on writes of four words of the stack that the delivery of #DB writes: each delivery raises the next.
 fn stack_breakpoints() {
     let before = count();
-    // SAFETY: the stack below is this function's; the entry returns from each.
     for _ in 0..2000 {
+        // SAFETY: the stack below is this function's; the entry returns from each.
         unsafe {
             asm!(
                 "mov rax, rsp", "and rax, -16", "sub rax, 24", "mov dr0, rax", "sub rax, 48", "mov dr1, rax",
