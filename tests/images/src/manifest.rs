@@ -27,6 +27,8 @@ pub struct TinyGuest {
     pub defects: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
+    /// Numbers of CPUs to run it with. On Bochs there are two at most.
+    pub cpus: &'static [u32],
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
     /// Why it cannot run by KVM, if so.
@@ -48,6 +50,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     hypercalls: false,
     defects: false,
     memory_mib: &[512],
+    cpus: &[1],
     qemu: &[],
     tcg_only: None,
     uses_vtx: false,
@@ -159,6 +162,12 @@ pub const GUESTS: &[TinyGuest] = &[
         purpose: "a full stack of Shoji is told where there is another one; the case `defect` judges",
         hypercalls: true,
         defects: true,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_start",
+        purpose: "every CPU starts by INIT and startup IPIs, with the state of a CPU after INIT; others are ignored",
+        cpus: &[2, 4, 8],
         ..PLAIN
     },
     TinyGuest {

@@ -21,6 +21,7 @@ mod nmi;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
+mod smp_start;
 mod stringio;
 mod svm_insns;
 mod task_switch;
@@ -50,6 +51,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
+    ("smp_start", smp_start::run),
     ("stack_overflow", defect::overflow),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),

@@ -1,5 +1,7 @@
 //! The bare machine, as far as the guests need it.
 
+pub mod apic;
+pub mod area;
 pub mod ata;
 pub mod cmos;
 pub mod com2;
@@ -12,4 +14,6 @@ pub mod memory;
 pub mod modes;
 pub mod pci;
 pub mod port;
+pub mod smp;
+pub mod time;
 pub mod vmx;
