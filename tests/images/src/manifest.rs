@@ -171,6 +171,27 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "smp_restart",
+        purpose: "a CPU starts anew by INIT from whatever it does: halted, looping, in its NMI handler, just started",
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_ipis",
+        purpose: "interrupts and NMIs from CPU to CPU come once each, on those that they are for",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "x2apic",
+        purpose: "x2APIC mode where there is one: its registers, IPIs, and starts of CPUs",
+        cpus: &[2],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
         name: "bench",
         purpose: "BENCH lines: costs in instructions",
         qemu: &["-icount", "shift=0,sleep=on"],

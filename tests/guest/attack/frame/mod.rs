@@ -10,7 +10,7 @@ macro_rules! seen {
     ($($arg:tt)*) => { say!("SEEN {}", format_args!($($arg)*)) };
 }
 
-pub mod code;
+pub use tiny::machine::code;
 pub mod random;
 pub mod steps;
 

@@ -21,6 +21,8 @@ mod nmi;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
+mod smp_ipis;
+mod smp_restart;
 mod smp_start;
 mod stringio;
 mod svm_insns;
@@ -29,6 +31,7 @@ mod triple_fault;
 mod vm_entry;
 mod vmm_memory;
 mod vmx_insns;
+mod x2apic;
 mod xsetbv;
 
 /// Name in the image, and the guest; it passes by returning.
@@ -51,6 +54,8 @@ pub static ALL: &[(&str, fn())] = &[
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
+    ("smp_ipis", smp_ipis::run),
+    ("smp_restart", smp_restart::run),
     ("smp_start", smp_start::run),
     ("stack_overflow", defect::overflow),
     ("stringio", stringio::run),
@@ -60,5 +65,6 @@ pub static ALL: &[(&str, fn())] = &[
     ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),
     ("vmx_insns", vmx_insns::run),
+    ("x2apic", x2apic::run),
     ("xsetbv", xsetbv::run),
 ];

@@ -2,7 +2,7 @@
 
 use super::exceptions::Fault;
 use core::arch::asm;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// As in `start/modes.s`.
 const AREAS: u64 = 0x1a0_0000;
@@ -24,8 +24,8 @@ pub struct Area {
     pub gdt: [u64; 12],
     /// Initial identifier of the local APIC.
     pub apic_id: AtomicU32,
-    /// It waits for work, or works.
-    pub online: AtomicBool,
+    /// Times that it has come to its place of work.
+    pub arrivals: AtomicU32,
     /// Interrupts by vector, from 48 on.
     pub interrupts: [AtomicU32; 256],
     /// What this CPU is to do; see `smp`. 0: nothing.

@@ -59,6 +59,12 @@ pub fn with_lines<T>(lines: u16, code: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Masks all lines.
+pub fn mask_all() {
+    out8(MASTER + 1, 0xff);
+    out8(SLAVE + 1, 0xff);
+}
+
 /// PIT channel 0 as rate generator: `divisor` of 1,193,182 Hz; 0 is 65536, as the BIOS has it.
 pub fn set_timer(divisor: u16) {
     out8(0x43, 0x34);

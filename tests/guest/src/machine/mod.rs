@@ -4,6 +4,7 @@ pub mod apic;
 pub mod area;
 pub mod ata;
 pub mod cmos;
+pub mod code;
 pub mod com2;
 pub mod cpu;
 pub mod exceptions;

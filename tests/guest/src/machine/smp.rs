@@ -4,10 +4,11 @@
 use super::apic::{self, ASSERT, INIT, STARTUP, TO_OTHERS};
 use super::area::{self, Area};
 use super::cpu::{self, rdtsc};
-use super::exceptions;
 use super::memory::peek;
 use super::time::{Since, delay_ms};
+use super::{exceptions, irq};
 use crate::boot;
+use core::arch::global_asm;
 use core::ffi::c_void;
 use core::hint::spin_loop;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -18,7 +19,22 @@ pub const WAKE: u8 = 0xf0;
 /// Nothing takes longer that ends at all; on Bochs a second is 50 million instructions.
 const PATIENCE_MS: u32 = 60_000;
 
+// An NMI, counted in the area that the interrupted stack is in.
+global_asm!(
+    ".section .text.smp, \"ax\"",
+    ".code64",
+    "count_nmi_entry:",
+    "push rbx",
+    "mov rbx, rsp",
+    "and rbx, -0x10000",
+    "lock inc dword ptr [rbx + {count}]",
+    "pop rbx",
+    "iretq",
+    count = const core::mem::offset_of!(Area, interrupts) + 4 * 2,
+);
+
 unsafe extern "C" {
+    fn count_nmi_entry();
     static cpu_start: c_void;
     static cpu_state: State;
     static cpu_starts: u32;
@@ -89,8 +105,9 @@ pub fn start() -> usize {
     boot::cpus()
 }
 
-/// What this CPU needs before it starts others.
+/// What this CPU needs before it starts others. From here on no interrupt comes from the PIC, so that interrupts can be on.
 pub fn prepare() {
+    irq::mask_all();
     exceptions::open_all_gates();
     (1..area::MOST).for_each(area::init);
     area::this().apic_id.store(cpu::cpuid(1).ebx >> 24, Relaxed);
@@ -103,33 +120,43 @@ pub fn await_cpus(count: usize) {
     wait_until("the other CPUs start", || known() >= count);
     delay_ms(5);
     check_eq!(known(), count, "CPUs that have started");
-    (1..count).for_each(await_online);
+    (1..count).for_each(|cpu| await_arrival(cpu, 0));
 }
 
-/// Waits until a CPU waits for work.
-pub fn await_online(cpu: usize) {
-    wait_until("a CPU is online", || area::of(cpu).online.load(Acquire));
+/// Times that a CPU has come to wait for work.
+pub fn arrivals(cpu: usize) -> u32 {
+    area::of(cpu).arrivals.load(Acquire)
+}
+
+/// Waits until a CPU has come once more than `before`.
+pub fn await_arrival(cpu: usize, before: u32) {
+    wait_until("a CPU starts", || arrivals(cpu) > before);
 }
 
 /// Sends INIT to a CPU, which forgets its work.
 pub fn init(cpu: usize) {
-    let area = area::of(cpu);
-    apic::send(area.apic_id.load(Relaxed), INIT | ASSERT);
+    // QEMU keeps a startup IPI that its CPU has not taken yet over the INIT: the CPU may look for work once more.
+    area::of(cpu).work.store(0, Release);
+    apic::send(destination(cpu), INIT | ASSERT);
     delay_ms(10);
-    area.online.store(false, Release);
-    area.work.store(0, Release);
+}
+
+/// A CPU as destination of an IPI.
+pub fn destination(cpu: usize) -> u32 {
+    area::of(cpu).apic_id.load(Relaxed)
 }
 
 /// Starts a CPU anew.
 pub fn restart(cpu: usize) {
+    let before = arrivals(cpu);
     init(cpu);
     startup(cpu);
-    await_online(cpu);
+    await_arrival(cpu, before);
 }
 
 /// Sends the startup IPI to a CPU.
 pub fn startup(cpu: usize) {
-    apic::send(area::of(cpu).apic_id.load(Relaxed), STARTUP | start_page());
+    apic::send(destination(cpu), STARTUP | start_page());
 }
 
 /// Waits for something that must come.
@@ -149,7 +176,7 @@ extern "C" fn cpu_main() -> ! {
     area.apic_id.store(cpu::cpuid(1).ebx >> 24, Relaxed);
     apic::follow();
     apic::enable();
-    area.online.store(true, Release);
+    area.arrivals.fetch_add(1, Release);
     loop {
         work(area);
         // An IPI that comes between the look and HLT ends the HLT.
@@ -184,9 +211,9 @@ pub fn beside_forever<T>(cpu: usize, theirs: &(dyn Fn() + Sync), ours: impl FnOn
 
 fn give(cpu: usize, code: &&(dyn Fn() + Sync)) {
     let area = area::of(cpu);
-    check!(area.online.load(Acquire) && area.work.load(Acquire) == 0, "CPU {cpu} has no time");
+    check!(arrivals(cpu) > 0 && area.work.load(Acquire) == 0, "CPU {cpu} has no time");
     area.work.store(core::ptr::from_ref(code) as u64, Release);
-    apic::send(area.apic_id.load(Relaxed), u32::from(WAKE));
+    apic::send(destination(cpu), u32::from(WAKE));
 }
 
 /// Runs code on another CPU and waits for its end.
@@ -196,13 +223,28 @@ pub fn on_cpu(cpu: usize, code: &(dyn Fn() + Sync)) {
 
 /// Runs code on all CPUs at once.
 pub fn on_all(code: &(dyn Fn() + Sync)) {
+    on_others(code, code);
+}
+
+/// Runs `theirs` on all other CPUs at once, and `ours` here meanwhile; waits for all.
+pub fn on_others<T>(theirs: &(dyn Fn() + Sync), ours: impl FnOnce() -> T) -> T {
     let others = 1..boot::cpus();
-    let shared = code;
-    others.clone().for_each(|cpu| give(cpu, &shared));
-    code();
+    others.clone().for_each(|cpu| give(cpu, &theirs));
+    let result = ours();
     for cpu in others {
         wait_until("a CPU has done its work", || area::of(cpu).work.load(Acquire) == 0);
     }
+    result
+}
+
+/// Runs code while all CPUs count their NMIs, as interrupts of vector 2.
+pub fn counting_nmis<T>(code: impl FnOnce() -> T) -> T {
+    exceptions::with_entry(2, count_nmi_entry, code)
+}
+
+/// Interrupts of a vector that a CPU has taken.
+pub fn interrupts(cpu: usize, vector: u8) -> u32 {
+    area::of(cpu).interrupts[usize::from(vector)].load(Relaxed)
 }
 
 /// All CPUs that come here go on together.

@@ -1,8 +1,8 @@
 //! Code that is made at run time.
 
+use super::exceptions::{Fault, catch};
+use super::memory::{buffer, buffer_address};
 use core::arch::asm;
-use tiny::machine::exceptions::{Fault, catch};
-use tiny::machine::memory::{buffer, buffer_address};
 
 const BUFFER: usize = 20;
 const UD2: [u8; 2] = [0x0f, 0x0b];
@@ -53,12 +53,12 @@ pub fn run(code: &[u8], registers: Registers) -> Ended {
 /// The same at CPL 3; the registers are whatever they are.
 pub fn run_user(code: &[u8]) -> Ended {
     let at = place(code);
-    ended(at, Err(tiny::machine::exceptions::catch_user(at)))
+    ended(at, Err(super::exceptions::catch_user(at)))
 }
 
 fn ended(at: u64, result: Result<(), Fault>) -> Ended {
     match result {
         Err(fault) => Ended { fault, distance: fault.rip.wrapping_sub(at) as i64 },
-        Ok(()) => tiny::report::fail(format_args!("code came back over its UD2")),
+        Ok(()) => crate::report::fail(format_args!("code came back over its UD2")),
     }
 }
