@@ -185,6 +185,41 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "apic_forms",
+        purpose: "every register of the local APIC by every form of instruction that programs use on devices",
+        cpus: &[1, 2],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_memory",
+        purpose: "all CPUs touch new memory above 4 GiB at once, and addresses where nothing is",
+        memory_mib: &[6144],
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_disk",
+        purpose: "the disk and its encrypted range used by all CPUs, by DMA and PIO, one after the other",
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PROTECTED
+    },
+    TinyGuest {
+        name: "smp_config",
+        purpose: "PCI configuration used by all CPUs, one after the other: each reads what it asks for",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_exits",
+        purpose: "exits on all CPUs at once: each gets its share (FAIR lines)",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
         name: "x2apic",
         purpose: "x2APIC mode where there is one: its registers, IPIs, and starts of CPUs",
         cpus: &[2],

@@ -4,6 +4,7 @@
 pub use crate::machine::hypervisor::shoji;
 
 mod a20;
+mod apic_forms;
 mod bench;
 mod cpuid;
 mod debug;
@@ -21,7 +22,9 @@ mod nmi;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
+mod smp_io;
 mod smp_ipis;
+mod smp_memory;
 mod smp_restart;
 mod smp_start;
 mod stringio;
@@ -37,6 +40,7 @@ mod xsetbv;
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
+    ("apic_forms", apic_forms::run),
     ("bench", bench::run),
     ("cpuid", cpuid::run),
     ("debug", debug::run),
@@ -54,7 +58,11 @@ pub static ALL: &[(&str, fn())] = &[
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
+    ("smp_config", smp_io::config),
+    ("smp_disk", smp_io::disk),
+    ("smp_exits", smp_io::exits),
     ("smp_ipis", smp_ipis::run),
+    ("smp_memory", smp_memory::run),
     ("smp_restart", smp_restart::run),
     ("smp_start", smp_start::run),
     ("stack_overflow", defect::overflow),

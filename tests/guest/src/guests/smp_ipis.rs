@@ -24,8 +24,7 @@ pub fn all_kinds(cpus: usize) {
     for (name, busy) in [("halted", false), ("with exits", true)] {
         with_others(cpus, busy, || {
             for cpu in 1..cpus {
-                one_by_one(cpu, FIXED);
-                one_by_one(cpu, LOWEST);
+                one_by_one(cpu);
             }
             by_shorthand(cpus);
             smp::counting_nmis(|| nmis(cpus));
@@ -63,10 +62,10 @@ fn with_others(cpus: usize, busy: bool, code: impl FnOnce()) {
 }
 
 /// Each one comes, on that CPU only.
-fn one_by_one(cpu: usize, mode: u32) {
+fn one_by_one(cpu: usize) {
     let before: [u32; area::MOST] = core::array::from_fn(|cpu| interrupts(cpu, VECTOR));
     for i in 1..=100 {
-        apic::send(smp::destination(cpu), mode | ASSERT | u32::from(VECTOR));
+        apic::send(smp::destination(cpu), FIXED | ASSERT | u32::from(VECTOR));
         smp::wait_until("an IPI arrives", || interrupts(cpu, VECTOR) - before[cpu] == i);
     }
     for (other, &count) in before.iter().enumerate().filter(|(other, _)| *other != cpu) {
@@ -102,9 +101,21 @@ fn flat(cpus: usize) {
                 (0..cpus).all(|cpu| interrupts(cpu, OTHER_VECTOR) - before[cpu] == set >> cpu & 1)
             });
             cpu::disable_interrupts();
+            one_of(set, cpus);
         }
     });
     say!("IPIs by logical number");
+}
+
+/// Lowest priority: one CPU of the set takes it.
+fn one_of(set: u32, cpus: usize) {
+    let taken = || (0..cpus).map(|cpu| interrupts(cpu, VECTOR)).sum::<u32>();
+    let before = taken();
+    apic::send(set, LOGICAL | LOWEST | ASSERT | u32::from(VECTOR));
+    cpu::enable_interrupts();
+    smp::wait_until("an IPI of lowest priority arrives", || taken() > before);
+    cpu::disable_interrupts();
+    check_eq!(taken(), before + 1, "CPUs that take an IPI of lowest priority");
 }
 
 fn nmis(cpus: usize) {
