@@ -56,7 +56,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     uses_vtx: false,
     timeout_s: 60,
 };
-const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
+pub(crate) const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
 /// The tiny ones.
 pub const GUESTS: &[TinyGuest] = &[

@@ -86,7 +86,6 @@ fn registers() {
         (0x828, 1), // ESR likewise
         (0x808, 0x100),
         (0x80f, 1 << 32),
-        (0x830, 1 << 31),
     ] {
         // SAFETY: refused, or nothing that matters here.
         let result = unsafe { wrmsr(msr, value) };

@@ -107,12 +107,21 @@ fn load_tables(table: *mut u64) {
 /// Runs code while `entry` takes a vector, on the stack of whoever is interrupted. It ends by IRETQ and keeps all
 /// registers.
 pub fn with_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    with_gate(vector, 0, entry, code)
+}
+
+/// As [`with_entry`], on the CPU's stack for exceptions.
+pub fn with_stack_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    with_gate(vector, 1, entry, code)
+}
+
+fn with_gate<T>(vector: u8, ist: u64, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
     let at = entry as usize as u64;
     // SAFETY: the gate is an interrupt gate at CPL 0; the old one comes back.
     unsafe {
         let gate = (&raw mut IDT).cast::<Gate>().add(vector.into());
         let old = gate.read();
-        gate.write(Gate(at & 0xffff | CODE64 << 16 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
+        gate.write(Gate(at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
         let result = code();
         gate.write(old);
         result

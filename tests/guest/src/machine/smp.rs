@@ -11,6 +11,7 @@ use crate::boot;
 use core::arch::global_asm;
 use core::ffi::c_void;
 use core::hint::spin_loop;
+use core::ops::Range;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU64};
 
@@ -228,10 +229,14 @@ pub fn on_all(code: &(dyn Fn() + Sync)) {
 
 /// Runs `theirs` on all other CPUs at once, and `ours` here meanwhile; waits for all.
 pub fn on_others<T>(theirs: &(dyn Fn() + Sync), ours: impl FnOnce() -> T) -> T {
-    let others = 1..boot::cpus();
-    others.clone().for_each(|cpu| give(cpu, &theirs));
+    on_range(1..boot::cpus(), theirs, ours)
+}
+
+/// The same on some of the others.
+pub fn on_range<T>(cpus: Range<usize>, theirs: &(dyn Fn() + Sync), ours: impl FnOnce() -> T) -> T {
+    cpus.clone().for_each(|cpu| give(cpu, &theirs));
     let result = ours();
-    for cpu in others {
+    for cpu in cpus {
         wait_until("a CPU has done its work", || area::of(cpu).work.load(Acquire) == 0);
     }
     result
