@@ -5,7 +5,7 @@ use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
 use crate::vendor::{self, Amd, Intel, Vendor};
-use crate::{devices, home, reset};
+use crate::{cpus, devices, home, reset};
 use alloc::format;
 use exit::{Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
@@ -35,7 +35,6 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     initialise(Phase::Pcpu)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
-    refuse_several_cpus()?;
     if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
 }
 
@@ -43,10 +42,23 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
+    let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
+    let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
+    // SAFETY: it is the first, and its stack was just made.
+    unsafe { hw::cpus::on_own_stack(first, || guard::<V>(loaded, features, vmm)) }
+}
+
+/// The rest, on this CPU's own stack.
+fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange) -> Result<Never, Failure> {
+    hw::descriptors::load();
+    hw::cpus::this().arrive();
     let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    static LIFE: fn(&'static hw::cpus::Cpu) -> Result<(), Failure> = |cpu| { log::info!("CPU {} is here", cpu.number()); cpu.arrive(); cpu.wait_for_start(); Ok(()) };
+    cpus::start_others(&LIFE)?;
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
@@ -92,7 +104,7 @@ fn make_vcpu<V: Vendor>(
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
 
 /// Calls the init functions of a phase.
-fn initialise(phase: Phase) -> Result<(), Failure> {
+pub fn initialise(phase: Phase) -> Result<(), Failure> {
     initfunc::call(phase).map_err(|e| Failure(format!("{e}")))
 }
 
@@ -102,18 +114,6 @@ fn set_clock() {
     match frequency {
         Some(hz) => log::info!("TSC {} MHz", hz / 1_000_000),
         None => log::warn!("no ACPI power management timer: time stamps count TSC ticks, not nanoseconds"),
-    }
-}
-
-/// Only this CPU is guarded yet. The guest would start the others outside of the virtual machine, where nothing is
-/// encrypted and nothing is out of its reach.
-fn refuse_several_cpus() -> Result<(), Failure> {
-    match hw::acpi::cpus().unwrap_or_else(hw::cpu::logical_processors) {
-        cpus @ 2.. => Err(format!(
-            "this machine has {cpus} CPUs, and Shoji can guard only one yet; switch the others off in the firmware setup"
-        )
-        .into()),
-        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,6 @@ use entry::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES};
 use hw::cpus::Cpu;
 use hw::{Hpa, acpi, cpu, descriptors, direct, lapic, paging, time};
 use spin::{Mutex, Once};
-use x86_64::registers::control::Cr3;
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice for its CPUs; raise `reserve` in [memory]";
 
@@ -67,7 +66,7 @@ pub fn find() -> Result<Found, Failure> {
 /// One does not come, or cannot be guarded.
 pub fn start_others(life: &'static Life) -> Result<(), Failure> {
     LIFE.call_once(|| life);
-    TABLES.store(Cr3::read_raw().0.start_address().as_u64(), Ordering::Relaxed);
+    TABLES.store(paging::root().0, Ordering::Relaxed);
     restart_others()
 }
 
