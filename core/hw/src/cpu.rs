@@ -19,6 +19,16 @@ pub fn logical_processors() -> usize {
     if leaf.edx & HTT != 0 { (leaf.ebx >> 16 & 0xff) as usize } else { 1 }
 }
 
+/// Family, model and stepping: CPUID leaf 1, EAX. EDX holds it after INIT.
+pub fn signature() -> u32 {
+    __cpuid(1).eax
+}
+
+/// CPUID leaf 1, EBX bits 31:24.
+pub fn initial_apic_id() -> u32 {
+    __cpuid(1).ebx >> 24
+}
+
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).
 const MISC_ENABLE: u32 = 0x1a0;
 const XD_BIT_DISABLE: u64 = 1 << 34;
