@@ -7,15 +7,89 @@ use crate::port_table::{PortTable, owner};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
 use mediator::disk::DiskController;
-use mediator::{Width, Work};
+use mediator::pci::{AttachError, Driver, Function};
+use mediator::{Ctx, Width, Work};
+use spin::mutex::TicketMutex;
 
 const COM1: u16 = 0x3f8;
 const COM1_PORTS: u16 = 8;
 pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 const CONFIG_DATA_PORTS: u16 = 4;
 
-/// The port bus of one guest.
-pub struct Bus {
+/// The port bus of one guest, shared by its CPUs.
+pub struct Bus(TicketMutex<Inner>);
+
+impl Bus {
+    /// A bus whose ports all pass.
+    pub(crate) fn new() -> Self {
+        Self(TicketMutex::new(Inner::new()))
+    }
+
+    /// Guards what the VMM itself needs: A20 gate (92h, 60h, 64h) and PCI configuration data (CFC-CFF).
+    pub fn guard_platform<M: Machine>(&mut self, machine: &mut M) {
+        self.0.get_mut().guard_platform(machine);
+    }
+
+    /// COM1 is the VMM's: the guest finds no port there.
+    pub fn hide_com1<M: Machine>(&mut self, machine: &mut M) {
+        self.0.get_mut().hide_com1(machine);
+    }
+
+    /// Lets `driver` take `function` over; from then on its ports and its configuration space lead to the mediator.
+    /// Gives the number of the controller.
+    ///
+    /// # Errors
+    /// [`AttachError`]: no access of the guest leads to the mediator, so no guest may be started.
+    pub fn attach<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        driver: &Driver,
+        function: &Function,
+    ) -> Result<usize, AttachError> {
+        self.0.get_mut().attach(machine, driver, function)
+    }
+
+    /// The controllers attached, in the order of their numbers.
+    pub fn controllers(&mut self) -> impl Iterator<Item = &dyn DiskController> {
+        self.0.get_mut().controllers()
+    }
+
+    /// Calls controller `index` as the guest's accesses would, then performs the work it pushed. For what the VMM asks
+    /// before the guest starts ([`DiskController::read_before_guest`], [`DiskController::set_ranges`]).
+    pub fn with_controller<M: Machine, R>(
+        &self,
+        machine: &mut M,
+        index: usize,
+        call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
+    ) -> Option<R> {
+        self.0.lock().with_controller(machine, index, call)
+    }
+
+    /// IN: the value; only its low `width` counts.
+    #[inline(always)]
+    pub(crate) fn read<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
+        self.0.lock().read(machine, port, width)
+    }
+
+    /// OUT of the low `width` of `value`.
+    #[inline]
+    pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+        self.0.lock().write(machine, port, width, value);
+    }
+
+    /// REP INS: fills `data`, a multiple of the width.
+    pub(crate) fn read_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &mut [u8]) {
+        self.0.lock().read_string(machine, port, width, data);
+    }
+
+    /// REP OUTS of `data`, a multiple of the width.
+    pub(crate) fn write_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &[u8]) {
+        self.0.lock().write_string(machine, port, width, data);
+    }
+}
+
+/// What the bus is made of.
+pub(crate) struct Inner {
     pub(crate) table: PortTable,
     pub(crate) controllers: Vec<Controller>,
     /// Work that a mediator pushed and that is not yet performed.
@@ -23,7 +97,7 @@ pub struct Bus {
     a20: A20Gate,
 }
 
-impl Bus {
+impl Inner {
     /// A bus whose ports all pass.
     pub(crate) fn new() -> Self {
         Self { table: PortTable::new(), controllers: Vec::new(), work: Vec::new(), a20: A20Gate::default() }

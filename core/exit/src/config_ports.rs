@@ -5,7 +5,8 @@
 
 use crate::ask::Answered;
 use crate::bus::CONFIG_DATA;
-use crate::{Bus, Machine, Ports};
+use crate::bus::Inner;
+use crate::{Machine, Ports};
 use mediator::pci::Bdf;
 use mediator::{ConfigAccess, Op, Violation, Width};
 
@@ -52,7 +53,7 @@ fn function_of(address: u32) -> Bdf {
     Bdf { bus: (address >> 16) as u8, device: (address >> 11) as u8 & 0x1f, function: (address >> 8) as u8 & 7 }
 }
 
-impl Bus {
+impl Inner {
     fn config_target<P: Ports>(&self, ports: &mut P, port: u16) -> Target {
         let address = ports.read(CONFIG_ADDRESS, Width::Dword);
         if address & ENABLE == 0 {

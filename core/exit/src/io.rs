@@ -1,29 +1,29 @@
 //! IN and OUT.
 
-use crate::guest::Answer;
-use crate::{ExitKind, Gpr, Guest, IoExit, Machine, Vcpu, gpr, string};
+use crate::cpu::Answer;
+use crate::{Cpu, ExitKind, Gpr, IoExit, Machine, Vcpu, gpr, string};
 
 #[inline(always)]
-pub(crate) fn on_io<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_io<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        return string::on_string(guest, vcpu, machine);
+        return string::on_string(cpu, vcpu, machine);
     }
-    on_port(guest, vcpu, machine, io);
+    on_port(cpu, vcpu, machine, io);
     Ok(())
 }
 
 /// A single value.
 #[inline(always)]
-fn on_port<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M, io: IoExit) {
-    guest.counters.count(ExitKind::Port);
+fn on_port<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M, io: IoExit) {
+    cpu.counters.count(ExitKind::Port);
     if io.input {
-        let value = guest.bus.read(machine, io.port, io.width);
+        let value = cpu.guest.bus.read(machine, io.port, io.width);
         gpr::set_low(vcpu, Gpr::Rax, io.width, u64::from(value));
     } else {
         let value = vcpu.gpr(Gpr::Rax) & io.width.ones();
-        guest.bus.write(machine, io.port, io.width, value as u32);
+        cpu.guest.bus.write(machine, io.port, io.width, value as u32);
     }
     vcpu.skip_instruction(io.instruction_len);
 }

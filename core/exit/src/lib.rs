@@ -21,6 +21,7 @@ mod ask;
 mod bus;
 mod config_ports;
 mod counters;
+mod cpu;
 mod cpuid;
 mod delivery;
 mod gpr;
@@ -47,7 +48,8 @@ mod wiring;
 
 pub use bus::Bus;
 pub use counters::{Counters, ExitKind};
-pub use guest::{Guest, Outcome};
+pub use cpu::{Cpu, Outcome};
+pub use guest::Guest;
 pub use hypercall::FirmwareCall;
 pub use instruction::init;
 pub use interrupts::QueuedInterrupts;

@@ -73,6 +73,21 @@ fn set_guest(save: &mut SaveArea, segment: u16) {
     save.g_pat = PAT_RESET;
 }
 
+/// The state after INIT, at what a startup IPI names (APM s. 14.1.3 and 15.27.8). `save` holds the registers that VMSAVE stores,
+/// some of which stay.
+pub fn start(save: &mut SaveArea, page: u8) {
+    let pat = save.g_pat;
+    set_guest(save, u16::from(page) << 8);
+    save.g_pat = pat;
+    for register in [&mut save.gdtr, &mut save.idtr] {
+        *register = Segment { limit: 0xffff, ..Default::default() };
+    }
+    save.cr0 = 0x6000_0010;
+    (save.cr2, save.cr3, save.cr4) = (0, 0, 0);
+    (save.rax, save.rsp, save.rip) = (0, 0, 0);
+    save.cpl = 0;
+}
+
 /// The MSR permission map as the policy wants it, or `None` when the frames do not suffice.
 pub fn msr_permissions() -> Option<Hpa> {
     let at = frames::alloc(MSRPM_FRAMES)?;

@@ -251,4 +251,22 @@ impl Vcpu for SvmVcpu {
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
     }
+
+    fn start(&mut self, page: u8) {
+        // SAFETY: what VMSAVE stores goes to the VMCB, of which `start` sets the segments and leaves the MSRs; VMLOAD loads
+        // all of it again. The VMM uses none of these registers.
+        unsafe {
+            instructions::vmsave(self.at);
+            control::start(&mut self.vmcb.save, page);
+            instructions::vmload(self.at);
+        }
+        self.gprs = Gprs::default();
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.interrupt_shadow = 0;
+        control.tlb_control = TlbControl::ALL;
+        event::deliver_queued(self.vmcb, &mut self.queued);
+    }
 }

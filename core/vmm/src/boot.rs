@@ -7,7 +7,7 @@ use crate::machine::RealMachine;
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::{cpus, devices, home, reset};
 use alloc::format;
-use exit::{Guest, Machine, Outcome, Policy, Vcpu};
+use exit::{Cpu, Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
 use initfunc::Phase;
@@ -63,7 +63,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange) -> Res
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
     log::info!("the guest starts");
-    run(&mut vcpu, &mut guest, &mut machine)
+    run(&mut vcpu, &mut Cpu::new(&guest), &mut machine)
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
@@ -118,11 +118,11 @@ fn set_clock() {
 }
 
 /// The exit loop.
-fn run<V: Vcpu>(vcpu: &mut V, guest: &mut Guest, machine: &mut RealMachine) -> Result<Never, Failure> {
+fn run<V: Vcpu>(vcpu: &mut V, cpu: &mut Cpu<'_>, machine: &mut RealMachine) -> Result<Never, Failure> {
     loop {
         let exit = vcpu.run();
-        match guest.on_exit(vcpu, machine, exit) {
-            Outcome::Resume => {}
+        match cpu.on_exit(vcpu, machine, exit) {
+            Outcome::Resume | Outcome::Signal => {}
             Outcome::Reset => reset::machine(),
             Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
         }

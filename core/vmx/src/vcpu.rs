@@ -355,6 +355,14 @@ impl Vcpu for VmxVcpu {
         self.queued.insert(vector);
     }
 
+    fn start(&mut self, page: u8) {
+        control::start(&self.features, page);
+        self.registers.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        self.nested.invalidate();
+    }
+
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         Some(self)
     }
