@@ -166,13 +166,14 @@ impl Cpu {
     pub fn depart(&self) {
         self.here.store(false, SeqCst);
         self.stands.store(false, SeqCst);
+        self.kicked.store(false, SeqCst);
         self.request.store(if self.number == 0 { request::NONE } else { request::WAIT }, SeqCst);
     }
 
-    /// Gets it out of the guest soon, by an NMI; what it is to do then must be told before.
+    /// Gets it out of the guest soon, by an NMI; what it is to do then must be told before. While one is on its way no further one
+    /// is sent: it would be taken for the guest's.
     pub fn kick(&self) {
-        if self.here.load(SeqCst) {
-            self.kicked.store(true, SeqCst);
+        if self.here.load(SeqCst) && !self.kicked.swap(true, SeqCst) {
             lapic::send_nmi(self.apic_id);
         }
     }
@@ -194,6 +195,11 @@ impl Cpu {
         if self.request.compare_exchange(request::WAIT, start, SeqCst, SeqCst).is_ok() {
             self.kick();
         }
+    }
+
+    /// Do others want something of this CPU?
+    pub fn is_asked(&self) -> bool {
+        self.request.load(SeqCst) != request::NONE || ORDER.load(SeqCst) != order::GO
     }
 
     /// After a kick, on this CPU, without a lock: does what the others want of it. A page: the guest starts anew there.
