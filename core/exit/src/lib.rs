@@ -50,6 +50,7 @@ mod wiring;
 pub use bus::Bus;
 pub use counters::{Counters, ExitKind};
 pub use cpu::{Cpu, Outcome};
+pub use delivery::second_exception;
 pub use guest::Guest;
 pub use hypercall::FirmwareCall;
 pub use instruction::init;

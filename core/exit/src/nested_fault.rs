@@ -5,7 +5,7 @@
 
 use crate::counters::Notice;
 use crate::delivery::second_exception;
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
+use crate::{Cpu, Event, Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
 
@@ -23,8 +23,8 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
     let fault = vcpu.nested_fault();
     cpu.counters.count(ExitKind::NestedFault);
     notice(cpu.guest, vcpu, machine, fault);
-    if let Some(vector) = fault.delivering {
-        return on_delivery(vector);
+    if let Some(event) = fault.delivering {
+        return on_delivery(event);
     }
     if fault.fetch || fault.page_walk {
         return Err(REFUSED);
@@ -51,10 +51,9 @@ fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: Nest
     }
 }
 
-/// The IDT, the stack or their page tables lie there: an exception during delivery. The interrupt of a device with the
-/// number of a contributory exception (real mode) is taken for that exception.
-fn on_delivery(vector: u8) -> Result<Outcome, Exception> {
-    match second_exception(vector, REFUSED) {
+/// The IDT, the stack or their page tables lie there: an exception during delivery.
+fn on_delivery(event: Event) -> Result<Outcome, Exception> {
+    match second_exception(event, REFUSED) {
         Some(exception) => Err(exception),
         None => {
             log::warn!("a double fault could not be delivered: the machine is reset");

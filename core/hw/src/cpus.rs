@@ -4,6 +4,7 @@
 //! with its [`Cpu`] at the bottom and its stack at the top.
 
 use crate::descriptors::Tables as DescriptorTables;
+use crate::nmi::NmiState;
 use crate::paging::{KIB_4, Tables};
 use crate::{Hpa, frames, lapic, time};
 use alloc::vec::Vec;
@@ -36,6 +37,7 @@ pub struct Cpu {
     kicked: AtomicBool,
     /// It waits in the host and holds no lock.
     stands: AtomicBool,
+    pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
     pub(crate) descriptors: DescriptorTables,
@@ -96,6 +98,7 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         request: AtomicU32::new(waits),
         kicked: AtomicBool::new(false),
         stands: AtomicBool::new(false),
+        nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };

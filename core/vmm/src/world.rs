@@ -3,7 +3,7 @@
 use crate::failure::{self, Failure};
 use crate::machine::{RealMachine, SharedMachine};
 use crate::reset;
-use crate::vendor::Vendor;
+use crate::vendor::{self, Vendor};
 use core::convert::Infallible;
 use exit::{Guest, Outcome, Vcpu};
 use hw::cpus::Cpu;
@@ -31,10 +31,10 @@ impl<V: Vendor> World<V> {
         V::enable(&self.features)?;
         let mut vcpu = self.make_vcpu(0)?;
         cpu.arrive();
-        match with_nmis::<V, _>(|| cpu.wait_for_start()) {
+        match V::while_nmis_come(|| cpu.wait_for_start()) {
             Some(page) => vcpu.start(page),
             None => {
-                V::disable();
+                vendor::disable();
                 return Ok(());
             }
         }
@@ -65,16 +65,8 @@ impl<V: Vendor> World<V> {
 /// for once more when none can come unseen.
 fn heed<V: Vendor>(cpu: &Cpu, vcpu: &mut V::Vcpu) {
     while cpu.is_asked() {
-        if let Some(page) = with_nmis::<V, _>(|| cpu.serve()) {
+        if let Some(page) = V::while_nmis_come(|| cpu.serve()) {
             vcpu.start(page);
         }
     }
-}
-
-/// Other CPUs reach this one meanwhile.
-fn with_nmis<V: Vendor, R>(wait: impl FnOnce() -> R) -> R {
-    V::admit_nmis(true);
-    let result = wait();
-    V::admit_nmis(false);
-    result
 }
