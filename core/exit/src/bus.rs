@@ -2,12 +2,14 @@
 //! the bus does, and each owner decides on its own.
 
 use crate::a20::{A20Gate, KEYBOARD_COMMAND, KEYBOARD_DATA, SYSTEM_CONTROL};
+use crate::ecam::FrozenRegisters;
 use crate::mediated::Controller;
 use crate::port_table::{PortTable, owner};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
+use core::ops::DerefMut;
 use mediator::disk::DiskController;
-use mediator::pci::{AttachError, Driver, Function};
+use mediator::pci::{AttachError, Bdf, Driver, Function};
 use mediator::{Ctx, Width, Work};
 use spin::mutex::TicketMutex;
 
@@ -65,6 +67,22 @@ impl Bus {
         self.0.lock().with_controller(machine, index, call)
     }
 
+    /// The guest may read these registers and not write them, by whatever way.
+    pub(crate) fn freeze_config(&mut self, frozen: FrozenRegisters) {
+        self.0.get_mut().frozen = Some(frozen);
+    }
+
+    /// The functions of the controllers by their numbers, and the function that has frozen registers.
+    pub(crate) fn config_functions(&mut self) -> (Vec<Bdf>, Option<Bdf>) {
+        let inner = self.0.get_mut();
+        let functions = inner.controllers.iter().map(|controller| controller.wiring.function);
+        (functions.collect(), inner.frozen.as_ref().map(|frozen| frozen.function))
+    }
+
+    pub(crate) fn lock(&self) -> impl DerefMut<Target = Inner> {
+        self.0.lock()
+    }
+
     /// IN: the value; only its low `width` counts.
     #[inline(always)]
     pub(crate) fn read<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
@@ -95,12 +113,22 @@ pub(crate) struct Inner {
     /// Work that a mediator pushed and that is not yet performed.
     pub(crate) work: Vec<Work>,
     a20: A20Gate,
+    /// Of the function that places configuration space in memory.
+    pub(crate) frozen: Option<FrozenRegisters>,
+    pub(crate) frozen_noted: bool,
 }
 
 impl Inner {
     /// A bus whose ports all pass.
     pub(crate) fn new() -> Self {
-        Self { table: PortTable::new(), controllers: Vec::new(), work: Vec::new(), a20: A20Gate::default() }
+        Self {
+            table: PortTable::new(),
+            controllers: Vec::new(),
+            work: Vec::new(),
+            a20: A20Gate::default(),
+            frozen: None,
+            frozen_noted: false,
+        }
     }
 
     /// Guards what the VMM itself needs: A20 gate (92h, 60h, 64h) and PCI configuration data (CFC-CFF).

@@ -12,6 +12,8 @@ use mediator::{ConfigAccess, Op, Violation, Width};
 
 const CONFIG_ADDRESS: u16 = 0xcf8;
 const ENABLE: u32 = 1 << 31;
+/// The last one that this mechanism reaches.
+const LAST_REGISTER: u16 = 0xff;
 /// Extended register numbers on some chipsets and nothing on others.
 const EXTENDED: u32 = 0x7f00_0000;
 
@@ -21,12 +23,18 @@ enum Target {
     Free,
     /// Register `offset` of a guarded function.
     Guarded { controller: usize, offset: u16 },
+    /// The function that has frozen registers; `offset` of the access. `None`: which one depends on the chipset.
+    Frozen { offset: Option<u16> },
     /// Some register of a guarded function, and which one depends on the chipset.
     Unclear { controller: usize, violation: Violation },
 }
 
 /// Performs one configuration access and leaves CF8 as it was found.
 pub(crate) fn access_function<P: Ports>(ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
+    // Past them there are registers in memory only, which no mediator asks for.
+    if offset > LAST_REGISTER {
+        return u32::MAX;
+    }
     let Some(port) = CONFIG_DATA.checked_add(offset & 3) else { return 0 };
     let saved = ports.read(CONFIG_ADDRESS, Width::Dword);
     ports.write(CONFIG_ADDRESS, Width::Dword, address_of(function, offset));
@@ -60,24 +68,29 @@ impl Inner {
             return Target::Free;
         }
         let function = function_of(address);
+        // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
+        // them, which means the same to all.
+        let low_bits_differ = (address as u16 & 3) & !port != 0;
+        let unclear = address & EXTENDED != 0 || low_bits_differ;
+        let offset = (address & 0xfc) as u16 | port & 3;
+        if self.frozen.as_ref().is_some_and(|frozen| frozen.function == function) {
+            return Target::Frozen { offset: (!unclear).then_some(offset) };
+        }
         let Some(controller) = self.controllers.iter().position(|controller| controller.wiring.function == function)
         else {
             return Target::Free;
         };
-        // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
-        // them, which means the same to all.
-        let low_bits_differ = (address as u16 & 3) & !port != 0;
-        if address & EXTENDED != 0 || low_bits_differ {
+        if unclear {
             let what = "configuration address whose meaning depends on the chipset";
             return Target::Unclear { controller, violation: Violation { what, detail: u64::from(address) } };
         }
-        Target::Guarded { controller, offset: (address & 0xfc) as u16 | port & 3 }
+        Target::Guarded { controller, offset }
     }
 
     #[cold]
     pub(crate) fn read_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
         match self.config_target(machine.ports(), port) {
-            Target::Free => machine.ports().read(port, width),
+            Target::Free | Target::Frozen { .. } => machine.ports().read(port, width),
             Target::Unclear { controller, violation } => {
                 self.refuse(controller, violation);
                 u32::MAX
@@ -96,6 +109,11 @@ impl Inner {
     pub(crate) fn write_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, value: u32) {
         match self.config_target(machine.ports(), port) {
             Target::Free => machine.ports().write(port, width, value),
+            Target::Frozen { offset } => {
+                if offset.is_some_and(|offset| !self.refuses_frozen(offset, width)) {
+                    machine.ports().write(port, width, value);
+                }
+            }
             Target::Unclear { controller, violation } => self.refuse(controller, violation),
             Target::Guarded { .. } if !is_aligned(port, width) => self.write_split(machine, port, width, value),
             Target::Guarded { controller, offset } => {

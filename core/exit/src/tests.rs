@@ -3,6 +3,7 @@
 mod bus;
 mod faults;
 mod instructions;
+mod mmio;
 pub(crate) mod mock;
 mod msr;
 mod passing;
