@@ -345,6 +345,8 @@ pub struct MockMachine {
     pub arena: MockArena,
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
+    /// Writes of these raise #GP.
+    pub refused_msrs: Vec<u32>,
     pub intercepts: Vec<(u16, u16, bool)>,
     pub provoked: Vec<u64>,
     pub cpu_number: usize,
@@ -370,6 +372,7 @@ impl MockMachine {
             arena: MockArena(alloc::vec![0; 64 << 10]),
             leaves,
             msrs: BTreeMap::new(),
+            refused_msrs: Vec::new(),
             intercepts: Vec::new(),
             provoked: Vec::new(),
             cpu_number: 0,
@@ -414,7 +417,8 @@ impl Machine for MockMachine {
         self.msrs.get(&msr).copied()
     }
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
-        self.msrs.get_mut(&msr).map(|slot| *slot = value)
+        let known = self.msrs.get_mut(&msr).filter(|_| !self.refused_msrs.contains(&msr));
+        known.map(|slot| *slot = value)
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
         self.intercepts.push((first, len, on));
