@@ -7,11 +7,11 @@
 //! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
 
 use crate::ask::Answered;
-use crate::bus::Inner;
 use crate::hooks::{Hook, HookedPage, Owner};
 use crate::mmio::Operand;
 use crate::{Bus, Guest, Machine};
 use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use mediator::pci::Bdf;
 use mediator::{ConfigAccess, Gpa, Op, Width};
 
@@ -50,9 +50,37 @@ pub struct FrozenRegisters {
 
 impl FrozenRegisters {
     /// Does an access touch one of them?
-    pub(crate) fn touches(&self, offset: u16, width: Width) -> bool {
+    fn touches(&self, offset: u16, width: Width) -> bool {
         let last = offset.saturating_add(width.bytes() as u16).saturating_sub(1);
         offset <= *self.registers.end() && *self.registers.start() <= last
+    }
+}
+
+/// The frozen registers of a guest.
+#[derive(Default)]
+pub(crate) struct Frozen {
+    registers: Option<FrozenRegisters>,
+    noted: AtomicBool,
+}
+
+impl Frozen {
+    #[inline]
+    pub fn is_of(&self, function: Bdf) -> bool {
+        self.registers.as_ref().is_some_and(|frozen| frozen.function == function)
+    }
+
+    /// Whether a write to the function that has them touches one.
+    pub fn refuses(&self, offset: u16, width: Width) -> bool {
+        let Some(frozen) = &self.registers else { return false };
+        let refused = frozen.touches(offset, width);
+        if refused && !self.noted.swap(true, Relaxed) {
+            let function = frozen.function;
+            log::warn!(
+                "guest's write to register {offset:#x} of {function}, which places configuration space, ignored; \
+                 further ones are not logged"
+            );
+        }
+        refused
     }
 }
 
@@ -71,7 +99,7 @@ pub(crate) enum ConfigPage {
 impl Guest {
     /// Freezes registers of an unguarded function, for every way that leads to them.
     pub fn freeze_config(&mut self, frozen: FrozenRegisters) {
-        self.bus.freeze_config(frozen);
+        self.bus.config.frozen.registers = Some(frozen);
     }
 
     /// Guards a window. To be called when all controllers are attached and what is to be frozen is. The pages of
@@ -80,12 +108,11 @@ impl Guest {
     /// # Errors
     /// The window does not lie below 4 GiB, where nested tables are mapped at once.
     pub fn guard_config_window(&mut self, window: &ConfigWindow) -> Result<(), WindowAbove4Gib> {
-        let (functions, frozen) = self.bus.config_functions();
-        let pages = functions
-            .into_iter()
-            .enumerate()
-            .map(|(number, function)| (function, ConfigPage::Controller(number), Hook::All))
-            .chain(frozen.map(|function| (function, ConfigPage::Frozen, Hook::Writes)));
+        let controllers = self.bus.controllers.iter().enumerate();
+        let controllers =
+            controllers.map(|(n, controller)| (controller.function, ConfigPage::Controller(n), Hook::All));
+        let frozen = self.bus.config.frozen.registers.iter();
+        let pages = controllers.chain(frozen.map(|frozen| (frozen.function, ConfigPage::Frozen, Hook::Writes)));
         for (function, owner, hook) in pages.filter(|(function, ..)| window.buses.contains(&function.bus)) {
             let page = window.page(function).ok_or(WindowAbove4Gib)?;
             self.hooked_pages.push(HookedPage { page, hook, owner: Owner::Config(owner) });
@@ -151,51 +178,31 @@ impl<M: Machine> Operand for ConfigOperand<'_, M> {
     }
 }
 
-impl Inner {
+impl Bus {
     /// `at` is aligned to `width`, which is at most a dword.
-    fn read_mapped<M: Machine>(&mut self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width) -> u64 {
+    fn read_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width) -> u64 {
         let ConfigPage::Controller(number) = page else { return machine.read_mmio(at, width) };
-        match self.ask_config(machine, number, ConfigAccess { offset: offset(at), width, op: Op::Read }) {
+        let access = ConfigAccess { offset: offset(at), width, op: Op::Read };
+        let value = self.with_session(machine, number, |session, machine| match session.ask_config(machine, access) {
             Answered::Perform => machine.read_mmio(at, width),
             Answered::Settled(value) => value,
-        }
-    }
-
-    fn write_mapped<M: Machine>(&mut self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width, value: u64) {
-        let passes = match page {
-            ConfigPage::Controller(number) => {
-                let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
-                self.ask_config(machine, number, access) == Answered::Perform
-            }
-            ConfigPage::Frozen => !self.refuses_frozen(offset(at), width),
-        };
-        if passes {
-            machine.write_mmio(at, width, value);
-        }
-    }
-
-    /// Whether a write touches frozen registers of the function that has them.
-    pub(crate) fn refuses_frozen(&mut self, offset: u16, width: Width) -> bool {
-        let Some(frozen) = &self.frozen else { return false };
-        let refused = frozen.touches(offset, width);
-        if refused && !core::mem::replace(&mut self.frozen_noted, true) {
-            let function = frozen.function;
-            log::warn!(
-                "guest's write to register {offset:#x} of {function}, which places configuration space, ignored; \
-                 further ones are not logged"
-            );
-        }
-        refused
-    }
-}
-
-impl Bus {
-    fn read_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width) -> u64 {
-        self.lock().read_mapped(machine, page, at, width)
+        });
+        value.unwrap_or(u64::MAX)
     }
 
     fn write_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width, value: u64) {
-        self.lock().write_mapped(machine, page, at, width, value);
+        match page {
+            ConfigPage::Frozen if self.config.frozen.refuses(offset(at), width) => {}
+            ConfigPage::Frozen => machine.write_mmio(at, width, value),
+            ConfigPage::Controller(number) => {
+                let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
+                self.with_session(machine, number, |session, machine| {
+                    if session.ask_config(machine, access) == Answered::Perform {
+                        machine.write_mmio(at, width, value);
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::mutex::TicketMutex;
+use lock::{Ranked, rank::COUNTERS};
 
 /// The state of one guest; nothing of it is global. Made while one CPU runs, then shared by all: see [`crate::Cpu`].
 pub struct Guest {
@@ -25,7 +25,7 @@ pub struct Guest {
     pub(crate) local_apics: Option<LocalApics>,
     pub(crate) hooked_pages: Vec<HookedPage>,
     /// Of each CPU.
-    counters: TicketMutex<Vec<Arc<Counters>>>,
+    counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
 }
 
 impl Guest {
@@ -43,7 +43,7 @@ impl Guest {
             notices: Notices::default(),
             local_apics: None,
             hooked_pages: Vec::new(),
-            counters: TicketMutex::default(),
+            counters: Ranked::default(),
         }
     }
 
@@ -54,7 +54,7 @@ impl Guest {
 
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
-        self.firmware = Some(Firmware { at, handler: TicketMutex::new(handler) });
+        self.firmware = Some(Firmware { at, handler: Ranked::new(handler) });
     }
 
     /// Counters for one more CPU.

@@ -25,6 +25,7 @@ mod cpu;
 mod cpuid;
 mod delivery;
 mod ecam;
+mod gate;
 mod gpr;
 mod guest;
 mod hooks;

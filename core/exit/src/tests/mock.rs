@@ -2,7 +2,7 @@
 
 use crate::*;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -347,7 +347,8 @@ pub struct MockMachine {
     pub msrs: BTreeMap<u32, u64>,
     /// Writes of these raise #GP.
     pub refused_msrs: Vec<u32>,
-    pub intercepts: Vec<(u16, u16, bool)>,
+    /// Ports whose accesses leave the guest.
+    pub intercepted: BTreeSet<u16>,
     pub provoked: Vec<u64>,
     pub cpu_number: usize,
     pub apic_ids: Vec<u32>,
@@ -373,7 +374,7 @@ impl MockMachine {
             leaves,
             msrs: BTreeMap::new(),
             refused_msrs: Vec::new(),
-            intercepts: Vec::new(),
+            intercepted: BTreeSet::new(),
             provoked: Vec::new(),
             cpu_number: 0,
             apic_ids: alloc::vec![0],
@@ -421,7 +422,13 @@ impl Machine for MockMachine {
         known.map(|slot| *slot = value)
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
-        self.intercepts.push((first, len, on));
+        for port in (first..=u16::MAX).take(len.into()) {
+            if on {
+                self.intercepted.insert(port)
+            } else {
+                self.intercepted.remove(&port)
+            };
+        }
     }
     fn now(&self) -> Instant {
         Instant(0)
