@@ -12,6 +12,7 @@ use alloc::format;
 use core::convert::Infallible as Never;
 use exit::{Guest, Machine, Policy};
 use hw::HpaRange;
+use mediator::Gpa;
 use hw::heap::Heap;
 use initfunc::Phase;
 
@@ -60,7 +61,11 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     let mut machine = RealMachine::of(shared, cpu.number());
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    if may_grow || hw::cpus::all().len() > 1 {
+        guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
+    }
     let memory = &*Box::leak(Box::new(V::memory(&features, vmm).ok_or(NO_MEMORY)?));
+    guest.hooked_pages().try_for_each(|(at, hook)| V::hook_page(memory, at, hook)).ok_or(NO_MEMORY)?;
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared }));
     V::enable(&world.features)?;
     let mut vcpu = world.make_vcpu(segment)?;
