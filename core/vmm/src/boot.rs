@@ -3,10 +3,11 @@
 use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
-use crate::machine::RealMachine;
+use crate::machine::{RealMachine, Shared};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::{devices, home, reset};
 use alloc::format;
+use alloc::vec;
 use exit::{Cpu, Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
@@ -44,9 +45,11 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
-    let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
+    let apic_ids = vec![hw::cpu::initial_apic_id()];
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let mut machine = RealMachine::new(shared, 0);
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
-    let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, (shared, vmm), &features)?;
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
@@ -77,7 +80,7 @@ fn make_vcpu<V: Vendor>(
     machine: &mut RealMachine,
     guest: &mut Guest,
     loaded: &Loaded,
-    vmm: HpaRange,
+    (shared, vmm): (&Shared, HpaRange),
     features: &V::Features,
 ) -> Result<V::Vcpu, Failure> {
     V::enable(features)?;
@@ -86,7 +89,7 @@ fn make_vcpu<V: Vendor>(
     let prepared =
         guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
-    Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
+    Ok(V::vcpu(features, vmm, shared.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
 }
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
