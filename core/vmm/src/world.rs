@@ -1,7 +1,7 @@
 //! What all CPUs of the machine share, and the life of each: its virtual CPU, and the loop that answers for it.
 
 use crate::failure::{self, Failure};
-use crate::machine::{RealMachine, SharedMachine};
+use crate::machine::{RealMachine, Shared};
 use crate::reset;
 use crate::vendor::{self, Vendor};
 use core::convert::Infallible;
@@ -15,7 +15,7 @@ pub struct World<V: Vendor> {
     pub features: V::Features,
     pub guest: Guest,
     pub memory: &'static V::Memory,
-    pub machine: &'static SharedMachine,
+    pub machine: &'static Shared,
 }
 
 impl<V: Vendor> World<V> {
@@ -31,7 +31,7 @@ impl<V: Vendor> World<V> {
         V::enable(&self.features)?;
         let mut vcpu = self.make_vcpu(0)?;
         // Before its first INIT, which finds it by this.
-        self.guest.adopt_local_apic(&mut RealMachine::of(self.machine, cpu.number()));
+        self.guest.adopt_local_apic(&mut RealMachine::new(self.machine, cpu.number()));
         cpu.arrive();
         let Some(page) = V::while_nmis_come(|| cpu.wait_for_start()) else {
             vendor::disable();
@@ -46,7 +46,7 @@ impl<V: Vendor> World<V> {
 
     /// The exit loop.
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
-        let mut machine = RealMachine::of(self.machine, cpu.number());
+        let mut machine = RealMachine::new(self.machine, cpu.number());
         let mut guest_cpu = exit::Cpu::new(&self.guest);
         self.heed(cpu, vcpu, &mut machine);
         loop {

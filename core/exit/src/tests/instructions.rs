@@ -332,7 +332,7 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     let mut cpu = cpu_of(guest);
     let mut vcpu = MockVcpu::real();
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.0[0x5000]), (42, 0x1003, 7));
+    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.bytes[0x5000]), (42, 0x1003, 7));
     let mut vcpu = MockVcpu::real();
     vcpu.rip = 0x2000;
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
@@ -348,7 +348,7 @@ fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
         vcpu.cpl = 3;
         cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+        assert_eq!((machine.memory.bytes[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
     }
 }
 
