@@ -55,6 +55,7 @@ mod wiring;
 pub use bus::Bus;
 pub use counters::{Counters, ExitKind};
 pub use cpu::{Cpu, Outcome};
+pub use delivery::second_exception;
 pub use ecam::{ConfigWindow, FrozenRegisters, WindowAbove4Gib};
 pub use guest::Guest;
 pub use hooks::Hook;

@@ -7,7 +7,7 @@ use crate::counters::Notice;
 use crate::delivery::second_exception;
 use crate::hooks::Owner;
 use crate::mmio::{self, MmioAccess};
-use crate::{Cpu, Exception, ExitKind, Guest, Machine, NestedFault, Outcome, Vcpu};
+use crate::{Cpu, Event, Exception, ExitKind, Guest, Machine, NestedFault, Outcome, Vcpu};
 
 /// What an access raises that no instruction makes by itself, or one whose operand lies elsewhere.
 const REFUSED: Exception = Exception::GeneralProtection(0);
@@ -27,8 +27,8 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
             Owner::Nobody
         }
     };
-    if let Some(vector) = fault.delivering {
-        return on_delivery(vector);
+    if let Some(event) = fault.delivering {
+        return on_delivery(event);
     }
     if fault.fetch || fault.page_walk {
         return Err(REFUSED);
@@ -76,11 +76,10 @@ fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: Nest
     }
 }
 
-/// The IDT, the stack or their page tables lie there: an exception during delivery. The interrupt of a device with the
-/// number of a contributory exception (real mode) is taken for that exception.
+/// The IDT, the stack or their page tables lie there: an exception during delivery.
 #[cold]
-fn on_delivery(vector: u8) -> Result<Outcome, Exception> {
-    match second_exception(vector, REFUSED) {
+fn on_delivery(event: Event) -> Result<Outcome, Exception> {
+    match second_exception(event, REFUSED) {
         Some(exception) => Err(exception),
         None => {
             log::warn!("a double fault could not be delivered: the machine is reset");

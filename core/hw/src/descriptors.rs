@@ -183,7 +183,10 @@ const GENERAL_PROTECTION: u64 = 13;
 
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     match frame.vector {
-        NMI => return nmi::on_nmi(),
+        NMI => {
+            frame.rip = nmi::on_nmi(frame.rip);
+            return;
+        }
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,

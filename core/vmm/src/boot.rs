@@ -6,6 +6,7 @@ use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::{devices, home, reset};
+use alloc::boxed::Box;
 use alloc::format;
 use exit::{Cpu, Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
@@ -86,8 +87,12 @@ fn make_vcpu<V: Vendor>(
     let prepared =
         guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
-    Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
+    let memory = Box::leak(Box::new(V::memory(features, vmm).ok_or(NO_MEMORY)?));
+    Ok(V::vcpu(features, memory, machine.io_permissions(), prepared.segment, KICKS).ok_or(NO_MEMORY)?)
 }
+
+/// Only one CPU is guarded yet.
+const KICKS: bool = option_env!("SHOJI_TEST_KICKS").is_some();
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
 

@@ -159,7 +159,7 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
         assert!(asked.lock().unwrap().is_empty());
     }
     for (address, port, width, passes) in [
-        (0x8000_0060, 0xcfc, Width::Dword, false),
+        (0x8000_0060_u64, 0xcfc, Width::Dword, false),
         (0x8000_0060, 0xcff, Width::Byte, false),
         (0x8000_0064, 0xcfc, Width::Word, false),
         (0x8000_005c, 0xcfc, Width::Dword, true),
@@ -171,7 +171,7 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
     ] {
         let mut machine = MockMachine::new();
         let (mut cpu, _) = guest(&mut machine, passing);
-        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address.into());
+        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         machine.events();
         write_port(&mut cpu, &mut machine, port, width, 0);
         assert_eq!(!machine.events().is_empty(), passes, "{address:x} {port:x}");

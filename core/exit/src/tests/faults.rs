@@ -162,7 +162,8 @@ fn operands_across_a_page_raise_gp_whichever_page_it_is() {
 
 #[test]
 fn faults_of_a_delivery_end_in_a_double_fault_and_then_a_reset() {
-    let delivering = |vector| NestedFault { delivering: Some(vector), ..WRITE };
+    let delivering_as = |vector, kind| NestedFault { delivering: Some(Event { vector, kind, error: None }), ..WRITE };
+    let delivering = |vector| delivering_as(vector, EventKind::HardwareException);
     let mut vcpu = MockVcpu::long();
     assert_eq!(fault_at(&[], &mut vcpu, delivering(0x30)), Outcome::Resume);
     for contributory in [0, 10, 11, 12, 13, 14] {
@@ -172,6 +173,9 @@ fn faults_of_a_delivery_end_in_a_double_fault_and_then_a_reset() {
     expected[0] = GP;
     assert_eq!(vcpu.injected, expected);
     assert_eq!(fault_at(&[], &mut vcpu, delivering(8)), Outcome::Reset);
+    let timer_in_real_mode = delivering_as(8, EventKind::ExternalInterrupt);
+    assert_eq!(fault_at(&[], &mut vcpu, timer_in_real_mode), Outcome::Resume);
+    assert_eq!(vcpu.injected.last(), Some(&GP));
 }
 
 #[test]
