@@ -19,6 +19,7 @@ pub mod direct;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;
+pub mod lapic;
 mod logger;
 pub mod msr;
 pub mod nested;

@@ -46,6 +46,7 @@ pub fn set_handler(handler: Handler) {
 
 /// Gives where the code that was interrupted at `rip` goes on.
 pub(crate) fn on_nmi(rip: u64) -> u64 {
+    let rip = cpus::nmi_return(rip).unwrap_or(rip);
     let handler = HANDLER.load(Relaxed);
     if handler.is_null() {
         return rip;

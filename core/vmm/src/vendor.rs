@@ -1,7 +1,6 @@
 //! AMD-V or VT-x: the one place that names both.
 
 use crate::failure::Failure;
-use crate::home;
 use alloc::format;
 use core::fmt::{self, Write};
 use exit::Policy;
@@ -11,8 +10,8 @@ use mediator::Gpa;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
 /// What a vendor's virtualization extension is to the boot.
-pub trait Vendor {
-    type Features: fmt::Display;
+pub trait Vendor: 'static {
+    type Features: fmt::Display + Sync + 'static;
     /// The guest's memory, shared by its CPUs.
     type Memory: Sync + 'static;
     type Vcpu: exit::Vcpu;
@@ -94,7 +93,7 @@ impl Vendor for Intel {
 
     fn enable(features: &vmx::Features) -> Result<(), Failure> {
         // Each VM exit loads the VMM's own task register.
-        hw::descriptors::take_double_faults_on(home::fault_stack_top());
+        hw::descriptors::take_double_faults_apart();
         Ok(vmx::enable(features).map_err(|e| format!("{e}"))?)
     }
 
