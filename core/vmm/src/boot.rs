@@ -12,8 +12,8 @@ use alloc::format;
 use core::convert::Infallible as Never;
 use exit::{Guest, Machine, Policy};
 use hw::HpaRange;
+use mediator::Gpa;
 use hw::heap::Heap;
-use hw::nested::Hook;
 use initfunc::Phase;
 
 #[global_allocator]
@@ -57,13 +57,15 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
-    let shared: &SharedMachine =
-        Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
+    let shared: &SharedMachine = Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
     let mut machine = RealMachine::of(shared, cpu.number());
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    if may_grow || hw::cpus::all().len() > 1 {
+        guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
+    }
     let memory = &*Box::leak(Box::new(V::memory(&features, vmm).ok_or(NO_MEMORY)?));
-    hook_pages::<V>(&guest, memory)?;
+    guest.hooked_pages().try_for_each(|(at, hook)| V::hook_page(memory, at, hook)).ok_or(NO_MEMORY)?;
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared }));
     V::enable(&world.features)?;
     let mut vcpu = world.make_vcpu(segment)?;
@@ -91,18 +93,6 @@ fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Res
     devices::protect(&mut guest, machine, &loaded.config.disks)?;
     initialise(Phase::Config1)?;
     Ok(guest)
-}
-
-/// What the guest must not reach freely of the devices in memory.
-fn hook_pages<V: Vendor>(guest: &Guest, memory: &V::Memory) -> Result<(), Failure> {
-    for (page, hook) in guest.hooked_pages() {
-        let hook = match hook {
-            exit::Hook::Writes => Hook::Writes,
-            exit::Hook::All => Hook::All,
-        };
-        V::hook_page(memory, page, hook).ok_or(NO_MEMORY)?;
-    }
-    Ok(())
 }
 
 /// Shoji's lines in the guest's memory, which ask the BIOS for the boot sector; gives the segment where the guest starts.

@@ -3,8 +3,7 @@
 use crate::failure::Failure;
 use alloc::format;
 use core::fmt::{self, Write};
-use exit::Policy;
-use hw::nested::Hook;
+use exit::{Hook, Policy};
 use hw::{Hpa, HpaRange};
 use mediator::Gpa;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -62,7 +61,7 @@ impl Vendor for Amd {
     }
 
     fn hook_page(memory: &svm::Memory, at: Gpa, hook: Hook) -> Option<()> {
-        memory.hook_page(at, hook)
+        memory.hook_page(at, nested_hook(hook))
     }
 
     fn vcpu(
@@ -106,7 +105,7 @@ impl Vendor for Intel {
     }
 
     fn hook_page(memory: &vmx::Memory, at: Gpa, hook: Hook) -> Option<()> {
-        memory.hook_page(at, hook)
+        memory.hook_page(at, nested_hook(hook))
     }
 
     fn vcpu(
@@ -122,6 +121,14 @@ impl Vendor for Intel {
     fn while_nmis_come<R>(wait: impl FnOnce() -> R) -> R {
         // They always do.
         wait()
+    }
+}
+
+/// The same in the words of the nested tables.
+fn nested_hook(hook: Hook) -> hw::nested::Hook {
+    match hook {
+        Hook::Writes => hw::nested::Hook::Writes,
+        Hook::All => hw::nested::Hook::All,
     }
 }
 

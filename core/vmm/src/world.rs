@@ -31,14 +31,11 @@ impl<V: Vendor> World<V> {
         V::enable(&self.features)?;
         let mut vcpu = self.make_vcpu(0)?;
         cpu.arrive();
-        match V::while_nmis_come(|| cpu.wait_for_start()) {
-            Some(page) => vcpu.start(page),
-            None => {
-                vendor::disable();
-                return Ok(());
-            }
-        }
-        heed::<V>(cpu, &mut vcpu);
+        let Some(page) = V::while_nmis_come(|| cpu.wait_for_start()) else {
+            vendor::disable();
+            return Ok(());
+        };
+        vcpu.start(page);
         match self.serve(cpu, &mut vcpu) {
             Ok(never) => match never {},
             Err(failure) => failure::stop(failure),
@@ -49,24 +46,27 @@ impl<V: Vendor> World<V> {
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
         let mut machine = RealMachine::of(self.machine, cpu.number());
         let mut guest_cpu = exit::Cpu::new(&self.guest);
+        self.guest.adopt_local_apic(&mut machine);
+        self.heed(cpu, vcpu, &mut machine);
         loop {
             let exit = vcpu.run();
             match guest_cpu.on_exit(vcpu, &mut machine, exit) {
                 Outcome::Resume => {}
-                Outcome::Signal => heed::<V>(cpu, vcpu),
+                Outcome::Signal => self.heed(cpu, vcpu, &mut machine),
                 Outcome::Reset => reset::machine(),
                 Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
             }
         }
     }
-}
 
-/// Does what other CPUs have asked for. A kick that comes while NMIs are admitted leaves no trace, so what it was for is looked
-/// for once more when none can come unseen.
-fn heed<V: Vendor>(cpu: &Cpu, vcpu: &mut V::Vcpu) {
-    while cpu.is_asked() {
-        if let Some(page) = V::while_nmis_come(|| cpu.serve()) {
-            vcpu.start(page);
+    /// Does what other CPUs have asked for. A kick that comes while NMIs are admitted leaves no trace, so what it was for is looked
+    /// for once more when none can come unseen.
+    fn heed(&self, cpu: &Cpu, vcpu: &mut V::Vcpu, machine: &mut RealMachine) {
+        while cpu.is_asked() {
+            if let Some(page) = V::while_nmis_come(|| cpu.serve()) {
+                vcpu.start(page);
+                self.guest.reset_local_apic(machine);
+            }
         }
     }
 }
