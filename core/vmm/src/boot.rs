@@ -12,9 +12,9 @@ use alloc::format;
 use core::convert::Infallible as Never;
 use exit::{Guest, Machine, Policy};
 use hw::HpaRange;
-use mediator::Gpa;
 use hw::heap::Heap;
 use initfunc::Phase;
+use mediator::Gpa;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
@@ -57,7 +57,8 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
-    let shared: &SharedMachine = Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
+    let shared: &SharedMachine =
+        Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
     let mut machine = RealMachine::of(shared, cpu.number());
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
