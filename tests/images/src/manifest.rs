@@ -105,7 +105,7 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "ecam",
         purpose: "configuration space in memory and by ports agree, BAR4 moves by both, and the window does not",
         board: Board::Q35,
-        qemu: &["-icount", "shift=0,sleep=on"],
+        qemu: &["-icount", "shift=0,sleep=on", "-smp", "1,maxcpus=2"],
         tcg_only: Some("it counts instructions"),
         ..PLAIN
     },
