@@ -77,6 +77,7 @@ fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: Nest
 }
 
 /// The IDT, the stack or their page tables lie there: an exception during delivery.
+#[cold]
 fn on_delivery(event: Event) -> Result<Outcome, Exception> {
     match second_exception(event, REFUSED) {
         Some(exception) => Err(exception),

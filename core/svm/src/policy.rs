@@ -20,6 +20,7 @@ const SMRAM: &str = "SMM runs outside nested paging; its memory must not move on
 /// Every other MSR that the permission map covers passes.
 pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
     MsrIntercept::APIC_BASE,
+    MsrIntercept::INTERRUPT_COMMAND,
     MsrIntercept::new(msr::EFER, Rule::Efer, "SVME is set while the guest runs and must neither show nor change"),
     MsrIntercept::new(msr::SYSCFG, Rule::Frozen { free: SYSCFG_FREE }, "memory encryption, SNP, TOP_MEM enables"),
     MsrIntercept::range(msr::IORR_BASE_0..=msr::IORR_MASK_1, Rule::FROZEN, ROUTING),

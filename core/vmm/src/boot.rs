@@ -12,9 +12,9 @@ use alloc::format;
 use core::convert::Infallible as Never;
 use exit::{Guest, Machine, Policy};
 use hw::HpaRange;
-use mediator::Gpa;
 use hw::heap::Heap;
 use initfunc::Phase;
+use mediator::Gpa;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();

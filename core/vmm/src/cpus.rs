@@ -42,14 +42,18 @@ pub fn find() -> Result<Found, Failure> {
     let own = cpu::apic_id();
     let Some(told) = acpi::local_apics().filter(|apics| !apics.is_empty()) else {
         return match cpu::logical_processors() {
-            2.. => Err("the firmware has no table of the CPUs (ACPI table MADT), so that Shoji cannot guard them all; \
+            2.. => {
+                Err("the firmware has no table of the CPUs (ACPI table MADT), so that Shoji cannot guard them all; \
                         switch ACPI on in the firmware setup, or all CPUs but one off"
-                .into()),
+                    .into())
+            }
             _ => Ok(Found { apic_ids: Vec::from([own]), may_grow: false }),
         };
     };
     if !told.iter().any(|apic| apic.enabled && apic.id == own) {
-        return Err(format!("the firmware's table of the CPUs (ACPI table MADT) lacks this one, {own:#x}; update it").into());
+        return Err(
+            format!("the firmware's table of the CPUs (ACPI table MADT) lacks this one, {own:#x}; update it").into()
+        );
     }
     let mut apic_ids = Vec::from([own]);
     for apic in told.iter().filter(|apic| apic.enabled) {
@@ -108,7 +112,8 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     }
     let why = FAILURE.lock().take().map_or_else(|| "it does not start".into(), |failure| failure.0);
     let (number, id) = (cpu.number(), cpu.apic_id());
-    Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup").into())
+    Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup")
+        .into())
 }
 
 /// Where a CPU comes from the trampoline, on its own stack.

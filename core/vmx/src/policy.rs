@@ -83,6 +83,7 @@ pub const MSR_INTERCEPTS: &[MsrIntercept] = &[
     MsrIntercept::range(RTIT_OUTPUT_BASE..=RTIT_OUTPUT_MASK_PTRS, Rule::Absent, TRACE),
     MsrIntercept::range(RTIT_CTL..=RTIT_CR3_MATCH, Rule::Absent, TRACE),
     MsrIntercept::range(RTIT_ADDR0_A..=RTIT_ADDR3_B, Rule::Absent, TRACE),
+    MsrIntercept::INTERRUPT_COMMAND,
     MsrIntercept::range(
         x86::msr::TME_ACTIVATE..=TME_EXCLUDE_BASE,
         Rule::FROZEN,
