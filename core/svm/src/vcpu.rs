@@ -11,7 +11,7 @@ use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
 };
 use hw::nested::Touched;
-use hw::{Hpa, cpu, direct, frames, time, trails};
+use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
 use x86::msr::Efer;
@@ -137,7 +137,7 @@ impl Vcpu for SvmVcpu {
             }
             let vmcb = &mut *self.vmcb;
             let code = ExitCode(vmcb.control.exit_code);
-            self.trail.note(code.0 as u32, vmcb.save.rip, time::tsc_halves());
+            self.trail.note(code.0 as u32, vmcb.save.rip);
             return match code {
                 ExitCode::CPUID => Exit::Cpuid,
                 ExitCode::IOIO => Exit::Io,

@@ -14,7 +14,7 @@ use exit::{
 };
 use hw::nested::Touched;
 use hw::nmi::attention;
-use hw::{Hpa, cpu, cpus, direct, frames, msr, time, trails, xcr};
+use hw::{Hpa, cpu, cpus, direct, frames, msr, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
 use x86::msr::Efer;
@@ -302,7 +302,7 @@ impl Vcpu for VmxVcpu {
                 return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
-            self.trail.note(reason.0, read(Field::GUEST_RIP), time::tsc_halves());
+            self.trail.note(reason.0, read(Field::GUEST_RIP));
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
