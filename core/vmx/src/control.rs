@@ -251,6 +251,8 @@ pub fn start(features: &Features, page: u8) {
         (Field::GUEST_CR0, CR0_AFTER_INIT | kept.cr0),
         (Field::CR0_READ_SHADOW, CR0_AFTER_INIT),
         (Field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
+        // Exits have "IA-32e mode guest" follow the guest (s. 28.2).
+        (Field::VM_ENTRY_CONTROLS, features.controls.entry.bits().into()),
         (Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0),
     ];
     stay.into_iter().chain(changes).for_each(|(field, value)| write(field, value));
