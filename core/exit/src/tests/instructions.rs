@@ -373,7 +373,7 @@ fn firmware_in_virtual_8086_mode(moved: Option<u32>) -> (MockVcpu, u8) {
     vcpu.segments[SegmentName::Ss as usize].base = 0x7000;
     vcpu.set(Gpr::Rsp, 0xffe);
     cpu_of(guest).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    let written = machine.memory.0[0x5000];
+    let written = machine.memory.bytes[0x5000];
     (vcpu, written)
 }
 
