@@ -87,12 +87,10 @@ fn make_vcpu<V: Vendor>(
     let prepared =
         guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
+    let kicks = hw::cpus::all().len() > 1;
     let memory = Box::leak(Box::new(V::memory(features, vmm).ok_or(NO_MEMORY)?));
-    Ok(V::vcpu(features, memory, machine.io_permissions(), prepared.segment, KICKS).ok_or(NO_MEMORY)?)
+    Ok(V::vcpu(features, memory, machine.io_permissions(), prepared.segment, kicks).ok_or(NO_MEMORY)?)
 }
-
-/// Only one CPU is guarded yet.
-const KICKS: bool = option_env!("SHOJI_TEST_KICKS").is_some();
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
 
