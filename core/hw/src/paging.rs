@@ -13,8 +13,8 @@ pub struct Image {
     pub rodata: u64,
     pub data: u64,
     pub end: u64,
-    /// Pages that stay unmapped: one below each stack.
-    pub guards: [u64; 2],
+    /// A page that stays unmapped: below the stack.
+    pub guard: u64,
     pub at: Hpa,
 }
 
@@ -31,11 +31,22 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
         (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
         (image.data, image.end, Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE),
     ] {
-        for at in (start..end).step_by(KIB_4 as usize).filter(|at| !image.guards.contains(at)) {
+        for at in (start..end).step_by(KIB_4 as usize).filter(|&at| at != image.guard) {
             tables.map(at, image.at.0 + (at - image.start), KIB_4, flags)?;
         }
     }
     map_directly(&mut tables, image, direct_end, gib_pages)?;
+    Some(tables.root)
+}
+
+/// Tables like those at `root`, but for the lower half, where only the page at `page` is: mapped one to one, for code that switches
+/// paging on. `None` when the frames do not suffice.
+pub fn with_page_below(root: Hpa, page: u64) -> Option<Hpa> {
+    let mut tables = Tables::new()?;
+    for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(256) {
+        *entry = from.clone();
+    }
+    tables.map(page, page, KIB_4, Flags::PRESENT | Flags::WRITABLE)?;
     Some(tables.root)
 }
 
@@ -69,6 +80,11 @@ impl Tables {
     /// Empty tables, or `None` when no frame is left.
     pub fn new() -> Option<Self> {
         Some(Self { root: frames::alloc(1)? })
+    }
+
+    /// Tables that were built before, with the root at `root`.
+    pub(crate) fn of(root: Hpa) -> Self {
+        Self { root }
     }
 
     /// For CR3 or N_CR3.

@@ -71,3 +71,11 @@ pub fn now() -> Instant {
     let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     Instant(nanos as u64)
 }
+
+/// Waits; for what the hardware wants time for before the guest runs.
+pub fn wait_ms(millis: u64) {
+    let end = now().0 + millis * 1_000_000;
+    while now().0 < end {
+        core::hint::spin_loop();
+    }
+}

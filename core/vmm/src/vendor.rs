@@ -56,7 +56,7 @@ impl Vendor for Intel {
 
     fn enable(features: &vmx::Features) -> Result<(), Failure> {
         // Each VM exit loads the VMM's own task register.
-        hw::descriptors::take_double_faults_on(home::fault_stack_top());
+        hw::descriptors::take_double_faults_apart();
         Ok(vmx::enable(features).map_err(|e| format!("{e}"))?)
     }
 
