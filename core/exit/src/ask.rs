@@ -1,7 +1,8 @@
 //! Guest accesses to what a mediator guards: asked, answered, and refused where they break its rules.
 
+use crate::bus::Inner;
 use crate::port_table::RegionOwner;
-use crate::{Bus, Machine, Ports};
+use crate::{Machine, Ports};
 use mediator::disk::DiskController;
 use mediator::{Access, ConfigAccess, Ctx, Op, RegionId, StringIo, Verdict, Violation, Width};
 
@@ -33,7 +34,7 @@ struct Register {
 
 type Question<'q> = &'q dyn Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>;
 
-impl Bus {
+impl Inner {
     /// `None`: the controller is in quarantine.
     #[inline]
     fn register(&self, owner: u8, port: u16) -> Option<Register> {

@@ -5,7 +5,8 @@
 
 use crate::ask::Answered;
 use crate::bus::CONFIG_DATA;
-use crate::{Bus, Machine, Ports};
+use crate::bus::Inner;
+use crate::{Machine, Ports};
 use mediator::pci::Bdf;
 use mediator::{ConfigAccess, Op, Violation, Width};
 
@@ -52,7 +53,7 @@ fn function_of(address: u32) -> Bdf {
     Bdf { bus: (address >> 16) as u8, device: (address >> 11) as u8 & 0x1f, function: (address >> 8) as u8 & 7 }
 }
 
-impl Bus {
+impl Inner {
     fn config_target<P: Ports>(&self, ports: &mut P, port: u16) -> Target {
         let address = ports.read(CONFIG_ADDRESS, Width::Dword);
         if address & ENABLE == 0 {
@@ -96,7 +97,8 @@ impl Bus {
         match self.config_target(machine.ports(), port) {
             Target::Free => machine.ports().write(port, width, value),
             Target::Unclear { controller, violation } => self.refuse(controller, violation),
-            Target::Guarded { .. } if !is_aligned(port, width) => self.write_split(machine, port, width, value),
+            // None of the bytes puts anything to sleep.
+            Target::Guarded { .. } if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Target::Guarded { controller, offset } => {
                 let op = Op::Write(u64::from(value) & width.ones());
                 let access = ConfigAccess { offset, width, op };

@@ -3,20 +3,20 @@
 //!
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41 and Vol. 3 (24594) rev. 3.36; Intel SDM (325462) rev. 083.
 
-use crate::guest::Answer;
-use crate::{ControlRegisters, CpuidLeaf, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
+use crate::cpu::Answer;
+use crate::{ControlRegisters, Cpu, CpuidLeaf, ExitKind, Gpr, Machine, Vcpu, gpr, instruction};
 
 const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_PKE: u64 = 1 << 22;
 
 /// Answers CPUID in the guest's registers.
 #[inline]
-pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::Cpuid);
-    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::CPUID)?;
+pub(crate) fn on_cpuid<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::Cpuid);
+    let len_bytes = instruction::length(cpu, vcpu, machine, &instruction::CPUID)?;
     let (leaf, subleaf) = (gpr::low_dword(vcpu, Gpr::Rax), gpr::low_dword(vcpu, Gpr::Rcx));
     let mut answer = machine.cpuid(leaf, subleaf);
-    guest.policy.hidden.clear_in(leaf, subleaf, &mut answer);
+    cpu.guest.policy.hidden.clear_in(leaf, subleaf, &mut answer);
     edit(leaf, &mut answer, vcpu);
     vcpu.set_gpr(Gpr::Rax, u64::from(answer.eax));
     vcpu.set_gpr(Gpr::Rbx, u64::from(answer.ebx));

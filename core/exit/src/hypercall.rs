@@ -1,11 +1,12 @@
 //! The hypercall instruction: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
 
-use crate::guest::Answer;
+use crate::cpu::Answer;
 use crate::instruction::{self, Opcode};
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use mediator::GuestMemory;
+use spin::mutex::TicketMutex;
 
 /// The VMM's end of a firmware stub, e.g. of INT 15h.
 pub trait FirmwareCall: Send {
@@ -17,22 +18,22 @@ pub trait FirmwareCall: Send {
 pub(crate) struct Firmware {
     /// Linear address of the stub's call.
     pub at: u64,
-    pub handler: Box<dyn FirmwareCall>,
+    pub handler: TicketMutex<Box<dyn FirmwareCall>>,
 }
 
-pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::Hypercall);
+pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
-    let firmware = runs_bios_code(vcpu) && guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
-    let debug = guest.hypercalls && vcpu.cpl() == 0;
-    if !firmware && !debug {
+    let firmware = cpu.guest.firmware.as_ref().filter(|firmware| runs_bios_code(vcpu) && firmware.at == at);
+    let debug = cpu.guest.hypercalls && vcpu.cpl() == 0;
+    if firmware.is_none() && !debug {
         return Err(Exception::InvalidOpcode);
     }
-    let opcode = Opcode::of(&guest.policy.hypercall);
-    let len_bytes = instruction::length(guest, vcpu, machine, &opcode)?;
-    match &mut guest.firmware {
-        Some(stub) if firmware => stub.handler.on_call(vcpu, machine.memory()),
-        _ => debug_hypercall(guest, vcpu, machine),
+    let opcode = Opcode::of(&cpu.guest.policy.hypercall);
+    let len_bytes = instruction::length(cpu, vcpu, machine, &opcode)?;
+    match firmware {
+        Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
+        None => debug_hypercall(cpu.guest, vcpu, machine),
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())

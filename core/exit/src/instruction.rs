@@ -4,9 +4,9 @@
 //! turns out to be another one is refused, never guessed; a length that is wrong because the guest changed the bytes
 //! (or the page tables under the cached translation) in between moves the guest's own RIP and nothing else.
 
-use crate::guest::Answer;
+use crate::cpu::Answer;
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, ExitKind, Guest, Machine, SegmentName, Vcpu};
+use crate::{Cpu, Exception, ExitKind, Guest, Machine, SegmentName, Vcpu};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 use mediator::Gpa;
 
@@ -71,7 +71,7 @@ pub(crate) fn linear_rip<V: Vcpu>(vcpu: &V) -> u64 {
 /// #PF when its bytes are no longer mapped, #UD when they cannot be read or are another instruction.
 #[inline(always)]
 pub(crate) fn length<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
     expected: &Opcode,
@@ -80,8 +80,8 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
         return Ok(len_bytes);
     }
     match expected.plain {
-        Some(plain) if is_plain_at(vcpu, machine, guest.code, plain) => Ok(2),
-        _ => decoded_length(guest, vcpu, machine, expected),
+        Some(plain) if is_plain_at(vcpu, machine, cpu.code, plain) => Ok(2),
+        _ => decoded_length(cpu, vcpu, machine, expected),
     }
 }
 
@@ -96,16 +96,16 @@ fn is_plain_at<V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, p
 
 #[cold]
 fn decoded_length<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
     expected: &Opcode,
 ) -> Result<u8, Exception> {
     let linear = linear_rip(vcpu);
-    let physical = translate(guest, vcpu, machine, linear)?;
+    let physical = translate(cpu.guest, vcpu, machine, linear)?;
     let [linear, physical] = [linear, physical.0].map(|address| address & !PAGE_MASK);
-    guest.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
-    let instruction = current(guest, vcpu, machine)?;
+    cpu.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
+    let instruction = current(cpu.guest, vcpu, machine)?;
     if expected.code == instruction.code() { Ok(instruction.len() as u8) } else { Err(Exception::InvalidOpcode) }
 }
 
@@ -157,20 +157,20 @@ fn decode(bytes: &[u8], bitness: u32) -> Option<Instruction> {
 /// INVD would drop what the VMM has written and the caches have not written back. To the guest write-back is as good: it
 /// may come before INVD at any time.
 #[cold]
-pub(crate) fn on_invd<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::InvalidateCaches);
-    let len_bytes = length(guest, vcpu, machine, &INVD)?;
+pub(crate) fn on_invd<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::InvalidateCaches);
+    let len_bytes = length(cpu, vcpu, machine, &INVD)?;
     vcpu.skip_instruction(len_bytes);
     Ok(())
 }
 
 /// A queued interrupt waits: with IF = 1 it ends HLT at once.
 #[cold]
-pub(crate) fn on_hlt<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_hlt<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
     const RFLAGS_IF: u64 = 1 << 9;
-    guest.counters.count(ExitKind::Halt);
+    cpu.counters.count(ExitKind::Halt);
     if vcpu.rflags() & RFLAGS_IF != 0 {
-        let len_bytes = length(guest, vcpu, machine, &HLT)?;
+        let len_bytes = length(cpu, vcpu, machine, &HLT)?;
         vcpu.skip_instruction(len_bytes);
     }
     Ok(())

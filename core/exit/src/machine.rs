@@ -47,7 +47,7 @@ pub struct Parts<'a, M: Machine + ?Sized> {
     pub arena: &'a mut M::Arena,
 }
 
-/// The machine under one guest. Calls on the hot path are monomorphised, so implementations should inline.
+/// The machine under one CPU of a guest: each CPU has a value of its own, with the parts that they share behind it. Calls on the hot path are monomorphised, so implementations should inline.
 pub trait Machine {
     type Ports: Ports;
     type Memory: GuestMemory;
@@ -83,6 +83,25 @@ pub trait Machine {
 
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
     fn provoke_defect(&mut self, defect: u64);
+
+    /// Number of this CPU, from 0 on.
+    fn cpu_number(&self) -> usize;
+
+    /// Initial local APIC IDs of the guest's CPUs, by their numbers.
+    fn apic_ids(&self) -> &[u32];
+
+    /// The guest sends an INIT to that CPU, which may be this one: it stops and waits for a startup IPI.
+    fn init_cpu(&mut self, cpu: usize);
+
+    /// The guest sends a startup IPI with the vector `page` to that CPU, which ignores it unless it waits for one
+    /// ([`crate::Vcpu::start`]).
+    fn start_cpu(&mut self, cpu: usize, page: u8);
+
+    /// Reads the register of a device in memory below 4 GiB; the value is zero-extended.
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64;
+
+    /// Writes the low `width` bytes of `value` to the register of a device in memory below 4 GiB.
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64);
 
     /// Does the byte belong to the VMM, so that the guest has no mapping of it?
     fn is_vmm_memory(&self, at: Gpa) -> bool;

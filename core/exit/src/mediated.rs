@@ -1,9 +1,10 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
+use crate::bus::Inner;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::refusals::Refusals;
 use crate::wiring::{MappedDevice, NoHooks, PortHooks, Wiring};
-use crate::{Bus, Machine, Parts};
+use crate::{Machine, Parts};
 use alloc::boxed::Box;
 use mediator::disk::DiskController;
 use mediator::pci::{AttachError, Attached, Driver, Function};
@@ -38,7 +39,7 @@ impl Controller {
     }
 }
 
-impl Bus {
+impl Inner {
     /// Lets `driver` take `function` over; from then on its ports and its configuration space lead to the mediator.
     /// Gives the number of the controller.
     ///

@@ -4,9 +4,9 @@
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41; Intel SDM (325462) rev. 083.
 
 use crate::counters::Notice;
-use crate::guest::Answer;
+use crate::cpu::Answer;
 use crate::walk::EFER_LMA;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
 use core::ops::RangeInclusive;
 use mediator::Gpa;
 
@@ -120,19 +120,19 @@ pub(crate) fn efer_bits<M: Machine>(machine: &mut M) -> u64 {
 
 /// RDMSR.
 #[cold]
-pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::ReadMsr);
-    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::RDMSR)?;
+pub(crate) fn on_read<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::ReadMsr);
+    let len_bytes = instruction::length(cpu, vcpu, machine, &instruction::RDMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
-    let value = match rule(guest, msr) {
+    let value = match rule(cpu.guest, msr) {
         Some(Rule::Efer) => vcpu.control().efer,
         Some(Rule::Locked { native: 0, set, .. }) => set,
         Some(Rule::Locked { native, set, .. }) => read_native(machine, msr)? & native | set,
-        Some(Rule::Absent) => return refuse(guest, Notice::RefusedMsr, "read", msr),
+        Some(Rule::Absent) => return refuse(cpu.guest, Notice::RefusedMsr, "read", msr),
         Some(Rule::ApicBase | Rule::Frozen { .. } | Rule::MicrocodeUpdate | Rule::MemoryType) => {
             read_native(machine, msr)?
         }
-        None => return refuse(guest, Notice::UnknownMsr, "read", msr),
+        None => return refuse(cpu.guest, Notice::UnknownMsr, "read", msr),
     };
     gpr::set_edx_eax(vcpu, value);
     vcpu.skip_instruction(len_bytes);
@@ -141,36 +141,36 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, mach
 
 /// WRMSR.
 #[cold]
-pub(crate) fn on_write<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::WriteMsr);
-    let len_bytes = instruction::length(guest, vcpu, machine, &instruction::WRMSR)?;
+pub(crate) fn on_write<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::WriteMsr);
+    let len_bytes = instruction::length(cpu, vcpu, machine, &instruction::WRMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
     let value = gpr::edx_eax(vcpu);
-    let accepted = match rule(guest, msr) {
-        Some(Rule::Efer) => write_efer(guest, vcpu, value),
+    let accepted = match rule(cpu.guest, msr) {
+        Some(Rule::Efer) => write_efer(cpu.guest, vcpu, value),
         Some(Rule::Locked { ignored, .. }) => ignored.filter(|ignored| value & !ignored == 0).map(drop),
         Some(Rule::ApicBase) => write_apic_base(machine, value),
         Some(Rule::Frozen { free }) => write_frozen(machine, msr, free, value),
         Some(Rule::Absent) => None,
         Some(Rule::MemoryType) => machine.write_msr(msr, value).map(|()| vcpu.memory_types_changed()),
         Some(Rule::MicrocodeUpdate) => {
-            if guest.notices.first(Notice::MicrocodeUpdate) {
+            if cpu.guest.notices.first(Notice::MicrocodeUpdate) {
                 log::info!("guest's microcode update ignored; firmware or the boot loader must load it");
             }
             Some(())
         }
-        None => return refuse(guest, Notice::UnknownMsr, "write", msr),
+        None => return refuse(cpu.guest, Notice::UnknownMsr, "write", msr),
     };
     match accepted {
         Some(()) => {
             vcpu.skip_instruction(len_bytes);
             Ok(())
         }
-        None => refuse(guest, Notice::RefusedMsr, "write", msr),
+        None => refuse(cpu.guest, Notice::RefusedMsr, "write", msr),
     }
 }
 
-fn refuse(guest: &mut Guest, notice: Notice, verb: &str, msr: u32) -> Answer {
+fn refuse(guest: &Guest, notice: Notice, verb: &str, msr: u32) -> Answer {
     if guest.notices.first(notice) {
         log::warn!("guest may not {verb} MSR {msr:#x}: #GP; further ones are not logged");
     }

@@ -5,7 +5,7 @@
 
 use crate::counters::Notice;
 use crate::delivery::second_exception;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
 
@@ -16,20 +16,20 @@ const REFUSED: Exception = Exception::GeneralProtection(0);
 
 #[cold]
 pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &mut V,
     machine: &mut M,
 ) -> Result<Outcome, Exception> {
     let fault = vcpu.nested_fault();
-    guest.counters.count(ExitKind::NestedFault);
-    notice(guest, vcpu, machine, fault);
+    cpu.counters.count(ExitKind::NestedFault);
+    notice(cpu.guest, vcpu, machine, fault);
     if let Some(vector) = fault.delivering {
         return on_delivery(vector);
     }
     if fault.fetch || fault.page_walk {
         return Err(REFUSED);
     }
-    let instruction = instruction::current(guest, vcpu, machine)?;
+    let instruction = instruction::current(cpu.guest, vcpu, machine)?;
     if instruction.has_lock_prefix() || instruction.has_rep_prefix() || instruction.has_repne_prefix() {
         return Err(REFUSED);
     }
@@ -39,7 +39,7 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
     Ok(Outcome::Resume)
 }
 
-fn notice<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &M, fault: NestedFault) {
+fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: NestedFault) {
     let (notice, whose) = if machine.is_vmm_memory(fault.gpa) {
         (Notice::VmmMemory, "VMM memory")
     } else {

@@ -13,6 +13,7 @@ pub(crate) mod owner {
     pub const HIDDEN: u8 = 1;
     pub const A20: u8 = 2;
     pub const CONFIG_DATA: u8 = 3;
+    pub const SLEEP: u8 = 4;
     /// From here on: a region of a controller, see [`super::RegionOwner`].
     pub const FIRST_REGION: u8 = 8;
     /// This bit is no part of the owner: it tells that reads of a byte pass for now, whoever owns the port.

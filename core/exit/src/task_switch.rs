@@ -13,7 +13,7 @@ mod tss;
 use crate::delivery::second_exception;
 use crate::walk::EFER_LMA;
 use crate::{
-    EventKind, Exception, ExitKind, Gpr, Guest, Machine, Outcome, TaskState, TaskSwitch, TaskSwitchSource, Vcpu,
+    Cpu, EventKind, Exception, ExitKind, Gpr, Machine, Outcome, TaskState, TaskSwitch, TaskSwitchSource, Vcpu,
 };
 use crate::{Segment, gpr};
 use descriptor::{Descriptor, Selector};
@@ -34,12 +34,12 @@ const CR4_PAE: u64 = 1 << 5;
 const DESCRIPTOR_BYTES: usize = 8;
 
 #[cold]
-pub(crate) fn on_task_switch<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Option<Outcome> {
-    guest.counters.count(ExitKind::TaskSwitch);
+pub(crate) fn on_task_switch<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Option<Outcome> {
+    cpu.counters.count(ExitKind::TaskSwitch);
     let control = vcpu.control();
     let task = vcpu.task_state()?;
     let request = task.task_switch();
-    let memory = Linear::new(machine, guest.paging, control);
+    let memory = Linear::new(machine, cpu.guest.paging, control);
     let Err(exception) = Switch::new(task, memory, request).perform() else { return Some(Outcome::Resume) };
     let raised = match request.source {
         TaskSwitchSource::Gate(event) if event.kind == EventKind::HardwareException => {
@@ -47,7 +47,7 @@ pub(crate) fn on_task_switch<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut 
         }
         _ => Some(exception),
     };
-    let Some(exception) = raised else { return Some(guest.on_shutdown(vcpu)) };
+    let Some(exception) = raised else { return Some(cpu.on_shutdown(vcpu)) };
     vcpu.inject(exception);
     Some(Outcome::Resume)
 }

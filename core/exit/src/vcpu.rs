@@ -2,6 +2,7 @@
 
 use crate::{ExitKind, TaskState};
 use mediator::{Gpa, Width};
+use sleep::WakingVector;
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -167,6 +168,8 @@ pub enum Exit {
     Shutdown,
     /// An INIT signal: the guest's own by its local APIC, port 92h, port CF9h or the keyboard controller.
     Init,
+    /// Another CPU of the VMM asks for this one; nothing of the guest has changed.
+    Signal,
     /// The CPU crate has answered it already; it is only counted.
     Answered(ExitKind),
     /// The CPU refused the guest state.
@@ -215,6 +218,17 @@ pub trait Vcpu {
     /// first, and each comes once, however often it was queued before. The local APIC has no part in it: neither does its task
     /// priority hold the interrupt back, nor does it await an EOI.
     fn queue_interrupt(&mut self, vector: u8);
+    /// The state after INIT, at what a startup IPI names (SDM Vol. 3A table 10-1 and s. 9.4.4.1): real mode, CS is
+    /// `page` << 8 with the base `page` << 12, IP 0, CR0 6000_0010h, EDX the CPU's signature (CPUID leaf 1, EAX), the other
+    /// registers zero. x87, SSE, XCR0 and most MSRs stay. What was queued or being delivered is dropped.
+    fn start(&mut self, page: u8);
+    /// The CPU may be reset now while memory is kept: what it holds of the control block is written there.
+    fn put_away(&mut self) {}
+    /// The control block is the CPU's again, after [`Vcpu::put_away`]. The virtualization extension is on.
+    fn take_up(&mut self) {}
+    /// After [`Vcpu::take_up`] on a CPU that was reset: the state in which firmware enters `vector` (ACPI Specification 6.5 s. 16.3),
+    /// real mode with the caches on, other registers as after a reset. What was queued or being delivered is dropped.
+    fn wake(&mut self, vector: WakingVector);
     /// What a task switch needs. `None`: the hardware switches tasks by itself, and [`Exit::TaskSwitch`] never comes.
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         None

@@ -28,6 +28,16 @@ pub fn apic_id() -> u32 {
     topology.filter(|leaf| leaf.ebx != 0).map_or_else(|| __cpuid(1).ebx >> 24, |leaf| leaf.edx)
 }
 
+/// Family, model and stepping: CPUID leaf 1, EAX. EDX holds it after INIT.
+pub fn signature() -> u32 {
+    __cpuid(1).eax
+}
+
+/// CPUID leaf 1, EBX bits 31:24.
+pub fn initial_apic_id() -> u32 {
+    __cpuid(1).ebx >> 24
+}
+
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).
 const MISC_ENABLE: u32 = 0x1a0;
 const XD_BIT_DISABLE: u64 = 1 << 34;
@@ -86,3 +96,4 @@ fn init() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("pcpu0", init);
+initfunc!("wakeup0", init);

@@ -38,6 +38,8 @@ pub struct Cpu {
     stands: AtomicBool,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
+    /// See [`Cpu::extension_area`].
+    extension_area: AtomicU64,
     pub(crate) descriptors: DescriptorTables,
 }
 const _: () = assert!(size_of::<Cpu>() as u64 <= CPU_END);
@@ -97,6 +99,7 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         kicked: AtomicBool::new(false),
         stands: AtomicBool::new(false),
         held_locks: AtomicU64::new(0),
+        extension_area: AtomicU64::new(0),
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };
     // SAFETY: just mapped, as large, and nobody else's; it stays so for good.
@@ -145,6 +148,15 @@ impl Cpu {
 
     fn area(&self) -> u64 {
         core::ptr::from_ref(self) as u64
+    }
+
+    /// A frame that the CPU's virtualization extension has for itself (VM_HSAVE_PA, the VMXON region): always the same one,
+    /// zeroed when it is first asked for. `None`: no frame is left.
+    pub fn extension_area(&self) -> Option<Hpa> {
+        if self.extension_area.load(Relaxed) == 0 {
+            self.extension_area.store(frames::alloc(1)?.0, Relaxed);
+        }
+        Some(Hpa(self.extension_area.load(Relaxed)))
     }
 
     /// Linear addresses of its stack.

@@ -3,6 +3,7 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, HpaRange, frames};
+use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PageTableIndex};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -21,6 +22,11 @@ pub struct Image {
 pub const KIB_4: u64 = 4 << 10;
 pub const MIB_2: u64 = 2 << 20;
 pub const GIB: u64 = 1 << 30;
+
+/// Root of the tables in use.
+pub fn root() -> Hpa {
+    Hpa(Cr3::read_raw().0.start_address().as_u64())
+}
 
 /// Builds tables for the image at `image.at` and for the physical memory below `direct_end`. Returns the root (CR3), or
 /// `None` when the frames do not suffice.

@@ -2,6 +2,7 @@
 
 use crate::policy::MSR_INTERCEPTS;
 use hw::{Hpa, direct, frames};
+use sleep::WakingVector;
 use x86::msr::{Efer, PAT_RESET};
 use x86::svm::{Attributes, Misc1, Misc2, MsrPermissionMap, SaveArea, Segment, TlbControl, Vmcb, control};
 
@@ -71,6 +72,28 @@ fn set_guest(save: &mut SaveArea, segment: u16) {
     save.rflags = 2;
     save.efer = Efer::SVME.bits();
     save.g_pat = PAT_RESET;
+}
+
+/// As firmware enters a waking vector after a reset: what it changes of the state that it found is as after its start.
+pub fn wake(save: &mut SaveArea, vector: WakingVector) {
+    *save = SaveArea::default();
+    set_guest(save, vector.segment);
+    save.rip = vector.ip.into();
+}
+
+/// The state after INIT, at what a startup IPI names (APM s. 14.1.3 and 15.27.8). `save` holds the registers that VMSAVE stores,
+/// some of which stay.
+pub fn start(save: &mut SaveArea, page: u8) {
+    let pat = save.g_pat;
+    set_guest(save, u16::from(page) << 8);
+    save.g_pat = pat;
+    for register in [&mut save.gdtr, &mut save.idtr] {
+        *register = Segment { limit: 0xffff, ..Default::default() };
+    }
+    save.cr0 = 0x6000_0010;
+    (save.cr2, save.cr3, save.cr4) = (0, 0, 0);
+    (save.rax, save.rsp, save.rip) = (0, 0, 0);
+    save.cpl = 0;
 }
 
 /// The MSR permission map as the policy wants it, or `None` when the frames do not suffice.

@@ -12,6 +12,7 @@ use exit::{
 use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
+use sleep::WakingVector;
 use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
@@ -60,6 +61,18 @@ impl SvmVcpu {
         if self.vmcb.save.rflags & RFLAGS_TRAP != 0 {
             event::inject_single_step(self.vmcb);
         }
+    }
+
+    /// A new start: general purpose registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn drop_events(&mut self) {
+        self.gprs = Gprs::default();
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.interrupt_shadow = 0;
+        control.tlb_control = TlbControl::ALL;
+        event::deliver_queued(self.vmcb, &mut self.queued);
     }
 
     /// The guest's registers that an exit leaves in the CPU, FS and GS among them (APM s. 15.5.2).
@@ -250,5 +263,23 @@ impl Vcpu for SvmVcpu {
     }
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&mut self.vmcb.save, vector);
+        // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
+        unsafe { instructions::vmload(self.at) };
+        self.drop_events();
+    }
+
+    fn start(&mut self, page: u8) {
+        // SAFETY: what VMSAVE stores goes to the VMCB, of which `start` sets the segments and leaves the MSRs; VMLOAD loads
+        // all of it again. The VMM uses none of these registers.
+        unsafe {
+            instructions::vmsave(self.at);
+            control::start(&mut self.vmcb.save, page);
+            instructions::vmload(self.at);
+        }
+        self.drop_events();
     }
 }

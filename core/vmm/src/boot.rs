@@ -4,10 +4,11 @@ use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
 use crate::machine::RealMachine;
+use crate::sleep::Sleep;
 use crate::vendor::{self, Amd, Intel, Vendor};
-use crate::{devices, home, reset};
+use crate::{cpus, devices, home, reset};
 use alloc::format;
-use exit::{Guest, Machine, Outcome, Policy, Vcpu};
+use exit::{Cpu, Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
 use initfunc::Phase;
@@ -43,15 +44,30 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
+    let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
+    let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
+    // SAFETY: it is the first, and its stack was just made.
+    unsafe { hw::cpus::on_own_stack(first, || guard::<V>(loaded, features, vmm)) }
+}
+
+/// The rest, on this CPU's own stack.
+fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange) -> Result<Never, Failure> {
+    hw::descriptors::load();
+    hw::cpus::this().arrive();
     let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
     let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
-    let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    let (mut vcpu, sleep) = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
     log::info!("the guest starts");
-    run(&mut vcpu, &mut guest, &mut machine)
+    let wake = |vcpu: &mut V::Vcpu, machine: &mut RealMachine| match &sleep {
+        Some(sleep) => sleep.perform::<V>(&features, vcpu, &guest, machine),
+        None => Ok(()),
+    };
+    run(&mut vcpu, &mut Cpu::new(&guest), &mut machine, wake)
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
@@ -79,20 +95,22 @@ fn make_vcpu<V: Vendor>(
     loaded: &Loaded,
     vmm: HpaRange,
     features: &V::Features,
-) -> Result<V::Vcpu, Failure> {
+) -> Result<(V::Vcpu, Option<Sleep>), Failure> {
     V::enable(features)?;
     let (map, without) = (&loaded.info.memory_map, vmm.start..vmm.end);
     let hypercall = V::policy(features).hypercall;
     let prepared =
         guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
-    Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
+    let sleep = Sleep::guard(guest, machine, prepared.segment)?;
+    let vcpu = V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?;
+    Ok((vcpu, sleep))
 }
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
 
 /// Calls the init functions of a phase.
-fn initialise(phase: Phase) -> Result<(), Failure> {
+pub fn initialise(phase: Phase) -> Result<(), Failure> {
     initfunc::call(phase).map_err(|e| Failure(format!("{e}")))
 }
 
@@ -108,7 +126,7 @@ fn set_clock() {
 /// Only this CPU is guarded yet. The guest would start the others outside of the virtual machine, where nothing is
 /// encrypted and nothing is out of its reach.
 fn refuse_several_cpus() -> Result<(), Failure> {
-    match hw::acpi::cpus().unwrap_or_else(hw::cpu::logical_processors) {
+    match cpus::find()?.apic_ids.len() {
         cpus @ 2.. => Err(format!(
             "this machine has {cpus} CPUs, and Shoji can guard only one yet; switch the others off in the firmware setup"
         )
@@ -118,11 +136,17 @@ fn refuse_several_cpus() -> Result<(), Failure> {
 }
 
 /// The exit loop.
-fn run<V: Vcpu>(vcpu: &mut V, guest: &mut Guest, machine: &mut RealMachine) -> Result<Never, Failure> {
+fn run<V: Vcpu>(
+    vcpu: &mut V,
+    cpu: &mut Cpu<'_>,
+    machine: &mut RealMachine,
+    sleep: impl Fn(&mut V, &mut RealMachine) -> Result<(), Failure>,
+) -> Result<Never, Failure> {
     loop {
         let exit = vcpu.run();
-        match guest.on_exit(vcpu, machine, exit) {
-            Outcome::Resume => {}
+        match cpu.on_exit(vcpu, machine, exit) {
+            Outcome::Resume | Outcome::Signal => {}
+            Outcome::Sleep => sleep(vcpu, machine)?,
             Outcome::Reset => reset::machine(),
             Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
         }

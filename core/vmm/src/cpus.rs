@@ -8,7 +8,6 @@ use entry::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES};
 use hw::cpus::Cpu;
 use hw::{Hpa, acpi, cpu, descriptors, direct, lapic, paging, time};
 use spin::{Mutex, Once};
-use x86_64::registers::control::Cr3;
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice for its CPUs; raise `reserve` in [memory]";
 
@@ -43,14 +42,18 @@ pub fn find() -> Result<Found, Failure> {
     let own = cpu::apic_id();
     let Some(told) = acpi::local_apics().filter(|apics| !apics.is_empty()) else {
         return match cpu::logical_processors() {
-            2.. => Err("the firmware has no table of the CPUs (ACPI table MADT), so that Shoji cannot guard them all; \
+            2.. => {
+                Err("the firmware has no table of the CPUs (ACPI table MADT), so that Shoji cannot guard them all; \
                         switch ACPI on in the firmware setup, or all CPUs but one off"
-                .into()),
+                    .into())
+            }
             _ => Ok(Found { apic_ids: Vec::from([own]), may_grow: false }),
         };
     };
     if !told.iter().any(|apic| apic.enabled && apic.id == own) {
-        return Err(format!("the firmware's table of the CPUs (ACPI table MADT) lacks this one, {own:#x}; update it").into());
+        return Err(
+            format!("the firmware's table of the CPUs (ACPI table MADT) lacks this one, {own:#x}; update it").into()
+        );
     }
     let mut apic_ids = Vec::from([own]);
     for apic in told.iter().filter(|apic| apic.enabled) {
@@ -67,7 +70,7 @@ pub fn find() -> Result<Found, Failure> {
 /// One does not come, or cannot be guarded.
 pub fn start_others(life: &'static Life) -> Result<(), Failure> {
     LIFE.call_once(|| life);
-    TABLES.store(Cr3::read_raw().0.start_address().as_u64(), Ordering::Relaxed);
+    TABLES.store(paging::root().0, Ordering::Relaxed);
     restart_others()
 }
 
@@ -95,7 +98,7 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     };
     // SAFETY: the page is borrowed; the CPU runs nothing that is needed, as no guest runs on it, and there is code for it.
     unsafe {
-        entry::install(direct::pointer(Hpa(TRAMPOLINE_AT)), &jump);
+        entry::install(direct::pointer(Hpa(TRAMPOLINE_AT)), TRAMPOLINE_AT, &jump);
         lapic::send_init(cpu.apic_id());
         time::wait_ms(INIT_MS);
         lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
@@ -109,7 +112,8 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     }
     let why = FAILURE.lock().take().map_or_else(|| "it does not start".into(), |failure| failure.0);
     let (number, id) = (cpu.number(), cpu.apic_id());
-    Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup").into())
+    Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup")
+        .into())
 }
 
 /// Where a CPU comes from the trampoline, on its own stack.

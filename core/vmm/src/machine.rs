@@ -47,6 +47,7 @@ pub struct RealMachine {
     arena: Arena,
     io_permissions: &'static mut IoPermissionMap,
     io_permissions_at: Hpa,
+    apic_ids: [u32; 1],
 }
 
 impl RealMachine {
@@ -60,6 +61,7 @@ impl RealMachine {
             // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
             io_permissions: unsafe { &mut *direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
+            apic_ids: [hw::cpu::initial_apic_id()],
         })
     }
 
@@ -126,6 +128,28 @@ impl Machine for RealMachine {
 
     fn provoke_defect(&mut self, defect: u64) {
         crate::defect::provoke(defect);
+    }
+
+    fn cpu_number(&self) -> usize {
+        0
+    }
+
+    fn apic_ids(&self) -> &[u32] {
+        &self.apic_ids
+    }
+
+    fn init_cpu(&mut self, _: usize) {}
+
+    fn start_cpu(&mut self, _: usize, _: u8) {}
+
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
+        // SAFETY: on behalf of the guest that owns the device.
+        unsafe { direct::read(Hpa(at.0), width) }
+    }
+
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
+        // SAFETY: as above.
+        unsafe { direct::write(Hpa(at.0), width, value) }
     }
 
     fn is_vmm_memory(&self, at: Gpa) -> bool {

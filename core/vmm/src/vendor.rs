@@ -1,7 +1,6 @@
 //! AMD-V or VT-x: the one place that names both.
 
 use crate::failure::Failure;
-use crate::home;
 use alloc::format;
 use core::fmt::{self, Write};
 use exit::Policy;

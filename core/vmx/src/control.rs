@@ -1,9 +1,10 @@
 //! What the VMCS is set up with (SDM chapter 25).
 
 use crate::features::Features;
-use crate::instructions::write;
+use crate::instructions::{read, write};
 use crate::switch;
 use hw::{Hpa, descriptors, frames, msr};
+use sleep::WakingVector;
 use x86::msr as number;
 use x86::vmx::{
     AccessRights, Capabilities, EntryControls, EptPointer, ExitControls, Field, NO_VMCS_LINK, PinControls,
@@ -54,6 +55,8 @@ pub const VPID: u16 = 1;
 
 const CR0_PE: u64 = 1 << 0;
 const CR0_ET: u64 = 1 << 4;
+/// CD, NW, ET.
+const CR0_AFTER_INIT: u64 = 0x6000_0010;
 const CR0_PG: u64 = 1 << 31;
 const CR4_SMXE: u64 = 1 << 14;
 const CR4_FRED: u64 = 1 << 32;
@@ -236,4 +239,26 @@ fn set_guest(features: &Features, segment: u16) {
     ] {
         write(field, value);
     }
+}
+
+/// As firmware enters a waking vector after a reset.
+pub fn wake(features: &Features, vector: WakingVector) {
+    set_guest(features, vector.segment);
+    write(Field::GUEST_RIP, vector.ip.into());
+    write(Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0);
+}
+
+/// The state after INIT, at what a startup IPI names (SDM Vol. 3A table 10-1).
+pub fn start(features: &Features, page: u8) {
+    let stay = [Field::GUEST_PAT, Field::GUEST_SYSENTER_CS, Field::GUEST_SYSENTER_ESP, Field::GUEST_SYSENTER_EIP];
+    let stay = stay.map(|field| (field, read(field)));
+    set_guest(features, u16::from(page) << 8);
+    let kept = KeptBits::of(features);
+    let changes = [
+        (Field::GUEST_IDTR_LIMIT, 0xffff),
+        (Field::GUEST_CR0, CR0_AFTER_INIT | kept.cr0),
+        (Field::CR0_READ_SHADOW, CR0_AFTER_INIT),
+        (Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0),
+    ];
+    stay.into_iter().chain(changes).for_each(|(field, value)| write(field, value));
 }

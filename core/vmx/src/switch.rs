@@ -15,6 +15,13 @@ pub struct Registers {
     launched: u64,
 }
 
+impl Registers {
+    /// The VMCS was cleared: the next entry is its first (s. 25.1).
+    pub fn relaunch(&mut self) {
+        self.launched = 0;
+    }
+}
+
 const fn at(register: Gpr) -> usize {
     core::mem::offset_of!(Registers, gprs) + register as usize * 8
 }

@@ -15,6 +15,7 @@ use exit::{
 use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
+use sleep::WakingVector;
 use x86::msr::Efer;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
@@ -30,6 +31,7 @@ const RFLAGS_RESUME: u64 = 1 << 16;
 const DEBUGCTL_BTF: u64 = 1 << 1;
 
 pub struct VmxVcpu {
+    vmcs: Hpa,
     registers: Registers,
     nested: Nested,
     kept: KeptBits,
@@ -58,6 +60,7 @@ impl VmxVcpu {
         event::keep_nmis(features.controls.processor);
         let kept = KeptBits::of(features);
         Some(Self {
+            vmcs,
             registers: Registers::default(),
             nested,
             kept,
@@ -65,6 +68,13 @@ impl VmxVcpu {
             queued: QueuedInterrupts::default(),
             trail: trails::add(),
         })
+    }
+
+    /// A new start: general purpose registers as after INIT, nothing queued.
+    fn drop_events(&mut self) {
+        self.registers.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
     }
 
     /// What is cached of the guest's linear addresses is dropped.
@@ -353,6 +363,34 @@ impl Vcpu for VmxVcpu {
 
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
+    }
+
+    fn put_away(&mut self) {
+        // SAFETY: VMX is on, and the VMCS is this CPU's.
+        if let Err(fail) = unsafe { instructions::vmclear(self.vmcs) } {
+            panic!("VMCLEAR fails: {fail}");
+        }
+        self.registers.relaunch();
+    }
+
+    fn take_up(&mut self) {
+        // SAFETY: VMX is on; the VMCS was cleared.
+        if let Err(fail) = unsafe { instructions::vmptrld(self.vmcs) } {
+            panic!("VMPTRLD fails: {fail}");
+        }
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&self.features, vector);
+        self.drop_events();
+        // The firmware has set the MTRRs anew.
+        self.nested.follow_mtrrs();
+    }
+
+    fn start(&mut self, page: u8) {
+        control::start(&self.features, page);
+        self.drop_events();
+        self.nested.invalidate();
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

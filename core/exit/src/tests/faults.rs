@@ -13,7 +13,7 @@ fn fault_at(code: &[u8], vcpu: &mut MockVcpu, fault: NestedFault) -> Outcome {
     let mut machine = MockMachine::with_code(code);
     let before = machine.memory.0.clone();
     vcpu.fault = Some(fault);
-    let outcome = Guest::new(&mut machine, policy(), false).on_exit(vcpu, &mut machine, Exit::NestedFault);
+    let outcome = cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(vcpu, &mut machine, Exit::NestedFault);
     assert!(machine.memory.0 == before && machine.ports.events.is_empty());
     outcome
 }
@@ -126,12 +126,12 @@ fn faults_of_a_delivery_end_in_a_double_fault_and_then_a_reset() {
 #[test]
 fn each_place_is_logged_once() {
     let mut machine = MockMachine::with_code(&[0x8b, 0x00]);
-    let mut guest = Guest::new(&mut machine, policy(), false);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
     log_lines();
     for gpa in [VMM.start, VMM.end - 1, 0x4000_0000, 0x5000_0000] {
         let mut vcpu = MockVcpu::long();
         vcpu.fault = Some(NestedFault { gpa: Gpa(gpa), ..READ });
-        guest.on_exit(&mut vcpu, &mut machine, Exit::NestedFault);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::NestedFault);
         assert_eq!(vcpu.get(Gpr::Rax), 0xffff_ffff);
     }
     let lines = log_lines();

@@ -38,6 +38,9 @@ pub struct MockVcpu {
     pub memory_types_changed: usize,
     pub task: Option<MockTask>,
     pub queued: Vec<u8>,
+    /// Calls of `start`.
+    pub started: Vec<u8>,
+    pub woken: Vec<sleep::WakingVector>,
 }
 
 /// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
@@ -144,6 +147,12 @@ impl Vcpu for MockVcpu {
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.push(vector);
     }
+    fn wake(&mut self, vector: sleep::WakingVector) {
+        self.woken.push(vector);
+    }
+    fn start(&mut self, page: u8) {
+        self.started.push(page);
+    }
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         if self.task.is_some() { Some(self) } else { None }
     }
@@ -241,6 +250,13 @@ pub enum PortEvent {
     WriteString(u16, Width, Vec<u8>),
 }
 
+/// What reached device memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MmioEvent {
+    Read(u64, Width),
+    Write(u64, Width, u64),
+}
+
 #[derive(Default)]
 pub struct MockPorts {
     pub events: Vec<PortEvent>,
@@ -335,6 +351,14 @@ pub struct MockMachine {
     pub msrs: BTreeMap<u32, u64>,
     pub intercepts: Vec<(u16, u16, bool)>,
     pub provoked: Vec<u64>,
+    pub cpu_number: usize,
+    pub apic_ids: Vec<u32>,
+    /// What was sent to CPUs: their numbers; of a startup IPI the page.
+    pub inits: Vec<usize>,
+    pub starts: Vec<(usize, u8)>,
+    /// Device memory: what was written, by address.
+    pub mmio: BTreeMap<u64, u64>,
+    pub mmio_events: Vec<MmioEvent>,
 }
 
 impl MockMachine {
@@ -352,6 +376,12 @@ impl MockMachine {
             msrs: BTreeMap::new(),
             intercepts: Vec::new(),
             provoked: Vec::new(),
+            cpu_number: 0,
+            apic_ids: alloc::vec![0],
+            inits: Vec::new(),
+            starts: Vec::new(),
+            mmio: BTreeMap::new(),
+            mmio_events: Vec::new(),
         }
     }
 
@@ -399,6 +429,26 @@ impl Machine for MockMachine {
     fn provoke_defect(&mut self, defect: u64) {
         self.provoked.push(defect);
     }
+    fn cpu_number(&self) -> usize {
+        self.cpu_number
+    }
+    fn apic_ids(&self) -> &[u32] {
+        &self.apic_ids
+    }
+    fn init_cpu(&mut self, cpu: usize) {
+        self.inits.push(cpu);
+    }
+    fn start_cpu(&mut self, cpu: usize, page: u8) {
+        self.starts.push((cpu, page));
+    }
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
+        self.mmio_events.push(MmioEvent::Read(at.0, width));
+        self.mmio.get(&at.0).copied().unwrap_or(0) & width.ones()
+    }
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
+        self.mmio_events.push(MmioEvent::Write(at.0, width, value));
+        self.mmio.insert(at.0, value & width.ones());
+    }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)
     }
@@ -407,6 +457,7 @@ impl Machine for MockMachine {
 type OnAccess = Box<dyn FnMut(&mut Ctx<'_>, Access) -> Result<Verdict, Violation> + Send>;
 type OnConfig = Box<dyn FnMut(&mut Ctx<'_>, ConfigAccess) -> Result<Verdict, Violation> + Send>;
 type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u16, StringIo<'_>) -> Result<usize, Violation> + Send>;
+type OnResume = Box<dyn FnMut(&mut Ctx<'_>) + Send>;
 type OnWorkDone = Box<dyn FnMut(&mut Ctx<'_>, Work, Result<(), WorkError>) + Send>;
 
 /// What the test wants the mediator to do.
@@ -415,6 +466,7 @@ pub struct Script {
     pub on_config: OnConfig,
     pub on_string: OnString,
     pub on_work_done: OnWorkDone,
+    pub on_resume: OnResume,
     /// Its answer to `passing_reads`.
     pub passing: Arc<AtomicU8>,
 }
@@ -427,6 +479,7 @@ impl Default for Script {
             on_config: Box::new(|_, _| Ok(Verdict::Passthrough)),
             on_string: Box::new(|_, _, _, _| Err(Violation { what: "no strings", detail: 0 })),
             on_work_done: Box::new(|_, _, _| {}),
+            on_resume: Box::new(|_| {}),
             passing: Arc::default(),
         }
     }
@@ -449,6 +502,9 @@ impl Mediator for MockController {
     }
     fn passing_reads(&self) -> u8 {
         self.0.lock().unwrap().passing.load(Ordering::Relaxed)
+    }
+    fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        (self.0.lock().unwrap().on_resume)(cx);
     }
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         (self.0.lock().unwrap().on_work_done)(cx, work, result);
@@ -506,6 +562,11 @@ pub fn set_next(script: Script) {
     NEXT.set(Some(Arc::new(Mutex::new(script))));
 }
 
+/// A CPU of this guest, which lives as long as the tests.
+pub fn cpu_of(guest: Guest) -> Cpu<'static> {
+    Cpu::new(Box::leak(Box::new(guest)))
+}
+
 /// A guest with the platform guarded and one scripted controller.
 pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
     let mut guest = Guest::new(machine, policy(), false);
@@ -517,25 +578,30 @@ pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
     guest
 }
 
+/// The CPU of such a guest.
+pub fn cpu_with(machine: &mut MockMachine, script: Script) -> Cpu<'static> {
+    cpu_of(guest_with(machine, script))
+}
+
 pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
     IoExit { port, width, input, string: false, rep: false, instruction_len: 1 }
 }
 
 /// IN through the dispatcher.
-pub fn read_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width) -> u64 {
+pub fn read_port(cpu: &mut Cpu<'_>, machine: &mut MockMachine, port: u16, width: Width) -> u64 {
     let mut vcpu = MockVcpu::long();
     vcpu.io = Some(port_access(port, width, true));
-    assert_eq!(guest.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
+    assert_eq!(cpu.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1001);
     vcpu.get(Gpr::Rax)
 }
 
 /// OUT through the dispatcher.
-pub fn write_port(guest: &mut Guest, machine: &mut MockMachine, port: u16, width: Width, value: u64) {
+pub fn write_port(cpu: &mut Cpu<'_>, machine: &mut MockMachine, port: u16, width: Width, value: u64) {
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rax, value);
     vcpu.io = Some(port_access(port, width, false));
-    assert_eq!(guest.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
+    assert_eq!(cpu.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1001);
 }
 

@@ -13,7 +13,7 @@ fn rdmsr(machine: &mut MockMachine, vcpu: &mut MockVcpu, msr: u32) -> Result<u64
     machine.memory.put(0x1000, RDMSR);
     vcpu.rip = 0x1000;
     vcpu.set(Gpr::Rcx, u64::from(msr));
-    Guest::new(machine, policy(), false).on_exit(vcpu, machine, Exit::ReadMsr);
+    cpu_of(Guest::new(machine, policy(), false)).on_exit(vcpu, machine, Exit::ReadMsr);
     match vcpu.injected.pop() {
         Some(exception) => Err(exception),
         None => Ok(vcpu.get(Gpr::Rdx) << 32 | vcpu.get(Gpr::Rax)),
@@ -26,7 +26,7 @@ fn wrmsr(machine: &mut MockMachine, vcpu: &mut MockVcpu, msr: u32, value: u64) -
     vcpu.set(Gpr::Rcx, u64::from(msr));
     vcpu.set(Gpr::Rax, value | 0xffff_ffff << 32);
     vcpu.set(Gpr::Rdx, value >> 32);
-    Guest::new(machine, policy(), false).on_exit(vcpu, machine, Exit::WriteMsr);
+    cpu_of(Guest::new(machine, policy(), false)).on_exit(vcpu, machine, Exit::WriteMsr);
     let done = vcpu.injected.pop().map_or(Ok(()), Err);
     assert_eq!(vcpu.rip, if done.is_ok() { 0x1002 } else { 0x1000 });
     done
@@ -139,14 +139,14 @@ fn local_apic_moves_but_not_onto_vmm_memory() {
 #[test]
 fn microcode_updates_vanish_with_one_log_line() {
     let (mut machine, mut vcpu) = (MockMachine::with_code(WRMSR), MockVcpu::long());
-    let mut guest = Guest::new(&mut machine, policy(), false);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
     machine.msrs.insert(MICROCODE, 0);
     log_lines();
     for _ in 0..3 {
         vcpu.rip = 0x1000;
         vcpu.set(Gpr::Rcx, u64::from(MICROCODE));
         vcpu.set(Gpr::Rax, 0x1234);
-        guest.on_exit(&mut vcpu, &mut machine, Exit::WriteMsr);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::WriteMsr);
     }
     assert_eq!((vcpu.rip, vcpu.injected.len(), machine.msrs[&MICROCODE]), (0x1002, 0, 0));
     assert_eq!(log_lines().len(), 1);
@@ -174,7 +174,7 @@ fn each_entry_is_found_from_its_first_to_its_last_register_and_not_beside() {
             let mut vcpu = MockVcpu::long();
             vcpu.set(Gpr::Rcx, u64::from(msr));
             let policy = Policy { msrs: table, ..Policy::default() };
-            Guest::new(&mut machine, policy, false).on_exit(&mut vcpu, &mut machine, Exit::ReadMsr);
+            cpu_of(Guest::new(&mut machine, policy, false)).on_exit(&mut vcpu, &mut machine, Exit::ReadMsr);
             let listed = table.iter().any(|entry| entry.msrs().contains(&msr));
             assert_eq!(vcpu.get(Gpr::Rax) == 7, listed, "{msr:#x} of {} entries", table.len());
             assert_eq!(vcpu.injected.is_empty(), listed, "{msr:#x} of {} entries", table.len());

@@ -127,7 +127,7 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         StringIo::In { width, data } => Ok((elements.next() as usize) % (data.len() / width.bytes() + 2)),
         StringIo::Out { width, data } => Ok(data.len() / width.bytes()),
     });
-    let mut guest = guest_with(&mut machine, Script { on_access, on_string, ..Script::default() });
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_string, ..Script::default() });
     machine.memory.0[VMM.start as usize..VMM.end as usize].fill(0x5a);
     let mut moved = 0;
     for _ in 0..30_000 {
@@ -138,7 +138,7 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         machine.ports.config_address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
         let before = vcpu.rip;
         let exit = exit(&mut random, &mut vcpu);
-        let outcome = guest.on_exit(&mut vcpu, &mut machine, exit);
+        let outcome = cpu.on_exit(&mut vcpu, &mut machine, exit);
         assert_ne!(outcome, Outcome::Stop);
         assert!(vcpu.injected.len() <= 1);
         moved += usize::from(vcpu.rip != before);

@@ -27,15 +27,15 @@ fn access(port: u16, width: Width, code: &[u8]) -> IoExit {
 
 struct Run {
     machine: MockMachine,
-    guest: Guest,
+    cpu: Cpu<'static>,
     vcpu: MockVcpu,
 }
 
 impl Run {
     fn new(vcpu: MockVcpu, code: &[u8]) -> Self {
         let mut machine = MockMachine::with_code(code);
-        let guest = guest_with(&mut machine, Script::default());
-        Self { machine, guest, vcpu }
+        let cpu = cpu_with(&mut machine, Script::default());
+        Self { machine, cpu, vcpu }
     }
 
     fn with(mut self, register: Gpr, value: u64) -> Self {
@@ -45,7 +45,7 @@ impl Run {
 
     fn go(&mut self, port: u16, width: Width, code: &[u8]) {
         self.vcpu.io = Some(access(port, width, code));
-        assert_eq!(self.guest.on_exit(&mut self.vcpu, &mut self.machine, Exit::Io), Outcome::Resume);
+        assert_eq!(self.cpu.on_exit(&mut self.vcpu, &mut self.machine, Exit::Io), Outcome::Resume);
     }
 
     fn state(&self, index: Gpr) -> (u64, u64, u64) {
@@ -153,7 +153,7 @@ fn address_size_prefix_clears_the_upper_half() {
     let code = &[0x67, 0xf3, 0x6c]; // rep insb with EDI and ECX
     let mut run = Run::new(MockVcpu::long(), code).with(Gpr::Rdi, 0xffff_0000_0000_2000).with(Gpr::Rcx, 0x5_0000_0001);
     run.vcpu.io = Some(IoExit { port: PORT, width: Byte, input: true, string: true, rep: true, instruction_len: 3 });
-    run.guest.on_exit(&mut run.vcpu, &mut run.machine, Exit::Io);
+    run.cpu.on_exit(&mut run.vcpu, &mut run.machine, Exit::Io);
     assert_eq!(run.state(Gpr::Rdi), (0x2001, 0, 0x1003));
 }
 
@@ -354,8 +354,8 @@ fn mediated(on_string: impl FnMut(&mut [u8]) -> Result<usize, Violation> + Send 
     });
     let mut machine = MockMachine::with_code(REP_INSW);
     let script = Script { on_string, on_access: Box::new(|_, _| Ok(Verdict::Done)), ..Script::default() };
-    let guest = guest_with(&mut machine, script);
-    Run { machine, guest, vcpu: MockVcpu::long() }.with(Gpr::Rdi, 0x2000).with(Gpr::Rcx, 256)
+    let cpu = cpu_with(&mut machine, script);
+    Run { machine, cpu, vcpu: MockVcpu::long() }.with(Gpr::Rdi, 0x2000).with(Gpr::Rcx, 256)
 }
 
 #[test]

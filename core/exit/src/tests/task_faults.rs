@@ -300,7 +300,7 @@ fn a_double_fault_that_has_no_task_is_a_shutdown() {
     let mut rig = Rig::gate(EventKind::HardwareException, 8, Some(0));
     rig.set_descriptor(B, 0);
     assert_eq!((rig.switch(), rig.outcome), (None, Some(Outcome::Reset)));
-    assert_eq!(rig.guest.counters.get(ExitKind::Shutdown), 1);
+    assert_eq!(rig.cpu.counters.get(ExitKind::Shutdown), 1);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn jump_saves_all_of_one_task_and_loads_all_of_the_other() {
     assert_eq!(rig.task().tr, Segment { selector: B, base: TSS_B, limit: 0x67, access: 0x8b, ..Segment::default() });
     assert_eq!(rig.task().dr7, 0x7ff & !0x155);
     assert_eq!(rig.task().nmi_blocked, None);
-    assert_eq!(rig.guest.counters.get(ExitKind::TaskSwitch), 1);
+    assert_eq!(rig.cpu.counters.get(ExitKind::TaskSwitch), 1);
 }
 
 #[test]
