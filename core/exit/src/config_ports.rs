@@ -1,16 +1,20 @@
-//! PCI configuration mechanism #1, seen from the guest: only the data ports CFC-CFF leave it, and what they mean is
-//! read from CF8 itself.
+//! PCI configuration mechanism #1, seen from the guest: the address port CF8 and the data ports CFC-CFF leave it.
+//!
+//! CF8 is the VMM's: what the guest writes there is kept here, and goes to the port with the access to the data, under one
+//! lock. Or another CPU could change the address between the decision about an access and the access.
 //!
 //! Specification: PCI Local Bus Specification 3.0, s. 3.2.2.3.2.
 
 use crate::ask::Answered;
-use crate::bus::CONFIG_DATA;
-use crate::bus::Inner;
-use crate::{Machine, Ports};
+use crate::{Bus, Machine, Ports};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+use lock::{Ranked, rank::CONFIG};
 use mediator::pci::Bdf;
 use mediator::{ConfigAccess, Op, Violation, Width};
 
-const CONFIG_ADDRESS: u16 = 0xcf8;
+pub(crate) const CONFIG_ADDRESS: u16 = 0xcf8;
+pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
 /// Extended register numbers on some chipsets and nothing on others.
 const EXTENDED: u32 = 0x7f00_0000;
@@ -25,20 +29,67 @@ enum Target {
     Unclear { controller: usize, violation: Violation },
 }
 
-/// Performs one configuration access and leaves CF8 as it was found.
-pub(crate) fn access_function<P: Ports>(ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
-    let Some(port) = CONFIG_DATA.checked_add(offset & 3) else { return 0 };
-    let saved = ports.read(CONFIG_ADDRESS, Width::Dword);
-    ports.write(CONFIG_ADDRESS, Width::Dword, address_of(function, offset));
-    let value = match op {
-        Op::Read => ports.read(port, width),
-        Op::Write(value) => {
-            ports.write(port, width, value as u32);
-            0
+/// The ports of the mechanism.
+pub(crate) struct ConfigPorts {
+    /// CF8 as the guest has written it.
+    address: AtomicU32,
+    /// Held from the write of CF8 to the access that it is for.
+    turn: Ranked<(), CONFIG>,
+}
+
+impl ConfigPorts {
+    pub fn new() -> Self {
+        Self { address: AtomicU32::new(0), turn: Ranked::new(()) }
+    }
+
+    /// The guest finds CF8 as it is now.
+    pub fn adopt<P: Ports>(&self, ports: &mut P) {
+        self.address.store(ports.read(CONFIG_ADDRESS, Width::Dword), Relaxed);
+    }
+
+    #[inline]
+    pub fn address(&self) -> u32 {
+        self.address.load(Relaxed)
+    }
+
+    /// OUT to the ports CF8 to CFB. Only a dword reaches the address; chipsets have other registers there (CF9: reset).
+    #[inline]
+    pub fn write<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+        if width == Width::Dword {
+            self.address.store(value, Relaxed);
+        } else {
+            self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
         }
-    };
-    ports.write(CONFIG_ADDRESS, Width::Dword, saved);
-    value
+    }
+
+    /// IN from the ports CF8 to CFB.
+    pub fn read<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
+        if width == Width::Dword {
+            self.address()
+        } else {
+            self.with_address(ports, self.address(), |ports| ports.read(port, width))
+        }
+    }
+
+    /// With `address` in CF8.
+    #[inline]
+    fn with_address<P: Ports, R>(&self, ports: &mut P, address: u32, access: impl FnOnce(&mut P) -> R) -> R {
+        let _held = self.turn.lock();
+        ports.write(CONFIG_ADDRESS, Width::Dword, address);
+        access(ports)
+    }
+
+    /// Performs one access to configuration space; the guest's address stays.
+    pub fn access_function<P: Ports>(&self, ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
+        let Some(port) = CONFIG_DATA.checked_add(offset & 3) else { return 0 };
+        self.with_address(ports, address_of(function, offset), |ports| match op {
+            Op::Read => ports.read(port, width),
+            Op::Write(value) => {
+                ports.write(port, width, value as u32);
+                0
+            }
+        })
+    }
 }
 
 fn address_of(function: Bdf, offset: u16) -> u32 {
@@ -53,15 +104,14 @@ fn function_of(address: u32) -> Bdf {
     Bdf { bus: (address >> 16) as u8, device: (address >> 11) as u8 & 0x1f, function: (address >> 8) as u8 & 7 }
 }
 
-impl Inner {
-    fn config_target<P: Ports>(&self, ports: &mut P, port: u16) -> Target {
-        let address = ports.read(CONFIG_ADDRESS, Width::Dword);
+impl Bus {
+    #[inline]
+    fn config_target(&self, address: u32, port: u16) -> Target {
         if address & ENABLE == 0 {
             return Target::Free;
         }
         let function = function_of(address);
-        let Some(controller) = self.controllers.iter().position(|controller| controller.wiring.function == function)
-        else {
+        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
             return Target::Free;
         };
         // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
@@ -74,37 +124,47 @@ impl Inner {
         Target::Guarded { controller, offset: (address & 0xfc) as u16 | port & 3 }
     }
 
-    #[cold]
-    pub(crate) fn read_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
-        match self.config_target(machine.ports(), port) {
-            Target::Free => machine.ports().read(port, width),
-            Target::Unclear { controller, violation } => {
-                self.refuse(controller, violation);
-                u32::MAX
-            }
+    /// The address is read once: what was decided about is what is accessed.
+    pub(crate) fn read_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
+        let address = self.config.address();
+        match self.config_target(address, port) {
+            Target::Free => self.config.with_address(machine.ports(), address, |ports| ports.read(port, width)),
             Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
             Target::Guarded { controller, offset } => {
-                match self.ask_config(machine, controller, ConfigAccess { offset, width, op: Op::Read }) {
-                    Answered::Perform => machine.ports().read(port, width),
-                    Answered::Settled(value) => value as u32,
-                }
+                let access = ConfigAccess { offset, width, op: Op::Read };
+                let answer = self.with_session(machine, controller, |session, machine| {
+                    match session.ask_config(machine, access) {
+                        Answered::Perform => {
+                            self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
+                        }
+                        Answered::Settled(value) => value as u32,
+                    }
+                });
+                answer.unwrap_or(u32::MAX)
+            }
+            Target::Unclear { controller, violation } => {
+                self.with_session(machine, controller, |session, _| session.refuse(violation));
+                u32::MAX
             }
         }
     }
 
-    #[cold]
-    pub(crate) fn write_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, value: u32) {
-        match self.config_target(machine.ports(), port) {
-            Target::Free => machine.ports().write(port, width, value),
-            Target::Unclear { controller, violation } => self.refuse(controller, violation),
+    pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+        let address = self.config.address();
+        match self.config_target(address, port) {
+            Target::Free => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
             // None of the bytes puts anything to sleep.
             Target::Guarded { .. } if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Target::Guarded { controller, offset } => {
                 let op = Op::Write(u64::from(value) & width.ones());
-                let access = ConfigAccess { offset, width, op };
-                if matches!(self.ask_config(machine, controller, access), Answered::Perform) {
-                    machine.ports().write(port, width, value);
-                }
+                self.with_session(machine, controller, |session, machine| {
+                    if session.ask_config(machine, ConfigAccess { offset, width, op }) == Answered::Perform {
+                        self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
+                    }
+                });
+            }
+            Target::Unclear { controller, violation } => {
+                self.with_session(machine, controller, |session, _| session.refuse(violation));
             }
         }
     }

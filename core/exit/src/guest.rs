@@ -7,7 +7,7 @@ use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::mutex::TicketMutex;
+use lock::{Ranked, rank::COUNTERS};
 
 /// The state of one guest; nothing of it is global. Made while one CPU runs, then shared by all: see [`crate::Cpu`].
 pub struct Guest {
@@ -21,7 +21,7 @@ pub struct Guest {
     pub(crate) efer_bits: u64,
     pub(crate) notices: Notices,
     /// Of each CPU.
-    counters: TicketMutex<Vec<Arc<Counters>>>,
+    counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
 }
 
 impl Guest {
@@ -37,7 +37,7 @@ impl Guest {
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
-            counters: TicketMutex::default(),
+            counters: Ranked::default(),
         }
     }
 
@@ -48,7 +48,7 @@ impl Guest {
 
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
-        self.firmware = Some(Firmware { at, handler: TicketMutex::new(handler) });
+        self.firmware = Some(Firmware { at, handler: Ranked::new(handler) });
     }
 
     /// Counters for one more CPU.

@@ -5,8 +5,8 @@ use crate::instruction::{self, Opcode};
 use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
+use lock::{Ranked, rank::FIRMWARE};
 use mediator::GuestMemory;
-use spin::mutex::TicketMutex;
 
 /// The VMM's end of a firmware stub, e.g. of INT 15h.
 pub trait FirmwareCall: Send {
@@ -18,7 +18,7 @@ pub trait FirmwareCall: Send {
 pub(crate) struct Firmware {
     /// Linear address of the stub's call.
     pub at: u64,
-    pub handler: TicketMutex<Box<dyn FirmwareCall>>,
+    pub handler: Ranked<Box<dyn FirmwareCall>, FIRMWARE>,
 }
 
 pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {

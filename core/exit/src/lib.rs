@@ -24,6 +24,7 @@ mod counters;
 mod cpu;
 mod cpuid;
 mod delivery;
+mod gate;
 mod gpr;
 mod guest;
 mod hypercall;

@@ -72,11 +72,6 @@ impl SleepControl {
         Self { ports, half: None, request: None, complained: false }
     }
 
-    /// First ports of the registers.
-    pub fn bases(&self) -> impl Iterator<Item = u16> {
-        [Some(self.ports.a), self.ports.b].into_iter().flatten()
-    }
-
     pub fn take(&mut self) -> Option<SleepRequest> {
         self.request.take()
     }

@@ -21,17 +21,6 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// The time stamp counter as RDTSC gives it, low half first: where putting the halves together would cost too much.
-#[inline(always)]
-pub fn tsc_halves() -> (u32, u32) {
-    let (low, high): (u32, u32);
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
-    }
-    (low, high)
-}
-
 /// Time starts now.
 fn init() -> Result<(), &'static str> {
     START.store(tsc(), Ordering::Relaxed);

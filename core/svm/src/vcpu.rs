@@ -9,7 +9,7 @@ use crate::{event, instructions};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails};
+use hw::{Hpa, HpaRange, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
 use sleep::WakingVector;
@@ -100,7 +100,7 @@ impl Vcpu for SvmVcpu {
             vmcb.control.event_inj = Event::NONE;
             vmcb.control.tlb_control = TlbControl::NOTHING;
             let code = ExitCode(vmcb.control.exit_code);
-            self.trail.note(code.0 as u32, vmcb.save.rip, time::tsc_halves());
+            self.trail.note(code.0 as u32, vmcb.save.rip);
             return match code {
                 ExitCode::CPUID => Exit::Cpuid,
                 ExitCode::IOIO => Exit::Io,

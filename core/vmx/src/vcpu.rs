@@ -12,7 +12,7 @@ use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
     TaskState, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails, xcr};
+use hw::{Hpa, HpaRange, cpu, direct, frames, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
 use sleep::WakingVector;
@@ -232,7 +232,7 @@ impl Vcpu for VmxVcpu {
                 return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
-            self.trail.note(reason.0, read(Field::GUEST_RIP), time::tsc_halves());
+            self.trail.note(reason.0, read(Field::GUEST_RIP));
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
                 BasicReason::IO_INSTRUCTION => Exit::Io,

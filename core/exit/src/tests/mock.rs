@@ -2,7 +2,7 @@
 
 use crate::*;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -349,7 +349,8 @@ pub struct MockMachine {
     pub arena: MockArena,
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
-    pub intercepts: Vec<(u16, u16, bool)>,
+    /// Ports whose accesses leave the guest.
+    pub intercepted: BTreeSet<u16>,
     pub provoked: Vec<u64>,
     pub cpu_number: usize,
     pub apic_ids: Vec<u32>,
@@ -374,7 +375,7 @@ impl MockMachine {
             arena: MockArena(alloc::vec![0; 64 << 10]),
             leaves,
             msrs: BTreeMap::new(),
-            intercepts: Vec::new(),
+            intercepted: BTreeSet::new(),
             provoked: Vec::new(),
             cpu_number: 0,
             apic_ids: alloc::vec![0],
@@ -421,7 +422,13 @@ impl Machine for MockMachine {
         self.msrs.get_mut(&msr).map(|slot| *slot = value)
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
-        self.intercepts.push((first, len, on));
+        for port in (first..=u16::MAX).take(len.into()) {
+            if on {
+                self.intercepted.insert(port)
+            } else {
+                self.intercepted.remove(&port)
+            };
+        }
     }
     fn now(&self) -> Instant {
         Instant(0)

@@ -135,7 +135,8 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         let code = CODES[random.below(CODES.len() as u64) as usize];
         let at = (vcpu.rip % (VMM.start - 16)) as usize;
         machine.memory.0[at..at + code.len()].copy_from_slice(code);
-        machine.ports.config_address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
+        let address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
+        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         let before = vcpu.rip;
         let exit = exit(&mut random, &mut vcpu);
         let outcome = cpu.on_exit(&mut vcpu, &mut machine, exit);
