@@ -6,6 +6,7 @@
 //! Specification: PCI Local Bus Specification 3.0, s. 3.2.2.3.2.
 
 use crate::ask::Answered;
+use crate::ecam::Frozen;
 use crate::{Bus, Machine, Ports};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -16,6 +17,8 @@ use mediator::{ConfigAccess, Op, Violation, Width};
 pub(crate) const CONFIG_ADDRESS: u16 = 0xcf8;
 pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
+/// The last one that this mechanism reaches; the others are reached in memory alone.
+const LAST_REGISTER: u16 = 0xff;
 /// Extended register numbers on some chipsets and nothing on others.
 const EXTENDED: u32 = 0x7f00_0000;
 
@@ -25,6 +28,8 @@ enum Target {
     Free,
     /// Register `offset` of a guarded function.
     Guarded { controller: usize, offset: u16 },
+    /// Register of the function that has frozen ones. `None`: which one depends on the chipset.
+    Frozen { offset: Option<u16> },
     /// Some register of a guarded function, and which one depends on the chipset.
     Unclear { controller: usize, violation: Violation },
 }
@@ -35,11 +40,12 @@ pub(crate) struct ConfigPorts {
     address: AtomicU32,
     /// Held from the write of CF8 to the access that it is for.
     turn: Ranked<(), CONFIG>,
+    pub frozen: Frozen,
 }
 
 impl ConfigPorts {
     pub fn new() -> Self {
-        Self { address: AtomicU32::new(0), turn: Ranked::new(()) }
+        Self { address: AtomicU32::new(0), turn: Ranked::new(()), frozen: Frozen::default() }
     }
 
     /// The guest finds CF8 as it is now.
@@ -81,7 +87,9 @@ impl ConfigPorts {
 
     /// Performs one access to configuration space; the guest's address stays.
     pub fn access_function<P: Ports>(&self, ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
-        let Some(port) = CONFIG_DATA.checked_add(offset & 3) else { return 0 };
+        let Some(port) = CONFIG_DATA.checked_add(offset & 3).filter(|_| offset <= LAST_REGISTER) else {
+            return u32::MAX;
+        };
         self.with_address(ports, address_of(function, offset), |ports| match op {
             Op::Read => ports.read(port, width),
             Op::Write(value) => {
@@ -111,24 +119,31 @@ impl Bus {
             return Target::Free;
         }
         let function = function_of(address);
-        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
-            return Target::Free;
-        };
         // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
         // them, which means the same to all.
         let low_bits_differ = (address as u16 & 3) & !port != 0;
-        if address & EXTENDED != 0 || low_bits_differ {
+        let unclear = address & EXTENDED != 0 || low_bits_differ;
+        let offset = (address & 0xfc) as u16 | port & 3;
+        if self.config.frozen.is_of(function) {
+            return Target::Frozen { offset: (!unclear).then_some(offset) };
+        }
+        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
+            return Target::Free;
+        };
+        if unclear {
             let what = "configuration address whose meaning depends on the chipset";
             return Target::Unclear { controller, violation: Violation { what, detail: u64::from(address) } };
         }
-        Target::Guarded { controller, offset: (address & 0xfc) as u16 | port & 3 }
+        Target::Guarded { controller, offset }
     }
 
     /// The address is read once: what was decided about is what is accessed.
     pub(crate) fn read_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
         let address = self.config.address();
         match self.config_target(address, port) {
-            Target::Free => self.config.with_address(machine.ports(), address, |ports| ports.read(port, width)),
+            Target::Free | Target::Frozen { .. } => {
+                self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
+            }
             Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
             Target::Guarded { controller, offset } => {
                 let access = ConfigAccess { offset, width, op: Op::Read };
@@ -152,7 +167,10 @@ impl Bus {
     pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
         let address = self.config.address();
         match self.config_target(address, port) {
-            Target::Free => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
+            Target::Frozen { offset } if offset.is_none_or(|offset| self.config.frozen.refuses(offset, width)) => {}
+            Target::Free | Target::Frozen { .. } => {
+                self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
+            }
             // None of the bytes puts anything to sleep.
             Target::Guarded { .. } if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Target::Guarded { controller, offset } => {

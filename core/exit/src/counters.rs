@@ -100,6 +100,11 @@ pub(crate) enum Notice {
     RefusedMsr,
     MicrocodeUpdate,
     StringIntoNoRam,
+    InstructionNotEmulated,
+    PrefixNotEmulated,
+    OperandElsewhere,
+    LocalApicWrite,
+    UnknownCpu,
 }
 
 /// Which notices were given.

@@ -2,6 +2,7 @@
 
 use crate::counters::ExitKind;
 use crate::instruction::CodePage;
+use crate::mmio::DecodeCache;
 use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::sync::Arc;
@@ -31,6 +32,7 @@ pub struct Cpu<'g> {
     /// Of this CPU; the guest sums them up.
     pub counters: Arc<Counters>,
     pub(crate) code: CodePage,
+    pub(crate) decoded: DecodeCache,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
 }
@@ -38,7 +40,13 @@ pub struct Cpu<'g> {
 impl<'g> Cpu<'g> {
     /// One more CPU of `guest`.
     pub fn new(guest: &'g Guest) -> Self {
-        Self { guest, counters: guest.add_counters(), code: CodePage::NONE, buffer: alloc::vec![0; string::PAGE_BYTES] }
+        Self {
+            guest,
+            counters: guest.add_counters(),
+            code: CodePage::NONE,
+            decoded: DecodeCache::EMPTY,
+            buffer: alloc::vec![0; string::PAGE_BYTES],
+        }
     }
 
     /// Answers one exit. Never waits and never panics, whatever the guest did.

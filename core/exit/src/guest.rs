@@ -1,7 +1,9 @@
 //! One guest: what all of its CPUs share.
 
 use crate::counters::{Counters, Notices};
+use crate::hooks::HookedPage;
 use crate::hypercall::Firmware;
+use crate::local_apic::LocalApics;
 use crate::walk::PagingFeatures;
 use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
@@ -20,6 +22,8 @@ pub struct Guest {
     /// Bits of EFER that the guest may set.
     pub(crate) efer_bits: u64,
     pub(crate) notices: Notices,
+    pub(crate) local_apics: Option<LocalApics>,
+    pub(crate) hooked_pages: Vec<HookedPage>,
     /// Of each CPU.
     counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
 }
@@ -37,6 +41,8 @@ impl Guest {
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
+            local_apics: None,
+            hooked_pages: Vec::new(),
             counters: Ranked::default(),
         }
     }

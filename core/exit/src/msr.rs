@@ -6,11 +6,9 @@
 use crate::counters::Notice;
 use crate::cpu::Answer;
 use crate::walk::EFER_LMA;
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction, local_apic};
 use core::ops::RangeInclusive;
-use mediator::Gpa;
 
-const APIC_BASE: u32 = 0x1b;
 const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
 
@@ -19,8 +17,10 @@ const EFER_LME: u64 = 1 << 8;
 pub enum Rule {
     /// EFER: the guest sees and sets the bits that its CPU has; those that the VMM keeps neither show nor change.
     Efer,
-    /// The local APIC's page: anywhere but on VMM memory.
+    /// The local APIC's page and mode ([`Guest::guard_local_apic`]). Without that guard: anywhere but on VMM memory.
     ApicBase,
+    /// The interrupt command register in x2APIC mode: no INIT and no startup IPI reaches the hardware.
+    InterruptCommand,
     /// Reads are native. The guest may change the `free` bits only; a write that changes others raises #GP.
     Frozen { free: u64 },
     /// Raises #GP, as on a CPU without it.
@@ -50,7 +50,18 @@ pub struct MsrIntercept {
 
 impl MsrIntercept {
     /// For every table: both vendors have it.
-    pub const APIC_BASE: Self = Self::new(APIC_BASE, Rule::ApicBase, "the local APIC's page must not cover VMM memory");
+    pub const APIC_BASE: Self = Self::new(
+        local_apic::BASE,
+        Rule::ApicBase,
+        "the local APIC's page must not cover VMM memory, nor leave its hook",
+    );
+
+    /// For every table: both vendors have it.
+    pub const INTERRUPT_COMMAND: Self = Self::new(
+        local_apic::X2APIC_COMMAND,
+        Rule::InterruptCommand,
+        "an INIT or a startup IPI would take a CPU out of the virtual machine",
+    );
 
     pub const fn new(msr: u32, rule: Rule, reason: &'static str) -> Self {
         Self::range(msr..=msr, rule, reason)
@@ -129,9 +140,9 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mach
         Some(Rule::Locked { native: 0, set, .. }) => set,
         Some(Rule::Locked { native, set, .. }) => read_native(machine, msr)? & native | set,
         Some(Rule::Absent) => return refuse(cpu.guest, Notice::RefusedMsr, "read", msr),
-        Some(Rule::ApicBase | Rule::Frozen { .. } | Rule::MicrocodeUpdate | Rule::MemoryType) => {
-            read_native(machine, msr)?
-        }
+        Some(
+            Rule::ApicBase | Rule::InterruptCommand | Rule::Frozen { .. } | Rule::MicrocodeUpdate | Rule::MemoryType,
+        ) => read_native(machine, msr)?,
         None => return refuse(cpu.guest, Notice::UnknownMsr, "read", msr),
     };
     gpr::set_edx_eax(vcpu, value);
@@ -149,7 +160,8 @@ pub(crate) fn on_write<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mac
     let accepted = match rule(cpu.guest, msr) {
         Some(Rule::Efer) => write_efer(cpu.guest, vcpu, value),
         Some(Rule::Locked { ignored, .. }) => ignored.filter(|ignored| value & !ignored == 0).map(drop),
-        Some(Rule::ApicBase) => write_apic_base(machine, value),
+        Some(Rule::ApicBase) => cpu.guest.write_apic_base(machine, value),
+        Some(Rule::InterruptCommand) => cpu.guest.write_x2apic_command(machine, value),
         Some(Rule::Frozen { free }) => write_frozen(machine, msr, free, value),
         Some(Rule::Absent) => None,
         Some(Rule::MemoryType) => machine.write_msr(msr, value).map(|()| vcpu.memory_types_changed()),
@@ -191,13 +203,6 @@ fn write_efer<V: Vcpu>(guest: &Guest, vcpu: &mut V, value: u64) -> Option<()> {
     }
     vcpu.set_efer(value | control.efer & EFER_LMA);
     Some(())
-}
-
-fn write_apic_base<M: Machine>(machine: &mut M, value: u64) -> Option<()> {
-    if machine.is_vmm_memory(Gpa(value & 0x000f_ffff_ffff_f000)) {
-        return None;
-    }
-    machine.write_msr(APIC_BASE, value)
 }
 
 fn write_frozen<M: Machine>(machine: &mut M, msr: u32, free: u64, value: u64) -> Option<()> {

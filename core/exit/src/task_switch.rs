@@ -42,9 +42,7 @@ pub(crate) fn on_task_switch<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut 
     let memory = Linear::new(machine, cpu.guest.paging, control);
     let Err(exception) = Switch::new(task, memory, request).perform() else { return Some(Outcome::Resume) };
     let raised = match request.source {
-        TaskSwitchSource::Gate(event) if event.kind == EventKind::HardwareException => {
-            second_exception(event.vector, exception)
-        }
+        TaskSwitchSource::Gate(event) => second_exception(event, exception),
         _ => Some(exception),
     };
     let Some(exception) = raised else { return Some(cpu.on_shutdown(vcpu)) };

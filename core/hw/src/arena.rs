@@ -4,11 +4,12 @@ use crate::frames::FRAME_BYTES;
 use crate::{Hpa, HpaRange, direct, frames};
 use buddy_system_allocator::FrameAllocator;
 use mediator::{BusAddr, DmaArena, DmaBuffer, OutOfArena};
+use spin::mutex::TicketMutex;
 
 /// Pages handed out to mediators. Without an IOMMU a bus address is the host-physical one.
 pub struct Arena {
     range: HpaRange,
-    free: FrameAllocator<16>,
+    free: TicketMutex<FrameAllocator<16>>,
 }
 
 impl Arena {
@@ -19,7 +20,7 @@ impl Arena {
         let range = HpaRange { start, end: start + len_bytes };
         let mut free = FrameAllocator::new();
         free.add_frame((start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);
-        Some(Self { range, free })
+        Some(Self { range, free: TicketMutex::new(free) })
     }
 }
 
@@ -27,11 +28,12 @@ fn frame_count(len_bytes: usize) -> usize {
     len_bytes.div_ceil(FRAME_BYTES as usize)
 }
 
-impl DmaArena for Arena {
+/// Shared by all CPUs.
+impl DmaArena for &'static Arena {
     fn alloc(&mut self, len_bytes: usize, align: usize) -> Option<DmaBuffer> {
         // The buddy allocator aligns to the run's own size, rounded up to a power of two.
         let count = frame_count(len_bytes.max(align)).next_power_of_two();
-        let first = self.free.alloc(count)?;
+        let first = self.free.lock().alloc(count)?;
         let at = first as u64 * FRAME_BYTES;
         // SAFETY: inside the arena, free until now; no device knows the address yet.
         unsafe { core::ptr::write_bytes(direct::pointer(Hpa(at)), 0, len_bytes) };
@@ -39,7 +41,7 @@ impl DmaArena for Arena {
     }
 
     fn free(&mut self, buffer: DmaBuffer) {
-        self.free.dealloc((buffer.bus_addr().0 / FRAME_BYTES) as usize, frame_count(buffer.len_bytes()));
+        self.free.lock().dealloc((buffer.bus_addr().0 / FRAME_BYTES) as usize, frame_count(buffer.len_bytes()));
     }
 
     fn bytes(&mut self, at: BusAddr, len_bytes: usize) -> Result<&mut [u8], OutOfArena> {
@@ -47,7 +49,7 @@ impl DmaArena for Arena {
         if at.0 < self.range.start || end > self.range.end {
             return Err(OutOfArena);
         }
-        // SAFETY: inside the arena, which only this value reaches; the contract wants the device quiet, and one that
+        // SAFETY: inside the arena, where who has allocated a buffer is alone in it; the contract wants the device quiet, and one that
         // is not can only change the values of plain bytes.
         Ok(unsafe { core::slice::from_raw_parts_mut(direct::pointer(Hpa(at.0)), len_bytes) })
     }

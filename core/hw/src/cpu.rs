@@ -33,9 +33,12 @@ pub fn signature() -> u32 {
     __cpuid(1).eax
 }
 
-/// CPUID leaf 1, EBX bits 31:24.
-pub fn initial_apic_id() -> u32 {
-    __cpuid(1).ebx >> 24
+/// DR0 to DR3 as after INIT. They are the guest's also while the VMM runs, which sets no breakpoint.
+pub fn clear_breakpoints() {
+    // SAFETY: the addresses of breakpoints that are off in the host.
+    unsafe {
+        core::arch::asm!("mov dr0, {0}", "mov dr1, {0}", "mov dr2, {0}", "mov dr3, {0}", in(reg) 0u64, options(nomem, nostack, preserves_flags));
+    }
 }
 
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).

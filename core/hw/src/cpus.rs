@@ -4,6 +4,7 @@
 //! with its [`Cpu`] at the bottom and its stack at the top.
 
 use crate::descriptors::Tables as DescriptorTables;
+use crate::nmi::NmiState;
 use crate::paging::{KIB_4, Tables};
 use crate::{Hpa, frames, lapic, time};
 use alloc::vec::Vec;
@@ -36,10 +37,13 @@ pub struct Cpu {
     kicked: AtomicBool,
     /// It waits in the host and holds no lock.
     stands: AtomicBool,
+    pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
     /// See [`Cpu::extension_area`].
     extension_area: AtomicU64,
+    /// See [`Cpu::set_return_point`].
+    return_point: [AtomicU64; 2],
     pub(crate) descriptors: DescriptorTables,
 }
 const _: () = assert!(size_of::<Cpu>() as u64 <= CPU_END);
@@ -98,8 +102,10 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         request: AtomicU32::new(waits),
         kicked: AtomicBool::new(false),
         stands: AtomicBool::new(false),
+        nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
+        return_point: [const { AtomicU64::new(0) }; 2],
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };
     // SAFETY: just mapped, as large, and nobody else's; it stays so for good.
@@ -178,13 +184,32 @@ impl Cpu {
     pub fn depart(&self) {
         self.here.store(false, SeqCst);
         self.stands.store(false, SeqCst);
+        self.kicked.store(false, SeqCst);
         self.request.store(if self.number == 0 { request::NONE } else { request::WAIT }, SeqCst);
     }
 
-    /// Gets it out of the guest soon, by an NMI; what it is to do then must be told before.
+    /// Where it goes on, on the stack at `stack`, if it is reset while it waits for others.
+    pub fn set_return_point(&self, stack: u64, entry: u64) {
+        let [stack_slot, entry_slot] = &self.return_point;
+        stack_slot.store(stack, SeqCst);
+        entry_slot.store(entry, SeqCst);
+    }
+
+    /// Stack and entry. `None`: it never has waited, and starts from nothing.
+    pub fn return_point(&self) -> Option<(u64, u64)> {
+        let [stack, entry] = &self.return_point;
+        Some((stack.load(SeqCst), entry.load(SeqCst))).filter(|&(_, entry)| entry != 0)
+    }
+
+    /// The running CPU was reset: an NMI that was on its way is lost.
+    pub fn forget_kicks(&self) {
+        self.kicked.store(false, SeqCst);
+    }
+
+    /// Gets it out of the guest soon, by an NMI; what it is to do then must be told before. While one is on its way no further one
+    /// is sent: it would be taken for the guest's.
     pub fn kick(&self) {
-        if self.here.load(SeqCst) {
-            self.kicked.store(true, SeqCst);
+        if self.here.load(SeqCst) && !self.kicked.swap(true, SeqCst) {
             lapic::send_nmi(self.apic_id);
         }
     }
@@ -206,6 +231,11 @@ impl Cpu {
         if self.request.compare_exchange(request::WAIT, start, SeqCst, SeqCst).is_ok() {
             self.kick();
         }
+    }
+
+    /// Do others want something of this CPU?
+    pub fn is_asked(&self) -> bool {
+        self.request.load(SeqCst) != request::NONE || ORDER.load(SeqCst) != order::GO
     }
 
     /// After a kick, on this CPU, without a lock: does what the others want of it. A page: the guest starts anew there.

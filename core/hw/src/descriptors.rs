@@ -202,8 +202,8 @@ const GENERAL_PROTECTION: u64 = 13;
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     match frame.vector {
         NMI => {
-            frame.rip = cpus::nmi_return(frame.rip).unwrap_or(frame.rip);
-            return nmi::on_nmi();
+            frame.rip = nmi::on_nmi(frame.rip);
+            return;
         }
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.

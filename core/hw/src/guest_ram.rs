@@ -1,12 +1,11 @@
 //! The guest's RAM, reached by copies only.
 
 use crate::{Hpa, HpaRange, direct};
-use alloc::vec::Vec;
 use mediator::{BusAddr, Gpa, GuestMemory, NotRam};
 
 /// All RAM of the machine but Shoji's. Guest-physical is host-physical.
 pub struct GuestRam {
-    ram: Vec<HpaRange>,
+    ram: &'static [HpaRange],
     vmm: HpaRange,
     /// The page that code was last read from; it is RAM.
     code_page: u64,
@@ -18,7 +17,7 @@ const NO_PAGE: u64 = 1 << 63;
 
 impl GuestRam {
     /// `ram`: ranges that are backed by memory or ROM and reachable through the direct map; `vmm`: Shoji's own part.
-    pub fn new(ram: Vec<HpaRange>, vmm: HpaRange) -> Self {
+    pub fn new(ram: &'static [HpaRange], vmm: HpaRange) -> Self {
         Self { ram, vmm, code_page: NO_PAGE }
     }
 

@@ -23,6 +23,11 @@ const PENDING: u32 = 1 << 12;
 /// Reads of the status; a local APIC sends within microseconds.
 const PATIENCE: u32 = 100_000;
 
+/// Where the page of its registers lies.
+pub fn base() -> Hpa {
+    Hpa(msr::read(APIC_BASE).unwrap_or(0) & BASE)
+}
+
 /// Sends an NMI to the CPU with this local APIC.
 pub fn send_nmi(apic_id: u32) {
     send(apic_id, NMI);

@@ -6,9 +6,10 @@ use exit::{CpuidLeaf, Machine, Parts, Ports};
 use hw::arena::Arena;
 use hw::frames::FRAME_BYTES;
 use hw::guest_ram::GuestRam;
-use hw::{Hpa, HpaRange, direct, frames, port};
+use hw::{Hpa, HpaRange, cpus, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
+use spin::mutex::TicketMutex;
 use x86::IoPermissionMap;
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
@@ -41,32 +42,50 @@ impl Ports for RealPorts {
     }
 }
 
-pub struct RealMachine {
-    ports: RealPorts,
-    memory: GuestRam,
+/// What all CPUs share.
+pub struct SharedMachine {
+    ram: Vec<HpaRange>,
+    vmm: HpaRange,
     arena: Arena,
-    io_permissions: &'static mut IoPermissionMap,
+    io_permissions: TicketMutex<&'static mut IoPermissionMap>,
     io_permissions_at: Hpa,
-    apic_ids: [u32; 1],
+    apic_ids: Vec<u32>,
 }
 
-impl RealMachine {
+impl SharedMachine {
     /// `None` when the frames do not suffice.
     pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange) -> Option<Self> {
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
         Some(Self {
-            ports: RealPorts,
-            memory: GuestRam::new(ram(memory_map), vmm),
+            ram: ram(memory_map),
+            vmm,
             arena: Arena::new(ARENA_BYTES)?,
             // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
-            io_permissions: unsafe { &mut *direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
+            io_permissions: TicketMutex::new(unsafe { &mut *direct::pointer(io_permissions_at).cast() }),
             io_permissions_at,
-            apic_ids: [hw::cpu::initial_apic_id()],
+            apic_ids: cpus::all().iter().map(|cpu| cpu.apic_id()).collect(),
         })
     }
 
     pub fn io_permissions(&self) -> Hpa {
         self.io_permissions_at
+    }
+}
+
+/// The machine as one CPU reaches it.
+pub struct RealMachine {
+    shared: &'static SharedMachine,
+    cpu: usize,
+    ports: RealPorts,
+    memory: GuestRam,
+    arena: &'static Arena,
+}
+
+impl RealMachine {
+    /// As the CPU with this number has it.
+    pub fn of(shared: &'static SharedMachine, cpu: usize) -> Self {
+        let memory = GuestRam::new(&shared.ram, shared.vmm);
+        Self { shared, cpu, ports: RealPorts, memory, arena: &shared.arena }
     }
 }
 
@@ -89,7 +108,7 @@ fn ram(memory_map: &[multiboot::Entry]) -> Vec<HpaRange> {
 impl Machine for RealMachine {
     type Ports = RealPorts;
     type Memory = GuestRam;
-    type Arena = Arena;
+    type Arena = &'static Arena;
 
     #[inline]
     fn parts(&mut self) -> Parts<'_, Self> {
@@ -117,9 +136,8 @@ impl Machine for RealMachine {
     }
 
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
-        for offset in 0..len {
-            self.io_permissions.intercept(first.wrapping_add(offset), on);
-        }
+        let mut map = self.shared.io_permissions.lock();
+        (0..len).for_each(|offset| map.intercept(first.wrapping_add(offset), on));
     }
 
     fn now(&self) -> Instant {
@@ -131,16 +149,30 @@ impl Machine for RealMachine {
     }
 
     fn cpu_number(&self) -> usize {
-        0
+        self.cpu
     }
 
     fn apic_ids(&self) -> &[u32] {
-        &self.apic_ids
+        &self.shared.apic_ids
     }
 
-    fn init_cpu(&mut self, _: usize) {}
+    fn init_cpu(&mut self, cpu: usize) {
+        match cpus::all().get(cpu) {
+            // As hardware: it starts anew with the firmware.
+            Some(first) if first.number() == 0 => {
+                log::warn!("INIT for the first CPU: the machine is reset");
+                crate::reset::machine()
+            }
+            Some(other) => other.init(),
+            None => {}
+        }
+    }
 
-    fn start_cpu(&mut self, _: usize, _: u8) {}
+    fn start_cpu(&mut self, cpu: usize, page: u8) {
+        if let Some(cpu) = cpus::all().get(cpu) {
+            cpu.start(page);
+        }
+    }
 
     fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
         // SAFETY: on behalf of the guest that owns the device.

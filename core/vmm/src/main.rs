@@ -28,6 +28,8 @@ mod reset;
 mod sleep;
 #[cfg(target_os = "none")]
 mod vendor;
+#[cfg(target_os = "none")]
+mod world;
 
 /// Shoji runs on the bare machine only; `cargo xtask build` builds it.
 #[cfg(not(target_os = "none"))]

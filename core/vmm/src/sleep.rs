@@ -4,13 +4,15 @@ use crate::boot::initialise;
 use crate::failure::Failure;
 use crate::machine::RealMachine;
 use crate::vendor::Vendor;
+use crate::world::{NO_MEMORY, World};
 use crate::{cpus, home, reset};
 use alloc::vec;
 use alloc::vec::Vec;
 use entry::{Jump, Return, TRAMPOLINE_BYTES};
 use exit::{Guest, Machine, SleepPorts, SleepRequest, Vcpu};
 use hw::acpi::{self, NoSleep};
-use hw::{Hpa, cpu, descriptors, direct, paging, port, time};
+use hw::cpus::Cpu;
+use hw::{Hpa, cpu, direct, paging, port, time};
 use initfunc::Phase;
 use mediator::Width;
 use sleep::control::WAKE_STATUS;
@@ -21,6 +23,24 @@ const PATIENCE_MS: u64 = 10_000;
 
 const _: () = assert!(TRAMPOLINE_BYTES as u64 <= guest::STUB_BYTES);
 
+/// Guards the guest's way to sleep; before anything else is hooked. `None`: there is no such way.
+///
+/// # Errors
+/// There is one that cannot be guarded.
+pub fn guard(guest: &mut Guest, machine: &mut RealMachine) -> Result<Option<acpi::Sleep>, Failure> {
+    let told = match acpi::sleep() {
+        Ok(told) => told,
+        Err(NoSleep::NoAcpi) => return Ok(None),
+        Err(NoSleep::NoPorts) => return Err(NO_PORTS.into()),
+    };
+    let (a, b) = told.control;
+    if !told.types.has(State::Off) {
+        log::warn!("the firmware names no sleep state that Shoji understands: the guest cannot switch the machine off");
+    }
+    guest.bus.guard_sleep(machine, SleepPorts { a, b, types: told.types });
+    Ok(Some(told))
+}
+
 /// How the machine is put to sleep and woken.
 pub struct Sleep {
     /// PM1 status registers.
@@ -28,51 +48,35 @@ pub struct Sleep {
     facs: Vec<Hpa>,
     /// Where the firmware goes on: in the stub's memory, which is no one's but the guest's own BIOS calls'.
     place: Hpa,
-    /// The VMM's page tables, and those that map the place too.
+    /// The VMM's page tables with the place.
     tables: Hpa,
-    place_tables: Hpa,
 }
 
 impl Sleep {
-    /// Guards the guest's way to sleep. `stub` is the segment of the stub in the guest's memory. `None`: there is no such way.
+    /// `stub` is the segment of the stub in the guest's memory.
     ///
     /// # Errors
-    /// There is one that cannot be guarded.
-    pub fn guard(guest: &mut Guest, machine: &mut RealMachine, stub: u16) -> Result<Option<Self>, Failure> {
-        let told = match acpi::sleep() {
-            Ok(told) => told,
-            Err(NoSleep::NoAcpi) => return Ok(None),
-            Err(NoSleep::NoPorts) => return Err(NO_PORTS.into()),
-        };
-        let (a, b) = told.control;
-        if !told.types.has(State::Off) {
-            log::warn!(
-                "the firmware names no sleep state in a way that Shoji understands: the guest cannot switch the machine off"
-            );
-        }
-        guest.bus.guard_sleep(machine, SleepPorts { a, b, types: told.types });
-        let (place, tables) = (u64::from(stub) << 4, paging::root());
-        let place_tables = paging::with_page_below(tables, place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
-        let status = [Some(told.status.0), told.status.1].into_iter().flatten().collect();
-        Ok(Some(Self { status, facs: told.facs, place: Hpa(place), tables, place_tables }))
+    /// No memory is left.
+    pub fn new(way: acpi::Sleep, stub: u16) -> Result<Self, Failure> {
+        let place = u64::from(stub) << 4;
+        let tables = paging::with_page_below(paging::root(), place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
+        let status = [Some(way.status.0), way.status.1].into_iter().flatten().collect();
+        Ok(Self { status, facs: way.facs, place: Hpa(place), tables })
     }
 
     /// Does what the guest wants. Afterwards it goes on behind its write, or where it wanted to wake up.
     ///
     /// # Errors
     /// After waking something does not work any more.
-    #[cold]
     pub fn perform<V: Vendor>(
         &self,
-        features: &V::Features,
+        world: &World<V>,
+        cpu: &Cpu,
         vcpu: &mut V::Vcpu,
-        guest: &Guest,
         machine: &mut RealMachine,
     ) -> Result<(), Failure> {
-        match guest.bus.take_sleep() {
-            Some(request) if request.state == State::Suspended => {
-                self.suspend::<V>(features, vcpu, guest, machine, &request)
-            }
+        match world.guest.bus.take_sleep() {
+            Some(request) if request.state == State::Suspended => self.suspend(world, cpu, vcpu, machine, &request),
             Some(request) => hw::cpus::while_others_stand(|| self.switch_off(machine, &request)),
             None => Ok(()),
         }
@@ -92,12 +96,17 @@ impl Sleep {
 
     fn suspend<V: Vendor>(
         &self,
-        features: &V::Features,
+        world: &World<V>,
+        cpu: &Cpu,
         vcpu: &mut V::Vcpu,
-        guest: &Guest,
         machine: &mut RealMachine,
         request: &SleepRequest,
     ) -> Result<(), Failure> {
+        if cpu.number() != 0 {
+            // It is the first that the firmware wakes.
+            log::warn!("the machine does not sleep: only the guest's first CPU may ask for it");
+            return Ok(());
+        }
         let (facs, vector) = match self.waking_vector() {
             Ok(found) => found,
             Err(why) => {
@@ -108,16 +117,16 @@ impl Sleep {
         log::info!("the machine sleeps");
         initialise(Phase::Suspend)?;
         vcpu.put_away();
-        let woken = hw::cpus::while_others_stand(|| self.sleep(&facs, request, machine));
+        let woken = hw::cpus::while_others_stand(|| self.sleep(&facs, request, machine))?;
         if woken {
-            initialise(Phase::Wakeup)?;
-            V::enable(features)?;
+            V::enable(&world.features)?;
             initialise(Phase::Resume)?;
+            cpus::restart_others()?;
         }
         vcpu.take_up();
         if woken {
-            cpus::restart_others()?;
-            guest.bus.on_resume(machine);
+            world.guest.bus.on_resume(machine);
+            world.guest.adopt_local_apic(machine);
             vcpu.wake(vector);
         }
         log::info!("{}", if woken { "the machine is awake" } else { "the machine was woken before it slept" });
@@ -138,9 +147,8 @@ impl Sleep {
         Ok((facs, found?))
     }
 
-    /// True: this CPU was reset and is back, with nothing but page tables, stack and descriptor tables. False: the machine was
-    /// woken at once.
-    fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> bool {
+    /// True: all CPUs were reset, and this one is back. False: the machine was woken at once.
+    fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> Result<bool, Failure> {
         let borrowed = self.read_place();
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.with_waking_vector(self.place.0 as u32).bytes());
@@ -150,19 +158,21 @@ impl Sleep {
         // meanwhile, as no other CPU runs.
         let woken = unsafe { entry::leave(|back| self.write_request(back, request, machine)) };
         if woken {
-            self.settle();
+            cpus::settle()?;
+            hw::cpus::all().iter().skip(1).for_each(|cpu| cpu.depart());
+            hw::cpus::this().forget_kicks();
         }
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.bytes());
         }
         self.write_place(&borrowed);
-        woken
+        Ok(woken)
     }
 
     /// Returns when the machine was woken before the CPU was reset.
     fn write_request(&self, back: Return, request: &SleepRequest, machine: &mut RealMachine) {
         let jump = Jump {
-            page_tables: self.place_tables.0 as u32,
+            page_tables: self.tables.0 as u32,
             allow_no_execute: cpu::has_no_execute_switch(),
             stack: back.stack,
             argument: 0,
@@ -180,13 +190,6 @@ impl Sleep {
                 reset::machine();
             }
         }
-    }
-
-    /// The trampoline's page tables and descriptors are left.
-    fn settle(&self) {
-        // SAFETY: the VMM's own tables, which map all that the others do but the place.
-        unsafe { core::arch::asm!("mov cr3, {}", in(reg) self.tables.0, options(nostack, preserves_flags)) };
-        descriptors::load();
     }
 
     /// Without it a past waking would be taken for one of the sleep to come.
@@ -215,6 +218,5 @@ impl Sleep {
     }
 }
 
-const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
 const NO_PORTS: &str = "this machine's ACPI has no PM1 control ports (it is of the hardware-reduced kind), so that Shoji \
                         cannot guard its way to sleep: after it the system would run without Shoji. Use another machine";

@@ -2,7 +2,10 @@
 
 use crate::features::Features;
 use crate::instructions::{invept, invvpid};
-use hw::{HpaRange, msr};
+use core::sync::atomic::Ordering;
+use hw::nested::{Hook, Nested, OnDemand};
+use hw::nmi::attention;
+use hw::{HpaRange, cpus, msr};
 use mediator::Gpa;
 use x86::mtrr::Mtrrs;
 use x86::vmx::{EptEntry, EptPointer, InvEpt, InvEptDescriptor, InvVpid, InvVpidDescriptor};
@@ -16,11 +19,12 @@ enum Format {
 }
 
 impl Format {
-    fn of_this_cpu(features: &Features) -> Self {
+    /// `read_msr`: of the MTRRs as the guest has set them.
+    fn of(features: &Features, read_msr: impl FnMut(u32) -> Option<u64>) -> Self {
         if !features.has_mtrrs {
             return Self::Everywhere(MemoryType::WriteBack);
         }
-        match Mtrrs::read(msr::read) {
+        match Mtrrs::read(read_msr) {
             // It has them and does not tell: the type that is never wrong.
             None => Self::Everywhere(MemoryType::Uncacheable),
             // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
@@ -40,45 +44,52 @@ impl hw::nested::Format for Format {
     }
 }
 
-/// The nested tables of a guest, and what the CPU caches of them.
-pub struct Nested {
-    tables: hw::nested::Nested<Format>,
+/// The guest's memory: the nested tables of all its CPUs, and what each CPU caches of them.
+pub struct Memory {
+    tables: Nested<Format>,
     features: Features,
 }
 
-impl Nested {
-    /// As [`hw::nested::Nested::new`].
-    pub fn new(vmm: HpaRange, features: &Features) -> Option<Self> {
-        let format = Format::of_this_cpu(features);
-        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
+impl Memory {
+    /// All memory but `vmm`, with the types that this CPU's MTRRs give. `None` when the frames do not suffice.
+    pub fn new(features: &Features, vmm: HpaRange) -> Option<Self> {
+        let format = Format::of(features, msr::read);
+        let tables = Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
         Some(Self { tables, features: *features })
     }
 
+    /// As [`Nested::hook_page`].
+    pub fn hook_page(&self, at: Gpa, hook: Hook) -> Option<()> {
+        self.tables.hook_page(at, hook)
+    }
+
+    /// Maps everything anew with the memory types that the MTRRs give now; `read_msr` reads them. No other CPU is in the guest, and
+    /// none enters it again before it has forgotten the old tables.
+    pub fn rebuild(&self, read_msr: impl FnMut(u32) -> Option<u64>) {
+        if self.tables.reformat(Format::of(&self.features, read_msr)).is_none() {
+            log::error!(
+                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
+            );
+        }
+        for cpu in cpus::all() {
+            cpu.nmi.attention.fetch_or(attention::STALE, Ordering::SeqCst);
+        }
+    }
+
     /// For the VMCS.
-    pub fn pointer(&self) -> EptPointer {
+    pub(crate) fn pointer(&self) -> EptPointer {
         let capability = self.features.capabilities.ept_vpid;
         let cached = capability.contains(EptVpidCapability::WRITE_BACK);
         EptPointer::new(self.tables.root().0, if cached { MemoryType::WriteBack } else { MemoryType::Uncacheable })
     }
 
-    /// As [`hw::nested::Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached
-    /// (s. 29.4.2).
-    pub fn map_on_demand(&mut self, at: Gpa) -> bool {
+    /// As [`Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached (s. 29.4.2).
+    pub(crate) fn map_on_demand(&self, at: Gpa) -> OnDemand {
         self.tables.map_on_demand(at)
     }
 
-    /// Maps everything anew with the memory types that the MTRRs give now.
-    pub fn follow_mtrrs(&mut self) {
-        if self.tables.reformat(Format::of_this_cpu(&self.features)).is_none() {
-            log::error!(
-                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
-            );
-        }
-        self.invalidate();
-    }
-
-    /// The CPU forgets what it has cached of the tables, and of linear addresses with them.
-    pub fn invalidate(&self) {
+    /// This CPU forgets what it has cached of the tables, and of linear addresses with them.
+    pub(crate) fn invalidate(&self) {
         let capability = self.features.capabilities.ept_vpid;
         let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) {
             InvEpt::SingleContext

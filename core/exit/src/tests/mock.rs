@@ -349,6 +349,8 @@ pub struct MockMachine {
     pub arena: MockArena,
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
+    /// Writes of these raise #GP.
+    pub refused_msrs: Vec<u32>,
     /// Ports whose accesses leave the guest.
     pub intercepted: BTreeSet<u16>,
     pub provoked: Vec<u64>,
@@ -375,6 +377,7 @@ impl MockMachine {
             arena: MockArena(alloc::vec![0; 64 << 10]),
             leaves,
             msrs: BTreeMap::new(),
+            refused_msrs: Vec::new(),
             intercepted: BTreeSet::new(),
             provoked: Vec::new(),
             cpu_number: 0,
@@ -419,7 +422,8 @@ impl Machine for MockMachine {
         self.msrs.get(&msr).copied()
     }
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
-        self.msrs.get_mut(&msr).map(|slot| *slot = value)
+        let known = self.msrs.get_mut(&msr).filter(|_| !self.refused_msrs.contains(&msr));
+        known.map(|slot| *slot = value)
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
         for port in (first..=u16::MAX).take(len.into()) {

@@ -92,7 +92,11 @@ fn exit(random: &mut Random, vcpu: &mut MockVcpu) -> Exit {
                 write: random.chance(8),
                 fetch: random.chance(2),
                 page_walk: random.chance(2),
-                delivering: random.chance(4).then(|| random.next() as u8),
+                delivering: random.chance(4).then(|| Event {
+                    vector: random.next() as u8,
+                    kind: [EventKind::HardwareException, EventKind::ExternalInterrupt][random.next() as usize % 2],
+                    error: None,
+                }),
             });
             Exit::NestedFault
         }
