@@ -6,17 +6,20 @@ use anyhow::{Context, Result, ensure};
 use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, sleeps)]
+    vec![
+        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")),
+        Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, "4")),
+    ]
 }
 
 /// The guest compares and writes a file in each round; then the raw disk is judged: what was written after a sleep is encrypted.
-fn sleeps(cx: &Cx) -> Result<()> {
+fn sleeps(cx: &Cx, cpus: &str) -> Result<()> {
     let base = cx.small_disk()?;
     let disk = cx.copy(&base)?;
     let rounds = cx.count(3, 200);
     let (qemu, mut monitor) = cx.machine(512)?.monitor()?;
-    let qemu = qemu.request(&format!("shoji.test=sleep shoji.rounds={rounds}"), cx.boot.how());
-    let mut machine = qemu.ide_disk(0, &disk.path, Writes::Kept).start()?;
+    let qemu = qemu.request(&format!("shoji.test=sleep shoji.rounds={rounds} shoji.cpus={cpus}"), cx.boot.how());
+    let mut machine = qemu.args(["-smp", cpus]).ide_disk(0, &disk.path, Writes::Kept).start()?;
     for round in 1..=rounds {
         machine.expect(&format!("SLEEPING {round}\r"))?;
         monitor.wake_up().with_context(|| format!("round {round}"))?;

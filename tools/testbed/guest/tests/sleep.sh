@@ -1,4 +1,4 @@
-# Suspends to RAM, is woken from outside, and uses the disk, in shoji.rounds=N rounds. The file is written before the first
+# Suspends to RAM, is woken from outside, and uses the disk, in shoji.rounds=N rounds, each of which ends with shoji.cpus=N CPUs. The file is written before the first
 # round and compared past the page cache after each; each writes a part of it anew.
 grep -q mem /sys/power/state || fail "this kernel or machine has no S3"
 grep -q '\[deep\]' /sys/power/mem_sleep || fail "mem does not mean S3 here"
@@ -14,6 +14,8 @@ while [ "$round" -lt "${rounds:-3}" ]; do
     echo "SLEEPING $round"
     echo mem > /sys/power/state || fail "suspend of round $round"
     echo "AWAKE $round"
+    cpus=$(grep -c ^processor /proc/cpuinfo)
+    [ "$cpus" = "$(value shoji.cpus)" ] || fail "$cpus CPUs after round $round"
     echo 3 > /proc/sys/vm/drop_caches
     cmp /tmp/copy /mnt/file || fail "the file differs after round $round"
     head -c 65536 /dev/urandom > /tmp/piece
