@@ -33,8 +33,10 @@ impl<V: Vendor> World<V> {
     pub fn join(&self, cpu: &Cpu) -> Result<(), Failure> {
         V::enable(&self.features)?;
         let mut vcpu = self.make_vcpu(0)?;
-        cpu.arrive();
         let mut machine = RealMachine::of(self.machine, cpu.number());
+        // Before its first INIT, which finds it by this.
+        self.guest.adopt_local_apic(&mut machine);
+        cpu.arrive();
         let Some(page) = self.wait(cpu, &mut vcpu, &mut machine, || cpu.wait_for_start())? else {
             vendor::disable();
             return Ok(());
@@ -50,7 +52,6 @@ impl<V: Vendor> World<V> {
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
         let mut machine = RealMachine::of(self.machine, cpu.number());
         let mut guest_cpu = exit::Cpu::new(&self.guest);
-        self.guest.adopt_local_apic(&mut machine);
         self.heed(cpu, vcpu, &mut machine)?;
         loop {
             let exit = vcpu.run();
