@@ -171,7 +171,7 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
     ] {
         let mut machine = MockMachine::new();
         let (mut cpu, _) = guest(&mut machine, passing);
-        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address.into());
+        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         machine.events();
         write_port(&mut cpu, &mut machine, port, width, 0);
         assert_eq!(!machine.events().is_empty(), passes, "{address:x} {port:x}");

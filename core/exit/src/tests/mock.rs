@@ -40,7 +40,7 @@ pub struct MockVcpu {
     pub queued: Vec<u8>,
     /// Calls of `start`.
     pub started: Vec<u8>,
-    pub woken: Vec<sleep::WakingVector>,
+    pub woken: Vec<::sleep::WakingVector>,
 }
 
 /// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
@@ -147,7 +147,7 @@ impl Vcpu for MockVcpu {
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.push(vector);
     }
-    fn wake(&mut self, vector: sleep::WakingVector) {
+    fn wake(&mut self, vector: ::sleep::WakingVector) {
         self.woken.push(vector);
     }
     fn start(&mut self, page: u8) {
