@@ -6,9 +6,13 @@ use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
 use crate::gate::Gate;
 use crate::mediated::Controller;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner, owner};
+use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
-use lock::{Ranked, rank::KEYBOARD};
+use lock::{
+    Ranked,
+    rank::{KEYBOARD, SLEEP},
+};
 use mediator::Width;
 use mediator::disk::DiskController;
 
@@ -27,6 +31,7 @@ pub struct Bus {
     pub(crate) config: ConfigPorts,
     system_control: SystemControl,
     keyboard: Ranked<Keyboard, KEYBOARD>,
+    sleep: Option<Ranked<SleepControl, SLEEP>>,
 }
 
 impl Bus {
@@ -39,6 +44,7 @@ impl Bus {
             config: ConfigPorts::new(),
             system_control: SystemControl::default(),
             keyboard: Ranked::default(),
+            sleep: None,
         }
     }
 
@@ -59,6 +65,29 @@ impl Bus {
     /// COM1 is the VMM's: the guest finds no port there.
     pub fn hide_com1<M: Machine>(&mut self, machine: &mut M) {
         self.own(machine, owner::HIDDEN, COM1, COM1_PORTS);
+    }
+
+    /// Guards the registers that put the machine to sleep.
+    pub fn guard_sleep<M: Machine>(&mut self, machine: &mut M, ports: SleepPorts) {
+        for base in [Some(ports.a), ports.b].into_iter().flatten() {
+            self.own(machine, owner::SLEEP, base, sleep::control::PORTS);
+        }
+        self.sleep = Some(Ranked::new(SleepControl::new(ports)));
+    }
+
+    /// What the guest wants after [`crate::Outcome::Sleep`]. `None`: another CPU has taken it.
+    pub fn take_sleep(&self) -> Option<SleepRequest> {
+        self.sleep.as_ref()?.lock().take()
+    }
+
+    /// The machine has slept, and its devices were reset. No CPU of the guest runs.
+    pub fn on_resume<M: Machine>(&self, machine: &mut M) {
+        self.config.adopt(machine.ports());
+        self.system_control.reset();
+        *self.keyboard.lock() = Keyboard::default();
+        for index in 0..self.controllers.len() {
+            self.with_controller(machine, index, |controller, cx| controller.on_resume(cx));
+        }
     }
 
     /// Before any controller is attached, so that the ports are free.
@@ -95,6 +124,7 @@ impl Bus {
             owner::NOBODY => machine.ports().read(port, width),
             owner::KEYBOARD => self.keyboard.lock().read(machine.ports(), port),
             owner::CONFIG_ADDRESS => self.config.read(machine.ports(), port, width),
+            owner::SLEEP => machine.ports().read(port, width),
             _ => u32::MAX,
         }
     }
@@ -117,19 +147,23 @@ impl Bus {
 
     /// OUT of the low `width` of `value`.
     #[inline(always)]
-    pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+    pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
         match self.table.owner(port) {
             owner::CONFIG_ADDRESS if is_within_dword(port, width) => {
                 self.config.write(machine.ports(), port, width, value);
+                Written::Done
             }
-            owner::CONFIG_DATA if is_within_dword(port, width) => self.write_config(machine, port, width, value),
+            owner::CONFIG_DATA if is_within_dword(port, width) => {
+                self.write_config(machine, port, width, value);
+                Written::Done
+            }
             owner => self.write_owned(machine, owner, port, width, value),
         }
     }
 
     /// `owner`: of the first port.
     #[inline(never)]
-    fn write_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) {
+    fn write_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) -> Written {
         if !self.table.is_sole_owner(owner, port, width) {
             return self.write_split(machine, port, width, value);
         }
@@ -138,8 +172,15 @@ impl Bus {
             owner::NOBODY => machine.ports().write(port, width, value),
             owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
             owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
+            owner::SLEEP => return self.write_sleep(machine, port, width, value),
             _ => {}
         }
+        Written::Done
+    }
+
+    #[cold]
+    fn write_sleep<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
+        self.sleep.as_ref().map_or(Written::Done, |sleep| sleep.lock().write(machine.ports(), port, width, value))
     }
 
     /// The owner of all ports of an access.
@@ -171,7 +212,11 @@ impl Bus {
                 for element in data.chunks_exact(width.bytes()) {
                     let mut value = [0; 4];
                     value.iter_mut().zip(element).for_each(|(byte, written)| *byte = *written);
-                    self.write(machine, port, width, u32::from_le_bytes(value));
+                    if self.write(machine, port, width, u32::from_le_bytes(value)) == Written::Sleep {
+                        // No guest does that, and the instruction could not go on after it.
+                        log::warn!("the guest's OUTS does not put the machine to sleep");
+                        self.take_sleep();
+                    }
                 }
             }
         }
@@ -191,12 +236,16 @@ impl Bus {
     }
 
     #[cold]
-    pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+    pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
+        let mut written = Written::Done;
         for (offset, byte) in (0_u16..).zip(value.to_le_bytes()).take(width.bytes()) {
-            if let Some(port) = port.checked_add(offset) {
-                self.write(machine, port, Width::Byte, u32::from(byte));
+            if let Some(port) = port.checked_add(offset)
+                && self.write(machine, port, Width::Byte, u32::from(byte)) == Written::Sleep
+            {
+                written = Written::Sleep;
             }
         }
+        written
     }
 }
 

@@ -160,7 +160,8 @@ impl Bus {
         match self.guarded(address) {
             None if self.is_frozen(address, port, width) => {}
             None => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
-            Some(_) if !is_aligned(port, width) => self.write_split(machine, port, width, value),
+            // None of the bytes puts anything to sleep.
+            Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
                 self.with_session(machine, controller, |session, machine| {

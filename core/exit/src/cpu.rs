@@ -15,6 +15,8 @@ pub enum Outcome {
     Resume,
     /// Another CPU of the VMM wants something of this one; the run loop looks what, and then the guest runs on.
     Signal,
+    /// The guest puts the machine to sleep; [`crate::Bus::take_sleep`] tells more.
+    Sleep,
     /// Triple fault: reset the machine as hardware would.
     Reset,
     /// The CPU refuses to run the guest, or left it for a cause nobody asked for; the log says which.
@@ -52,7 +54,11 @@ impl<'g> Cpu<'g> {
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io => io::on_io(self, vcpu, machine),
+            Exit::Io => match io::on_io(self, vcpu, machine) {
+                Ok(Outcome::Resume) => Ok(()),
+                Ok(end) => return end,
+                Err(exception) => Err(exception),
+            },
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),

@@ -1,24 +1,28 @@
 //! IN and OUT.
 
-use crate::cpu::Answer;
-use crate::{Cpu, ExitKind, Gpr, IoExit, Machine, Vcpu, gpr, string};
+use crate::sleep::Written;
+use crate::{Cpu, Exception, ExitKind, Gpr, IoExit, Machine, Outcome, Vcpu, gpr, string};
 use mediator::Width;
 
 #[inline(always)]
-pub(crate) fn on_io<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_io<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &mut V,
+    machine: &mut M,
+) -> Result<Outcome, Exception> {
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        return string::on_string(cpu, vcpu, machine);
+        return string::on_string(cpu, vcpu, machine).map(|()| Outcome::Resume);
     }
-    on_port(cpu, vcpu, machine, io);
-    Ok(())
+    Ok(on_port(cpu, vcpu, machine, io))
 }
 
 /// A single value.
 #[inline(always)]
-fn on_port<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M, io: IoExit) {
+fn on_port<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M, io: IoExit) -> Outcome {
     cpu.counters.count(ExitKind::Port);
+    let mut outcome = Outcome::Resume;
     if io.input {
         match io.width {
             // Of its own: with the width known this is half of the instructions.
@@ -27,9 +31,12 @@ fn on_port<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M
         }
     } else {
         let value = vcpu.gpr(Gpr::Rax) & io.width.ones();
-        cpu.guest.bus.write(machine, io.port, io.width, value as u32);
+        if cpu.guest.bus.write(machine, io.port, io.width, value as u32) == Written::Sleep {
+            outcome = Outcome::Sleep;
+        }
     }
     vcpu.skip_instruction(io.instruction_len);
+    outcome
 }
 
 #[inline(always)]

@@ -17,6 +17,7 @@ pub(crate) mod owner {
     pub const KEYBOARD: u8 = 3;
     pub const CONFIG_ADDRESS: u8 = 4;
     pub const CONFIG_DATA: u8 = 5;
+    pub const SLEEP: u8 = 6;
     /// From here on: a region of a controller, see [`super::RegionOwner`].
     pub const FIRST_REGION: u8 = 1 << 3;
     /// This bit is no part of the owner: at times reads of a byte of this register pass, see [`crate::gate`].

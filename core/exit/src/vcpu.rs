@@ -2,6 +2,7 @@
 
 use crate::{Event, ExitKind, TaskState};
 use mediator::{Gpa, Width};
+use sleep::WakingVector;
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -221,6 +222,13 @@ pub trait Vcpu {
     /// `page` << 8 with the base `page` << 12, IP 0, CR0 6000_0010h, EDX the CPU's signature (CPUID leaf 1, EAX), the other
     /// registers zero. x87, SSE, XCR0 and most MSRs stay. What was queued or being delivered is dropped.
     fn start(&mut self, page: u8);
+    /// The CPU may be reset now while memory is kept: what it holds of the control block is written there.
+    fn put_away(&mut self) {}
+    /// The control block is the CPU's again, after [`Vcpu::put_away`]. The virtualization extension is on.
+    fn take_up(&mut self) {}
+    /// After [`Vcpu::take_up`] on a CPU that was reset: the state in which firmware enters `vector` (ACPI Specification 6.5 s. 16.3),
+    /// real mode with the caches on, other registers as after a reset. What was queued or being delivered is dropped.
+    fn wake(&mut self, vector: WakingVector);
     /// What a task switch needs. `None`: the hardware switches tasks by itself, and [`Exit::TaskSwitch`] never comes.
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         None

@@ -26,6 +26,13 @@ fn init_serial() -> Result<(), &'static str> {
 }
 initfunc!("global1", init_serial);
 
+/// After the machine has slept COM1 is as after a reset.
+fn init_serial_again() -> Result<(), &'static str> {
+    let in_use = SERIAL.lock().is_some();
+    if in_use { init_serial() } else { Ok(()) }
+}
+initfunc!("resume0", init_serial_again);
+
 /// The guest gets COM1: nothing is written there any more.
 pub fn release_serial() {
     *SERIAL.lock() = None;

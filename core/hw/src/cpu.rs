@@ -99,3 +99,4 @@ fn init() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("pcpu0", init);
+initfunc!("wakeup0", init);

@@ -29,6 +29,26 @@ fn init() -> Result<(), &'static str> {
 }
 initfunc!("global0", init);
 
+/// Ticks since the start when the machine was about to sleep; 0: it was not, or time goes on again.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// The machine may sleep now, and the time stamp counter start anew.
+fn hold() -> Result<(), &'static str> {
+    HELD.store(ticks(), Ordering::Relaxed);
+    Ok(())
+}
+initfunc!("suspend0", hold);
+
+/// Time goes on where it stood.
+fn go_on() -> Result<(), &'static str> {
+    let held = HELD.swap(0, Ordering::Relaxed);
+    if held != 0 {
+        START.store(tsc().wrapping_sub(held), Ordering::Relaxed);
+    }
+    Ok(())
+}
+initfunc!("wakeup0", go_on);
+
 fn set_frequency(hz: u64) {
     let scale = (u128::from(1_000_000_000u32) << 32) / u128::from(hz.max(1));
     NANOS_PER_TICK.store(scale as u64, Ordering::Relaxed);
@@ -54,10 +74,13 @@ pub unsafe fn calibrate(pm_timer: u16) -> Option<u64> {
     None
 }
 
-/// Time since Shoji started.
+fn ticks() -> u64 {
+    tsc().wrapping_sub(START.load(Ordering::Relaxed))
+}
+
+/// Time since Shoji started, without that in which the machine slept.
 pub fn now() -> Instant {
-    let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
-    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
+    let nanos = (u128::from(ticks()) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     Instant(nanos as u64)
 }
 

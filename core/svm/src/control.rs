@@ -2,6 +2,7 @@
 
 use crate::policy::MSR_INTERCEPTS;
 use hw::{Hpa, direct, frames};
+use sleep::WakingVector;
 use x86::msr::{Efer, PAT_RESET};
 use x86::svm::{Attributes, Misc1, Misc2, MsrPermissionMap, SaveArea, Segment, TlbControl, Vmcb, control};
 
@@ -71,6 +72,13 @@ fn set_guest(save: &mut SaveArea, segment: u16) {
     save.rflags = 2;
     save.efer = Efer::SVME.bits();
     save.g_pat = PAT_RESET;
+}
+
+/// As firmware enters a waking vector after a reset: what it changes of the state that it found is as after its start.
+pub fn wake(save: &mut SaveArea, vector: WakingVector) {
+    *save = SaveArea::default();
+    set_guest(save, vector.segment);
+    save.rip = vector.ip.into();
 }
 
 /// The state after INIT, at what a startup IPI names (APM s. 14.1.3 and 15.27.8). `save` holds the registers that VMSAVE stores,

@@ -14,6 +14,7 @@ use hw::nested::Touched;
 use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
+use sleep::WakingVector;
 use x86::msr::Efer;
 use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
@@ -107,6 +108,22 @@ impl SvmVcpu {
     fn map_on_demand(&mut self) -> bool {
         let at = Gpa(self.vmcb.control.exit_info2);
         self.touched.retries(at, self.memory.map_on_demand(at))
+    }
+
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        self.gprs = Gprs::default();
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        nmi::forget(self.vmcb);
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.interrupt_shadow = 0;
+        control.exit_code = 0;
+        control.tlb_control = TlbControl::ALL;
+        event::deliver_queued(self.vmcb, &mut self.queued);
+        self.busy = false;
     }
 
     /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
@@ -317,17 +334,13 @@ impl Vcpu for SvmVcpu {
             control::start(&mut self.vmcb.save, page);
             instructions::vmload(self.at);
         }
-        cpu::clear_breakpoints();
-        self.gprs = Gprs::default();
-        self.set_gpr(Gpr::Rdx, cpu::signature().into());
-        self.queued = QueuedInterrupts::default();
-        nmi::forget(self.vmcb);
-        let control = &mut self.vmcb.control;
-        control.event_inj = Event::NONE;
-        control.interrupt_shadow = 0;
-        control.exit_code = 0;
-        control.tlb_control = TlbControl::ALL;
-        event::deliver_queued(self.vmcb, &mut self.queued);
-        self.busy = false;
+        self.begin();
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&mut self.vmcb.save, vector);
+        // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
+        unsafe { instructions::vmload(self.at) };
+        self.begin();
     }
 }

@@ -4,6 +4,7 @@ use crate::features::Features;
 use crate::instructions::{read, write};
 use crate::switch;
 use hw::{Hpa, descriptors, frames, msr};
+use sleep::WakingVector;
 use x86::msr as number;
 use x86::vmx::{
     AccessRights, Capabilities, EntryControls, EptPointer, ExitControls, Field, NO_VMCS_LINK, PinControls,
@@ -238,6 +239,13 @@ fn set_guest(features: &Features, segment: u16) {
     ] {
         write(field, value);
     }
+}
+
+/// As firmware enters a waking vector after a reset.
+pub fn wake(features: &Features, vector: WakingVector) {
+    set_guest(features, vector.segment);
+    write(Field::GUEST_RIP, vector.ip.into());
+    write(Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0);
 }
 
 /// The state after INIT, at what a startup IPI names (SDM Vol. 3A table 10-1).

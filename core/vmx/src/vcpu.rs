@@ -17,6 +17,7 @@ use hw::nmi::attention;
 use hw::{Hpa, cpu, cpus, direct, frames, msr, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
+use sleep::WakingVector;
 use x86::msr::Efer;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
@@ -42,6 +43,7 @@ struct Rewritten {
 }
 
 pub struct VmxVcpu {
+    vmcs: Hpa,
     registers: Registers,
     memory: &'static Memory,
     touched: Touched,
@@ -72,6 +74,7 @@ impl VmxVcpu {
         nmi::keep(features.controls.processor);
         let kept = KeptBits::of(features);
         Some(Self {
+            vmcs,
             registers: Registers::new(&cpus::this().nmi.attention),
             memory,
             touched: Touched::default(),
@@ -81,6 +84,19 @@ impl VmxVcpu {
             rewritten: None,
             trail: trails::add(),
         })
+    }
+
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        event::clear_debug();
+        self.registers.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        event::deliver_queued(&mut self.queued);
+        nmi::forget();
+        self.rewritten = None;
+        self.memory.invalidate();
     }
 
     /// What is cached of the guest's linear addresses is dropped.
@@ -437,15 +453,29 @@ impl Vcpu for VmxVcpu {
 
     fn start(&mut self, page: u8) {
         control::start(&self.features, page);
-        cpu::clear_breakpoints();
-        event::clear_debug();
-        self.registers.gprs = [0; 16];
-        self.set_gpr(Gpr::Rdx, cpu::signature().into());
-        self.queued = QueuedInterrupts::default();
-        event::deliver_queued(&mut self.queued);
-        nmi::forget();
-        self.rewritten = None;
-        self.memory.invalidate();
+        self.begin();
+    }
+
+    fn put_away(&mut self) {
+        // SAFETY: VMX is on, and the VMCS is this CPU's.
+        if let Err(fail) = unsafe { instructions::vmclear(self.vmcs) } {
+            panic!("VMCLEAR fails: {fail}");
+        }
+        self.registers.relaunch();
+    }
+
+    fn take_up(&mut self) {
+        // SAFETY: VMX is on; the VMCS was cleared.
+        if let Err(fail) = unsafe { instructions::vmptrld(self.vmcs) } {
+            panic!("VMPTRLD fails: {fail}");
+        }
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&self.features, vector);
+        self.begin();
+        // The firmware has set the MTRRs anew.
+        self.memory_types_changed();
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

@@ -40,6 +40,7 @@ pub struct MockVcpu {
     pub queued: Vec<u8>,
     /// Calls of `start`.
     pub started: Vec<u8>,
+    pub woken: Vec<::sleep::WakingVector>,
 }
 
 /// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
@@ -145,6 +146,9 @@ impl Vcpu for MockVcpu {
     fn reinject(&mut self) {}
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.push(vector);
+    }
+    fn wake(&mut self, vector: ::sleep::WakingVector) {
+        self.woken.push(vector);
     }
     fn start(&mut self, page: u8) {
         self.started.push(page);
@@ -483,6 +487,7 @@ impl Machine for MockMachine {
 type OnAccess = Box<dyn FnMut(&mut Ctx<'_>, Access) -> Result<Verdict, Violation> + Send>;
 type OnConfig = Box<dyn FnMut(&mut Ctx<'_>, ConfigAccess) -> Result<Verdict, Violation> + Send>;
 type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u16, StringIo<'_>) -> Result<usize, Violation> + Send>;
+type OnResume = Box<dyn FnMut(&mut Ctx<'_>) + Send>;
 type OnWorkDone = Box<dyn FnMut(&mut Ctx<'_>, Work, Result<(), WorkError>) + Send>;
 
 /// What the test wants the mediator to do.
@@ -491,6 +496,7 @@ pub struct Script {
     pub on_config: OnConfig,
     pub on_string: OnString,
     pub on_work_done: OnWorkDone,
+    pub on_resume: OnResume,
     /// Its answer to `passing_reads`.
     pub passing: Arc<AtomicU8>,
 }
@@ -503,6 +509,7 @@ impl Default for Script {
             on_config: Box::new(|_, _| Ok(Verdict::Passthrough)),
             on_string: Box::new(|_, _, _, _| Err(Violation { what: "no strings", detail: 0 })),
             on_work_done: Box::new(|_, _, _| {}),
+            on_resume: Box::new(|_| {}),
             passing: Arc::default(),
         }
     }
@@ -525,6 +532,9 @@ impl Mediator for MockController {
     }
     fn passing_reads(&self) -> u8 {
         self.0.lock().unwrap().passing.load(Ordering::Relaxed)
+    }
+    fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        (self.0.lock().unwrap().on_resume)(cx);
     }
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         (self.0.lock().unwrap().on_work_done)(cx, work, result);

@@ -8,6 +8,7 @@ mod fio;
 mod oracle;
 mod power_cut;
 mod refusal;
+mod sleep;
 mod small;
 mod tiny;
 
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        sleep::cases(),
         defect::cases(),
         debian::cases(),
     ]
