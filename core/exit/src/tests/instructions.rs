@@ -358,7 +358,7 @@ fn firmware_in_virtual_8086_mode(moved: Option<u32>) -> (MockVcpu, u8) {
     const TABLES: u64 = 0x2_0000;
     let mut machine = MockMachine::with_code(&HYPERCALL);
     machine.memory.put(0x9000, &HYPERCALL);
-    machine.memory.put(TABLES, &(TABLES as u32 + 0x1000 | 7).to_le_bytes());
+    machine.memory.put(TABLES, &((TABLES as u32 + 0x1000) | 7).to_le_bytes());
     for page in 0..16 {
         let frame = if moved == Some(page) { 9 } else { page };
         machine.memory.put(TABLES + 0x1000 + 4 * u64::from(page), &(frame << 12 | 7).to_le_bytes());
