@@ -5,7 +5,7 @@ use crate::a20::{KEYBOARD_COMMAND, KEYBOARD_DATA, Keyboard, SYSTEM_CONTROL, Syst
 use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
 use crate::gate::Gate;
 use crate::mediated::Controller;
-use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner, owner};
+use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
@@ -123,7 +123,8 @@ impl Bus {
             owner::FIRST_REGION.. => self.read_region(machine, owner, port, width),
             owner::NOBODY => machine.ports().read(port, width),
             owner::KEYBOARD => self.keyboard.lock().read(machine.ports(), port),
-            owner::CONFIG_ADDRESS => self.config.read(machine.ports(), port, width),
+            owner::CONFIG_ADDRESS if width == Width::Dword => self.config.address(),
+            owner::CONFIG_ADDRESS => self.config.read_beside(machine.ports(), port, width),
             owner::SLEEP => machine.ports().read(port, width),
             _ => u32::MAX,
         }
@@ -132,10 +133,9 @@ impl Bus {
     /// A byte of a polled register: past the mediator while its gate is open.
     #[inline(always)]
     fn read_polled<M: Machine>(&self, machine: &mut M, entry: u8, port: u16) -> u32 {
-        let region = RegionOwner::decode(entry).region;
         if let Some(gate) = self.gates.get(usize::from(entry >> 3 & 0xf)) {
             let seen = gate.look();
-            if seen.lets_pass(region) {
+            if seen.lets_pass(entry) {
                 let value = machine.ports().read(port, Width::Byte);
                 if gate.look() == seen && self.table.entry(port) == entry {
                     return value;
@@ -149,16 +149,11 @@ impl Bus {
     #[inline(always)]
     pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
         match self.table.owner(port) {
-            owner::CONFIG_ADDRESS if is_within_dword(port, width) => {
-                self.config.write(machine.ports(), port, width, value);
-                Written::Done
-            }
-            owner::CONFIG_DATA if is_within_dword(port, width) => {
-                self.write_config(machine, port, width, value);
-                Written::Done
-            }
-            owner => self.write_owned(machine, owner, port, width, value),
+            owner::CONFIG_ADDRESS if port == CONFIG_ADDRESS && width == Width::Dword => self.config.set_address(value),
+            owner::CONFIG_DATA if is_within_dword(port, width) => self.write_config(machine, port, width, value),
+            owner => return self.write_owned(machine, owner, port, width, value),
         }
+        Written::Done
     }
 
     /// `owner`: of the first port.
@@ -173,6 +168,7 @@ impl Bus {
             owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
             owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
             owner::SLEEP => return self.write_sleep(machine, port, width, value),
+            owner::CONFIG_ADDRESS => self.config.write_beside(machine.ports(), port, width, value),
             _ => {}
         }
         Written::Done

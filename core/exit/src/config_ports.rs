@@ -42,28 +42,26 @@ impl ConfigPorts {
         self.address.store(ports.read(CONFIG_ADDRESS, Width::Dword), Relaxed);
     }
 
+    /// IN of CF8.
     #[inline]
     pub fn address(&self) -> u32 {
         self.address.load(Relaxed)
     }
 
-    /// OUT to the ports CF8 to CFB. Only a dword reaches the address; chipsets have other registers there (CF9: reset).
+    /// OUT to CF8.
     #[inline]
-    pub fn write<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
-        if width == Width::Dword {
-            self.address.store(value, Relaxed);
-        } else {
-            self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
-        }
+    pub fn set_address(&self, address: u32) {
+        self.address.store(address, Relaxed);
     }
 
-    /// IN from the ports CF8 to CFB.
-    pub fn read<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
-        if width == Width::Dword {
-            self.address()
-        } else {
-            self.with_address(ports, self.address(), |ports| ports.read(port, width))
-        }
+    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers (CF9: reset).
+    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+        self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
+    }
+
+    /// IN of less than a dword.
+    pub fn read_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
+        self.with_address(ports, self.address(), |ports| ports.read(port, width))
     }
 
     /// With `address` in CF8.

@@ -214,7 +214,7 @@ impl Session<'_> {
             self.leave_old_ports(machine);
         }
         if !self.state.refusals.is_quarantined() {
-            gate.open(self.state.mediator.passing_reads());
+            gate.open(self.state.wiring.controller, self.state.mediator.passing_reads());
         }
     }
 

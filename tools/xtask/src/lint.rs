@@ -56,7 +56,10 @@ fn clippy_host(workspace: &Workspace) -> Result<()> {
 
 fn clippy_bare_metal(workspace: &Workspace) -> Result<()> {
     let mut clippy: Command = build::bare_metal_cargo(workspace, "clippy")?;
-    clippy.arg("--quiet").args(BARE_METAL.iter().flat_map(|name| ["-p", name])).args(["--", "-Dwarnings"]);
+    clippy
+        .args(["--quiet", "--release"])
+        .args(BARE_METAL.iter().flat_map(|name| ["-p", name]))
+        .args(["--", "-Dwarnings"]);
     run(&mut clippy).map(drop)
 }
 

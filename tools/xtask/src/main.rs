@@ -32,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build the hypervisor: target/shoji/shoji.elf
+    /// Build the hypervisor: target/shoji/shoji.elf; with --checked: target/shoji/shoji-checked.elf
     Build(BuildArgs),
     /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
     Run(run::RunArgs),
@@ -54,6 +54,9 @@ enum Task {
 
 #[derive(Args)]
 struct BuildArgs {
+    /// For tests: with debug assertions and overflow checks, of which a failing one stops the VMM
+    #[arg(long)]
+    checked: bool,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -72,7 +75,7 @@ fn main() -> ExitCode {
 fn perform(cli: Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     match cli.task {
-        Task::Build(args) => build::build(&workspace, args.yes),
+        Task::Build(args) => build::build(&workspace, args.checked, args.yes),
         Task::Run(args) => run::run(&workspace, &args),
         Task::Test(args) => test::test(&workspace, &args),
         Task::Lint => match lint::lint(&workspace)?.failed {
