@@ -110,6 +110,15 @@ pub struct MmioAccess {
 }
 
 impl MmioAccess {
+    /// No access; what stands for none yet.
+    pub(super) const NONE: Self = Self {
+        op: Op::Store(Source::Immediate(0)),
+        width: Width::Byte,
+        place: Place { segment: SegmentName::Ds, base: None, index: None, scale: 0, displacement: 0 },
+        string: None,
+        len_bytes: 0,
+    };
+
     /// Whether the operand is read. Of an access that does both, the CPU may tell either.
     #[inline]
     pub fn reads(&self) -> bool {
