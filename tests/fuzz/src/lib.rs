@@ -20,6 +20,7 @@
 
 pub mod ata_stream;
 pub mod config_blob;
+pub mod decoder;
 pub mod multiboot_info;
 pub mod prd_walk;
 
@@ -31,9 +32,10 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
+    Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
 ];
