@@ -323,7 +323,7 @@ impl<M: Machine> Operand for Registers<'_, M> {
         if self.is_register() { self.machine.read_mmio(self.at, self.width) } else { u64::MAX }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, value: u64) {
         let Some(apics) = &self.guest.local_apics else { return };
         let register = self.at.0 as u16 & 0xfff;

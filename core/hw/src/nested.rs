@@ -119,7 +119,12 @@ impl<F: Format> Nested<F> {
     }
 
     /// Maps the page around an address that the guest touched for the first time.
+    #[inline]
     pub fn map_on_demand(&self, at: Gpa) -> OnDemand {
+        if at.0 < GIB_4 {
+            // All is mapped there that ever will be. Hooked pages fault often, and no CPU is to wait for another then.
+            return OnDemand::Refused;
+        }
         self.state.lock().map_on_demand(at.0)
     }
 }
@@ -152,7 +157,7 @@ impl<F: Format> State<F> {
     }
 
     fn map_on_demand(&mut self, at: u64) -> OnDemand {
-        if !(GIB_4..self.end).contains(&at) || self.hook_at(at & !(KIB_4 - 1)).is_some() {
+        if at >= self.end || self.hook_at(at & !(KIB_4 - 1)).is_some() {
             return OnDemand::Refused;
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };

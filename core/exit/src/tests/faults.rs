@@ -118,6 +118,7 @@ fn instructions_that_are_not_emulated_raise_ud_and_are_not_skipped() {
         (&[0x50], WRITE),                   // push rax
         (&[0x8e, 0x18], READ),              // mov ds, [rax]
         (&[0x8c, 0x18], WRITE),             // mov [rax], ds
+        (&[0x66, 0x63, 0x00], READ),        // movsxd ax, [rax]
         (&[0x0f, 0x28, 0x00], READ),        // movaps xmm0, [rax]
         (&[0xff, 0x10], READ),              // call [rax]
         (&[0x0f, 0x0b], READ),              // ud2
