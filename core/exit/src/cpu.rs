@@ -6,6 +6,7 @@ use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use x86::mtrr::MtrrRegisters;
 
 /// What follows an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +30,8 @@ pub struct Cpu<'g> {
     /// Of this CPU; the guest sums them up.
     pub counters: Arc<Counters>,
     pub(crate) code: CodePage,
+    /// The MTRRs, once the guest has asked for one.
+    pub(crate) memory_types: Option<MtrrRegisters>,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
 }
@@ -36,7 +39,18 @@ pub struct Cpu<'g> {
 impl<'g> Cpu<'g> {
     /// One more CPU of `guest`.
     pub fn new(guest: &'g Guest) -> Self {
-        Self { guest, counters: guest.add_counters(), code: CodePage::NONE, buffer: alloc::vec![0; string::PAGE_BYTES] }
+        Self {
+            guest,
+            counters: guest.add_counters(),
+            code: CodePage::NONE,
+            memory_types: None,
+            buffer: alloc::vec![0; string::PAGE_BYTES],
+        }
+    }
+
+    /// The firmware has set this CPU's MTRRs anew, and the guest is to see its values: after a resume from S3.
+    pub fn forget_memory_types(&mut self) {
+        self.memory_types = None;
     }
 
     /// Answers one exit. Never waits and never panics, whatever the guest did.

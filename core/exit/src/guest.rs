@@ -2,6 +2,7 @@
 
 use crate::counters::{Counters, Notices};
 use crate::hypercall::Firmware;
+use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
 use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
@@ -20,6 +21,7 @@ pub struct Guest {
     /// Bits of EFER that the guest may set.
     pub(crate) efer_bits: u64,
     pub(crate) notices: Notices,
+    pub(crate) msr_refusals: MsrRefusals,
     /// Of each CPU.
     counters: TicketMutex<Vec<Arc<Counters>>>,
 }
@@ -37,6 +39,7 @@ impl Guest {
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
+            msr_refusals: MsrRefusals::default(),
             counters: TicketMutex::default(),
         }
     }

@@ -44,6 +44,10 @@ impl<F: Format> Nested<F> {
         self.tables.root()
     }
 
+    pub fn format(&self) -> &F {
+        &self.format
+    }
+
     /// Maps everything anew in another format. What the CPU has cached of the old tables must be invalidated afterwards.
     /// `None` when the frames do not suffice: parts are then missing.
     pub fn reformat(&mut self, format: F) -> Option<()> {

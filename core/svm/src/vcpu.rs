@@ -3,6 +3,7 @@
 use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::{Format, Nested};
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
@@ -12,8 +13,8 @@ use exit::{
 use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
-use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
+use x86::msr::{self, Efer};
+use x86::svm::{Attributes, Event, ExitCode, IoInfo, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
@@ -26,6 +27,7 @@ pub struct SvmVcpu {
     next_rip_save: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
+    msr_permissions: &'static mut MsrPermissionMap,
     queued: QueuedInterrupts,
     trail: &'static Trail,
 }
@@ -35,7 +37,8 @@ impl SvmVcpu {
     pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
         let nested = Nested::new(vmm, features.gib_pages, features.address_bits, Format)?;
         let at = frames::alloc(1)?;
-        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
+        let (msr_permissions, msr_permissions_at) = policy::msr_permissions()?;
+        let places = Places { io_permissions, msr_permissions: msr_permissions_at, nested: nested.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
@@ -48,6 +51,7 @@ impl SvmVcpu {
             nested,
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
+            msr_permissions,
             queued: QueuedInterrupts::default(),
             trail: trails::add(),
         })
@@ -216,6 +220,15 @@ impl Vcpu for SvmVcpu {
 
     fn set_efer(&mut self, value: u64) {
         self.vmcb.save.efer = value | Efer::SVME.bits();
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb.control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.control.tsc_offset = offset;
+        self.msr_permissions.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
     }
 
     fn cpl(&self) -> u8 {

@@ -10,6 +10,7 @@ use x86::{MemoryType, vmx::EptVpidCapability};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Entries with all rights and the memory type that the MTRRs give: under EPT the CPU does not ask them (s. 29.3.7.2).
+#[derive(PartialEq, Eq)]
 enum Format {
     Told(Mtrrs),
     Everywhere(MemoryType),
@@ -23,9 +24,16 @@ impl Format {
         match Mtrrs::read(msr::read) {
             // It has them and does not tell: the type that is never wrong.
             None => Self::Everywhere(MemoryType::Uncacheable),
-            // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
-            Some(mtrrs) if mtrrs.has_holes(features.address_bits) => Self::Everywhere(MemoryType::Uncacheable),
-            Some(mtrrs) => Self::Told(mtrrs),
+            Some(mtrrs) => Self::told(mtrrs, features),
+        }
+    }
+
+    fn told(mtrrs: Mtrrs, features: &Features) -> Self {
+        // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
+        if mtrrs.has_holes(features.address_bits) {
+            Self::Everywhere(MemoryType::Uncacheable)
+        } else {
+            Self::Told(mtrrs)
         }
     }
 }
@@ -67,9 +75,13 @@ impl Nested {
         self.tables.map_on_demand(at)
     }
 
-    /// Maps everything anew with the memory types that the MTRRs give now.
-    pub fn follow_mtrrs(&mut self) {
-        if self.tables.reformat(Format::of_this_cpu(&self.features)).is_none() {
+    /// Maps everything anew with these memory types, unless they are those that it has: each CPU of a guest tells the same.
+    pub fn set_memory_types(&mut self, types: &Mtrrs) {
+        let format = Format::told(types.clone(), &self.features);
+        if *self.tables.format() == format {
+            return;
+        }
+        if self.tables.reformat(format).is_none() {
             log::error!(
                 "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
             );

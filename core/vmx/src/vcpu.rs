@@ -5,17 +5,18 @@ use crate::event;
 use crate::features::{Features, control_region};
 use crate::instructions::{self, read, write};
 use crate::nested::Nested;
-use crate::policy::MSR_INTERCEPTS;
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
     TaskState, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails, xcr};
+use hw::{Hpa, HpaRange, cpu, time, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
+use x86::msr::{self, Efer};
+use x86::mtrr::Mtrrs;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
     InterruptionInfo, IoQualification, MsrBitmap, PendingDebug,
@@ -34,6 +35,7 @@ pub struct VmxVcpu {
     nested: Nested,
     kept: KeptBits,
     features: Features,
+    msr_bitmap: &'static mut MsrBitmap,
     queued: QueuedInterrupts,
     trail: &'static Trail,
 }
@@ -46,7 +48,8 @@ impl VmxVcpu {
     /// VMX is not on, or the CPU refuses what its capabilities tell.
     pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
         let nested = Nested::new(vmm, features)?;
-        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap()?, nested: nested.pointer() };
+        let (msr_bitmap, msr_bitmap_at) = policy::msr_bitmap(features)?;
+        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap_at, nested: nested.pointer() };
         let vmcs = control_region(features)?;
         // SAFETY: VMX is on; the frame holds the revision and is the CPU's from now on.
         if let Err(fail) = unsafe { instructions::vmclear(vmcs).and_then(|()| instructions::vmptrld(vmcs)) } {
@@ -62,6 +65,7 @@ impl VmxVcpu {
             nested,
             kept,
             features: *features,
+            msr_bitmap,
             queued: QueuedInterrupts::default(),
             trail: trails::add(),
         })
@@ -170,18 +174,6 @@ impl VmxVcpu {
 fn is_plausible_cr0(value: u64) -> bool {
     let has = |bit| value & bit != 0;
     value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
-}
-
-fn msr_bitmap() -> Option<Hpa> {
-    let at = frames::alloc(1)?;
-    // SAFETY: a zeroed frame of our own, as large as the bitmaps; zeroes are valid ones.
-    let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
-    for intercept in MSR_INTERCEPTS {
-        for msr in intercept.msrs() {
-            bitmap.intercept(msr, intercept.reads_exit(), true);
-        }
-    }
-    Some(at)
 }
 
 /// The first of the four fields of a segment register.
@@ -314,8 +306,21 @@ impl Vcpu for VmxVcpu {
         write(Field::GUEST_EFER, value);
     }
 
-    fn memory_types_changed(&mut self) {
-        self.nested.follow_mtrrs();
+    fn memory_types_changed(&mut self, types: &Mtrrs) {
+        self.nested.set_memory_types(types);
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        read(Field::TSC_OFFSET)
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        write(Field::TSC_OFFSET, offset);
+        self.msr_bitmap.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
+    fn set_counter_control(&mut self, value: u64) {
+        write(Field::GUEST_PERF_GLOBAL_CTRL, value);
     }
 
     fn cpl(&self) -> u8 {
