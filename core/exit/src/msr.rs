@@ -114,7 +114,10 @@ fn write<V: Vcpu, M: Machine>(
 
 #[cold]
 fn refuse(guest: &Guest, verb: &'static str, msr: u32, row: Option<&MsrRow>) -> Answer {
-    guest.msr_refusals.note("#GP", verb, msr, row);
+    // What a virtual register refuses the CPU would refuse as well.
+    if !row.is_some_and(|row| matches!(row.rule(), Rule::MemoryType | Rule::Efer | Rule::Pass | Rule::CounterControl)) {
+        guest.msr_refusals.note("#GP", verb, msr, row);
+    }
     Err(Exception::GeneralProtection(0))
 }
 

@@ -260,7 +260,8 @@ fn guests() -> MtrrRegisters {
 fn guest_reads_what_the_cpu_holds_and_then_what_it_has_written() {
     let mut registers = guests();
     assert_eq!(registers.get(msr::MTRR_DEF_TYPE), Some(DEF_E | 6));
-    let written = [(0x200, 0xC000_0001), (0x201, 0x7F_F000_0800), (0x20F, 0x7F_FFFF_F000), (0x250, 0x0606), (0x26F, 5 << 56)];
+    let written =
+        [(0x200, 0xC000_0001), (0x201, 0x7F_F000_0800), (0x20F, 0x7F_FFFF_F000), (0x250, 0x0606), (0x26F, 5 << 56)];
     for (register, value) in written {
         assert_eq!(registers.set(register, value), Some(true), "{register:#x}");
         assert_eq!(registers.set(register, value), Some(false), "{register:#x} as it is");
