@@ -97,6 +97,11 @@ pub(crate) enum Notice {
     VmmMemory,
     NestedFaultElsewhere,
     StringIntoNoRam,
+    InstructionNotEmulated,
+    PrefixNotEmulated,
+    OperandElsewhere,
+    LocalApicWrite,
+    UnknownCpu,
 }
 
 /// Which notices were given.

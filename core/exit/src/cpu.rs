@@ -2,6 +2,7 @@
 
 use crate::counters::ExitKind;
 use crate::instruction::CodePage;
+use crate::mmio::DecodeCache;
 use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::sync::Arc;
@@ -32,6 +33,7 @@ pub struct Cpu<'g> {
     pub(crate) code: CodePage,
     /// The MTRRs, once the guest has asked for one.
     pub(crate) memory_types: Option<MtrrRegisters>,
+    pub(crate) decoded: DecodeCache,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
 }
@@ -44,6 +46,7 @@ impl<'g> Cpu<'g> {
             counters: guest.add_counters(),
             code: CodePage::NONE,
             memory_types: None,
+            decoded: DecodeCache::EMPTY,
             buffer: alloc::vec![0; string::PAGE_BYTES],
         }
     }

@@ -1,14 +1,16 @@
 //! One guest: what all of its CPUs share.
 
 use crate::counters::{Counters, Notices};
+use crate::hooks::HookedPage;
 use crate::hypercall::Firmware;
+use crate::local_apic::LocalApics;
 use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
 use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::mutex::TicketMutex;
+use lock::{Ranked, rank::COUNTERS};
 
 /// The state of one guest; nothing of it is global. Made while one CPU runs, then shared by all: see [`crate::Cpu`].
 pub struct Guest {
@@ -22,8 +24,10 @@ pub struct Guest {
     pub(crate) efer_bits: u64,
     pub(crate) notices: Notices,
     pub(crate) msr_refusals: MsrRefusals,
+    pub(crate) local_apics: Option<LocalApics>,
+    pub(crate) hooked_pages: Vec<HookedPage>,
     /// Of each CPU.
-    counters: TicketMutex<Vec<Arc<Counters>>>,
+    counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
 }
 
 impl Guest {
@@ -40,7 +44,9 @@ impl Guest {
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
             msr_refusals: MsrRefusals::default(),
-            counters: TicketMutex::default(),
+            local_apics: None,
+            hooked_pages: Vec::new(),
+            counters: Ranked::default(),
         }
     }
 
@@ -51,7 +57,7 @@ impl Guest {
 
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
-        self.firmware = Some(Firmware { at, handler: TicketMutex::new(handler) });
+        self.firmware = Some(Firmware { at, handler: Ranked::new(handler) });
     }
 
     /// Counters for one more CPU.

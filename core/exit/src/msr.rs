@@ -9,8 +9,6 @@ use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instructio
 use policy::{MsrRow, Rule};
 use x86::mtrr::MtrrRegisters;
 
-/// Bits of APIC_BASE that tell where the local APIC's page lies (SDM Vol. 3A 11.4.4).
-const APIC_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
 
@@ -66,6 +64,7 @@ fn read<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &V, machine: &mut M, msr: 
         | Rule::Masked { .. }
         | Rule::Forced { .. }
         | Rule::ApicBase
+        | Rule::InterruptCommand
         | Rule::Tsc
         | Rule::CounterControl => machine.read_msr(msr),
     }
@@ -103,7 +102,8 @@ fn write<V: Vcpu, M: Machine>(
         Rule::Forced { set, clear } => machine.write_msr(msr, value & !clear | set),
         Rule::Locked { ignored, .. } => ignored.filter(|ignored| value & !ignored == 0).map(drop),
         Rule::Efer => write_efer(cpu.guest, vcpu, value),
-        Rule::ApicBase => write_frozen(machine, msr, !APIC_ADDRESS, value),
+        Rule::ApicBase => cpu.guest.write_apic_base(machine, value),
+        Rule::InterruptCommand => cpu.guest.write_x2apic_command(machine, value),
         Rule::MemoryType => write_memory_type(cpu, vcpu, machine, msr, value),
         Rule::Tsc => tsc::write(vcpu, machine, value),
         Rule::TscAdjust => tsc::write_adjust(vcpu, machine, value),
@@ -115,7 +115,9 @@ fn write<V: Vcpu, M: Machine>(
 #[cold]
 fn refuse(guest: &Guest, verb: &'static str, msr: u32, row: Option<&MsrRow>) -> Answer {
     // What a virtual register refuses the CPU would refuse as well.
-    if !row.is_some_and(|row| matches!(row.rule(), Rule::MemoryType | Rule::Efer | Rule::Pass | Rule::CounterControl)) {
+    if !row.is_some_and(|row| {
+        matches!(row.rule(), Rule::MemoryType | Rule::Efer | Rule::Pass | Rule::InterruptCommand | Rule::CounterControl)
+    }) {
         guest.msr_refusals.note("#GP", verb, msr, row);
     }
     Err(Exception::GeneralProtection(0))

@@ -5,7 +5,7 @@
 
 use crate::counters::Notice;
 use crate::cpu::Answer;
-use crate::walk::{self, EFER_LMA, PageAccess};
+use crate::walk::{self, PageAccess};
 use crate::{Cpu, Exception, ExitKind, Gpr, Guest, IoExit, Machine, Segment, SegmentName, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mediator::{Gpa, GuestMemory, Width};
@@ -166,14 +166,14 @@ impl StringMove {
     }
 
     fn linear_mask<V: Vcpu>(&self, vcpu: &V) -> u64 {
-        if is_64_bit(vcpu) { u64::MAX } else { 0xffff_ffff }
+        if instruction::is_64_bit(vcpu) { u64::MAX } else { 0xffff_ffff }
     }
 
     /// Linear address of the element at `index`, and the bytes from there on before limit or index end (at least one
     /// element).
     fn linear<V: Vcpu>(&self, vcpu: &V, index: u64) -> Result<(u64, u64), Exception> {
         let last = index.checked_add((self.io.width.bytes() as u64).wrapping_sub(1)).ok_or(GENERAL_PROTECTION)?;
-        if is_64_bit(vcpu) {
+        if instruction::is_64_bit(vcpu) {
             let base = match self.segment_name {
                 SegmentName::Fs | SegmentName::Gs => self.segment.base,
                 _ => 0,
@@ -262,10 +262,6 @@ impl StringMove {
             gpr::set_low(vcpu, Gpr::Rcx, self.address_width, count);
         }
     }
-}
-
-fn is_64_bit<V: Vcpu>(vcpu: &V) -> bool {
-    vcpu.segment(SegmentName::Cs).long && vcpu.control().efer & EFER_LMA != 0
 }
 
 fn is_protected<V: Vcpu>(vcpu: &V) -> bool {

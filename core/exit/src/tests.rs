@@ -1,8 +1,11 @@
 //! Tests through the dispatcher, on a mock machine.
 
 mod bus;
+mod ecam;
 mod faults;
 mod instructions;
+mod local_apic;
+mod mmio;
 pub(crate) mod mock;
 mod msr;
 mod passing;

@@ -1,6 +1,6 @@
 //! The contract of a virtual CPU, the same for AMD-V and VT-x.
 
-use crate::{ExitKind, TaskState};
+use crate::{Event, ExitKind, TaskState};
 use mediator::{Gpa, Width};
 use x86::mtrr::Mtrrs;
 
@@ -138,9 +138,9 @@ pub struct NestedFault {
     pub fetch: bool,
     /// The access was made by the CPU while it walked the guest's own page tables.
     pub page_walk: bool,
-    /// The fault came while an exception or interrupt was delivered through the IDT (its vector): the access is not that
-    /// of the instruction at RIP. The event is lost unless it is injected again.
-    pub delivering: Option<u8>,
+    /// The fault came while this event was delivered through the IDT: the access is not that of the instruction at RIP. The event
+    /// is lost unless it is injected again.
+    pub delivering: Option<Event>,
 }
 
 /// Why the guest stopped running; neutral words. No larger than a register: in memory it would keep the compiler from

@@ -6,8 +6,9 @@ use acpi::address::AddressSpace;
 use acpi::rsdp::Rsdp;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
-use acpi::sdt::mcfg::Mcfg;
+use acpi::sdt::mcfg::{Mcfg, McfgEntry};
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 /// Port of the power management timer, where the FADT names one (ACPI s. 5.2.9).
@@ -20,23 +21,46 @@ pub fn pm_timer_port() -> Option<u16> {
     u16::try_from(block.address).ok()
 }
 
-/// CPUs that the firmware has enabled, or lets the system enable: bits 0 and 1 of the flags of a local APIC or x2APIC (ACPI
-/// s. 5.2.12.2 and 5.2.12.12).
-/// `None`: there is no table of them.
-pub fn cpus() -> Option<usize> {
-    const ENABLED_OR_ONLINE_CAPABLE: u32 = 1 << 0 | 1 << 1;
-    let madt = tables()?.find_table::<Madt>()?;
-    let enabled = madt.get().entries().filter(|entry| match entry {
-        MadtEntry::LocalApic(cpu) => cpu.flags & ENABLED_OR_ONLINE_CAPABLE != 0,
-        MadtEntry::LocalX2Apic(cpu) => cpu.flags & ENABLED_OR_ONLINE_CAPABLE != 0,
-        _ => false,
-    });
-    Some(enabled.count())
+/// A CPU that the firmware tells of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LocalApic {
+    pub id: u32,
+    /// It is there. Others may be plugged in.
+    pub enabled: bool,
 }
 
-/// Is configuration space mapped to memory (PCI Firmware Specification 3.0 s. 4.1.2)?
-pub fn maps_configuration_space() -> bool {
-    tables().is_some_and(|tables| tables.find_table::<Mcfg>().is_some())
+/// The local APICs of the MADT, x2APICs among them (ACPI s. 5.2.12.2 and 5.2.12.12). `None`: there is no such table.
+pub fn local_apics() -> Option<Vec<LocalApic>> {
+    const ENABLED: u32 = 1 << 0;
+    let madt = tables()?.find_table::<Madt>()?;
+    let apics = madt.get().entries().filter_map(|entry| match entry {
+        MadtEntry::LocalApic(cpu) => Some((u32::from(cpu.apic_id), cpu.flags)),
+        MadtEntry::LocalX2Apic(cpu) => Some((cpu.x2apic_id, cpu.flags)),
+        _ => None,
+    });
+    Some(apics.map(|(id, flags)| LocalApic { id, enabled: flags & ENABLED != 0 }).collect())
+}
+
+/// A window of PCI configuration space in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConfigWindow {
+    /// Where bus 0 begins, whether or not the window holds it.
+    pub base: Hpa,
+    pub segment: u16,
+    pub first_bus: u8,
+    pub last_bus: u8,
+}
+
+/// The windows of the MCFG (PCI Firmware Specification 3.0 s. 4.1.2); none where there is no such table.
+pub fn config_windows() -> Vec<ConfigWindow> {
+    let Some(mcfg) = tables().and_then(|tables| tables.find_table::<Mcfg>()) else { return Vec::new() };
+    let window = |entry: &McfgEntry| ConfigWindow {
+        base: Hpa(entry.base_address),
+        segment: entry.pci_segment_group,
+        first_bus: entry.bus_number_start,
+        last_bus: entry.bus_number_end,
+    };
+    mcfg.get().entries().iter().map(window).collect()
 }
 
 fn tables() -> Option<AcpiTables<DirectMap>> {

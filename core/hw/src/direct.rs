@@ -5,7 +5,11 @@ use mediator::Width;
 
 /// Virtual address of physical address 0. PML4 entry 256; `boot/entry` maps the first 4 GiB there, [`crate::paging`]
 /// the rest.
+#[cfg(not(test))]
 pub const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
+/// In tests on the host its own addresses are the physical ones.
+#[cfg(test)]
+pub const DIRECT_MAP: u64 = 0;
 
 /// Where a physical address is reached. Only valid as far as the direct map goes.
 pub fn pointer(at: Hpa) -> *mut u8 {

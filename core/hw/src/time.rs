@@ -21,17 +21,6 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// The time stamp counter as RDTSC gives it, low half first: where putting the halves together would cost too much.
-#[inline(always)]
-pub fn tsc_halves() -> (u32, u32) {
-    let (low, high): (u32, u32);
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
-    }
-    (low, high)
-}
-
 /// Time starts now.
 fn init() -> Result<(), &'static str> {
     START.store(tsc(), Ordering::Relaxed);
@@ -70,4 +59,12 @@ pub fn now() -> Instant {
     let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
     let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     Instant(nanos as u64)
+}
+
+/// Waits; for what the hardware wants time for before the guest runs.
+pub fn wait_ms(millis: u64) {
+    let end = now().0 + millis * 1_000_000;
+    while now().0 < end {
+        core::hint::spin_loop();
+    }
 }

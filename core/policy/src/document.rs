@@ -62,6 +62,7 @@ fn words(rule: Rule) -> (String, String) {
         }
         Rule::Efer => ("virtual", "virtual".to_string()),
         Rule::ApicBase => ("native", "#GP if it changes the address".to_string()),
+        Rule::InterruptCommand => ("native", "native but INIT and startup".to_string()),
         Rule::MemoryType => ("virtual", "virtual".to_string()),
         Rule::Tsc => ("native with offset", "virtual".to_string()),
         Rule::TscAdjust => ("virtual", "virtual".to_string()),

@@ -23,6 +23,8 @@ pub enum Rule {
     Efer,
     /// The local APIC: its mode is the guest's, its page stays where it is.
     ApicBase,
+    /// The interrupt command register in x2APIC mode: no INIT and no startup IPI reaches the hardware.
+    InterruptCommand,
     /// MTRR: virtual. Values and checks are those of a CPU, the CPU's own registers stay as the firmware left them.
     MemoryType,
     /// The time stamp counter: a write moves the guest's offset, not the counter.

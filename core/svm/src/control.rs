@@ -22,7 +22,7 @@ const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD f
 
 /// #DB and #AC: delivered to a stack that raises them again they keep the CPU busy for good, and no interrupt ends it
 /// (CVE-2015-8104, CVE-2015-5307).
-const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
+pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
 
 /// One virtual CPU, and so one address space identifier; 0 is the host's (APM s. 15.16).
 const ASID: u32 = 1;

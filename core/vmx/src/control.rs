@@ -51,7 +51,7 @@ const UNWANTED: ProcessorControls = ProcessorControls::CR3_LOAD_EXITING.union(Pr
 
 /// #DB and #AC: delivered to a stack that raises them again they keep the CPU busy for good, and no interrupt ends it
 /// (CVE-2015-8104, CVE-2015-5307).
-const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
+pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
 
 /// One virtual CPU, and so one VPID (s. 29.1).
 pub const VPID: u16 = 1;
@@ -271,6 +271,9 @@ pub fn start(features: &Features, page: u8) {
         (Field::GUEST_IDTR_LIMIT, 0xffff),
         (Field::GUEST_CR0, CR0_AFTER_INIT | kept.cr0),
         (Field::CR0_READ_SHADOW, CR0_AFTER_INIT),
+        (Field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
+        // Exits have "IA-32e mode guest" follow the guest (s. 28.2).
+        (Field::VM_ENTRY_CONTROLS, features.controls.entry.bits().into()),
         (Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0),
     ];
     stay.into_iter().chain(changes).for_each(|(field, value)| write(field, value));

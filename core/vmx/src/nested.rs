@@ -2,7 +2,10 @@
 
 use crate::features::Features;
 use crate::instructions::{invept, invvpid};
-use hw::{HpaRange, msr};
+use core::sync::atomic::Ordering;
+use hw::nested::{Hook, Nested, OnDemand};
+use hw::nmi::attention;
+use hw::{HpaRange, cpus, msr};
 use mediator::Gpa;
 use x86::mtrr::Mtrrs;
 use x86::vmx::{EptEntry, EptPointer, InvEpt, InvEptDescriptor, InvVpid, InvVpidDescriptor};
@@ -48,49 +51,59 @@ impl hw::nested::Format for Format {
     }
 }
 
-/// The nested tables of a guest, and what the CPU caches of them.
-pub struct Nested {
-    tables: hw::nested::Nested<Format>,
+/// The guest's memory: the nested tables of all its CPUs, and what each CPU caches of them.
+pub struct Memory {
+    tables: Nested<Format>,
     features: Features,
 }
 
-impl Nested {
-    /// As [`hw::nested::Nested::new`].
-    pub fn new(vmm: HpaRange, features: &Features) -> Option<Self> {
+impl Memory {
+    /// All memory but `vmm`, with the types that this CPU's MTRRs give. `None` when the frames do not suffice.
+    pub fn new(features: &Features, vmm: HpaRange) -> Option<Self> {
         let format = Format::of_this_cpu(features);
-        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
+        let tables = Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
         Some(Self { tables, features: *features })
     }
 
-    /// For the VMCS.
-    pub fn pointer(&self) -> EptPointer {
-        let capability = self.features.capabilities.ept_vpid;
-        let cached = capability.contains(EptVpidCapability::WRITE_BACK);
-        EptPointer::new(self.tables.root().0, if cached { MemoryType::WriteBack } else { MemoryType::Uncacheable })
-    }
-
-    /// As [`hw::nested::Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached
-    /// (s. 29.4.2).
-    pub fn map_on_demand(&mut self, at: Gpa) -> bool {
-        self.tables.map_on_demand(at)
+    /// As [`Nested::hook_page`].
+    pub fn hook_page(&self, at: Gpa, hook: Hook) -> Option<()> {
+        self.tables.hook_page(at, hook)
     }
 
     /// Maps everything anew with these memory types, unless they are those that it has: each CPU of a guest tells the same.
-    pub fn set_memory_types(&mut self, types: &Mtrrs) {
+    pub(crate) fn set_types(&self, types: &Mtrrs) {
         let format = Format::told(types.clone(), &self.features);
-        if *self.tables.format() == format {
-            return;
+        if !self.tables.has_format(&format) {
+            cpus::while_others_stand(|| self.rebuild(format));
         }
+    }
+
+    /// No other CPU is in the guest, and none enters it again before it has forgotten the old tables.
+    fn rebuild(&self, format: Format) {
         if self.tables.reformat(format).is_none() {
             log::error!(
                 "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
             );
         }
-        self.invalidate();
+        for cpu in cpus::all() {
+            cpu.nmi.attention.fetch_or(attention::STALE, Ordering::SeqCst);
+        }
     }
 
-    /// The CPU forgets what it has cached of the tables, and of linear addresses with them.
-    pub fn invalidate(&self) {
+    /// For the VMCS.
+    pub(crate) fn pointer(&self) -> EptPointer {
+        let capability = self.features.capabilities.ept_vpid;
+        let cached = capability.contains(EptVpidCapability::WRITE_BACK);
+        EptPointer::new(self.tables.root().0, if cached { MemoryType::WriteBack } else { MemoryType::Uncacheable })
+    }
+
+    /// As [`Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached (s. 29.4.2).
+    pub(crate) fn map_on_demand(&self, at: Gpa) -> OnDemand {
+        self.tables.map_on_demand(at)
+    }
+
+    /// This CPU forgets what it has cached of the tables, and of linear addresses with them.
+    pub(crate) fn invalidate(&self) {
         let capability = self.features.capabilities.ept_vpid;
         let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) {
             InvEpt::SingleContext

@@ -332,7 +332,7 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     let mut cpu = cpu_of(guest);
     let mut vcpu = MockVcpu::real();
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.0[0x5000]), (42, 0x1003, 7));
+    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.bytes[0x5000]), (42, 0x1003, 7));
     let mut vcpu = MockVcpu::real();
     vcpu.rip = 0x2000;
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
@@ -348,7 +348,52 @@ fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
         vcpu.cpl = 3;
         cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+        assert_eq!((machine.memory.bytes[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+    }
+}
+
+/// Virtual-8086 mode: the stub at 1000h, the buffer at 3FF0h, the stack at 7FFEh, so that both reach into a second page. 32-bit paging;
+/// the pages of the lowest 64 KiB are mapped one to one, but for `moved`.
+fn firmware_in_virtual_8086_mode(moved: Option<u32>) -> (MockVcpu, u8) {
+    const TABLES: u64 = 0x2_0000;
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    machine.memory.put(0x9000, &HYPERCALL);
+    machine.memory.put(TABLES, &(TABLES as u32 + 0x1000 | 7).to_le_bytes());
+    for page in 0..16 {
+        let frame = if moved == Some(page) { 9 } else { page };
+        machine.memory.put(TABLES + 0x1000 + 4 * u64::from(page), &(frame << 12 | 7).to_le_bytes());
+    }
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.set_firmware_call(0x1000, Box::new(Firmware));
+    let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::real() };
+    vcpu.rflags |= 1 << 17;
+    vcpu.control = ControlRegisters { cr0: 1 << 31 | 1, cr3: TABLES, ..ControlRegisters::default() };
+    vcpu.segments[SegmentName::Es as usize].base = 0x3000;
+    vcpu.set(Gpr::Rdi, 0xabcd_0ff0);
+    vcpu.segments[SegmentName::Ss as usize].base = 0x7000;
+    vcpu.set(Gpr::Rsp, 0xffe);
+    cpu_of(guest).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    let written = machine.memory.bytes[0x5000];
+    (vcpu, written)
+}
+
+#[test]
+fn virtual_8086_mode_gets_firmware_where_memory_is_mapped_one_to_one() {
+    for moved in [None, Some(0), Some(2), Some(6)] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(moved);
+        assert_eq!((written, vcpu.rip, vcpu.injected.len()), (7, 0x1003, 0), "{moved:?}");
+    }
+}
+
+#[test]
+fn virtual_8086_mode_gets_no_firmware_where_stub_buffer_or_stack_are_elsewhere() {
+    for moved in [1, 3, 4, 7, 8] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(Some(moved));
+        assert_eq!(
+            (written, vcpu.rip, &vcpu.injected[..]),
+            (0, 0x1000, &[Exception::InvalidOpcode][..]),
+            "page {moved}"
+        );
     }
 }
 

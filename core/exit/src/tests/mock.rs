@@ -3,7 +3,7 @@
 use crate::*;
 use ::policy::{HiddenBits, MsrRow, Rule, in_order};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -324,7 +324,11 @@ impl Ports for MockPorts {
     }
 }
 
-pub struct MockMemory(pub Vec<u8>);
+pub struct MockMemory {
+    pub bytes: Vec<u8>,
+    /// What another CPU writes just before an address is next exchanged.
+    pub changed_by_others: BTreeMap<u64, u64>,
+}
 
 impl MockMemory {
     fn range(&self, at: Gpa, len: usize) -> Result<core::ops::Range<usize>, NotRam> {
@@ -336,23 +340,38 @@ impl MockMemory {
         }
     }
     pub fn put(&mut self, at: u64, data: &[u8]) {
-        self.0[at as usize..at as usize + data.len()].copy_from_slice(data);
+        self.bytes[at as usize..at as usize + data.len()].copy_from_slice(data);
     }
     pub fn qword(&self, at: u64) -> u64 {
-        u64::from_le_bytes(self.0[at as usize..at as usize + 8].try_into().unwrap())
+        u64::from_le_bytes(self.bytes[at as usize..at as usize + 8].try_into().unwrap())
     }
 }
 
 impl GuestMemory for MockMemory {
     fn read(&mut self, from: Gpa, data: &mut [u8]) -> Result<(), NotRam> {
         let range = self.range(from, data.len())?;
-        data.copy_from_slice(&self.0[range]);
+        data.copy_from_slice(&self.bytes[range]);
         Ok(())
     }
     fn write(&mut self, to: Gpa, data: &[u8]) -> Result<(), NotRam> {
         let range = self.range(to, data.len())?;
-        self.0[range].copy_from_slice(data);
+        self.bytes[range].copy_from_slice(data);
         Ok(())
+    }
+    fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam> {
+        let range = self.range(at, width.bytes())?;
+        if range.start % width.bytes() != 0 {
+            return Err(NotRam(at));
+        }
+        if let Some(value) = self.changed_by_others.remove(&at.0) {
+            self.put(at.0, &value.to_le_bytes()[..width.bytes()]);
+        }
+        let bytes = &mut self.bytes[range];
+        let equal = bytes[..] == old.to_le_bytes()[..width.bytes()];
+        if equal {
+            bytes.copy_from_slice(&new.to_le_bytes()[..width.bytes()]);
+        }
+        Ok(equal)
     }
     fn bus_addr(&self, of: Gpa, _: u64) -> Result<BusAddr, NotRam> {
         Ok(BusAddr(of.0))
@@ -379,7 +398,10 @@ pub struct MockMachine {
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
     pub tsc: u64,
-    pub intercepts: Vec<(u16, u16, bool)>,
+    /// Writes of these raise #GP.
+    pub refused_msrs: Vec<u32>,
+    /// Ports whose accesses leave the guest.
+    pub intercepted: BTreeSet<u16>,
     pub provoked: Vec<u64>,
     pub cpu_number: usize,
     pub apic_ids: Vec<u32>,
@@ -400,12 +422,13 @@ impl MockMachine {
         leaves.insert((0x8000_0008, 0), CpuidLeaf { eax: 0x3028, ..CpuidLeaf::default() });
         Self {
             ports: MockPorts::default(),
-            memory: MockMemory(alloc::vec![0; RAM_BYTES as usize]),
+            memory: MockMemory { bytes: alloc::vec![0; RAM_BYTES as usize], changed_by_others: BTreeMap::new() },
             arena: MockArena(alloc::vec![0; 64 << 10]),
             leaves,
             msrs: BTreeMap::new(),
             tsc: 0,
-            intercepts: Vec::new(),
+            refused_msrs: Vec::new(),
+            intercepted: BTreeSet::new(),
             provoked: Vec::new(),
             cpu_number: 0,
             apic_ids: alloc::vec![0],
@@ -449,13 +472,20 @@ impl Machine for MockMachine {
         self.msrs.get(&msr).copied()
     }
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
-        self.msrs.get_mut(&msr).map(|slot| *slot = value)
+        let known = self.msrs.get_mut(&msr).filter(|_| !self.refused_msrs.contains(&msr));
+        known.map(|slot| *slot = value)
     }
     fn tsc(&self) -> u64 {
         self.tsc
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
-        self.intercepts.push((first, len, on));
+        for port in (first..=u16::MAX).take(len.into()) {
+            if on {
+                self.intercepted.insert(port)
+            } else {
+                self.intercepted.remove(&port)
+            };
+        }
     }
     fn now(&self) -> Instant {
         Instant(0)

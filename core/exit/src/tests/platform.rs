@@ -24,7 +24,7 @@ fn com1_is_not_there() {
         write_port(&mut cpu, &mut machine, port, Byte, 0x41);
     }
     assert_eq!(machine.events(), []);
-    assert!(machine.intercepts.contains(&(0x3f8, 8, true)));
+    assert!((0x3f8..=0x3ff).all(|port| machine.intercepted.contains(&port)));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn config_guest(verdict: Verdict) -> (MockMachine, Cpu<'static>, Arc<Mutex<Vec<C
 fn configuration_of_other_functions_passes() {
     let (mut machine, mut cpu, asked) = config_guest(Verdict::Done);
     for address in [0x8000_0804, 0x8000_1104, 0x8001_0904, IDE_REGISTER_4 & !(1 << 31)] {
-        machine.ports.config_address = address;
+        write_port(&mut cpu, &mut machine, 0xcf8, Dword, address.into());
         write_port(&mut cpu, &mut machine, 0xcfc, Dword, 5);
         read_port(&mut cpu, &mut machine, 0xcfe, Word);
         assert_eq!(machine.events(), [Write(0xcfc, Dword, 5), Read(0xcfe, Word)]);
@@ -112,7 +112,7 @@ fn configuration_of_other_functions_passes() {
 #[test]
 fn configuration_of_a_guarded_function_is_the_mediators() {
     let (mut machine, mut cpu, asked) = config_guest(Verdict::Value(0x1234_5678));
-    machine.ports.config_address = IDE_REGISTER_4;
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, IDE_REGISTER_4.into());
     assert_eq!(read_port(&mut cpu, &mut machine, 0xcfe, Word), 0x5678);
     assert_eq!(machine.events(), []);
     assert_eq!(*asked.lock().unwrap(), [ConfigAccess { offset: 6, width: Word, op: Op::Read }]);
@@ -121,7 +121,7 @@ fn configuration_of_a_guarded_function_is_the_mediators() {
 #[test]
 fn configuration_write_passes_after_the_mediator_agreed() {
     let (mut machine, mut cpu, asked) = config_guest(Verdict::Passthrough);
-    machine.ports.config_address = IDE_REGISTER_4;
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, IDE_REGISTER_4.into());
     write_port(&mut cpu, &mut machine, 0xcfc, Dword, 7);
     assert_eq!(machine.events(), [Write(0xcfc, Dword, 7)]);
     assert_eq!(*asked.lock().unwrap(), [ConfigAccess { offset: 4, width: Dword, op: Op::Write(7) }]);
@@ -130,7 +130,7 @@ fn configuration_write_passes_after_the_mediator_agreed() {
 #[test]
 fn unaligned_configuration_access_is_asked_byte_by_byte() {
     let (mut machine, mut cpu, asked) = config_guest(Verdict::Passthrough);
-    machine.ports.config_address = IDE_REGISTER_4;
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, IDE_REGISTER_4.into());
     write_port(&mut cpu, &mut machine, 0xcfd, Word, 0xbbaa);
     assert_eq!(machine.events(), [Write(0xcfd, Byte, 0xaa), Write(0xcfe, Byte, 0xbb)]);
     let offsets: Vec<_> = asked.lock().unwrap().iter().map(|access| (access.offset, access.width)).collect();
@@ -141,7 +141,7 @@ fn unaligned_configuration_access_is_asked_byte_by_byte() {
 fn address_with_extended_or_low_bits_is_refused_for_a_guarded_function() {
     let (mut machine, mut cpu, asked) = config_guest(Verdict::Passthrough);
     for bit in [0, 1, 24, 27, 30] {
-        machine.ports.config_address = IDE_REGISTER_4 | 1 << bit;
+        write_port(&mut cpu, &mut machine, 0xcf8, Dword, (IDE_REGISTER_4 | 1 << bit).into());
         assert_eq!(read_port(&mut cpu, &mut machine, 0xcfc, Dword), 0xffff_ffff);
         write_port(&mut cpu, &mut machine, 0xcfc, Dword, 7);
     }
@@ -158,8 +158,49 @@ fn mediators_own_configuration_access_leaves_cf8_alone() {
     let mut machine = MockMachine::new();
     machine.ports.values.insert(0xcfe, 0x99);
     let mut cpu = cpu_with(&mut machine, Script { on_config, ..Script::default() });
-    machine.ports.config_address = IDE_REGISTER_4;
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, IDE_REGISTER_4.into());
     assert_eq!(read_port(&mut cpu, &mut machine, 0xcfc, Dword), 0x99);
-    assert_eq!(machine.ports.config_address, IDE_REGISTER_4);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xcf8, Dword), IDE_REGISTER_4.into());
     assert_eq!(machine.events(), [Write(0xcfc, Word, 0x8000), Read(0xcfe, Word)]);
+}
+
+#[test]
+fn the_address_port_is_kept_and_reaches_the_machine_with_the_access_to_the_data() {
+    let (mut machine, mut cpu, _) = config_guest(Verdict::Done);
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, 0x8000_1104);
+    assert_eq!(machine.ports.config_address, 0);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xcf8, Dword), 0x8000_1104);
+    read_port(&mut cpu, &mut machine, 0xcfc, Dword);
+    assert_eq!(machine.ports.config_address, 0x8000_1104);
+    // What somebody else has left in the port is not what the guest's access goes to.
+    machine.ports.config_address = IDE_REGISTER_4;
+    write_port(&mut cpu, &mut machine, 0xcfe, Word, 7);
+    assert_eq!(machine.ports.config_address, 0x8000_1104);
+    assert_eq!(machine.events(), [Read(0xcfc, Dword), Write(0xcfe, Word, 7)]);
+}
+
+#[test]
+fn bytes_and_words_at_the_address_port_and_the_reset_control_pass() {
+    let (mut machine, mut cpu) = platform();
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, 0x8000_1104);
+    machine.ports.values.insert(0xcf9, 0x02);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xcf9, Byte), 0x02);
+    write_port(&mut cpu, &mut machine, 0xcf9, Byte, 0x06);
+    write_port(&mut cpu, &mut machine, 0xcfa, Word, 0xbeef);
+    assert_eq!(machine.events(), [Read(0xcf9, Byte), Write(0xcf9, Byte, 0x06), Write(0xcfa, Word, 0xbeef)]);
+    // They find the address where the guest has put it, and it stays.
+    assert_eq!(machine.ports.config_address, 0x8000_1104);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xcf8, Dword), 0x8000_1104);
+    // Across the end of CF8-CFB: no address.
+    write_port(&mut cpu, &mut machine, 0xcf6, Dword, 0xddcc_bbaa);
+    let bytes = [0xcf6_u16, 0xcf7, 0xcf8, 0xcf9].into_iter().zip([0xaa_u32, 0xbb, 0xcc, 0xdd]);
+    assert_eq!(machine.events(), bytes.map(|(port, byte)| Write(port, Byte, byte)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_guest_finds_the_address_port_as_the_firmware_left_it() {
+    let mut machine = MockMachine::new();
+    machine.ports.config_address = 0x8000_f8e0;
+    let mut cpu = cpu_with(&mut machine, Script::default());
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xcf8, Dword), 0x8000_f8e0);
 }

@@ -1,7 +1,8 @@
 //! MSRs of AMD's CPUs, families 10h to 1Ah.
 
 use crate::Rule::{
-    Absent, ApicBase, Efer, Forced, Frozen, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust, TscDeadline,
+    Absent, ApicBase, Efer, Forced, Frozen, InterruptCommand, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust,
+    TscDeadline,
 };
 use crate::{MsrRow, Rule, in_order};
 
@@ -88,7 +89,12 @@ pub const MSRS: &[MsrRow] = &[
     ),
     row(0x6e0..=0x6e0, "TSC_DEADLINE", TscDeadline, "set at each tick, so no exit while the guest's TSC is the CPU's"),
     row(0x800..=0x82f, "x2APIC", Pass, "the local APIC is the guest's; an EOI must not exit"),
-    row(0x830..=0x830, "x2APIC ICR", Pass, "as the others; starts no CPU out of the VMM's hands where it is hooked"),
+    row(
+        0x830..=0x830,
+        "x2APIC ICR",
+        InterruptCommand,
+        "an INIT or a startup IPI would take a CPU out of the virtual machine",
+    ),
     row(0x831..=0x8ff, "x2APIC", Pass, "the local APIC is the guest's"),
     row(0xc81..=0xd8f, "L3_QOS_CFG, QM_EVTSEL, QM_CTR, PQR_ASSOC, L3_MASK", Pass, RESOURCES),
     row(0xda0..=0xda0, "XSS", Pass, "state components of CET; the CPU refuses the others"),

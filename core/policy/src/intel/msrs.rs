@@ -1,6 +1,8 @@
 //! MSRs of Intel's CPUs, from Nehalem on.
 
-use crate::Rule::{Absent, ApicBase, Frozen, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust, TscDeadline};
+use crate::Rule::{
+    Absent, ApicBase, Frozen, InterruptCommand, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust, TscDeadline,
+};
 use crate::{MsrRow, Rule, in_order};
 
 const fn row(msrs: core::ops::RangeInclusive<u32>, name: &'static str, rule: Rule, reason: &'static str) -> MsrRow {
@@ -179,7 +181,12 @@ pub const MSRS: &[MsrRow] = &[
     row(0x6e1..=0x6e1, "PKRS", Pass, "protection keys are off while CR4.PKS is, as in the VMM"),
     row(0x770..=0x777, "HWP", Pass, POWER),
     row(0x800..=0x82f, "x2APIC", Pass, "the local APIC is the guest's; an EOI must not exit"),
-    row(0x830..=0x830, "x2APIC ICR", Pass, "as the others; starts no CPU out of the VMM's hands where it is hooked"),
+    row(
+        0x830..=0x830,
+        "x2APIC ICR",
+        InterruptCommand,
+        "an INIT or a startup IPI would take a CPU out of the virtual machine",
+    ),
     row(0x831..=0x8ff, "x2APIC", Pass, "the local APIC is the guest's"),
     row(
         0x981..=0x984,
