@@ -105,6 +105,14 @@ impl<F: Format> Nested<F> {
         self.root
     }
 
+    /// Is it the format that everything is mapped in?
+    pub fn has_format(&self, format: &F) -> bool
+    where
+        F: PartialEq,
+    {
+        self.state.lock().format == *format
+    }
+
     /// From now on these accesses to the page around `at` leave the guest; those of an earlier hook on it do so still. Before
     /// the guest starts: what CPUs have cached is not invalidated. `None`: the frames do not suffice, or it is no page of the
     /// guest's.

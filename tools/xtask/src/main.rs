@@ -7,6 +7,7 @@ mod fuzz;
 mod golden;
 mod image;
 mod lint;
+mod policy;
 mod readme;
 mod rooms;
 mod run;
@@ -48,6 +49,8 @@ enum Task {
     Symbolize(symbolize::SymbolizeArgs),
     /// Count lines, unsafe blocks and bytes of code of each crate in the image
     Tcb(tcb::TcbArgs),
+    /// Write the tables of MSRs and CPUID as a document: core/policy/POLICY.md
+    Policy,
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
     Image(image::ImageArgs),
 }
@@ -86,6 +89,7 @@ fn perform(cli: Cli) -> Result<()> {
         Task::Bench(args) => bench::bench(&workspace, &args),
         Task::Symbolize(args) => symbolize::symbolize(&workspace, &args),
         Task::Tcb(args) => tcb::tcb(&workspace, &args),
+        Task::Policy => policy::write(workspace.root()),
         Task::Image(args) => image::image(&workspace, &args),
     }
 }

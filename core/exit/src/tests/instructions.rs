@@ -418,3 +418,33 @@ fn the_log_sums_up_what_all_cpus_counted() {
     guest.log_counters();
     assert!(log_lines().contains(&"exits: cpuid: 3".into()));
 }
+
+#[test]
+fn syscall_shows_in_64_bit_mode_only_where_the_cpu_has_it_so() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for only in [false, true] {
+        let policy = Policy { syscall_in_64_bit_mode_only: only, ..policy() };
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy, false));
+        for (mut vcpu, is_64_bit) in
+            [(MockVcpu::long(), true), (MockVcpu::protected(), false), (MockVcpu::real(), false)]
+        {
+            vcpu.set(Gpr::Rax, 0x8000_0001);
+            cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+            assert_eq!(vcpu.get(Gpr::Rdx) & 1 << 11 != 0, is_64_bit || !only, "{only} {is_64_bit}");
+        }
+    }
+}
+
+#[test]
+fn key_locker_shows_as_enabled_when_the_guest_has_enabled_it() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for (activated, kl) in [(false, false), (false, true), (true, false), (true, true)] {
+        machine.leaves.insert((0x19, 0), CpuidLeaf { ebx: 0x14 | u32::from(activated), ..CpuidLeaf::default() });
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+        let mut vcpu = MockVcpu::long();
+        vcpu.control.cr4 = u64::from(kl) << 19;
+        vcpu.set(Gpr::Rax, 0x19);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+        assert_eq!(vcpu.get(Gpr::Rbx), 0x14 | u64::from(activated && kl));
+    }
+}
