@@ -13,13 +13,13 @@ Generated from `core/policy` by `cargo xtask policy`; `cargo xtask lint` compare
 /// All tables, in Markdown.
 pub fn document() -> String {
     let mut text = HEAD.to_string();
-    text += &msrs("MSRs under AMD-V", amd::MSRS);
-    text += &msrs("MSRs under VT-x", intel::MSRS);
-    text += &msrs("Performance counters under VT-x, where the CPU switches them", intel::COUNTERS);
-    text += &bits("CPUID bits hidden under AMD-V", amd::HIDDEN.iter());
-    text += &bits("CPUID bits hidden under VT-x", intel::HIDDEN.iter());
+    text.push_str(&msrs("MSRs under AMD-V", amd::MSRS));
+    text.push_str(&msrs("MSRs under VT-x", intel::MSRS));
+    text.push_str(&msrs("Performance counters under VT-x, where the CPU switches them", intel::COUNTERS));
+    text.push_str(&bits("CPUID bits hidden under AMD-V", amd::HIDDEN.iter()));
+    text.push_str(&bits("CPUID bits hidden under VT-x", intel::HIDDEN.iter()));
     let controlled = intel::CONTROLLED.iter().map(|(_, bits)| bits);
-    text += &bits("CPUID bits hidden under VT-x where the CPU lacks a control", controlled);
+    text.push_str(&bits("CPUID bits hidden under VT-x where the CPU lacks a control", controlled));
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
@@ -32,7 +32,7 @@ fn msrs(title: &str, table: &[MsrRow]) -> String {
         let range =
             if first == last { hex(first.into()) } else { format!("{} - {}", hex(first.into()), hex(last.into())) };
         let (read, write) = words(row.rule());
-        text += &format!("| {range} | {} | {read} | {write} | {} |\n", row.name(), row.reason());
+        text.push_str(&format!("| {range} | {} | {read} | {write} | {} |\n", row.name(), row.reason()));
     }
     text.push('\n');
     text
@@ -80,9 +80,9 @@ fn bits<'a>(title: &str, table: impl Iterator<Item = &'a HiddenBits>) -> String 
         let all = registers.iter().all(|(_, bits)| *bits == u32::MAX);
         let mut hidden = if all { "all".to_string() } else { String::new() };
         for (register, bits) in registers.into_iter().filter(|(_, bits)| !all && *bits != 0) {
-            hidden += &format!("{register} {}", hex(bits.into()));
+            hidden.push_str(&format!("{register} {}", hex(bits.into())));
         }
-        text += &format!("| {}{subleaf} | {hidden} | {name} | {reason} |\n", hex((*leaf).into()));
+        text.push_str(&format!("| {}{subleaf} | {hidden} | {name} | {reason} |\n", hex((*leaf).into())));
     }
     text.push('\n');
     text

@@ -56,7 +56,9 @@ impl MtrrRegisters {
     pub fn set(&mut self, register: u32, value: u64) -> Option<bool> {
         let valid = match register {
             msr::MTRR_DEF_TYPE => value & !(TYPE | DEF_FE | DEF_E) == 0 && self.is_type(value),
-            _ if self.fixed_index(register).is_some() => (0..8).all(|byte| self.is_type(value >> (byte * 8))),
+            _ if self.fixed_index(register).is_some() => {
+                value.to_le_bytes().into_iter().all(|byte| self.is_type(byte.into()))
+            }
             _ => {
                 let is_mask = variable_index(register)? & 1 != 0;
                 let low = value & PAGE;
