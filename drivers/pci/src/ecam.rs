@@ -50,7 +50,7 @@ mod tests {
         assert_eq!(pciexbar(0xf800_0003), Some(0xf800_0000), "128 MiB");
         assert_eq!(pciexbar(0x10_fc00_0005), Some(0x10_fc00_0000), "64 MiB above 4 GiB");
         assert_eq!(pciexbar(0xb000_0007), None, "a length that there is not");
-        assert_eq!(pciexbar(u64::MAX & !2), Some(0xf_ffff_fc00_0000), "what no bridge answers");
+        assert_eq!(pciexbar(!2), Some(0xf_ffff_fc00_0000), "what no bridge answers");
     }
 
     #[test]

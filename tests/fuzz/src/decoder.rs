@@ -31,6 +31,10 @@ const EXPLAINED: &[Explained] = &[
         applies: |case| case.prefixes().contains(&0x3e),
     },
     Explained {
+        why: "14 prefixes and one byte are an instruction of 15 bytes, which is the limit; to it that is too long",
+        applies: |case| case.prefixes().len() == LONGEST - 1,
+    },
+    Explained {
         why: "82h is 80h in 16- and 32-bit code (SDM Vol. 3B 24.15), and no instruction to it",
         applies: |case| case.opcode() == Some(0x82),
     },
@@ -43,7 +47,7 @@ const EXPLAINED: &[Explained] = &[
         applies: |case| {
             case.bitness == 64
                 && case.opcode() == Some(0x63)
-                && !case.prefixes().last().is_some_and(|rex| rex & 0xf8 == 0x48)
+                && case.prefixes().last().is_none_or(|rex| rex & 0xf8 != 0x48)
         },
     },
 ];
