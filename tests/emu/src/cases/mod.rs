@@ -4,11 +4,14 @@ mod cpu;
 mod debian;
 mod defect;
 mod disk_image;
+mod dmesg;
 mod fio;
 mod oracle;
 mod power_cut;
 mod refusal;
+mod restarts;
 mod small;
+mod smp;
 mod tiny;
 
 use crate::case::Case;
@@ -23,6 +26,8 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        smp::cases(),
+        restarts::cases(),
         defect::cases(),
         debian::cases(),
     ]
