@@ -5,6 +5,7 @@ use crate::case::{Boot, Cx};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use testbed::grub::ENTRIES;
 use testbed::program::{command, run};
 use testbed::qemu::Writes;
 use testbed::shell::Shell;
@@ -13,7 +14,12 @@ use testbed::{artifact, disks};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Complaints of a busy host, not of a machine: they come and go on the bare one as well.
-const OF_BUSY_HOSTS: [&str; 2] = ["hrtimer: interrupt took", "perf: interrupt took too long"];
+const OF_BUSY_HOSTS: [&str; 4] = [
+    "hrtimer: interrupt took",
+    "perf: interrupt took too long",
+    "tsc: Unable to calibrate against PIT",
+    "clocksource: timekeeping watchdog",
+];
 
 /// Warnings and worse so far, without what differs from boot to boot.
 pub fn complaints(shell: &mut Shell<'_>) -> Result<BTreeSet<String>> {
@@ -50,7 +56,7 @@ fn without_number(word: &str) -> String {
 pub fn reference(cx: &Cx, work: &Work) -> Result<BTreeSet<String>> {
     let archive = testbed::debian::archive()?;
     let emulator = run(command("qemu-system-x86_64").arg("--version"))?;
-    let inputs = format!("{}\n{emulator}{:?}\n{}", archive.display(), cx.accelerator, work.command);
+    let inputs = format!("{}\n{emulator}{:?}\n{ENTRIES}{}", archive.display(), cx.accelerator, work.command);
     let name = format!("debian-{}.dmesg", artifact::fingerprint_of(inputs.as_bytes()));
     let path = user_cache()?.join(name);
     artifact::ensure(&path, &inputs, |part| {

@@ -28,8 +28,7 @@ pub fn cases() -> Vec<Case> {
             every_cpu(cx, |qemu| qemu.chipset(Chipset::Q35), 2)
         })
         .only_by_tcg(LOGGED),
-        Case::new("a_cpu_that_the_guest_does_not_start_runs_nothing", 240, one_of_two)
-            .only_by_tcg(LOGGED),
+        Case::new("a_cpu_that_the_guest_does_not_start_runs_nothing", 240, one_of_two).only_by_tcg(LOGGED),
         Case::new(format!("two_cpus_reach_the_guests_shell_on_{INTEL}"), 1200, on_bochs),
     ]);
     cases
@@ -46,7 +45,11 @@ fn every_cpu(cx: &Cx, change: fn(Qemu) -> Qemu, cpus: u32) -> Result<()> {
 pub fn judge(cx: &Cx, machine: &Machine, cpus: u32) -> Result<()> {
     let expected = if cx.boot == Boot::Shoji { cpus as usize } else { 0 };
     let found = control_blocks(machine.exit_log()?)?;
-    ensure!(found.len() == expected, "{} CPUs ran in the virtual machine instead of {expected}: {found:?}", found.len());
+    ensure!(
+        found.len() == expected,
+        "{} CPUs ran in the virtual machine instead of {expected}: {found:?}",
+        found.len()
+    );
     Ok(())
 }
 
