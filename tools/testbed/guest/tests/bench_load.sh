@@ -12,7 +12,7 @@ mark idle 10
 source_file() {
     awk -v seed="$1" 'BEGIN {
         srand(seed)
-        for (f = 0; f < 24; f++) {
+        for (f = 0; f < 12; f++) {
             printf "struct s%d { struct s%d *next; int key, count; char name[%d]; };\n", f, f, 8 + int(rand() * 40)
             printf "static int f%d(struct s%d *list, int key)\n{\n    int sum = %d;\n", f, f, int(rand() * 1000)
             printf "    for (; list; list = list->next) {\n        switch (list->key %% 8) {\n"
@@ -22,14 +22,14 @@ source_file() {
             printf "            sum = sum * %d + list->name[i];\n    }\n    return sum;\n}\n", 3 + 2 * int(rand() * 20)
         }
         print "int all(void *list, int key)\n{\n    int sum = 0;"
-        for (f = 0; f < 24; f++) printf "    sum += f%d(list, key + sum);\n", f
+        for (f = 0; f < 12; f++) printf "    sum += f%d(list, key + sum);\n", f
         print "    return sum;\n}"
     }'
 }
 compile() {
     for file in $(seq "$1"); do
         source_file "$file" > "$2/$file.c"
-        tool cc1 -quiet -O2 "$2/$file.c" -o "$2/$file.s" || fail "cc1"
+        tool cc1 -quiet -ffreestanding -O2 "$2/$file.c" -o "$2/$file.s" || fail "cc1"
         sed -n 's/.*call[[:space:]]*\([^[:space:]]*\).*/\1/p' "$2/$file.s" | sort -u > "$2/$file.d"
         gzip -c "$2/$file.s" > "$2/$file.gz"
         rm "$2/$file.c" "$2/$file.s"
