@@ -11,6 +11,7 @@ mod debug;
 mod defect;
 mod dma;
 mod e820;
+mod ecam;
 mod fpu;
 mod hlt;
 mod ide_bar4;
@@ -42,11 +43,14 @@ pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("apic_forms", apic_forms::run),
     ("bench", bench::run),
+    ("bench_cpus", bench::registers),
+    ("bench_q35", bench::registers),
     ("cpuid", cpuid::run),
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
     ("e820", e820::run),
+    ("ecam", ecam::run),
     ("fpu", fpu::run),
     ("hlt", hlt::run),
     ("ide_bar4", ide_bar4::run),
