@@ -20,8 +20,8 @@ const DATA: u32 = 0x04;
 const UD: u64 = 6;
 const PREFIXES: [u8; 12] = [0x66, 0x67, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0xf2, 0xf3, 0xf0, 0x48];
 
-/// With RDI and RSI at the operand.
-const FORMS: [(&str, &[u8]); 44] = [
+/// With RDI and RSI at the operand. None jumps by what it reads there, or executes it: that may run on for ever.
+const FORMS: [(&str, &[u8]); 41] = [
     ("MOV [RDI], CL", &[0x88, 0x0f]),
     ("MOV [RDI], CX", &[0x66, 0x89, 0x0f]),
     ("MOV [RDI], RCX", &[0x48, 0x89, 0x0f]),
@@ -51,10 +51,7 @@ const FORMS: [(&str, &[u8]); 44] = [
     ("REP OUTSB", &[0xf3, 0x6e]),
     ("PUSH [RDI]", &[0xff, 0x37]),
     ("POP [RDI]", &[0x6a, 0x11, 0x8f, 0x07]),
-    ("CALL [RDI]", &[0xff, 0x17]),
-    ("JMP [RDI]", &[0xff, 0x27]),
     ("CALL FAR [RDI]", &[0xff, 0x1f]),
-    ("JMP RDI", &[0xff, 0xe7]),
     ("FXSAVE [RDI]", &[0x0f, 0xae, 0x07]),
     ("FXRSTOR [RDI]", &[0x0f, 0xae, 0x0f]),
     ("FNSTENV [RDI]", &[0xd9, 0x37]),
@@ -167,7 +164,7 @@ fn limits() {
 fn salads(priority: u64) {
     let mut random = Random::new(0x3a1ad);
     for _ in 0..4000 {
-        let (_, form) = [FORMS[0], FORMS[1], FORMS[2], FORMS[4], FORMS[6], FORMS[22], FORMS[43]][random.below(7)];
+        let (_, form) = [FORMS[0], FORMS[1], FORMS[2], FORMS[4], FORMS[6], FORMS[22], FORMS[40]][random.below(7)];
         let count = random.below(17 - form.len());
         let mut bytes = [0u8; 16];
         bytes[..count].fill_with(|| PREFIXES[random.below(PREFIXES.len())]);

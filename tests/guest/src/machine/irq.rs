@@ -9,13 +9,9 @@ const MASTER: u16 = 0x20;
 const SLAVE: u16 = 0xa0;
 const END_OF_INTERRUPT: u8 = 0x20;
 /// First vector of the lines while a guest takes interrupts itself.
-<<<<<<< HEAD
-const VECTOR: u8 = 32;
+pub const VECTOR: u8 = 32;
 /// Vectors from here on are the local APIC's, once `exceptions::open_all_gates` has run.
 const FIRST_OF_APIC: u64 = 48;
-=======
-pub const VECTOR: u8 = 32;
->>>>>>> main
 
 static COUNTS: [AtomicU32; 16] = [const { AtomicU32::new(0) }; 16];
 
