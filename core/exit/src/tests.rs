@@ -8,6 +8,7 @@ mod msr;
 mod passing;
 mod platform;
 mod random;
+mod smp;
 mod string;
 mod task_faults;
 mod task_rig;

@@ -8,6 +8,7 @@ use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::{devices, home, reset};
 use alloc::format;
 use alloc::vec;
+use core::sync::atomic::AtomicU64;
 use exit::{Cpu, Guest, Machine, Outcome, Policy, Vcpu};
 use hw::HpaRange;
 use hw::heap::Heap;
@@ -16,11 +17,15 @@ use initfunc::Phase;
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
+/// Ranks of the locks that the only CPU holds.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
 enum Never {}
 
 /// Called by the start code with what the loader left in EAX and EBX.
 #[unsafe(no_mangle)]
 extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
+    lock::set_held(|| &HELD);
     HEAP.init();
     hw::descriptors::set_fault_handler(defect::on_fault);
     match start(magic, information) {
