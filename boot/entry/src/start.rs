@@ -154,12 +154,7 @@ boot_pdpt:       .skip 4096
 boot_pdpt_image: .skip 4096
 boot_pd_image:   .skip 4096
 boot_pd:         .skip 4 * 4096
-    /* The guard pages are left unmapped once Shoji has its own tables. */
-    .global fault_stack_guard
-fault_stack_guard: .skip 4096
-    .skip 16384
-    .global fault_stack_end
-fault_stack_end:
+    /* Left unmapped once Shoji has its own tables. */
     .global boot_stack_guard
 boot_stack_guard: .skip 4096
     .skip 65536

@@ -6,6 +6,8 @@
 //! Technical Reference (1988), keyboard and auxiliary device controller.
 
 use crate::Ports;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::Relaxed;
 use mediator::Width;
 
 /// System control port A.
@@ -36,28 +38,55 @@ enum DataPort {
     OutputPortWritten,
 }
 
-/// The guest's view of both A20 gates.
-pub(crate) struct A20Gate {
-    /// Port 92h, bit 1.
-    system_control: bool,
-    /// Keyboard controller's output port, bit 1.
+/// The guest's view of the gate in port 92h: bit 1 as it was written. The port needs no lock, since whoever writes it
+/// writes the same to the machine.
+pub(crate) struct SystemControl(AtomicU8);
+
+impl Default for SystemControl {
+    /// As the VMM leaves it.
+    fn default() -> Self {
+        Self(AtomicU8::new(A20))
+    }
+}
+
+impl SystemControl {
+    /// The machine was reset, and A20 is open again.
+    pub fn reset(&self) {
+        self.0.store(A20, Relaxed);
+    }
+
+    #[inline(always)]
+    pub fn read<P: Ports>(&self, ports: &mut P) -> u32 {
+        ports.read(SYSTEM_CONTROL, Width::Byte) & !u32::from(A20) | u32::from(self.0.load(Relaxed))
+    }
+
+    #[inline]
+    pub fn write<P: Ports>(&self, ports: &mut P, value: u8) {
+        self.0.store(value & A20, Relaxed);
+        // Bit 0, the fast reset, passes.
+        ports.write(SYSTEM_CONTROL, Width::Byte, u32::from(value | A20));
+    }
+}
+
+/// The guest's view of the gate behind the keyboard controller. Its two ports are under one lock, because a command says
+/// what the next data are.
+pub(crate) struct Keyboard {
+    /// Bit 1 of the output port.
     output_port: bool,
     data_port: DataPort,
 }
 
-impl Default for A20Gate {
+impl Default for Keyboard {
     /// As the VMM leaves it.
     fn default() -> Self {
-        Self { system_control: true, output_port: true, data_port: DataPort::Other }
+        Self { output_port: true, data_port: DataPort::Other }
     }
 }
 
-impl A20Gate {
-    #[inline]
+impl Keyboard {
     pub fn read<P: Ports>(&mut self, ports: &mut P, port: u16) -> u32 {
         let value = ports.read(port, Width::Byte) as u8;
         let seen = match port {
-            SYSTEM_CONTROL => with_a20(value, self.system_control),
             KEYBOARD_DATA if self.data_port == DataPort::OutputPortRead => {
                 self.data_port = DataPort::Other;
                 with_a20(value, self.output_port)
@@ -69,11 +98,6 @@ impl A20Gate {
 
     pub fn write<P: Ports>(&mut self, ports: &mut P, port: u16, value: u8) {
         let passed = match port {
-            SYSTEM_CONTROL => {
-                self.system_control = value & A20 != 0;
-                // Bit 0, the fast reset, passes.
-                Some(value | A20)
-            }
             KEYBOARD_COMMAND => self.command(value),
             KEYBOARD_DATA if self.data_port == DataPort::OutputPortWritten => {
                 self.data_port = DataPort::Other;

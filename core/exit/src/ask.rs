@@ -1,6 +1,8 @@
 //! Guest accesses to what a mediator guards: asked, answered, and refused where they break its rules.
 
+use crate::mediated::Session;
 use crate::port_table::RegionOwner;
+use crate::wiring::Region;
 use crate::{Bus, Machine, Ports};
 use mediator::disk::DiskController;
 use mediator::{Access, ConfigAccess, Ctx, Op, RegionId, StringIo, Verdict, Violation, Width};
@@ -20,56 +22,84 @@ pub(crate) enum Answered {
     Settled(u64),
 }
 
-/// Reads give all ones, writes vanish.
-const REFUSED: Answered = Answered::Settled(u64::MAX);
-
-/// A register of a mediated controller.
-#[derive(Clone, Copy)]
-struct Register {
-    controller: usize,
-    region: RegionId,
-    offset: u16,
+impl Answered {
+    /// Reads give all ones, writes vanish.
+    pub const REFUSED: Self = Self::Settled(u64::MAX);
 }
 
 type Question<'q> = &'q dyn Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>;
 
 impl Bus {
-    /// `None`: the controller is in quarantine.
-    #[inline]
-    fn register(&self, owner: u8, port: u16) -> Option<Register> {
-        let RegionOwner { controller: number, region } = RegionOwner::decode(owner);
-        let controller = self.controllers.get(number)?;
-        let region = controller.wiring.region(region)?;
-        let offset = port.wrapping_sub(region.base.get()?);
-        let register = Register { controller: number, region: region.id, offset };
-        if controller.refusals.is_quarantined() { None } else { Some(register) }
-    }
-
     #[inline(never)]
-    pub(crate) fn read_region<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
-        match self.ask_access(machine, owner, port, width, Op::Read) {
-            Answered::Perform => machine.ports().read(port, width),
-            Answered::Settled(value) => value as u32,
-        }
+    pub(crate) fn read_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
+        let RegionOwner { controller, region } = RegionOwner::decode(owner);
+        let value = self.with_session(machine, controller, |session, machine| {
+            match session.ask_access(machine, region, port, width, Op::Read) {
+                Answered::Perform => machine.ports().read(port, width),
+                Answered::Settled(value) => value as u32,
+            }
+        });
+        value.unwrap_or(u32::MAX)
     }
 
     #[inline]
-    pub(crate) fn write_region<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) {
+    pub(crate) fn write_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) {
+        let RegionOwner { controller, region } = RegionOwner::decode(owner);
         let op = Op::Write(u64::from(value) & width.ones());
-        if self.ask_access(machine, owner, port, width, op) == Answered::Perform {
-            machine.ports().write(port, width, value);
-        }
+        self.with_session(machine, controller, |session, machine| {
+            if session.ask_access(machine, region, port, width, op) == Answered::Perform {
+                machine.ports().write(port, width, value);
+            }
+        });
+    }
+
+    pub(crate) fn read_region_string<M: Machine>(
+        &self,
+        machine: &mut M,
+        owner: u8,
+        port: u16,
+        width: Width,
+        data: &mut [u8],
+    ) {
+        let RegionOwner { controller, region } = RegionOwner::decode(owner);
+        let io = StringIo::In { width, data: &mut *data };
+        let done =
+            self.with_session(machine, controller, |session, machine| session.ask_string(machine, region, port, io));
+        data.iter_mut().skip(done.unwrap_or(0)).for_each(|byte| *byte = 0xff);
+    }
+
+    pub(crate) fn write_region_string<M: Machine>(
+        &self,
+        machine: &mut M,
+        owner: u8,
+        port: u16,
+        width: Width,
+        data: &[u8],
+    ) {
+        let RegionOwner { controller, region } = RegionOwner::decode(owner);
+        self.with_session(machine, controller, |session, machine| {
+            session.ask_string(machine, region, port, StringIo::Out { width, data })
+        });
+    }
+}
+
+impl Session<'_> {
+    /// Offset of a port in a region. `None`: the controller is in quarantine; or the region has been moved from there since
+    /// the port table was looked at, so that nothing is there any more.
+    #[inline]
+    fn offset(&self, region: usize, port: u16) -> Option<u16> {
+        let Region { base, len, .. } = self.state.wiring.region(region)?;
+        let offset = port.checked_sub(base.get()?)?;
+        if offset >= *len || self.state.refusals.is_quarantined() { None } else { Some(offset) }
     }
 
     /// The first question is asked here, in line; what needs more than it is rare.
     #[inline(always)]
-    fn ask_access<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, width: Width, op: Op) -> Answered {
-        let Some(Register { controller, region, offset }) = self.register(owner, port) else { return REFUSED };
-        let access = Access { region, offset, width, op };
-        let Some(verdict) = self.call(machine, controller, |mediator, cx| mediator.on_access(cx, access)) else {
-            return REFUSED;
-        };
-        if self.work.is_empty() {
+    fn ask_access<M: Machine>(&mut self, machine: &mut M, region: usize, port: u16, width: Width, op: Op) -> Answered {
+        let Some(offset) = self.offset(region, port) else { return Answered::REFUSED };
+        let access = Access { region: RegionId(region as u8), offset, width, op };
+        let verdict = self.call(machine, |mediator, cx| mediator.on_access(cx, access));
+        if self.state.work.is_empty() {
             match verdict {
                 Ok(Verdict::Passthrough) => return Answered::Perform,
                 Ok(Verdict::Value(value)) if op == Op::Read => return Answered::Settled(value),
@@ -77,23 +107,16 @@ impl Bus {
                 _ => {}
             }
         }
-        self.follow(machine, controller, op, verdict, &|mediator, cx| mediator.on_access(cx, access))
+        self.follow(machine, op, verdict, &|mediator, cx| mediator.on_access(cx, access))
     }
 
-    pub(crate) fn ask_config<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        controller: usize,
-        access: ConfigAccess,
-    ) -> Answered {
-        if self.controllers.get(controller).is_none_or(|controller| controller.refusals.is_quarantined()) {
-            return REFUSED;
+    pub(crate) fn ask_config<M: Machine>(&mut self, machine: &mut M, access: ConfigAccess) -> Answered {
+        if self.state.refusals.is_quarantined() {
+            return Answered::REFUSED;
         }
         let question: Question<'_> = &|mediator, cx| mediator.on_config(cx, access);
-        match self.call(machine, controller, question) {
-            Some(verdict) => self.follow(machine, controller, access.op, verdict, question),
-            None => REFUSED,
-        }
+        let verdict = self.call(machine, question);
+        self.follow(machine, access.op, verdict, question)
     }
 
     /// Asks again until there is an answer; work that was pushed is performed before the access is.
@@ -101,61 +124,36 @@ impl Bus {
     fn follow<M: Machine>(
         &mut self,
         machine: &mut M,
-        controller: usize,
         op: Op,
         first: Result<Verdict, Violation>,
         question: Question<'_>,
     ) -> Answered {
         let mut verdict = first;
         for _ in 0..ASK_LIMIT {
-            let performed = self.settle(machine, controller);
+            let performed = self.settle(machine);
             let violation = match (verdict, op) {
                 (Ok(Verdict::Passthrough), _) => return Answered::Perform,
                 (Ok(Verdict::Value(value)), Op::Read) => return Answered::Settled(value),
                 (Ok(Verdict::Done), Op::Write(_)) => return Answered::Settled(0),
                 (Ok(Verdict::Again), _) if performed > 0 => {
-                    let Some(next) = self.call(machine, controller, question) else { return REFUSED };
-                    verdict = next;
+                    verdict = self.call(machine, question);
                     continue;
                 }
                 (Ok(_), _) => MISFIT,
                 (Err(violation), _) => violation,
             };
-            self.refuse(controller, violation);
-            return REFUSED;
+            self.refuse(violation);
+            return Answered::REFUSED;
         }
-        self.settle(machine, controller);
-        self.refuse(controller, ENDLESS);
-        REFUSED
-    }
-
-    pub(crate) fn read_region_string<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        owner: u8,
-        port: u16,
-        width: Width,
-        data: &mut [u8],
-    ) {
-        let io = StringIo::In { width, data: &mut *data };
-        let done = self.ask_string(machine, owner, port, io);
-        data.iter_mut().skip(done).for_each(|byte| *byte = 0xff);
-    }
-
-    pub(crate) fn write_region_string<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        owner: u8,
-        port: u16,
-        width: Width,
-        data: &[u8],
-    ) {
-        self.ask_string(machine, owner, port, StringIo::Out { width, data });
+        self.settle(machine);
+        self.refuse(ENDLESS);
+        Answered::REFUSED
     }
 
     /// Offers the data, and then what is left of it, until all is transferred or refused. Gives the bytes transferred.
-    fn ask_string<M: Machine>(&mut self, machine: &mut M, owner: u8, port: u16, mut io: StringIo<'_>) -> usize {
-        let Some(Register { controller, region, offset }) = self.register(owner, port) else { return 0 };
+    fn ask_string<M: Machine>(&mut self, machine: &mut M, region: usize, port: u16, mut io: StringIo<'_>) -> usize {
+        let Some(offset) = self.offset(region, port) else { return 0 };
+        let region = RegionId(region as u8);
         let mut done = 0_usize;
         let mut idle = 0_usize;
         loop {
@@ -163,16 +161,15 @@ impl Bus {
             if left_bytes == 0 {
                 return done;
             }
-            let answer = self.call(machine, controller, |mediator, cx| mediator.on_string(cx, region, offset, rest));
-            let performed = self.settle(machine, controller);
+            let answer = self.call(machine, |mediator, cx| mediator.on_string(cx, region, offset, rest));
+            let performed = self.settle(machine);
             let violation = match answer {
-                None => return done,
-                Some(Err(violation)) => violation,
-                Some(Ok(0)) if performed > 0 && idle < ASK_LIMIT => {
+                Err(violation) => violation,
+                Ok(0) if performed > 0 && idle < ASK_LIMIT => {
                     idle = idle.wrapping_add(1);
                     continue;
                 }
-                Some(Ok(elements)) => match elements.checked_mul(element_bytes) {
+                Ok(elements) => match elements.checked_mul(element_bytes) {
                     Some(bytes @ 1..) if bytes <= left_bytes => {
                         done = done.wrapping_add(bytes);
                         idle = 0;
@@ -181,7 +178,7 @@ impl Bus {
                     _ => MISFIT,
                 },
             };
-            self.refuse(controller, violation);
+            self.refuse(violation);
             return done;
         }
     }

@@ -1,46 +1,94 @@
-//! PCI configuration mechanism #1, seen from the guest: only the data ports CFC-CFF leave it, and what they mean is
-//! read from CF8 itself.
+//! PCI configuration mechanism #1, seen from the guest: the address port CF8 and the data ports CFC-CFF leave it.
+//!
+//! CF8 is the VMM's: what the guest writes there is kept here, and goes to the port with the access to the data, under one
+//! lock. Or another CPU could change the address between the decision about an access and the access.
 //!
 //! Specification: PCI Local Bus Specification 3.0, s. 3.2.2.3.2.
 
 use crate::ask::Answered;
-use crate::bus::CONFIG_DATA;
+use crate::ecam::Frozen;
+use crate::mediated::Session;
 use crate::{Bus, Machine, Ports};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+use lock::{Ranked, rank::CONFIG};
 use mediator::pci::Bdf;
 use mediator::{ConfigAccess, Op, Violation, Width};
 
-const CONFIG_ADDRESS: u16 = 0xcf8;
+pub(crate) const CONFIG_ADDRESS: u16 = 0xcf8;
+pub(crate) const CONFIG_DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
+/// The last one that this mechanism reaches; the others are reached in memory alone.
+const LAST_REGISTER: u16 = 0xff;
 /// Extended register numbers on some chipsets and nothing on others.
 const EXTENDED: u32 = 0x7f00_0000;
 
-/// What an access to the data ports reaches.
-enum Target {
-    /// No guarded function: the access passes.
-    Free,
-    /// Register `offset` of a guarded function.
-    Guarded { controller: usize, offset: u16 },
-    /// Some register of a guarded function, and which one depends on the chipset.
-    Unclear { controller: usize, violation: Violation },
+/// The ports of the mechanism.
+pub(crate) struct ConfigPorts {
+    /// CF8 as the guest has written it.
+    address: AtomicU32,
+    /// Held from the write of CF8 to the access that it is for.
+    turn: Ranked<(), CONFIG>,
+    pub frozen: Frozen,
 }
 
-/// Performs one configuration access and leaves CF8 as it was found.
-pub(crate) fn access_function<P: Ports>(ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
-    let Some(port) = CONFIG_DATA.checked_add(offset & 3) else { return 0 };
-    let saved = ports.read(CONFIG_ADDRESS, Width::Dword);
-    ports.write(CONFIG_ADDRESS, Width::Dword, address_of(function, offset));
-    let value = match op {
-        Op::Read => ports.read(port, width),
-        Op::Write(value) => {
-            ports.write(port, width, value as u32);
-            0
-        }
-    };
-    ports.write(CONFIG_ADDRESS, Width::Dword, saved);
-    value
+impl ConfigPorts {
+    pub fn new() -> Self {
+        Self { address: AtomicU32::new(0), turn: Ranked::new(()), frozen: Frozen::default() }
+    }
+
+    /// The guest finds CF8 as it is now.
+    pub fn adopt<P: Ports>(&self, ports: &mut P) {
+        self.address.store(ports.read(CONFIG_ADDRESS, Width::Dword), Relaxed);
+    }
+
+    /// IN of CF8.
+    #[inline]
+    pub fn address(&self) -> u32 {
+        self.address.load(Relaxed)
+    }
+
+    /// OUT to CF8.
+    #[inline]
+    pub fn set_address(&self, address: u32) {
+        self.address.store(address, Relaxed);
+    }
+
+    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers (CF9: reset).
+    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+        self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
+    }
+
+    /// IN of less than a dword.
+    pub fn read_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
+        self.with_address(ports, self.address(), |ports| ports.read(port, width))
+    }
+
+    /// With `address` in CF8.
+    #[inline]
+    fn with_address<P: Ports, R>(&self, ports: &mut P, address: u32, access: impl FnOnce(&mut P) -> R) -> R {
+        let _held = self.turn.lock();
+        ports.write(CONFIG_ADDRESS, Width::Dword, address);
+        access(ports)
+    }
+
+    /// Performs one access to configuration space; the guest's address stays.
+    pub fn access_function<P: Ports>(&self, ports: &mut P, function: Bdf, offset: u16, width: Width, op: Op) -> u32 {
+        let Some(port) = CONFIG_DATA.checked_add(offset & 3).filter(|_| offset <= LAST_REGISTER) else {
+            return u32::MAX;
+        };
+        self.with_address(ports, address_of(function, offset), |ports| match op {
+            Op::Read => ports.read(port, width),
+            Op::Write(value) => {
+                ports.write(port, width, value as u32);
+                0
+            }
+        })
+    }
 }
 
-fn address_of(function: Bdf, offset: u16) -> u32 {
+/// What CF8 holds for a register of `function`.
+pub(crate) fn address_of(function: Bdf, offset: u16) -> u32 {
     ENABLE
         | u32::from(function.bus) << 16
         | u32::from(function.device & 0x1f) << 11
@@ -48,64 +96,108 @@ fn address_of(function: Bdf, offset: u16) -> u32 {
         | u32::from(offset & 0xfc)
 }
 
-fn function_of(address: u32) -> Bdf {
-    Bdf { bus: (address >> 16) as u8, device: (address >> 11) as u8 & 0x1f, function: (address >> 8) as u8 & 7 }
+/// What an address is of, as [`crate::mediated::Controller`] has it: bits 1:0 of it and its register do not count,
+/// nor the [`EXTENDED`] ones.
+#[inline]
+fn function_of(address: u32) -> u32 {
+    address & (ENABLE | 0xff_ff00)
 }
 
 impl Bus {
-    fn config_target<P: Ports>(&self, ports: &mut P, port: u16) -> Target {
-        let address = ports.read(CONFIG_ADDRESS, Width::Dword);
-        if address & ENABLE == 0 {
-            return Target::Free;
-        }
+    /// The guarded controller that an address is of.
+    #[inline]
+    fn guarded(&self, address: u32) -> Option<usize> {
         let function = function_of(address);
-        let Some(controller) = self.controllers.iter().position(|controller| controller.wiring.function == function)
-        else {
-            return Target::Free;
-        };
-        // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
-        // them, which means the same to all.
-        let low_bits_differ = (address as u16 & 3) & !port != 0;
-        if address & EXTENDED != 0 || low_bits_differ {
-            let what = "configuration address whose meaning depends on the chipset";
-            return Target::Unclear { controller, violation: Violation { what, detail: u64::from(address) } };
+        self.controllers.iter().position(|controller| controller.config_address == function)
+    }
+
+    /// Is a write refused because of what it would move?
+    #[inline]
+    fn is_frozen(&self, address: u32, port: u16, width: Width) -> bool {
+        let frozen = &self.config.frozen;
+        frozen.is_of(function_of(address))
+            && offset_of(address, port).is_none_or(|offset| frozen.refuses(offset, width))
+    }
+
+    /// The address is read once: what was decided about is what is accessed.
+    #[inline]
+    pub(crate) fn read_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
+        let address = self.config.address();
+        match self.guarded(address) {
+            None => self.config.with_address(machine.ports(), address, |ports| ports.read(port, width)),
+            Some(controller) => self.read_guarded(machine, controller, address, port, width),
         }
-        Target::Guarded { controller, offset: (address & 0xfc) as u16 | port & 3 }
     }
 
     #[cold]
-    pub(crate) fn read_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width) -> u32 {
-        match self.config_target(machine.ports(), port) {
-            Target::Free => machine.ports().read(port, width),
-            Target::Unclear { controller, violation } => {
-                self.refuse(controller, violation);
-                u32::MAX
-            }
-            Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
-            Target::Guarded { controller, offset } => {
-                match self.ask_config(machine, controller, ConfigAccess { offset, width, op: Op::Read }) {
-                    Answered::Perform => machine.ports().read(port, width),
-                    Answered::Settled(value) => value as u32,
+    fn read_guarded<M: Machine>(
+        &self,
+        machine: &mut M,
+        controller: usize,
+        address: u32,
+        port: u16,
+        width: Width,
+    ) -> u32 {
+        if !is_aligned(port, width) {
+            return self.read_split(machine, port, width);
+        }
+        let value = self.with_session(machine, controller, |session, machine| {
+            match session.ask_config_at(machine, address, port, width, Op::Read) {
+                Answered::Perform => {
+                    self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
                 }
+                Answered::Settled(value) => value as u32,
             }
-        }
+        });
+        value.unwrap_or(u32::MAX)
     }
 
-    #[cold]
-    pub(crate) fn write_config<M: Machine>(&mut self, machine: &mut M, port: u16, width: Width, value: u32) {
-        match self.config_target(machine.ports(), port) {
-            Target::Free => machine.ports().write(port, width, value),
-            Target::Unclear { controller, violation } => self.refuse(controller, violation),
-            Target::Guarded { .. } if !is_aligned(port, width) => self.write_split(machine, port, width, value),
-            Target::Guarded { controller, offset } => {
+    #[inline(never)]
+    pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+        let address = self.config.address();
+        match self.guarded(address) {
+            None if self.is_frozen(address, port, width) => {}
+            None => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
+            // None of the bytes puts anything to sleep.
+            Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
+            Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
-                let access = ConfigAccess { offset, width, op };
-                if matches!(self.ask_config(machine, controller, access), Answered::Perform) {
-                    machine.ports().write(port, width, value);
-                }
+                self.with_session(machine, controller, |session, machine| {
+                    if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
+                        self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
+                    }
+                });
             }
         }
     }
+}
+
+impl Session<'_> {
+    /// Asks about an access of `port` with `address` in CF8.
+    fn ask_config_at<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        address: u32,
+        port: u16,
+        width: Width,
+        op: Op,
+    ) -> Answered {
+        let Some(offset) = offset_of(address, port) else {
+            let what = "configuration address whose meaning depends on the chipset";
+            self.refuse(Violation { what, detail: u64::from(address) });
+            return Answered::REFUSED;
+        };
+        self.ask_config(machine, ConfigAccess { offset, width, op })
+    }
+}
+
+/// The register that an access of `port` reaches with `address` in CF8. `None`: that depends on the chipset.
+fn offset_of(address: u32, port: u16) -> Option<u16> {
+    // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
+    // them, which means the same to all.
+    let low_bits_differ = (address as u16 & 3) & !port != 0;
+    let clear = address & EXTENDED == 0 && !low_bits_differ;
+    clear.then_some((address & 0xfc) as u16 | port & 3)
 }
 
 fn is_aligned(port: u16, width: Width) -> bool {

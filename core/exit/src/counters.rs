@@ -1,5 +1,9 @@
 //! How often each kind of exit happened, and which things were already said in the log.
 
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
 /// Kinds of exits, finer than [`crate::Exit`] where the cost differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -16,6 +20,8 @@ pub enum ExitKind {
     Halt,
     Shutdown,
     Init,
+    /// Another CPU of the VMM asked for this one.
+    Signal,
     Nmi,
     /// The guest can take an NMI that was kept for it.
     NmiWindow,
@@ -32,7 +38,7 @@ pub enum ExitKind {
 }
 
 /// Names in the order of [`ExitKind`].
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -45,6 +51,7 @@ const NAMES: [&str; 21] = [
     "hlt",
     "shutdown",
     "init",
+    "signal",
     "nmi",
     "nmi window",
     "interrupt window",
@@ -56,26 +63,30 @@ const NAMES: [&str; 21] = [
     "unexpected",
 ];
 
-/// One counter per kind.
+/// One counter per kind. One CPU counts, any may read.
 #[derive(Default)]
-pub struct Counters([u64; NAMES.len()]);
+pub struct Counters([AtomicU64; NAMES.len()]);
 
 impl Counters {
     #[inline]
-    pub(crate) fn count(&mut self, kind: ExitKind) {
-        if let Some(count) = self.0.get_mut(usize::from(kind as u8)) {
-            *count = count.wrapping_add(1);
+    pub(crate) fn count(&self, kind: ExitKind) {
+        if let Some(count) = self.0.get(usize::from(kind as u8)) {
+            // One writer: no read-modify-write, whose lock would cost more than all the rest.
+            count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
         }
     }
 
     /// How often `kind` happened.
     pub fn get(&self, kind: ExitKind) -> u64 {
-        self.0.get(usize::from(kind as u8)).copied().unwrap_or(0)
+        self.0.get(usize::from(kind as u8)).map_or(0, |count| count.load(Relaxed))
     }
 
-    /// Names for the log and their counts.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        NAMES.into_iter().zip(self.0)
+    /// Names for the log and how often each happened on all of these CPUs.
+    pub(crate) fn sum(cpus: &[Arc<Self>]) -> impl Iterator<Item = (&'static str, u64)> {
+        let of_kind = |kind| cpus.iter().filter_map(move |cpu| cpu.0.get(kind));
+        NAMES.into_iter().enumerate().map(move |(kind, name)| {
+            (name, of_kind(kind).fold(0, |sum: u64, count| sum.wrapping_add(count.load(Relaxed))))
+        })
     }
 }
 
@@ -85,22 +96,22 @@ impl Counters {
 pub(crate) enum Notice {
     VmmMemory,
     NestedFaultElsewhere,
-    UnknownMsr,
-    RefusedMsr,
-    MicrocodeUpdate,
     StringIntoNoRam,
+    InstructionNotEmulated,
+    PrefixNotEmulated,
+    OperandElsewhere,
+    LocalApicWrite,
+    UnknownCpu,
 }
 
 /// Which notices were given.
 #[derive(Default)]
-pub(crate) struct Notices(u32);
+pub(crate) struct Notices(AtomicU32);
 
 impl Notices {
     /// True once per kind of notice.
-    pub fn first(&mut self, notice: Notice) -> bool {
+    pub fn first(&self, notice: Notice) -> bool {
         let bit = 1_u32.wrapping_shl(u32::from(notice as u8));
-        let first = self.0 & bit == 0;
-        self.0 |= bit;
-        first
+        self.0.fetch_or(bit, Relaxed) & bit == 0
     }
 }

@@ -1,11 +1,13 @@
 //! The hypercall instruction: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
 
-use crate::guest::Answer;
+use crate::cpu::Answer;
 use crate::instruction::{self, Opcode};
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
+use crate::walk::{self, PageAccess};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
-use mediator::GuestMemory;
+use lock::{Ranked, rank::FIRMWARE};
+use mediator::{Gpa, GuestMemory};
 
 /// The VMM's end of a firmware stub, e.g. of INT 15h.
 pub trait FirmwareCall: Send {
@@ -17,33 +19,54 @@ pub trait FirmwareCall: Send {
 pub(crate) struct Firmware {
     /// Linear address of the stub's call.
     pub at: u64,
-    pub handler: Box<dyn FirmwareCall>,
+    pub handler: Ranked<Box<dyn FirmwareCall>, FIRMWARE>,
 }
 
-pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::Hypercall);
+pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
-    let firmware = runs_bios_code(vcpu) && guest.firmware.as_ref().is_some_and(|firmware| firmware.at == at);
-    let debug = guest.hypercalls && vcpu.cpl() == 0;
-    if !firmware && !debug {
+    let stub = cpu.guest.firmware.as_ref().filter(|firmware| firmware.at == at);
+    let firmware = stub.filter(|_| runs_bios_code(cpu.guest, vcpu, machine, at));
+    let debug = cpu.guest.hypercalls && vcpu.cpl() == 0;
+    if firmware.is_none() && !debug {
         return Err(Exception::InvalidOpcode);
     }
-    let opcode = Opcode::of(&guest.policy.hypercall);
-    let len_bytes = instruction::length(guest, vcpu, machine, &opcode)?;
-    match &mut guest.firmware {
-        Some(stub) if firmware => stub.handler.on_call(vcpu, machine.memory()),
-        _ => debug_hypercall(guest, vcpu, machine),
+    let opcode = Opcode::of(&cpu.guest.policy.hypercall);
+    let len_bytes = instruction::length(cpu, vcpu, machine, &opcode)?;
+    match firmware {
+        Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
+        None => debug_hypercall(cpu.guest, vcpu, machine),
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())
 }
 
-/// Real or virtual-8086 mode. In every other mode the linear address of the stub may be mapped to anything, by a user
-/// program too, for which the handler would write to physical memory.
-fn runs_bios_code<V: Vcpu>(vcpu: &V) -> bool {
+/// Real mode; or virtual-8086 mode where what the handler reaches (the buffer of INT 15h, AX = E820h, and the FLAGS that the stub's
+/// INT has pushed) and the stub lie at the linear addresses one to one. Elsewhere these may be mapped to anything, by a user program
+/// too, and the handler writes to physical memory.
+fn runs_bios_code<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M, stub: u64) -> bool {
     const CR0_PE: u64 = 1 << 0;
     const RFLAGS_VM: u64 = 1 << 17;
-    vcpu.control().cr0 & CR0_PE == 0 || vcpu.rflags() & RFLAGS_VM != 0
+    const BUFFER_BYTES: u64 = 24;
+    const FRAME_BYTES: u64 = 6;
+    let control = vcpu.control();
+    if control.cr0 & CR0_PE == 0 {
+        return true;
+    }
+    if vcpu.rflags() & RFLAGS_VM == 0 {
+        return false;
+    }
+    let mut is_one_to_one = |linear, write| {
+        let access = PageAccess { write, fetch: !write, user: true, alignment_check: false };
+        walk::translate(machine.memory(), guest.paging, control, access, linear) == Ok(Gpa(linear))
+    };
+    let mut reaches = |name, offset: Gpr, len_bytes: u64| {
+        let first = vcpu.segment(name).base.wrapping_add(vcpu.gpr(offset) & 0xffff);
+        is_one_to_one(first, true) && is_one_to_one(first.wrapping_add(len_bytes).wrapping_sub(1), true)
+    };
+    reaches(SegmentName::Es, Gpr::Rdi, BUFFER_BYTES)
+        && reaches(SegmentName::Ss, Gpr::Rsp, FRAME_BYTES)
+        && is_one_to_one(stub, false)
 }
 
 fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &mut M) {

@@ -4,9 +4,9 @@
 //! turns out to be another one is refused, never guessed; a length that is wrong because the guest changed the bytes
 //! (or the page tables under the cached translation) in between moves the guest's own RIP and nothing else.
 
-use crate::guest::Answer;
+use crate::cpu::Answer;
 use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, ExitKind, Guest, Machine, SegmentName, Vcpu};
+use crate::{Cpu, Exception, ExitKind, Guest, Machine, SegmentName, Vcpu};
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction};
 use mediator::Gpa;
 
@@ -30,7 +30,7 @@ const HLT: Opcode = Opcode { plain: None, code: Code::Hlt };
 impl Opcode {
     /// From the bytes of an instruction, which mean the same in every mode.
     pub fn of(bytes: &[u8]) -> Self {
-        Self { plain: None, code: decode(bytes, 64).map_or(Code::INVALID, |instruction| instruction.code()) }
+        Self { plain: None, code: decode(bytes, 64, 0).map_or(Code::INVALID, |instruction| instruction.code()) }
     }
 }
 
@@ -51,18 +51,13 @@ impl CodePage {
 
 /// Inflates the decoder's tables, once at boot, so that no exit pays for it.
 pub fn init() {
-    let _ = decode(&[0x90], 64);
+    let _ = decode(&[0x90], 64, 0);
 }
 
 /// CS.base + RIP, as wide as the mode.
 #[inline]
 pub(crate) fn linear_rip<V: Vcpu>(vcpu: &V) -> u64 {
-    let cs = vcpu.segment(SegmentName::Cs);
-    if cs.long && vcpu.control().efer & EFER_LMA != 0 {
-        vcpu.rip()
-    } else {
-        cs.base.wrapping_add(vcpu.rip()) & 0xffff_ffff
-    }
+    if is_64_bit(vcpu) { vcpu.rip() } else { vcpu.segment(SegmentName::Cs).base.wrapping_add(vcpu.rip()) & 0xffff_ffff }
 }
 
 /// Length in bytes of the instruction that exited.
@@ -71,7 +66,7 @@ pub(crate) fn linear_rip<V: Vcpu>(vcpu: &V) -> u64 {
 /// #PF when its bytes are no longer mapped, #UD when they cannot be read or are another instruction.
 #[inline(always)]
 pub(crate) fn length<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
     expected: &Opcode,
@@ -80,8 +75,8 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
         return Ok(len_bytes);
     }
     match expected.plain {
-        Some(plain) if is_plain_at(vcpu, machine, guest.code, plain) => Ok(2),
-        _ => decoded_length(guest, vcpu, machine, expected),
+        Some(plain) if is_plain_at(vcpu, machine, cpu.code, plain) => Ok(2),
+        _ => decoded_length(cpu, vcpu, machine, expected),
     }
 }
 
@@ -96,88 +91,133 @@ fn is_plain_at<V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, p
 
 #[cold]
 fn decoded_length<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
     expected: &Opcode,
 ) -> Result<u8, Exception> {
     let linear = linear_rip(vcpu);
-    let physical = translate(guest, vcpu, machine, linear)?;
+    let physical = translate(cpu.guest, vcpu, machine, linear)?;
     let [linear, physical] = [linear, physical.0].map(|address| address & !PAGE_MASK);
-    guest.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
-    let instruction = current(guest, vcpu, machine)?;
+    cpu.code = CodePage { cr3: vcpu.control().cr3, linear, physical: Gpa(physical) };
+    let instruction = current(cpu.guest, vcpu, machine)?;
     if expected.code == instruction.code() { Ok(instruction.len() as u8) } else { Err(Exception::InvalidOpcode) }
 }
 
-/// The instruction at CS:RIP, decoded.
-///
-/// # Errors
-/// #PF when its bytes are not mapped, #UD when they cannot be read or are no instruction.
+/// The bytes at CS:RIP, as far as they can be read.
+pub(crate) struct Fetched {
+    bytes: [u8; MAX_BYTES],
+    len_bytes: usize,
+    /// What an instruction raises that reaches further.
+    missing: Exception,
+    bitness: u32,
+    rip: u64,
+}
+
+impl Fetched {
+    /// # Errors
+    /// #PF when its bytes are not mapped, #UD when they cannot be read or are no instruction.
+    pub fn decode(&self) -> Result<Instruction, Exception> {
+        self.bytes.get(..self.len_bytes).and_then(|bytes| decode(bytes, self.bitness, self.rip)).ok_or(self.missing)
+    }
+
+    /// The first `len_bytes` as a number, which the first byte is the lowest of.
+    pub fn code(&self, len_bytes: u8) -> u128 {
+        let bytes = self.bytes.iter().take(len_bytes.into()).rev();
+        bytes.fold(0, |code, &byte| code << 8 | u128::from(byte))
+    }
+}
+
+/// Size of the code segment, as decoders count it.
+#[inline]
+pub(crate) fn bitness<V: Vcpu>(vcpu: &V) -> u32 {
+    if is_64_bit(vcpu) {
+        64
+    } else if vcpu.segment(SegmentName::Cs).default_32 {
+        32
+    } else {
+        16
+    }
+}
+
+/// Does the CPU execute 64-bit code?
+#[inline]
+pub(crate) fn is_64_bit<V: Vcpu>(vcpu: &V) -> bool {
+    vcpu.segment(SegmentName::Cs).long && vcpu.control().efer & EFER_LMA != 0
+}
+
 #[cold]
-pub(crate) fn current<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M) -> Result<Instruction, Exception> {
-    let cs = vcpu.segment(SegmentName::Cs);
-    let long = cs.long && vcpu.control().efer & EFER_LMA != 0;
-    let (bitness, linear_mask) = match (long, cs.default_32) {
-        (true, _) => (64, u64::MAX),
-        (false, true) => (32, 0xffff_ffff),
-        (false, false) => (16, 0xffff_ffff),
-    };
-    let mut bytes = [0; MAX_BYTES];
-    let mut missing = Exception::InvalidOpcode;
-    let mut len_bytes = 0_usize;
+pub(crate) fn fetch<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M) -> Fetched {
+    let bitness = bitness(vcpu);
+    let linear_mask = if bitness == 64 { u64::MAX } else { 0xffff_ffff };
+    let missing = Exception::InvalidOpcode;
+    let mut fetched = Fetched { bytes: [0; MAX_BYTES], len_bytes: 0, missing, bitness, rip: vcpu.rip() };
     let mut linear = linear_rip(vcpu);
     let mut page = Err(missing);
-    for byte in &mut bytes {
-        if len_bytes == 0 || linear & PAGE_MASK == 0 {
+    for byte in &mut fetched.bytes {
+        if fetched.len_bytes == 0 || linear & PAGE_MASK == 0 {
             page = translate(guest, vcpu, machine, linear).map(|at| at.0 & !PAGE_MASK);
         }
         match page.and_then(|page| read_byte(machine, Gpa(page | linear & PAGE_MASK))) {
             Ok(code) => *byte = code,
             Err(exception) => {
-                // Only of interest when the instruction reaches so far.
-                missing = exception;
+                fetched.missing = exception;
                 break;
             }
         }
-        len_bytes = len_bytes.wrapping_add(1);
+        fetched.len_bytes = fetched.len_bytes.wrapping_add(1);
         linear = linear.wrapping_add(1) & linear_mask;
     }
-    bytes.get(..len_bytes).and_then(|bytes| decode(bytes, bitness)).ok_or(missing)
+    fetched
+}
+
+/// The instruction at CS:RIP, decoded.
+///
+/// # Errors
+/// As [`Fetched::decode`].
+pub(crate) fn current<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M) -> Result<Instruction, Exception> {
+    fetch(guest, vcpu, machine).decode()
 }
 
 fn read_byte<M: Machine>(machine: &mut M, at: Gpa) -> Result<u8, Exception> {
     machine.read_code::<1>(at).map(|[byte]| byte).ok_or(Exception::InvalidOpcode)
 }
 
-fn decode(bytes: &[u8], bitness: u32) -> Option<Instruction> {
-    let instruction = Decoder::try_new(bitness, bytes, DecoderOptions::NONE).ok()?.decode();
+/// `rip` is what addresses relative to the instruction are relative to.
+pub(crate) fn decode(bytes: &[u8], bitness: u32, rip: u64) -> Option<Instruction> {
+    let instruction = Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE).ok()?.decode();
     (!instruction.is_invalid()).then_some(instruction)
 }
 
 /// INVD would drop what the VMM has written and the caches have not written back. To the guest write-back is as good: it
 /// may come before INVD at any time.
 #[cold]
-pub(crate) fn on_invd<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
-    guest.counters.count(ExitKind::InvalidateCaches);
-    let len_bytes = length(guest, vcpu, machine, &INVD)?;
+pub(crate) fn on_invd<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+    cpu.counters.count(ExitKind::InvalidateCaches);
+    let len_bytes = length(cpu, vcpu, machine, &INVD)?;
     vcpu.skip_instruction(len_bytes);
     Ok(())
 }
 
 /// A queued interrupt waits: with IF = 1 it ends HLT at once.
 #[cold]
-pub(crate) fn on_hlt<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_hlt<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
     const RFLAGS_IF: u64 = 1 << 9;
-    guest.counters.count(ExitKind::Halt);
+    cpu.counters.count(ExitKind::Halt);
     if vcpu.rflags() & RFLAGS_IF != 0 {
-        let len_bytes = length(guest, vcpu, machine, &HLT)?;
+        let len_bytes = length(cpu, vcpu, machine, &HLT)?;
         vcpu.skip_instruction(len_bytes);
     }
     Ok(())
 }
 
 /// Where the code at `linear` lies.
-fn translate<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M, linear: u64) -> Result<Gpa, Exception> {
+pub(crate) fn translate<V: Vcpu, M: Machine>(
+    guest: &Guest,
+    vcpu: &V,
+    machine: &mut M,
+    linear: u64,
+) -> Result<Gpa, Exception> {
     let access = PageAccess { write: false, fetch: true, user: vcpu.cpl() == 3, alignment_check: false };
     walk::translate(machine.memory(), guest.paging, vcpu.control(), access, linear)
         .map_err(|error| Exception::PageFault { error, address: linear })

@@ -1,32 +1,7 @@
 //! What the handlers need of the machine. The VMM implements it over the real one, the tests over a mock.
 
+use crate::CpuidLeaf;
 use mediator::{DmaArena, Gpa, GuestMemory, Instant, Width};
-
-/// What CPUID leaves in EAX, EBX, ECX and EDX.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CpuidLeaf {
-    pub eax: u32,
-    pub ebx: u32,
-    pub ecx: u32,
-    pub edx: u32,
-}
-
-impl CpuidLeaf {
-    /// All bits clear.
-    pub const ZEROS: Self = Self { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    /// All bits set.
-    pub const ONES: Self = Self { eax: !0, ebx: !0, ecx: !0, edx: !0 };
-
-    /// Register by register.
-    pub(crate) fn zip(self, other: Self, join: impl Fn(u32, u32) -> u32) -> Self {
-        Self {
-            eax: join(self.eax, other.eax),
-            ebx: join(self.ebx, other.ebx),
-            ecx: join(self.ecx, other.ecx),
-            edx: join(self.edx, other.edx),
-        }
-    }
-}
 
 /// The I/O ports of the real machine. Widths are byte, word and dword; never a qword.
 pub trait Ports {
@@ -47,7 +22,7 @@ pub struct Parts<'a, M: Machine + ?Sized> {
     pub arena: &'a mut M::Arena,
 }
 
-/// The machine under one guest. Calls on the hot path are monomorphised, so implementations should inline.
+/// The machine under one CPU of a guest: each CPU has a value of its own, with the parts that they share behind it. Calls on the hot path are monomorphised, so implementations should inline.
 pub trait Machine {
     type Ports: Ports;
     type Memory: GuestMemory;
@@ -76,6 +51,9 @@ pub trait Machine {
     /// WRMSR on the real CPU; `None` where it raises #GP.
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()>;
 
+    /// The time stamp counter of this CPU, without the guest's offset.
+    fn tsc(&self) -> u64;
+
     /// Whether the guest's accesses to `len` ports from `first` on leave the guest. All start as off.
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);
 
@@ -83,6 +61,25 @@ pub trait Machine {
 
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
     fn provoke_defect(&mut self, defect: u64);
+
+    /// Number of this CPU, from 0 on.
+    fn cpu_number(&self) -> usize;
+
+    /// Initial local APIC IDs of the guest's CPUs, by their numbers.
+    fn apic_ids(&self) -> &[u32];
+
+    /// The guest sends an INIT to that CPU, which may be this one: it stops and waits for a startup IPI.
+    fn init_cpu(&mut self, cpu: usize);
+
+    /// The guest sends a startup IPI with the vector `page` to that CPU, which ignores it unless it waits for one
+    /// ([`crate::Vcpu::start`]).
+    fn start_cpu(&mut self, cpu: usize, page: u8);
+
+    /// Reads the register of a device in memory below 4 GiB; the value is zero-extended.
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64;
+
+    /// Writes the low `width` bytes of `value` to the register of a device in memory below 4 GiB.
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64);
 
     /// Does the byte belong to the VMM, so that the guest has no mapping of it?
     fn is_vmm_memory(&self, at: Gpa) -> bool;

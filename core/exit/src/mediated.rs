@@ -1,41 +1,55 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
-use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
+use crate::config_ports::{ConfigPorts, address_of};
+use crate::gate::Gate;
+use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner};
 use crate::refusals::Refusals;
-use crate::wiring::{MappedDevice, NoHooks, PortHooks, Wiring};
+use crate::wiring::{MappedDevice, Move, NoHooks, PortHooks, Wiring};
 use crate::{Bus, Machine, Parts};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
+use lock::{Guard, Ranked, rank::CONTROLLER};
 use mediator::disk::DiskController;
-use mediator::pci::{AttachError, Attached, Driver, Function};
+use mediator::pci::{AttachError, Attached, Bdf, Driver, Function};
 use mediator::{Ctx, Violation, Work};
 
 /// Works performed after one call of a mediator; more would keep the guest waiting for ever.
 const WORK_LIMIT: usize = 1024;
 
 const TOO_MUCH_WORK: Violation = Violation { what: "defect of the mediator: work without end", detail: 0 };
-const TOO_MANY_REGIONS: AttachError = AttachError("too many register blocks");
+const MISNUMBERED_REGIONS: AttachError = AttachError("too many register blocks, or not numbered 0, 1, 2, ...");
 
 /// A controller and what leads to it.
 pub(crate) struct Controller {
-    pub mediator: Box<dyn DiskController>,
-    pub wiring: Wiring,
-    pub refusals: Refusals,
-    /// What the port table holds of [`mediator::Mediator::passing_reads`].
-    passing: u8,
+    pub function: Bdf,
+    /// What CF8 holds for its first register.
+    pub config_address: u32,
+    state: Ranked<State, CONTROLLER>,
 }
 
 impl Controller {
-    /// Tells the table, in which the regions may have moved.
-    #[cold]
-    fn let_pass(&mut self, table: &mut PortTable, passing: u8) {
-        self.passing = passing;
-        for (_, region) in self.wiring.regions() {
-            if let Some(port) = region.polled_port() {
-                let bit = 1_u8.checked_shl(region.id.0.into()).unwrap_or(0);
-                table.set_reads_pass(port, passing & bit != 0);
-            }
-        }
+    pub fn mediator(&mut self) -> &dyn DiskController {
+        &*self.state.get_mut().mediator
     }
+}
+
+/// What one CPU at a time has of a controller.
+pub(crate) struct State {
+    mediator: Box<dyn DiskController>,
+    pub wiring: Wiring,
+    pub refusals: Refusals,
+    /// Work that the mediator pushed and that is not yet performed.
+    pub work: Vec<Work>,
+    /// Of this session.
+    moves: Vec<Move>,
+}
+
+/// One access of the guest to a controller, from the first question to the mediator until the access and all work are done;
+/// no other CPU has a session with it meanwhile.
+pub(crate) struct Session<'b> {
+    table: &'b PortTable,
+    config: &'b ConfigPorts,
+    pub state: Guard<'b, State, CONTROLLER>,
 }
 
 impl Bus {
@@ -57,100 +71,131 @@ impl Bus {
         if function.bdf.bus != 0 {
             return Err(AttachError("the controller lies behind a bridge, whose bus number the guest could change"));
         }
-        let Attached { controller: mediator, regions } = self.run_attach(machine, driver, function, index)?;
-        let wiring = Wiring::new(index, function.bdf, &regions).ok_or(TOO_MANY_REGIONS)?;
-        self.hook(&wiring)?;
-        self.table.apply(machine);
-        self.controllers.push(Controller { mediator, wiring, refusals: Refusals::default(), passing: 0 });
-        self.settle(machine, index);
+        let mut work = Vec::new();
+        let Attached { controller: mediator, regions } =
+            self.run_attach(machine, driver, function, index, &mut work)?;
+        let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
+        self.hook(machine, &wiring)?;
+        let state = State { mediator, wiring, refusals: Refusals::default(), work, moves: Vec::new() };
+        let (function, state) = (function.bdf, Ranked::new(state));
+        self.controllers.push(Controller { function, config_address: address_of(function, 0), state });
+        self.with_session(machine, index, |session, machine| session.settle(machine));
         Ok(index)
     }
 
     /// The driver's own part: its regions are reachable for the call, but none is hooked yet.
     fn run_attach<M: Machine>(
-        &mut self,
+        &self,
         machine: &mut M,
         driver: &Driver,
         function: &Function,
         index: usize,
+        work: &mut Vec<Work>,
     ) -> Result<Attached, AttachError> {
         let now = machine.now();
         let Parts { ports, memory, arena } = machine.parts();
-        let nowhere = Wiring::new(index, function.bdf, &[]).ok_or(TOO_MANY_REGIONS)?;
-        let regions = (driver.regions)(function, &mut MappedDevice { ports: &mut *ports, wiring: &nowhere });
-        let wiring = Wiring::new(index, function.bdf, &regions).ok_or(TOO_MANY_REGIONS)?;
-        let mut device = MappedDevice { ports, wiring: &wiring };
-        let work = &mut self.work;
+        let config = &self.config;
+        let nowhere = Wiring::new(index, function.bdf, &[]).ok_or(MISNUMBERED_REGIONS)?;
+        let regions = (driver.regions)(function, &mut MappedDevice { ports: &mut *ports, config, wiring: &nowhere });
+        let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
+        let mut device = MappedDevice { ports, config, wiring: &wiring };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut NoHooks, work, now };
         (driver.attach)(function, &mut cx)
     }
 
     /// All regions or none.
-    fn hook(&mut self, wiring: &Wiring) -> Result<(), AttachError> {
-        let mapped = || wiring.regions().filter_map(|(owner, region)| Some((owner, region.base.get()?, region.len)));
-        if mapped().any(|(_, base, len)| !self.table.is_free_for(owner::NOBODY, base, len)) {
+    fn hook<M: Machine>(&self, machine: &mut M, wiring: &Wiring) -> Result<(), AttachError> {
+        let mapped = || {
+            let regions = wiring.regions();
+            regions.filter_map(|(owner, region)| Some((owner.encode(), region.base.get()?, region)))
+        };
+        if !mapped().all(|(owner, base, region)| self.table.claim(owner, base, region.len, region.polled)) {
+            for (owner, base, region) in mapped() {
+                self.table.owned_among(owner, base, region.len).into_iter().for_each(|port| self.table.release(port));
+            }
             return Err(AttachError("its ports belong to something else that is guarded"));
         }
-        mapped().for_each(|(owner, base, len)| self.table.claim(owner.encode(), base, len));
+        mapped().for_each(|(_, base, region)| machine.set_port_intercept(base, region.len, true));
         Ok(())
     }
 
     /// Calls controller `index` as the guest's accesses would, then performs the work it pushed. For what the VMM asks
     /// before the guest starts ([`DiskController::read_before_guest`], [`DiskController::set_ranges`]).
     pub fn with_controller<M: Machine, R>(
-        &mut self,
+        &self,
         machine: &mut M,
         index: usize,
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
     ) -> Option<R> {
-        let result = self.call(machine, index, call);
-        self.settle(machine, index);
-        result
+        self.with_session(machine, index, |session, machine| {
+            let result = session.call(machine, call);
+            session.settle(machine);
+            result
+        })
     }
 
-    /// One call with everything that a mediator can reach. Its moves of hooks are in force afterwards.
+    /// Has a session with controller `number`. While it lasts, all reads of polled registers lead to the mediator.
+    #[inline(always)]
+    pub(crate) fn with_session<M: Machine, R>(
+        &self,
+        machine: &mut M,
+        number: usize,
+        access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
+    ) -> Option<R> {
+        let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
+        let mut session = Session { table: &self.table, config: &self.config, state: controller.state.lock() };
+        gate.close();
+        let result = access(&mut session, machine);
+        session.end(machine, gate);
+        Some(result)
+    }
+}
+
+impl Session<'_> {
+    /// One call with everything that a mediator can reach. Where it has moved its regions to, accesses leave the guest
+    /// afterwards.
     #[inline]
-    pub(crate) fn call<M: Machine, R>(
+    pub fn call<M: Machine, R>(
         &mut self,
         machine: &mut M,
-        index: usize,
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
-    ) -> Option<R> {
-        let Self { table, controllers, work, .. } = self;
-        let controller = controllers.get_mut(index)?;
-        let Controller { mediator, wiring, .. } = &mut *controller;
+    ) -> R {
+        let State { mediator, wiring, work, moves, .. } = &mut *self.state;
+        let known = moves.len();
         let now = machine.now();
         let Parts { ports, memory, arena } = machine.parts();
-        let mut device = MappedDevice { ports, wiring };
-        let mut hooks = PortHooks { table, wiring };
+        let mut device = MappedDevice { ports, config: self.config, wiring };
+        let mut hooks = PortHooks { table: self.table, wiring, moves };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
-        let passing = controller.mediator.passing_reads();
-        if table.has_changes() || passing != controller.passing {
-            table.apply(machine);
-            controller.let_pass(table, passing);
+        if moves.len() != known {
+            for &Move { region, new, .. } in moves.iter().skip(known) {
+                if let (Some(base), Some(region)) = (new, wiring.region(region)) {
+                    machine.set_port_intercept(base, region.len, true);
+                }
+            }
         }
-        Some(result)
+        result
     }
 
     /// Performs the work that was pushed, in order, and hands each back. Gives how many were performed.
     #[inline]
-    pub(crate) fn settle<M: Machine>(&mut self, machine: &mut M, index: usize) -> usize {
-        if self.work.is_empty() { 0 } else { self.perform_all(machine, index) }
+    pub fn settle<M: Machine>(&mut self, machine: &mut M) -> usize {
+        if self.state.work.is_empty() { 0 } else { self.perform_all(machine) }
     }
 
-    fn perform_all<M: Machine>(&mut self, machine: &mut M, index: usize) -> usize {
+    fn perform_all<M: Machine>(&mut self, machine: &mut M) -> usize {
         let mut performed = 0_usize;
-        while !self.work.is_empty() {
+        while !self.state.work.is_empty() {
             if performed == WORK_LIMIT {
-                self.work.clear();
-                self.refuse(index, TOO_MUCH_WORK);
+                self.state.work.clear();
+                self.refuse(TOO_MUCH_WORK);
                 break;
             }
-            let work: Work = self.work.remove(0);
+            let work: Work = self.state.work.remove(0);
             let Parts { memory, arena, .. } = machine.parts();
             let result = work.perform(memory, arena);
-            self.call(machine, index, |mediator, cx| mediator.on_work_done(cx, work, result));
+            self.call(machine, |mediator, cx| mediator.on_work_done(cx, work, result));
             performed = performed.wrapping_add(1);
         }
         performed
@@ -158,11 +203,33 @@ impl Bus {
 
     /// The single reaction to a violation: counted, and logged once per kind. The access itself was not made.
     #[cold]
-    pub(crate) fn refuse(&mut self, index: usize, violation: Violation) {
-        if let Some(controller) = self.controllers.get_mut(index) {
-            controller.refusals.note(controller.mediator.name(), violation);
-            if controller.refusals.is_quarantined() {
-                controller.let_pass(&mut self.table, 0);
+    pub fn refuse(&mut self, violation: Violation) {
+        let State { mediator, refusals, .. } = &mut *self.state;
+        refusals.note(mediator.name(), violation);
+    }
+
+    #[inline]
+    fn end<M: Machine>(mut self, machine: &mut M, gate: &Gate) {
+        if !self.state.moves.is_empty() {
+            self.leave_old_ports(machine);
+        }
+        if !self.state.refusals.is_quarantined() {
+            gate.open(self.state.wiring.controller, self.state.mediator.passing_reads());
+        }
+    }
+
+    /// The device has left them too by now.
+    #[cold]
+    fn leave_old_ports<M: Machine>(&mut self, machine: &mut M) {
+        let State { wiring, moves, .. } = &mut *self.state;
+        for Move { region: number, old, .. } in moves.drain(..) {
+            let (Some(base), Some(region)) = (old, wiring.region(number)) else { continue };
+            let owner = RegionOwner { controller: wiring.controller, region: number }.encode();
+            let ports = self.table.owned_among(owner, base, region.len);
+            for port in ports.into_iter().filter(|&port| !region.contains(port)) {
+                // In this order: who takes the port next has its accesses leave the guest.
+                machine.set_port_intercept(port, 1, false);
+                self.table.release(port);
             }
         }
     }

@@ -1,45 +1,74 @@
-//! Accesses that nested paging refused: VMM memory, and addresses that are not mapped at all.
+//! Accesses that nested paging refused: hooked pages, VMM memory, and addresses that are not mapped at all.
 //!
-//! Both look like an empty bus: a plain load gives all ones, a plain store vanishes. Anything else is not emulated but
-//! raises an exception, so that the guest never retries it for ever without its own handler knowing.
+//! The latter two look like an empty bus: a read gives all ones, a write vanishes. What is not emulated raises an exception,
+//! so that the guest never retries it for ever without its own handler knowing.
 
 use crate::counters::Notice;
 use crate::delivery::second_exception;
-use crate::{Exception, ExitKind, Gpr, Guest, Machine, NestedFault, Outcome, Vcpu, gpr, instruction};
-use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
-use mediator::Width;
+use crate::hooks::Owner;
+use crate::mmio::{self, MmioAccess};
+use crate::{Cpu, Event, Exception, ExitKind, Guest, Machine, NestedFault, Outcome, Vcpu};
+use mediator::Gpa;
 
-const RFLAGS_DF: u64 = 1 << 10;
-
-/// What a refused instruction raises.
+/// What an access raises that no instruction makes by itself, or one whose operand lies elsewhere.
 const REFUSED: Exception = Exception::GeneralProtection(0);
+const PAGE_MASK: u64 = 0xfff;
 
-#[cold]
 pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &mut V,
     machine: &mut M,
 ) -> Result<Outcome, Exception> {
-    let fault = vcpu.nested_fault();
-    guest.counters.count(ExitKind::NestedFault);
-    notice(guest, vcpu, machine, fault);
-    if let Some(vector) = fault.delivering {
-        return on_delivery(vector);
+    let NestedFault { gpa, write, fetch, page_walk, delivering } = vcpu.nested_fault();
+    cpu.counters.count(ExitKind::NestedFault);
+    let owner = match cpu.guest.owner_of_page(gpa) {
+        Some(owner) => owner,
+        None => {
+            notice(cpu.guest, vcpu, machine);
+            Owner::Nobody
+        }
+    };
+    if let Some(event) = delivering {
+        return on_delivery(event);
     }
-    if fault.fetch || fault.page_walk {
+    if fetch || page_walk {
         return Err(REFUSED);
     }
-    let instruction = instruction::current(guest, vcpu, machine)?;
-    if instruction.has_lock_prefix() || instruction.has_rep_prefix() || instruction.has_repne_prefix() {
-        return Err(REFUSED);
+    let guest = cpu.guest;
+    let access = mmio::current(cpu, vcpu, machine)?;
+    if !is_that_of(vcpu, gpa, write, access) {
+        return Err(refuse(guest, vcpu));
     }
-    let done = if fault.write { store(vcpu, &instruction) } else { load(vcpu, &instruction) };
-    done.ok_or(REFUSED)?;
-    vcpu.skip_instruction(instruction.len() as u8);
+    guest.perform(vcpu, machine, owner, gpa, access);
     Ok(Outcome::Resume)
 }
 
-fn notice<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &M, fault: NestedFault) {
+/// Is this the access that faulted? Not if its operand begins in another page, or ends there, or if the instruction was
+/// changed since. Segment limits need no check: an operand beyond them has raised its exception before the CPU came to the
+/// page.
+#[inline]
+fn is_that_of<V: Vcpu>(vcpu: &V, gpa: Gpa, write: bool, access: &MmioAccess) -> bool {
+    let offset = gpa.0 & PAGE_MASK;
+    let last = offset.wrapping_add(access.width.bytes() as u64).wrapping_sub(1);
+    let direction = if write { access.writes() } else { access.reads() };
+    direction && last <= PAGE_MASK && access.page_offset(vcpu) == offset
+}
+
+#[cold]
+fn refuse<V: Vcpu>(guest: &Guest, vcpu: &V) -> Exception {
+    if guest.notices.first(Notice::OperandElsewhere) {
+        let (fault, rip) = (vcpu.nested_fault(), vcpu.rip());
+        log::warn!(
+            "{fault:x?} is not the access of the instruction at {rip:#x}, or crosses a page: #GP; \
+             further ones are not logged"
+        );
+    }
+    REFUSED
+}
+
+#[cold]
+fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M) {
+    let fault = vcpu.nested_fault();
     let (notice, whose) = if machine.is_vmm_memory(fault.gpa) {
         (Notice::VmmMemory, "VMM memory")
     } else {
@@ -51,78 +80,14 @@ fn notice<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &V, machine: &M, fault: 
     }
 }
 
-/// The IDT, the stack or their page tables lie there: an exception during delivery. The interrupt of a device with the
-/// number of a contributory exception (real mode) is taken for that exception.
-fn on_delivery(vector: u8) -> Result<Outcome, Exception> {
-    match second_exception(vector, REFUSED) {
+/// The IDT, the stack or their page tables lie there: an exception during delivery.
+#[cold]
+fn on_delivery(event: Event) -> Result<Outcome, Exception> {
+    match second_exception(event, REFUSED) {
         Some(exception) => Err(exception),
         None => {
             log::warn!("a double fault could not be delivered: the machine is reset");
             Ok(Outcome::Reset)
         }
     }
-}
-
-/// A plain store vanishes. `None`: the instruction is no plain store.
-fn store<V: Vcpu>(vcpu: &mut V, instruction: &Instruction) -> Option<()> {
-    match instruction.mnemonic() {
-        Mnemonic::Mov | Mnemonic::Movnti if instruction.op0_kind() == OpKind::Memory => Some(()),
-        Mnemonic::Stosb => advance_destination(vcpu, instruction, 1),
-        Mnemonic::Stosw => advance_destination(vcpu, instruction, 2),
-        Mnemonic::Stosd => advance_destination(vcpu, instruction, 4),
-        Mnemonic::Stosq => advance_destination(vcpu, instruction, 8),
-        _ => None,
-    }
-}
-
-/// Moves DI, EDI or RDI on by one element.
-fn advance_destination<V: Vcpu>(vcpu: &mut V, instruction: &Instruction, element_bytes: u64) -> Option<()> {
-    let width = match instruction.op0_kind() {
-        OpKind::MemoryESDI => Width::Word,
-        OpKind::MemoryESEDI => Width::Dword,
-        OpKind::MemoryESRDI => Width::Qword,
-        _ => return None,
-    };
-    let index = vcpu.gpr(Gpr::Rdi);
-    let down = vcpu.rflags() & RFLAGS_DF != 0;
-    let index = if down { index.wrapping_sub(element_bytes) } else { index.wrapping_add(element_bytes) };
-    gpr::set_low(vcpu, Gpr::Rdi, width, index);
-    Some(())
-}
-
-/// A plain load gives all ones. `None`: the instruction is no plain load.
-fn load<V: Vcpu>(vcpu: &mut V, instruction: &Instruction) -> Option<()> {
-    if instruction.op0_kind() != OpKind::Register || instruction.op1_kind() != OpKind::Memory {
-        return None;
-    }
-    let value = match (instruction.mnemonic(), instruction.memory_size()) {
-        (Mnemonic::Mov | Mnemonic::Movsx | Mnemonic::Movsxd, _) => u64::MAX,
-        (Mnemonic::Movzx, MemorySize::UInt8) => 0xff,
-        (Mnemonic::Movzx, MemorySize::UInt16) => 0xffff,
-        _ => return None,
-    };
-    set_register(vcpu, instruction.op0_register(), value)
-}
-
-/// `None`: no general purpose register (MOV to a segment register).
-fn set_register<V: Vcpu>(vcpu: &mut V, register: Register, value: u64) -> Option<()> {
-    let number = register as usize;
-    let (first, width) = match register {
-        Register::AH | Register::CH | Register::DH | Register::BH => {
-            let register = Gpr::by_number(number.checked_sub(Register::AH as usize)?)?;
-            let kept = vcpu.gpr(register) & !0xff00;
-            vcpu.set_gpr(register, kept | (value & 0xff) << 8);
-            return Some(());
-        }
-        Register::AL | Register::CL | Register::DL | Register::BL => (Register::AL as usize, Width::Byte),
-        // The encoding order again, but for the four of AH to BH in between.
-        r if (Register::SPL..=Register::R15L).contains(&r) => ((Register::SPL as usize).checked_sub(4)?, Width::Byte),
-        r if (Register::AX..=Register::R15W).contains(&r) => (Register::AX as usize, Width::Word),
-        r if (Register::EAX..=Register::R15D).contains(&r) => (Register::EAX as usize, Width::Dword),
-        r if (Register::RAX..=Register::R15).contains(&r) => (Register::RAX as usize, Width::Qword),
-        _ => return None,
-    };
-    let register = Gpr::by_number(number.checked_sub(first)?)?;
-    gpr::set_low(vcpu, register, width, value);
-    Some(())
 }

@@ -1,8 +1,10 @@
-//! The owner of every port, and whether reads pass it by, one byte each.
+//! The owner of every port, one byte each. CPUs read it without a lock.
 
-use crate::Machine;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::Relaxed;
+use lock::{Ranked, rank::PORTS};
 use mediator::Width;
 
 /// Owners as the table holds them.
@@ -11,19 +13,22 @@ pub(crate) mod owner {
     pub const NOBODY: u8 = 0;
     /// Nothing is there: reads give all ones, writes vanish.
     pub const HIDDEN: u8 = 1;
-    pub const A20: u8 = 2;
-    pub const CONFIG_DATA: u8 = 3;
+    pub const SYSTEM_CONTROL: u8 = 2;
+    pub const KEYBOARD: u8 = 3;
+    pub const CONFIG_ADDRESS: u8 = 4;
+    pub const CONFIG_DATA: u8 = 5;
+    pub const SLEEP: u8 = 6;
     /// From here on: a region of a controller, see [`super::RegionOwner`].
-    pub const FIRST_REGION: u8 = 8;
-    /// This bit is no part of the owner: it tells that reads of a byte pass for now, whoever owns the port.
-    pub const READS_PASS: u8 = 1 << 7;
+    pub const FIRST_REGION: u8 = 1 << 3;
+    /// This bit is no part of the owner: at times reads of a byte of this register pass, see [`crate::gate`].
+    pub const POLLED: u8 = 1 << 7;
 }
 
 /// Regions that one controller may have.
 pub(crate) const MAX_REGIONS: usize = 8;
 /// Controllers that fit into an owner's byte.
 pub(crate) const MAX_CONTROLLERS: usize = 15;
-const _: () = assert!(owner::FIRST_REGION as usize + MAX_CONTROLLERS * MAX_REGIONS <= owner::READS_PASS as usize);
+const _: () = assert!(owner::FIRST_REGION as usize + MAX_CONTROLLERS * MAX_REGIONS <= owner::POLLED as usize);
 
 /// Number of a controller and of one of its regions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,11 +39,10 @@ pub(crate) struct RegionOwner {
 }
 
 impl RegionOwner {
-    /// The owner's byte is `FIRST_REGION + controller * 8 + region`.
-    #[inline]
+    /// The owner's byte: the controller's number plus 1 in bits 6:3, the region's in bits 2:0.
+    #[inline(always)]
     pub fn decode(owner: u8) -> Self {
-        let number = usize::from(owner.wrapping_sub(owner::FIRST_REGION));
-        Self { controller: number >> 3, region: number & 7 }
+        Self { controller: usize::from(owner >> 3 & 0xf).wrapping_sub(1), region: usize::from(owner & 7) }
     }
 
     /// For numbers within their limits.
@@ -47,84 +51,70 @@ impl RegionOwner {
     }
 }
 
-/// Ports that begin or cease to leave the guest.
-struct InterceptChange {
-    first: u16,
-    len: u16,
-    on: bool,
-}
-
-const PORTS: usize = 1 << 16;
+const PORTS_END: usize = 1 << 16;
 
 /// Who owns each port.
 pub(crate) struct PortTable {
-    owners: Box<[u8; PORTS]>,
-    /// Not yet told to the machine, which a mediator's call keeps borrowed.
-    changes: Vec<InterceptChange>,
+    entries: Box<[AtomicU8; PORTS_END]>,
+    /// Held from the look whether ports are free until they are taken.
+    claims: Ranked<(), PORTS>,
 }
 
 impl PortTable {
     /// All ports are the guest's.
     pub fn new() -> Self {
-        Self { owners: Box::new([owner::NOBODY; PORTS]), changes: Vec::new() }
+        Self { entries: Box::new([const { AtomicU8::new(owner::NOBODY) }; PORTS_END]), claims: Ranked::new(()) }
     }
 
     #[inline(always)]
     pub fn owner(&self, port: u16) -> u8 {
-        self.reader(port) & !owner::READS_PASS
+        self.entry(port) & !owner::POLLED
     }
 
-    /// Who is asked for a byte: the owner, or from [`owner::READS_PASS`] on nobody.
+    /// The owner, and whether it is the port of a polled register.
     #[inline(always)]
-    pub fn reader(&self, port: u16) -> u8 {
-        self.owners.get(usize::from(port)).copied().unwrap_or(owner::HIDDEN)
-    }
-
-    /// Until this is changed, or the port claimed or released.
-    pub fn set_reads_pass(&mut self, port: u16, pass: bool) {
-        if let Some(entry) = self.owners.get_mut(usize::from(port)) {
-            *entry = *entry & !owner::READS_PASS | if pass { owner::READS_PASS } else { 0 };
-        }
+    pub fn entry(&self, port: u16) -> u8 {
+        self.entries.get(usize::from(port)).map_or(owner::HIDDEN, |entry| entry.load(Relaxed))
     }
 
     /// Are all ports that an access touches `owner`'s? Past port FFFFh there are none.
-    #[inline(never)]
+    #[inline(always)]
     pub fn is_sole_owner(&self, owner: u8, port: u16, width: Width) -> bool {
-        let ports = self.owners.get(usize::from(port)..).and_then(|ports| ports.get(..width.bytes()));
-        ports.is_some_and(|ports| ports.iter().all(|&other| other & !owner::READS_PASS == owner))
+        let owns = |offset| port.checked_add(offset).is_some_and(|port| self.owner(port) == owner);
+        match width {
+            Width::Byte => true,
+            Width::Word => owns(1),
+            _ => owns(1) && owns(2) && owns(3),
+        }
     }
 
-    /// Are the ports `base..base + len` there, and each nobody's or `owner`'s?
-    pub fn is_free_for(&self, owner: u8, base: u16, len: u16) -> bool {
-        let ports = self.owners.get(usize::from(base)..).and_then(|ports| ports.get(..usize::from(len)));
-        let mut owners = ports.into_iter().flatten().map(|entry| entry & !owner::READS_PASS);
-        ports.is_some() && owners.all(|other| other == owner::NOBODY || other == owner)
+    fn ports(&self, base: u16, len: u16) -> Option<&[AtomicU8]> {
+        self.entries.get(usize::from(base)..)?.get(..usize::from(len))
     }
 
-    pub fn claim(&mut self, owner: u8, base: u16, len: u16) {
-        self.set(owner, base, len);
-        self.changes.push(InterceptChange { first: base, len, on: true });
+    /// Takes the ports `base..base + len`, with a polled register among them at this offset. False, and nothing changed: one
+    /// of them is not there, or somebody else's.
+    #[must_use]
+    pub fn claim(&self, owner: u8, base: u16, len: u16, polled: Option<u16>) -> bool {
+        let _held = self.claims.lock();
+        let is_free = |entry: &AtomicU8| [owner::NOBODY, owner].contains(&(entry.load(Relaxed) & !owner::POLLED));
+        let Some(ports) = self.ports(base, len).filter(|ports| ports.iter().all(is_free)) else { return false };
+        for (offset, entry) in (0_u16..).zip(ports) {
+            let flag = if polled == Some(offset) { owner::POLLED } else { 0 };
+            entry.store(owner | flag, Relaxed);
+        }
+        true
     }
 
-    pub fn release(&mut self, base: u16, len: u16) {
-        self.set(owner::NOBODY, base, len);
-        self.changes.push(InterceptChange { first: base, len, on: false });
+    /// Those of the ports `base..base + len` that are `owner`'s.
+    pub fn owned_among(&self, owner: u8, base: u16, len: u16) -> Vec<u16> {
+        (base..=u16::MAX).take(len.into()).filter(|&port| self.owner(port) == owner).collect()
     }
 
-    fn set(&mut self, owner: u8, base: u16, len: u16) {
-        self.owners.iter_mut().skip(usize::from(base)).take(usize::from(len)).for_each(|slot| *slot = owner);
-    }
-
-    #[inline]
-    pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
-    /// Tells the machine what has changed, in order.
-    #[cold]
-    pub fn apply<M: Machine>(&mut self, machine: &mut M) {
-        for change in self.changes.drain(..) {
-            machine.set_port_intercept(change.first, change.len, change.on);
+    /// The port is nobody's any more. Only by its owner.
+    pub fn release(&self, port: u16) {
+        if let Some(entry) = self.entries.get(usize::from(port)) {
+            entry.store(owner::NOBODY, Relaxed);
         }
     }
 }

@@ -4,9 +4,9 @@
 //! its segment, page and rights are checked here; INS checks them before the device is read.
 
 use crate::counters::Notice;
-use crate::guest::Answer;
-use crate::walk::{self, EFER_LMA, PageAccess};
-use crate::{Exception, ExitKind, Gpr, Guest, IoExit, Machine, Segment, SegmentName, Vcpu, gpr, instruction};
+use crate::cpu::Answer;
+use crate::walk::{self, PageAccess};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, IoExit, Machine, Segment, SegmentName, Vcpu, gpr, instruction};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mediator::{Gpa, GuestMemory, Width};
 
@@ -48,10 +48,10 @@ struct Run {
     elements: u64,
 }
 
-pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_string<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
     let io = vcpu.io();
-    guest.counters.count(ExitKind::StringPort);
-    let string = decode(guest, vcpu, machine, io)?;
+    cpu.counters.count(ExitKind::StringPort);
+    let string = decode(cpu, vcpu, machine, io)?;
     let element_bytes = io.width.bytes();
     let single_step = vcpu.rflags() & RFLAGS_TF != 0;
     let (mut moved_bytes, mut steps) = (0_usize, 0_usize);
@@ -63,12 +63,12 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
         if moved_bytes >= EXIT_BYTES || steps >= EXIT_STEPS {
             return Ok(());
         }
-        let run = string.next_run(guest, vcpu, machine, if single_step { 1 } else { count })?;
+        let run = string.next_run(cpu.guest, vcpu, machine, if single_step { 1 } else { count })?;
         let run_bytes = (run.elements as usize).wrapping_mul(element_bytes);
         if io.input {
-            string.input(guest, machine, &run, run_bytes)
+            string.input(cpu, machine, &run, run_bytes)
         } else {
-            string.output(guest, machine, &run, run_bytes)
+            string.output(cpu, machine, &run, run_bytes)
         }
         string.advance(vcpu, run.elements);
         moved_bytes = moved_bytes.wrapping_add(run_bytes);
@@ -88,12 +88,12 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(guest: &mut Guest, vcpu: &mut V, ma
 
 /// Address size and segment stand in the prefixes only.
 fn decode<V: Vcpu, M: Machine>(
-    guest: &mut Guest,
+    cpu: &mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
     io: IoExit,
 ) -> Result<StringMove, Exception> {
-    let instruction = instruction::current(guest, vcpu, machine)?;
+    let instruction = instruction::current(cpu.guest, vcpu, machine)?;
     let expected = match (io.input, io.width) {
         (true, Width::Byte) => Mnemonic::Insb,
         (true, Width::Word) => Mnemonic::Insw,
@@ -143,7 +143,7 @@ impl StringMove {
     /// The longest run that can be moved at once. Downwards that is one element: such moves are rare.
     fn next_run<V: Vcpu, M: Machine>(
         &self,
-        guest: &mut Guest,
+        guest: &Guest,
         vcpu: &V,
         machine: &mut M,
         count: u64,
@@ -166,14 +166,14 @@ impl StringMove {
     }
 
     fn linear_mask<V: Vcpu>(&self, vcpu: &V) -> u64 {
-        if is_64_bit(vcpu) { u64::MAX } else { 0xffff_ffff }
+        if instruction::is_64_bit(vcpu) { u64::MAX } else { 0xffff_ffff }
     }
 
     /// Linear address of the element at `index`, and the bytes from there on before limit or index end (at least one
     /// element).
     fn linear<V: Vcpu>(&self, vcpu: &V, index: u64) -> Result<(u64, u64), Exception> {
         let last = index.checked_add((self.io.width.bytes() as u64).wrapping_sub(1)).ok_or(GENERAL_PROTECTION)?;
-        if is_64_bit(vcpu) {
+        if instruction::is_64_bit(vcpu) {
             let base = match self.segment_name {
                 SegmentName::Fs | SegmentName::Gs => self.segment.base,
                 _ => 0,
@@ -223,9 +223,9 @@ impl StringMove {
             .map_err(|error| Exception::PageFault { error, address: linear })
     }
 
-    fn input<M: Machine>(&self, guest: &mut Guest, machine: &mut M, run: &Run, run_bytes: usize) {
-        let Some(data) = guest.buffer.get_mut(..run_bytes) else { return };
-        guest.bus.read_string(machine, self.io.port, self.io.width, data);
+    fn input<M: Machine>(&self, cpu: &mut Cpu<'_>, machine: &mut M, run: &Run, run_bytes: usize) {
+        let Some(data) = cpu.buffer.get_mut(..run_bytes) else { return };
+        cpu.guest.bus.read_string(machine, self.io.port, self.io.width, data);
         let (head, tail) = data.split_at(run.first_bytes.min(run_bytes));
         let memory = machine.memory();
         let mut written = memory.write(run.first, head);
@@ -233,13 +233,13 @@ impl StringMove {
             written = written.and(memory.write(run.second, tail));
         }
         // What goes to no RAM is lost, as on an empty bus.
-        if written.is_err() && guest.notices.first(Notice::StringIntoNoRam) {
+        if written.is_err() && cpu.guest.notices.first(Notice::StringIntoNoRam) {
             log::warn!("guest's INS from port {:#x} to {:x?}, which is no RAM; dropped", self.io.port, run.first);
         }
     }
 
-    fn output<M: Machine>(&self, guest: &mut Guest, machine: &mut M, run: &Run, run_bytes: usize) {
-        let Some(data) = guest.buffer.get_mut(..run_bytes) else { return };
+    fn output<M: Machine>(&self, cpu: &mut Cpu<'_>, machine: &mut M, run: &Run, run_bytes: usize) {
+        let Some(data) = cpu.buffer.get_mut(..run_bytes) else { return };
         // What comes from no RAM is all ones, as on an empty bus.
         let memory = machine.memory();
         let (head, tail) = data.split_at_mut(run.first_bytes.min(run_bytes));
@@ -248,7 +248,7 @@ impl StringMove {
                 piece.fill(0xff);
             }
         }
-        guest.bus.write_string(machine, self.io.port, self.io.width, data);
+        cpu.guest.bus.write_string(machine, self.io.port, self.io.width, data);
     }
 
     /// Moves index and count past the elements moved, so that an exception or a resumption finds them right.
@@ -262,10 +262,6 @@ impl StringMove {
             gpr::set_low(vcpu, Gpr::Rcx, self.address_width, count);
         }
     }
-}
-
-fn is_64_bit<V: Vcpu>(vcpu: &V) -> bool {
-    vcpu.segment(SegmentName::Cs).long && vcpu.control().efer & EFER_LMA != 0
 }
 
 fn is_protected<V: Vcpu>(vcpu: &V) -> bool {

@@ -1,13 +1,17 @@
 //! Tests through the dispatcher, on a mock machine.
 
 mod bus;
+mod ecam;
 mod faults;
 mod instructions;
+mod local_apic;
+mod mmio;
 pub(crate) mod mock;
 mod msr;
 mod passing;
 mod platform;
 mod random;
+mod sleep;
 mod string;
 mod task_faults;
 mod task_rig;

@@ -1,25 +1,26 @@
 //! How a controller's registers and ports are reached: the two ends that a mediator sees as its device and its hooks.
 
+use crate::Ports;
+use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
-use crate::{Ports, config_ports};
 use core::cell::Cell;
 use mediator::pci::{Bdf, PortRegion};
 use mediator::{Device, HookConflict, Hooks, Op, RegionId, Width};
 
 /// A register block of a controller.
+#[derive(Default)]
 pub(crate) struct Region {
-    pub id: RegionId,
     pub len: u16,
     /// In a cell, since a mediator may move its regions while it holds its device.
     pub base: Cell<Option<u16>>,
     /// Offset of the polled register.
-    polled: Option<u16>,
+    pub polled: Option<u16>,
 }
 
 impl Region {
-    /// The port of the polled register, if there is one and it lies anywhere.
-    pub fn polled_port(&self) -> Option<u16> {
-        self.polled.filter(|&offset| offset < self.len).and_then(|offset| self.base.get()?.checked_add(offset))
+    /// Does the port lie in it now?
+    pub fn contains(&self, port: u16) -> bool {
+        self.base.get().and_then(|base| port.checked_sub(base)).is_some_and(|offset| offset < self.len)
     }
 }
 
@@ -28,28 +29,25 @@ pub(crate) struct Wiring {
     /// Number of the controller.
     pub controller: usize,
     pub function: Bdf,
-    /// Unused ones have no ports and lie nowhere.
+    /// By number. Unused ones have no ports and lie nowhere.
     regions: [Region; MAX_REGIONS],
 }
 
 impl Wiring {
-    /// `None`: more than [`MAX_REGIONS`] regions.
+    /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ...
     pub fn new(controller: usize, function: Bdf, regions: &[PortRegion]) -> Option<Self> {
-        let mut rest = regions.iter();
-        let regions = core::array::from_fn(|_| match rest.next() {
-            Some(&PortRegion { region, base, len, polled }) => {
-                Region { id: region, len, base: Cell::new(base), polled }
-            }
-            None => Region { id: RegionId(u8::MAX), len: 0, base: Cell::new(None), polled: None },
-        });
-        rest.next().is_none().then_some(Self { controller, function, regions })
+        let mut wiring = Self { controller, function, regions: Default::default() };
+        for (number, &PortRegion { region, base, len, polled }) in (0_u8..).zip(regions) {
+            let slot = wiring.regions.get_mut(usize::from(number)).filter(|_| region == RegionId(number))?;
+            *slot = Region { len, base: Cell::new(base), polled };
+        }
+        Some(wiring)
     }
 
     /// The regions with their owners.
     pub fn regions(&self) -> impl Iterator<Item = (RegionOwner, &Region)> {
         let controller = self.controller;
-        let owner = move |region| RegionOwner { controller, region };
-        self.regions.iter().enumerate().map(move |(number, region)| (owner(number), region))
+        self.regions.iter().enumerate().map(move |(region, it)| (RegionOwner { controller, region }, it))
     }
 
     #[inline]
@@ -60,7 +58,7 @@ impl Wiring {
     /// The port of a register, or `None` while its region lies nowhere.
     #[inline]
     fn port(&self, region: RegionId, offset: u16, width: Width) -> Option<u16> {
-        let region = self.regions.iter().find(|candidate| candidate.id == region)?;
+        let region = self.region(region.0.into())?;
         let end = offset.checked_add(width.bytes() as u16)?;
         if end > region.len { None } else { region.base.get()?.checked_add(offset) }
     }
@@ -69,6 +67,7 @@ impl Wiring {
 /// The registers of one controller where they lie now.
 pub(crate) struct MappedDevice<'a, P> {
     pub ports: &'a mut P,
+    pub config: &'a ConfigPorts,
     pub wiring: &'a Wiring,
 }
 
@@ -100,34 +99,40 @@ impl<P: Ports> Device for MappedDevice<'_, P> {
     }
 
     fn config_read(&mut self, offset: u16, width: Width) -> u32 {
-        config_ports::access_function(self.ports, self.wiring.function, offset, width, Op::Read)
+        self.config.access_function(self.ports, self.wiring.function, offset, width, Op::Read)
     }
 
     fn config_write(&mut self, offset: u16, width: Width, value: u32) {
         let op = Op::Write(u64::from(value));
-        config_ports::access_function(self.ports, self.wiring.function, offset, width, op);
+        self.config.access_function(self.ports, self.wiring.function, offset, width, op);
     }
+}
+
+/// Ports that a region has left or come to, as the machine is still to be told.
+#[derive(Clone, Copy)]
+pub(crate) struct Move {
+    pub region: usize,
+    pub old: Option<u16>,
+    pub new: Option<u16>,
 }
 
 /// The hooks of one controller.
 pub(crate) struct PortHooks<'a> {
-    pub table: &'a mut PortTable,
+    pub table: &'a PortTable,
     pub wiring: &'a Wiring,
+    pub moves: &'a mut alloc::vec::Vec<Move>,
 }
 
 impl Hooks for PortHooks<'_> {
+    /// What the region leaves stays its own until the access that moves it is over: the device still is there.
     fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict> {
-        let (owner, region) = self.wiring.regions().find(|(_, it)| it.id == region).ok_or(HookConflict)?;
-        let owner = owner.encode();
-        if base.is_some_and(|base| !self.table.is_free_for(owner, base, region.len)) {
+        let number = usize::from(region.0);
+        let region = self.wiring.region(number).filter(|region| region.len > 0).ok_or(HookConflict)?;
+        let owner = RegionOwner { controller: self.wiring.controller, region: number }.encode();
+        if base.is_some_and(|base| !self.table.claim(owner, base, region.len, region.polled)) {
             return Err(HookConflict);
         }
-        if let Some(old) = region.base.replace(base) {
-            self.table.release(old, region.len);
-        }
-        if let Some(base) = base {
-            self.table.claim(owner, base, region.len);
-        }
+        self.moves.push(Move { region: number, old: region.base.replace(base), new: base });
         Ok(())
     }
 }

@@ -12,16 +12,43 @@ pub fn write_back_caches() {
 }
 
 const EFER: u32 = 0xc000_0080;
+
 /// How many logical processors this CPU's package may have, by CPUID leaf 1: for machines whose firmware does not tell.
 pub fn logical_processors() -> usize {
     const HTT: u32 = 1 << 28;
-    let leaf = core::arch::x86_64::__cpuid(1);
+    let leaf = __cpuid(1);
     if leaf.edx & HTT != 0 { (leaf.ebx >> 16 & 0xff) as usize } else { 1 }
+}
+
+/// The number that this CPU's local APIC has by itself (SDM Vol. 3A s. 11.4.6, Vol. 2A CPUID leaves 1 and 0Bh).
+pub fn apic_id() -> u32 {
+    const TOPOLOGY: u32 = 0xb;
+    let topology = (__cpuid(0).eax >= TOPOLOGY).then(|| __cpuid_count(TOPOLOGY, 0));
+    // A CPU without local APIC in the leaf leaves EBX zero.
+    topology.filter(|leaf| leaf.ebx != 0).map_or_else(|| __cpuid(1).ebx >> 24, |leaf| leaf.edx)
+}
+
+/// Family, model and stepping: CPUID leaf 1, EAX. EDX holds it after INIT.
+pub fn signature() -> u32 {
+    __cpuid(1).eax
+}
+
+/// DR0 to DR3 as after INIT. They are the guest's also while the VMM runs, which sets no breakpoint.
+pub fn clear_breakpoints() {
+    // SAFETY: the addresses of breakpoints that are off in the host.
+    unsafe {
+        core::arch::asm!("mov dr0, {0}", "mov dr1, {0}", "mov dr2, {0}", "mov dr3, {0}", in(reg) 0u64, options(nomem, nostack, preserves_flags));
+    }
 }
 
 /// IA32_MISC_ENABLE (SDM Vol. 4 s. 2.1).
 const MISC_ENABLE: u32 = 0x1a0;
 const XD_BIT_DISABLE: u64 = 1 << 34;
+
+/// Has this CPU the switch that takes no-execute pages away?
+pub fn has_no_execute_switch() -> bool {
+    msr::read(MISC_ENABLE).is_some()
+}
 
 /// Some firmware has a switch for no-execute pages: without the feature EFER.NXE raises #GP.
 fn enable_no_execute() {
@@ -59,6 +86,14 @@ fn enable_automatic_ibrs() {
     }
 }
 
+/// CR4.KL where the CPU has it, lest CPUID leaf 19h tell that the firmware has not activated Key Locker (SDM Vol. 2A, CPUID,
+/// AESKLE). The VMM uses none.
+fn key_locker() -> Cr4Flags {
+    const KL: u32 = 1 << 23;
+    let has_it = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ecx & KL != 0;
+    if has_it { Cr4Flags::from_bits_retain(1 << 19) } else { Cr4Flags::empty() }
+}
+
 /// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
 /// from its own defects.
 fn init() -> Result<(), &'static str> {
@@ -67,8 +102,9 @@ fn init() -> Result<(), &'static str> {
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection()));
+        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection() | key_locker()));
     }
     Ok(())
 }
 initfunc!("pcpu0", init);
+initfunc!("wakeup0", init);

@@ -1,7 +1,7 @@
 //! GDT, TSS and IDT of the VMM (APM s. 4.6, 12.2.5 and 8.2). Interrupts stay off for good; what the IDT catches are NMIs
 //! and the VMM's own faults.
 
-use crate::{msr, nmi, xcr};
+use crate::{cpus, msr, nmi, xcr};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use initfunc::initfunc;
@@ -20,15 +20,32 @@ pub const CODE_SELECTOR: u16 = 8;
 pub const DATA_SELECTOR: u16 = 16;
 pub const TASK_SELECTOR: u16 = 24;
 
-/// A table that the CPU reads, and writes where it marks the TSS busy.
+/// GDT and TSS of one CPU, which writes to them where it marks the TSS busy.
 #[repr(C, align(16))]
-struct Table<T>(UnsafeCell<T>);
-// SAFETY: written once, by `init`, before any other CPU runs.
-unsafe impl<T> Sync for Table<T> {}
+pub(crate) struct Tables {
+    gdt: UnsafeCell<[u64; 5]>,
+    /// Holds no stack but that for double faults, as there is no CPL but 0. VT-x wants a task register all the same.
+    tss: [u32; 26],
+}
+// SAFETY: once made, only their own CPU touches them.
+unsafe impl Sync for Tables {}
 
-static GDT: Table<[u64; 5]> = Table(UnsafeCell::new([0, CODE, DATA, TASK, 0]));
-/// Holds no stack but that of [`take_double_faults_on`]: there is no CPL but 0. VT-x wants a task register all the same.
-static TSS: Table<[u32; 26]> = Table(UnsafeCell::new([0; 26]));
+impl Tables {
+    /// Double faults, where they have a stack of their own (see [`take_double_faults_apart`]), are taken on the one that ends at
+    /// `fault_stack`.
+    pub const fn new(fault_stack: u64) -> Self {
+        let mut tss = [0; 26];
+        (tss[IST1], tss[IST1 + 1]) = (fault_stack as u32, (fault_stack >> 32) as u32);
+        Self { gdt: UnsafeCell::new([0, CODE, DATA, TASK, 0]), tss }
+    }
+
+    fn addresses(&self) -> Addresses {
+        Addresses { gdt: self.gdt.get() as u64, idt: IDT.0.get() as u64, tss: self.tss.as_ptr() as u64 }
+    }
+}
+
+/// Those of the time before the CPU has an area.
+static EARLY: Tables = Tables::new(0);
 
 /// Vectors that CPUs raise by themselves.
 const VECTORS: usize = 32;
@@ -47,7 +64,12 @@ struct Gate {
 
 const NO_GATE: Gate = Gate { offset_low: 0, selector: 0, options: 0, offset_middle: 0, offset_high: 0, reserved: 0 };
 
-static IDT: Table<[Gate; VECTORS]> = Table(UnsafeCell::new([NO_GATE; VECTORS]));
+/// The one for all CPUs.
+struct Idt(UnsafeCell<[Gate; VECTORS]>);
+// SAFETY: written before any other CPU runs.
+unsafe impl Sync for Idt {}
+
+static IDT: Idt = Idt(UnsafeCell::new([NO_GATE; VECTORS]));
 
 /// Linear addresses of the tables.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +81,7 @@ pub struct Addresses {
 
 /// Where the tables of this CPU lie.
 pub fn addresses() -> Addresses {
-    Addresses { gdt: GDT.0.get() as u64, idt: IDT.0.get() as u64, tss: TSS.0.get() as u64 }
+    cpus::here().map_or(&EARLY, |cpu| &cpu.descriptors).addresses()
 }
 
 /// What the stubs below leave on the stack.
@@ -158,16 +180,12 @@ const DOUBLE_FAULT: usize = 8;
 /// Present, interrupt gate; the lowest bits are the number of an interrupt stack.
 const GATE: u16 = 0x8e00;
 
-/// From now on double faults are taken on a stack of their own, which ends at `stack_top`: the one that has overflowed holds no
-/// frame. Only where the task register is the VMM's own whenever the VMM runs. On AMD-V it is the guest's after an exit: the CPU
-/// would read the stack pointer from an address that the guest chooses.
-pub fn take_double_faults_on(stack_top: u64) {
-    // SAFETY: only this CPU uses the tables; it reads them when an exception comes, and none does in here.
-    unsafe {
-        let tss = &mut *TSS.0.get();
-        (tss[IST1], tss[IST1 + 1]) = (stack_top as u32, (stack_top >> 32) as u32);
-        (*IDT.0.get())[DOUBLE_FAULT].options = GATE | 1;
-    }
+/// From now on double faults are taken on a stack of their own: the one that has overflowed holds no frame. To be called on a
+/// CPU's own stack, before others run. Only where the task register is the VMM's own whenever the VMM runs. On AMD-V it is the
+/// guest's after an exit: the CPU would read the stack pointer from an address that the guest chooses.
+pub fn take_double_faults_apart() {
+    // SAFETY: this CPU alone uses the table; it reads it when an exception comes, and none does in here.
+    unsafe { (*IDT.0.get())[DOUBLE_FAULT].options = GATE | 1 };
 }
 
 static FAULT_HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
@@ -183,7 +201,10 @@ const GENERAL_PROTECTION: u64 = 13;
 
 extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     match frame.vector {
-        NMI => return nmi::on_nmi(),
+        NMI => {
+            frame.rip = nmi::on_nmi(frame.rip);
+            return;
+        }
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,
@@ -205,7 +226,7 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
     handler(frame)
 }
 
-/// Loads GDT, TSS and IDT. They lie in the image and stay valid when it moves.
+/// Fills the IDT, and loads the tables. They lie in the image and stay valid when it moves.
 fn init() -> Result<(), &'static str> {
     unsafe extern "C" {
         fn exception_stubs();
@@ -224,16 +245,25 @@ fn init() -> Result<(), &'static str> {
         // SAFETY: before any other CPU runs and before the table is loaded; `vector` is inside.
         unsafe { (*IDT.0.get())[vector] = gate };
     }
-    let at = addresses();
-    // SAFETY: as above.
+    load();
+    Ok(())
+}
+initfunc!("global3", init);
+
+/// Loads the tables of this CPU: those of its area once it runs on its stack, else those for the time before.
+pub fn load() {
+    let tables = cpus::here().map_or(&EARLY, |cpu| &cpu.descriptors);
+    let at = tables.addresses();
+    // SAFETY: only this CPU uses them.
     unsafe {
-        let [_, _, _, low, high] = &mut *GDT.0.get();
-        *low |= (at.tss & 0xff_ffff) << 16 | (at.tss >> 24 & 0xff) << 56;
+        let [_, _, _, low, high] = &mut *tables.gdt.get();
+        // An available TSS, also where it has been busy before a reset of the CPU.
+        *low = TASK | (at.tss & 0xff_ffff) << 16 | (at.tss >> 24 & 0xff) << 56;
         *high = at.tss >> 32;
     }
     let pointer =
         |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
-    // SAFETY: the tables are static and valid; the selectors name the 64-bit code, the data and the TSS descriptor.
+    // SAFETY: the tables are valid for good; the selectors name the 64-bit code, the data and the TSS descriptor.
     unsafe {
         lgdt(&pointer(at.gdt, size_of::<[u64; 5]>()));
         CS::set_reg(SegmentSelector(CODE_SELECTOR));
@@ -243,6 +273,4 @@ fn init() -> Result<(), &'static str> {
         load_tss(SegmentSelector(TASK_SELECTOR));
         lidt(&pointer(at.idt, size_of::<[Gate; VECTORS]>()));
     }
-    Ok(())
 }
-initfunc!("global3", init);

@@ -5,17 +5,21 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod acpi;
 pub mod arena;
 pub mod console;
 pub mod cpu;
+pub mod cpus;
 pub mod descriptors;
 pub mod direct;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;
+pub mod lapic;
 mod logger;
 pub mod msr;
 pub mod nested;

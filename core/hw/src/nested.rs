@@ -3,8 +3,13 @@
 //! The lowest 4 GiB are mapped at once, but for the VMM's range; what lies higher (RAM, 64-bit BARs) is mapped when the
 //! guest first touches it, so that no table is kept for address space that nobody uses.
 
+#[cfg(test)]
+mod tests;
+
 use crate::paging::{GIB, KIB_4, MIB_2, Tables};
 use crate::{Hpa, HpaRange};
+use alloc::vec::Vec;
+use lock::{Ranked, rank};
 use mediator::Gpa;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
@@ -19,13 +24,69 @@ pub trait Format {
     fn leaf(&self, at: u64, size: u64) -> Option<Flags>;
 }
 
+/// Which accesses to a page leave the guest, as nested faults.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Hook {
+    Writes,
+    All,
+}
+
+impl Hook {
+    /// What an entry loses. The lowest bits are rights in both formats: present (read), write, and user (execute).
+    fn rights(self) -> Flags {
+        match self {
+            Self::Writes => Flags::WRITABLE,
+            Self::All => Flags::PRESENT | Flags::WRITABLE | Flags::USER_ACCESSIBLE,
+        }
+    }
+}
+
+/// What became of a page that the guest touched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDemand {
+    /// It is mapped now.
+    Mapped,
+    /// It was mapped already, by another CPU if it has only just faulted.
+    There,
+    /// The access must be refused: the address is the VMM's or hooked, or no table can be had for it.
+    Refused,
+}
+
+/// What one CPU remembers of the pages that it has touched.
+#[derive(Default)]
+pub struct Touched {
+    /// It was there already when the CPU told of a fault.
+    there: Option<u64>,
+}
+
+impl Touched {
+    /// Whether the guest is to try its access to `at` again. One that faults twice on a page that is there has another cause: the
+    /// guest would try for ever.
+    pub fn retries(&mut self, at: Gpa, outcome: OnDemand) -> bool {
+        let page = Some(at.0 & !(KIB_4 - 1));
+        match outcome {
+            OnDemand::Mapped => true,
+            OnDemand::There => core::mem::replace(&mut self.there, page) != page,
+            OnDemand::Refused => false,
+        }
+    }
+}
+
+/// The tables of a guest, shared by its CPUs.
 pub struct Nested<F> {
+    root: Hpa,
+    state: Ranked<State<F>, { rank::NESTED }>,
+}
+
+struct State<F> {
     tables: Tables,
     vmm: HpaRange,
     gib_pages: bool,
     /// Past the last physical address.
     end: u64,
     format: F,
+    /// By page.
+    hooks: Vec<(u64, Hook)>,
 }
 
 impl<F: Format> Nested<F> {
@@ -34,42 +95,100 @@ impl<F: Format> Nested<F> {
     /// suffice.
     pub fn new(vmm: HpaRange, gib_pages: bool, address_bits: u8, format: F) -> Option<Self> {
         let end = LEVELS_END.min(1 << address_bits);
-        let mut nested = Self { tables: Tables::new()?, vmm, gib_pages, end, format };
-        nested.map_low()?;
-        Some(nested)
+        let mut state = State { tables: Tables::new()?, vmm, gib_pages, end, format, hooks: Vec::new() };
+        state.map_low()?;
+        Some(Self { root: state.tables.root(), state: Ranked::new(state) })
     }
 
-    /// The page that the CPU is pointed at. It stays the same.
+    /// The page that the CPUs are pointed at. It stays the same.
     pub fn root(&self) -> Hpa {
-        self.tables.root()
+        self.root
     }
 
-    /// Maps everything anew in another format. What the CPU has cached of the old tables must be invalidated afterwards.
-    /// `None` when the frames do not suffice: parts are then missing.
-    pub fn reformat(&mut self, format: F) -> Option<()> {
+    /// Is it the format that everything is mapped in?
+    pub fn has_format(&self, format: &F) -> bool
+    where
+        F: PartialEq,
+    {
+        self.state.lock().format == *format
+    }
+
+    /// From now on these accesses to the page around `at` leave the guest; those of an earlier hook on it do so still. Before
+    /// the guest starts: what CPUs have cached is not invalidated. `None`: the frames do not suffice, or it is no page of the
+    /// guest's.
+    pub fn hook_page(&self, at: Gpa, hook: Hook) -> Option<()> {
+        self.state.lock().hook(at.0 & !(KIB_4 - 1), hook)
+    }
+
+    /// Maps everything anew in another format; hooks stay. No CPU is in the guest, and each invalidates what it has cached of
+    /// the old tables before it enters again. `None` when the frames do not suffice: parts are then missing.
+    pub fn reformat(&self, format: F) -> Option<()> {
+        self.state.lock().reformat(format)
+    }
+
+    /// Maps the page around an address that the guest touched for the first time.
+    #[inline]
+    pub fn map_on_demand(&self, at: Gpa) -> OnDemand {
+        if at.0 < GIB_4 {
+            // All is mapped there that ever will be. Hooked pages fault often, and no CPU is to wait for another then.
+            return OnDemand::Refused;
+        }
+        self.state.lock().map_on_demand(at.0)
+    }
+}
+
+impl<F: Format> State<F> {
+    fn hook(&mut self, page: u64, hook: Hook) -> Option<()> {
+        if page >= self.end || self.vmm.overlaps(page, page + KIB_4) {
+            return None;
+        }
+        let hook = self.hook_at(page).map_or(hook, |before| before.max(hook));
+        let flags = self.format.leaf(page, KIB_4)?;
+        self.tables.replace(page, page, flags - hook.rights())?;
+        self.hooks.retain(|&(hooked, _)| hooked != page);
+        self.hooks.push((page, hook));
+        Some(())
+    }
+
+    fn hook_at(&self, page: u64) -> Option<Hook> {
+        self.hooks.iter().find(|&&(hooked, _)| hooked == page).map(|&(_, hook)| hook)
+    }
+
+    fn reformat(&mut self, format: F) -> Option<()> {
         self.tables.clear();
         self.format = format;
+        // First of all: with too few frames other pages are missing, but none is open that must not be.
+        for (page, hook) in self.hooks.clone() {
+            self.hook(page, hook)?;
+        }
         self.map_low()
     }
 
-    /// Maps the page around an address that the guest touched for the first time. False: the address is the VMM's, no
-    /// table can be had for it, or it is mapped and faults all the same (a guest would retry for ever); the access must be
-    /// refused.
-    pub fn map_on_demand(&mut self, at: Gpa) -> bool {
-        if !(GIB_4..self.end).contains(&at.0) {
-            return false;
+    fn map_on_demand(&mut self, at: u64) -> OnDemand {
+        if at >= self.end || self.hook_at(at & !(KIB_4 - 1)).is_some() {
+            return OnDemand::Refused;
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };
-        sizes.iter().any(|&size| self.map(at.0 & !(size - 1), size).is_some())
+        if sizes.iter().any(|&size| self.map(at & !(size - 1), size).is_some()) {
+            OnDemand::Mapped
+        } else if self.tables.flags(at).is_some() {
+            OnDemand::There
+        } else {
+            OnDemand::Refused
+        }
     }
 
     fn map_low(&mut self) -> Option<()> {
-        let vmm = self.vmm;
+        let (vmm, hooks) = (self.vmm, self.hooks.clone());
         for at in (0..GIB_4).step_by(MIB_2 as usize).filter(|&at| !vmm.overlaps(at, at + MIB_2)) {
-            if self.format.leaf(at, MIB_2).is_some() {
+            let hooked = hooks.iter().any(|(page, _)| page & !(MIB_2 - 1) == at);
+            if !hooked && self.format.leaf(at, MIB_2).is_some() {
                 self.map(at, MIB_2)?;
-            } else {
-                (at..at + MIB_2).step_by(KIB_4 as usize).try_for_each(|at| self.map(at, KIB_4))?;
+                continue;
+            }
+            let free = (at..at + MIB_2).step_by(KIB_4 as usize).filter(|at| hooks.iter().all(|(page, _)| page != at));
+            for at in free {
+                self.map(at, KIB_4)?;
             }
         }
         Some(())

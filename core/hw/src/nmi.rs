@@ -1,20 +1,62 @@
-//! NMIs that arrive while the VMM runs. They are the guest's.
+//! NMIs that arrive while the VMM runs. They are the guest's, but for those that another CPU of the VMM has sent (kicks).
 
-use core::sync::atomic::{AtomicPtr, Ordering};
+use crate::cpus;
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicPtr, AtomicU32};
+
+/// What a CPU's NMI handler shares with its virtual CPU.
+#[derive(Debug)]
+pub struct NmiState {
+    /// See [`attention`]. While it is not 0 the guest is not entered.
+    pub attention: AtomicU32,
+    /// The guest's NMI that waits for it, in the terms of the virtualization extension.
+    pub kept: AtomicU32,
+}
+
+/// Why the guest is not entered.
+pub mod attention {
+    /// A kick has come.
+    pub const KICK: u32 = 1 << 0;
+    /// The nested tables were built anew: what this CPU has cached of the old ones must go first.
+    pub const STALE: u32 = 1 << 1;
+}
+
+impl NmiState {
+    pub const fn new() -> Self {
+        Self { attention: AtomicU32::new(0), kept: AtomicU32::new(0) }
+    }
+}
+
+impl Default for NmiState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Is told of each NMI whether it was a kick, which [`NmiState::attention`] has by then, and what it has interrupted (RIP); gives
+/// where that goes on. Called at any moment, on the stack of whatever was interrupted. It may take no lock.
+pub type Handler = fn(kick: bool, rip: u64) -> u64;
 
 static HANDLER: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
-/// From now on `handler` is called for each NMI, at any moment, on the stack of whatever it interrupts. It may take no
-/// lock. Without a handler, before the guest runs, NMIs are dropped.
-pub fn set_handler(handler: fn()) {
-    HANDLER.store(handler as *mut (), Ordering::Relaxed);
+/// From now on `handler` is called for NMIs on every CPU. Without a handler, before the guest runs, they are dropped.
+pub fn set_handler(handler: Handler) {
+    HANDLER.store(handler as *mut (), Relaxed);
 }
 
-pub(crate) fn on_nmi() {
-    let handler = HANDLER.load(Ordering::Relaxed);
-    if !handler.is_null() {
-        // SAFETY: only `set_handler` writes it.
-        let handler = unsafe { core::mem::transmute::<*mut (), fn()>(handler) };
-        handler();
+/// Gives where the code that was interrupted at `rip` goes on.
+pub(crate) fn on_nmi(rip: u64) -> u64 {
+    let rip = cpus::nmi_return(rip).unwrap_or(rip);
+    let handler = HANDLER.load(Relaxed);
+    if handler.is_null() {
+        return rip;
     }
+    let cpu = cpus::this();
+    let kick = cpu.take_kick();
+    if kick {
+        cpu.nmi.attention.fetch_or(attention::KICK, SeqCst);
+    }
+    // SAFETY: only `set_handler` writes it.
+    let handler = unsafe { core::mem::transmute::<*mut (), Handler>(handler) };
+    handler(kick, rip)
 }

@@ -3,6 +3,9 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, HpaRange, frames};
+use core::sync::atomic::{Ordering, fence};
+use x86_64::registers::control::Cr3;
+use x86_64::structures::paging::page_table::PageTableEntry;
 use x86_64::structures::paging::{PageTable, PageTableFlags as Flags, PageTableIndex};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -13,14 +16,19 @@ pub struct Image {
     pub rodata: u64,
     pub data: u64,
     pub end: u64,
-    /// Pages that stay unmapped: one below each stack.
-    pub guards: [u64; 2],
+    /// A page that stays unmapped: below the stack.
+    pub guard: u64,
     pub at: Hpa,
 }
 
 pub const KIB_4: u64 = 4 << 10;
 pub const MIB_2: u64 = 2 << 20;
 pub const GIB: u64 = 1 << 30;
+
+/// Root of the tables in use.
+pub fn root() -> Hpa {
+    Hpa(Cr3::read_raw().0.start_address().as_u64())
+}
 
 /// Builds tables for the image at `image.at` and for the physical memory below `direct_end`. Returns the root (CR3), or
 /// `None` when the frames do not suffice.
@@ -31,11 +39,22 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
         (image.rodata, image.data, Flags::PRESENT | Flags::NO_EXECUTE),
         (image.data, image.end, Flags::PRESENT | Flags::WRITABLE | Flags::NO_EXECUTE),
     ] {
-        for at in (start..end).step_by(KIB_4 as usize).filter(|at| !image.guards.contains(at)) {
+        for at in (start..end).step_by(KIB_4 as usize).filter(|&at| at != image.guard) {
             tables.map(at, image.at.0 + (at - image.start), KIB_4, flags)?;
         }
     }
     map_directly(&mut tables, image, direct_end, gib_pages)?;
+    Some(tables.root)
+}
+
+/// Tables like those at `root`, but for the lower half, where only the page at `page` is: mapped one to one, for code that switches
+/// paging on. `None` when the frames do not suffice.
+pub fn with_page_below(root: Hpa, page: u64) -> Option<Hpa> {
+    let mut tables = Tables::new()?;
+    for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(256) {
+        *entry = from.clone();
+    }
+    tables.map(page, page, KIB_4, Flags::PRESENT | Flags::WRITABLE)?;
     Some(tables.root)
 }
 
@@ -71,6 +90,11 @@ impl Tables {
         Some(Self { root: frames::alloc(1)? })
     }
 
+    /// Tables that were built before, with the root at `root`.
+    pub(crate) fn of(root: Hpa) -> Self {
+        Self { root }
+    }
+
     /// For CR3 or N_CR3.
     pub fn root(&self) -> Hpa {
         self.root
@@ -89,7 +113,7 @@ impl Tables {
         let mut table = table_at(self.root);
         for index in branches {
             if table[*index].is_unused() {
-                table[*index].set_addr(PhysAddr::new(frames::alloc(1)?.0), BRANCH);
+                point(&mut table[*index], frames::alloc(1)?);
             }
             if table[*index].flags().contains(Flags::HUGE_PAGE) {
                 return None;
@@ -103,6 +127,53 @@ impl Tables {
         Some(())
     }
 
+    /// Flags of the page, of whatever size, that holds `from`. `None`: nothing is mapped there.
+    pub fn flags(&self, from: u64) -> Option<Flags> {
+        self.leaf(from).map(|(entry, _)| entry.flags())
+    }
+
+    /// Where the page that holds `from` lies, and its size.
+    #[cfg(test)]
+    pub fn address(&self, from: u64) -> Option<(Hpa, u64)> {
+        self.leaf(from).map(|(entry, size)| (Hpa(entry.addr().as_u64()), size))
+    }
+
+    /// The entry of the page that holds `from`, and the page's size.
+    fn leaf(&self, from: u64) -> Option<(PageTableEntry, u64)> {
+        let from = VirtAddr::new_truncate(from);
+        let mut table = table_at(self.root);
+        for (index, size) in [(from.p4_index(), 512 * GIB), (from.p3_index(), GIB), (from.p2_index(), MIB_2)] {
+            let entry = &table[index];
+            if entry.is_unused() {
+                return None;
+            }
+            if entry.flags().contains(Flags::HUGE_PAGE) {
+                return Some((entry.clone(), size));
+            }
+            table = table_at(Hpa(entry.addr().as_u64()));
+        }
+        let entry = &table[from.p1_index()];
+        (!entry.is_unused()).then(|| (entry.clone(), KIB_4))
+    }
+
+    /// Maps the page of 4 KiB at `from`, whatever was there. A larger page around it is split into smaller ones, all others of
+    /// which stay as they are. `None` when no frame is left for a table: nothing has changed.
+    pub fn replace(&mut self, from: u64, to: u64, flags: Flags) -> Option<()> {
+        let from = VirtAddr::new_truncate(from);
+        let mut table = table_at(self.root);
+        for (index, size) in [(from.p4_index(), 512 * GIB), (from.p3_index(), GIB), (from.p2_index(), MIB_2)] {
+            let entry = &mut table[index];
+            if entry.is_unused() {
+                point(entry, frames::alloc(1)?);
+            } else if entry.flags().contains(Flags::HUGE_PAGE) {
+                split(entry, size)?;
+            }
+            table = table_at(Hpa(entry.addr().as_u64()));
+        }
+        table[from.p1_index()].set_addr(PhysAddr::new(to), flags);
+        Some(())
+    }
+
     /// Unmaps everything and gives all tables but the root back.
     pub fn clear(&mut self) {
         free_below(self.root, LEVELS);
@@ -111,6 +182,24 @@ impl Tables {
 }
 
 const LEVELS: u8 = 4;
+
+/// Makes an entry point to a table, which is complete: another CPU may walk it at once.
+fn point(entry: &mut PageTableEntry, table: Hpa) {
+    fence(Ordering::Release);
+    entry.set_addr(PhysAddr::new(table.0), BRANCH);
+}
+
+/// Makes the entry of a page of `size` bytes one of a table of 512 smaller pages.
+fn split(entry: &mut PageTableEntry, size: u64) -> Option<()> {
+    let (first, mut flags, part) = (entry.addr().as_u64(), entry.flags(), size / 512);
+    flags.set(Flags::HUGE_PAGE, part != KIB_4);
+    let table = frames::alloc(1)?;
+    for (at, smaller) in (first..).step_by(part as usize).zip(table_at(table).iter_mut()) {
+        smaller.set_addr(PhysAddr::new(at), flags);
+    }
+    point(entry, table);
+    Some(())
+}
 
 /// Gives back what the entries of a table at `level` (4: the root, 1: its entries are all leaves) point to.
 fn free_below(table: Hpa, level: u8) {

@@ -1,7 +1,7 @@
 //! Events on their way into the guest (APM s. 15.20).
 
 use exit::{Exception, QueuedInterrupts};
-use x86::svm::{Event, EventKind, ExitCode, Misc1, Vmcb, control};
+use x86::svm::{Event, EventKind, ExitCode, Misc1, SaveArea, Vmcb, control};
 
 const CR0_PE: u64 = 1 << 0;
 const RFLAGS_IF: u64 = 1 << 9;
@@ -14,17 +14,14 @@ const DR6_SINGLE_STEP: u64 = 1 << 14;
 const DEBUG: u8 = 1;
 const BREAKPOINT: u8 = 3;
 const OVERFLOW: u8 = 4;
-const ALIGNMENT_CHECK: u8 = 17;
+const PAGE_FAULT: u8 = 14;
+/// Of the faults that have an error code: #TS, #NP, #SS, #GP, #PF, #AC, #CP (APM table 8-1).
+const WITH_ERROR: [u8; 7] = [10, 11, 12, 13, PAGE_FAULT, 17, 21];
 
 /// As [`exit::Vcpu::inject`].
 pub fn inject(vmcb: &mut Vmcb, exception: Exception) {
     match exception {
-        Exception::PageFault { address, .. } => {
-            vmcb.save.cr2 = address;
-            // VMRUN loads it (APM s. 15.5.1), but not in Bochs 2.7.
-            // SAFETY: the guest's; the VMM has no page faults of its own.
-            unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
-        }
+        Exception::PageFault { address, .. } => set_cr2(&mut vmcb.save, address),
         Exception::Debug(bits) => vmcb.save.dr6 |= bits,
         _ => {}
     }
@@ -49,16 +46,29 @@ pub fn inject_single_step(vmcb: &mut Vmcb) {
 
 /// An exception has left the guest, to be delivered now. DR6 and DR7 are already as #DB leaves them (APM s. 15.12.2; Bochs
 /// 2.7 forgets the cause instead). An event that it interrupted the delivery of is lost, as without a virtual machine: both
-/// exceptions are benign (s. 8.2.9).
+/// exceptions are benign (s. 8.2.9); others leave the guest in the step over an IRET only, which delivers nothing.
 #[cold]
 pub fn deliver(vmcb: &mut Vmcb, vector: u8) {
-    let control = &mut vmcb.control;
-    control.event_inj = match vector {
-        ALIGNMENT_CHECK => Event::exception(vector, control.exit_info1 as u32),
-        _ => Event::new(EventKind::Exception, vector),
-    };
+    let (control, save) = (&mut vmcb.control, &mut vmcb.save);
+    let error = control.exit_info1 as u32;
+    if vector == PAGE_FAULT {
+        set_cr2(save, control.exit_info2);
+    }
+    if vector != DEBUG {
+        save.rflags |= RFLAGS_RESUME;
+    }
+    let has_error = WITH_ERROR.contains(&vector) && save.cr0 & CR0_PE != 0;
+    control.event_inj =
+        if has_error { Event::exception(vector, error) } else { Event::new(EventKind::Exception, vector) };
     // The shadow of STI or MOV SS ends with the instruction that raised it.
     control.interrupt_shadow = 0;
+}
+
+fn set_cr2(save: &mut SaveArea, address: u64) {
+    save.cr2 = address;
+    // VMRUN loads it (APM s. 15.5.1), but not in Bochs 2.7.
+    // SAFETY: the guest's; the VMM has no page faults of its own.
+    unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
 }
 
 /// As [`exit::Vcpu::reinject`].
@@ -70,6 +80,17 @@ pub fn reinject(vmcb: &mut Vmcb) {
     if event.is_valid() && !by_instruction {
         vmcb.control.event_inj = event;
     }
+}
+
+/// In neutral words. `None`: nothing was being delivered.
+pub fn delivered(event: Event) -> Option<exit::Event> {
+    let kind = match event.kind().filter(|_| event.is_valid())? {
+        EventKind::Interrupt => exit::EventKind::ExternalInterrupt,
+        EventKind::Nmi => exit::EventKind::Nmi,
+        EventKind::Exception if ![BREAKPOINT, OVERFLOW].contains(&event.vector()) => exit::EventKind::HardwareException,
+        EventKind::Exception | EventKind::SoftwareInterrupt => exit::EventKind::Software,
+    };
+    Some(exit::Event { vector: event.vector(), kind, error: event.error() })
 }
 
 /// Just before VMRUN: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest exits

@@ -10,11 +10,14 @@ mod event;
 mod features;
 mod instructions;
 mod nested;
+mod nmi;
 mod policy;
 mod refused;
 mod switch;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
+pub use nested::Memory;
+pub use nmi::while_nmis_come;
 pub use policy::policy;
 pub use vcpu::SvmVcpu;

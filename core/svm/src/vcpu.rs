@@ -2,18 +2,22 @@
 
 use crate::control::{self, Places};
 use crate::features::Features;
-use crate::nested::{Format, Nested};
+use crate::nested::Memory;
+use crate::nmi::{self, Step};
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails};
+use hw::nested::Touched;
+use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
-use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
+use sleep::WakingVector;
+use x86::msr::{self, Efer};
+use x86::svm::{Attributes, Event, ExitCode, IoInfo, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
@@ -22,35 +26,108 @@ pub struct SvmVcpu {
     vmcb: &'static mut Vmcb,
     at: Hpa,
     gprs: Gprs,
-    nested: Nested,
+    memory: &'static Memory,
+    touched: Touched,
     next_rip_save: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
+    msr_permissions: &'static mut MsrPermissionMap,
     queued: QueuedInterrupts,
+    /// Something is to be done before the next entry: [`SvmVcpu::prepare`].
+    busy: bool,
     trail: &'static Trail,
 }
 
 impl SvmVcpu {
-    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
-    pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let nested = Nested::new(vmm, features.gib_pages, features.address_bits, Format)?;
+    /// A virtual CPU in real mode at `segment`:0, on the CPU that runs this. `kicks`: other CPUs get it out of the guest by NMIs, which
+    /// exit therefore. `None` when the frames do not suffice.
+    pub fn new(
+        features: &Features,
+        memory: &'static Memory,
+        io_permissions: Hpa,
+        segment: u16,
+        kicks: bool,
+    ) -> Option<Self> {
         let at = frames::alloc(1)?;
-        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: nested.root() };
+        let (msr_permissions, msr_permissions_at) = policy::msr_permissions()?;
+        let places = Places { io_permissions, msr_permissions: msr_permissions_at, nested: memory.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
+        if kicks {
+            hw::nmi::set_handler(nmi::on_host_nmi);
+            nmi::intercept(vmcb);
+        }
         // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
         unsafe { instructions::vmload(at) };
         Some(Self {
             vmcb,
             at,
             gprs: Gprs::default(),
-            nested,
+            memory,
+            touched: Touched::default(),
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
+            msr_permissions,
             queued: QueuedInterrupts::default(),
+            busy: false,
             trail: trails::add(),
         })
+    }
+
+    #[inline(always)]
+    fn enter(&mut self) {
+        // QEMU's SMM entry clears it in the saved state; VMRUN refuses a guest without.
+        self.vmcb.save.efer |= Efer::SVME.bits();
+        // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
+        unsafe { switch::run(&mut self.gprs, self.at.0) };
+        self.vmcb.control.event_inj = Event::NONE;
+        self.vmcb.control.tlb_control = TlbControl::NOTHING;
+    }
+
+    /// Before an entry: what waits for the guest. True: the guest has run already, and its exit is to be answered.
+    #[cold]
+    fn prepare(&mut self) -> bool {
+        if ExitCode(self.vmcb.control.exit_code) == ExitCode::IRET
+            && let Some(step) = Step::begin(self.vmcb)
+        {
+            self.enter();
+            if !step.end(self.vmcb) {
+                return true;
+            }
+        }
+        nmi::deliver(self.vmcb);
+        event::deliver_queued(self.vmcb, &mut self.queued);
+        self.busy = !self.queued.is_empty() || nmi::waits(self.vmcb);
+        false
+    }
+
+    /// An NMI is pending, and still is in the host.
+    #[cold]
+    fn on_nmi(&mut self) -> Exit {
+        self.busy = true;
+        if nmi::take() { Exit::Signal } else { Exit::Answered(ExitKind::Nmi) }
+    }
+
+    fn map_on_demand(&mut self) -> bool {
+        let at = Gpa(self.vmcb.control.exit_info2);
+        self.touched.retries(at, self.memory.map_on_demand(at))
+    }
+
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        self.gprs = Gprs::default();
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        nmi::forget(self.vmcb);
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.interrupt_shadow = 0;
+        control.exit_code = 0;
+        control.tlb_control = TlbControl::ALL;
+        event::deliver_queued(self.vmcb, &mut self.queued);
+        self.busy = false;
     }
 
     /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
@@ -76,22 +153,16 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            if !self.queued.is_empty() {
-                event::deliver_queued(self.vmcb, &mut self.queued);
+            if !(self.busy && self.prepare()) {
+                self.enter();
             }
-            // QEMU's SMM entry clears it in the saved state; VMRUN refuses a guest without.
-            self.vmcb.save.efer |= Efer::SVME.bits();
-            // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
-            unsafe { switch::run(&mut self.gprs, self.at.0) };
             let vmcb = &mut *self.vmcb;
-            vmcb.control.event_inj = Event::NONE;
-            vmcb.control.tlb_control = TlbControl::NOTHING;
             let code = ExitCode(vmcb.control.exit_code);
-            self.trail.note(code.0 as u32, vmcb.save.rip, time::tsc_halves());
+            self.trail.note(code.0 as u32, vmcb.save.rip);
             return match code {
                 ExitCode::CPUID => Exit::Cpuid,
                 ExitCode::IOIO => Exit::Io,
-                ExitCode::NPF if self.nested.map_on_demand(Gpa(self.vmcb.control.exit_info2)) => {
+                ExitCode::NPF if self.map_on_demand() => {
                     event::reinject(self.vmcb);
                     continue;
                 }
@@ -116,6 +187,12 @@ impl Vcpu for SvmVcpu {
                 // It stays pending, which is harmless while GIF is 0 (APM s. 15.13.4 and 15.17). QEMU 7.2 does not know
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
+                ExitCode::NMI => self.on_nmi(),
+                // It is stepped over before anything else happens, or was about to be when an interrupt came.
+                ExitCode::IRET | ExitCode::INTR => {
+                    self.busy = true;
+                    Exit::Answered(ExitKind::NmiWindow)
+                }
                 // What waits goes with the next entry.
                 ExitCode::VINTR => Exit::Answered(ExitKind::InterruptWindow),
                 other => match other.exception() {
@@ -157,7 +234,7 @@ impl Vcpu for SvmVcpu {
             write: info.contains(NestedFaultInfo::WRITE),
             fetch: info.contains(NestedFaultInfo::FETCH),
             page_walk: info.contains(NestedFaultInfo::PAGE_WALK),
-            delivering: event.is_valid().then(|| event.vector()),
+            delivering: event::delivered(event),
         }
     }
 
@@ -218,6 +295,15 @@ impl Vcpu for SvmVcpu {
         self.vmcb.save.efer = value | Efer::SVME.bits();
     }
 
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb.control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.control.tsc_offset = offset;
+        self.msr_permissions.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
     fn cpl(&self) -> u8 {
         self.vmcb.save.cpl
     }
@@ -250,5 +336,24 @@ impl Vcpu for SvmVcpu {
     }
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
+        self.busy = true;
+    }
+
+    fn start(&mut self, page: u8) {
+        // SAFETY: what VMSAVE stores goes to the VMCB, of which `start` sets the segments and leaves the MSRs; VMLOAD loads
+        // all of it again. The VMM uses none of these registers.
+        unsafe {
+            instructions::vmsave(self.at);
+            control::start(&mut self.vmcb.save, page);
+            instructions::vmload(self.at);
+        }
+        self.begin();
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&mut self.vmcb.save, vector);
+        // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
+        unsafe { instructions::vmload(self.at) };
+        self.begin();
     }
 }

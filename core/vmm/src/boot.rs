@@ -3,19 +3,22 @@
 use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
-use crate::machine::RealMachine;
+use crate::machine::{RealMachine, Shared};
+use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
-use crate::{devices, home, reset};
+use crate::world::{NO_MEMORY, World};
+use crate::{cpus, devices, home};
+use alloc::boxed::Box;
 use alloc::format;
-use exit::{Guest, Machine, Outcome, Policy, Vcpu};
-use hw::HpaRange;
+use core::convert::Infallible as Never;
+use exit::{Guest, Machine, Policy};
 use hw::heap::Heap;
+use hw::{HpaRange, acpi};
 use initfunc::Phase;
+use mediator::Gpa;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
-
-enum Never {}
 
 /// Called by the start code with what the loader left in EAX and EBX.
 #[unsafe(no_mangle)]
@@ -35,7 +38,6 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     initialise(Phase::Pcpu)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
-    refuse_several_cpus()?;
     if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
 }
 
@@ -43,19 +45,48 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
 fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
+    let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
-    let mut machine = RealMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?;
-    let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
-    let mut vcpu = make_vcpu::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
+    let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
+    // SAFETY: it is the first, and its stack was just made.
+    unsafe { hw::cpus::on_own_stack(first, || guard::<V>(loaded, features, vmm, found.may_grow)) }
+}
+
+/// The rest, on this CPU's own stack.
+fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_grow: bool) -> Result<Never, Failure> {
+    hw::descriptors::load();
+    let cpu = hw::cpus::this();
+    cpu.arrive();
+    let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let mut machine = RealMachine::new(shared, cpu.number());
+    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
+    let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
+    if may_grow || hw::cpus::all().len() > 1 {
+        guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
+    }
+    let memory = &*Box::leak(Box::new(V::memory(&features, vmm).ok_or(NO_MEMORY)?));
+    guest.hooked_pages().try_for_each(|(at, hook)| V::hook_page(memory, at, hook)).ok_or(NO_MEMORY)?;
+    guest.adopt_local_apic(&mut machine);
+    let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
+    V::enable(&world.features)?;
+    let mut vcpu = world.make_vcpu(segment)?;
+    cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
-    log::info!("the guest starts");
-    run(&mut vcpu, &mut guest, &mut machine)
+    log::info!("the guest starts, on {} CPUs", hw::cpus::all().len());
+    world.serve(cpu, &mut vcpu)
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
-fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Result<Guest, Failure> {
+fn make_guest(
+    machine: &mut RealMachine,
+    policy: Policy,
+    loaded: &Loaded,
+) -> Result<(Guest, Option<acpi::Sleep>), Failure> {
     exit::init();
     let mut guest = Guest::new(machine, policy, loaded.config.debug.hypercalls);
     guest.bus.guard_platform(machine);
@@ -65,34 +96,32 @@ fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Res
     if loaded.config.log.serial {
         guest.bus.hide_com1(machine);
     }
+    let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
     devices::attach(&mut guest, machine)?;
     devices::protect(&mut guest, machine, &loaded.config.disks)?;
     initialise(Phase::Config1)?;
-    Ok(guest)
+    Ok((guest, way_to_sleep))
 }
 
-/// The virtual CPU, about to ask the BIOS for the boot sector.
-fn make_vcpu<V: Vendor>(
+/// Shoji's lines in the guest's memory, which ask the BIOS for the boot sector; gives the segment where the guest starts.
+fn prepare_firmware<V: Vendor>(
     machine: &mut RealMachine,
     guest: &mut Guest,
     loaded: &Loaded,
     vmm: HpaRange,
     features: &V::Features,
-) -> Result<V::Vcpu, Failure> {
-    V::enable(features)?;
+) -> Result<u16, Failure> {
     let (map, without) = (&loaded.info.memory_map, vmm.start..vmm.end);
     let hypercall = V::policy(features).hypercall;
     let prepared =
         guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
-    Ok(V::vcpu(features, vmm, machine.io_permissions(), prepared.segment).ok_or(NO_MEMORY)?)
+    Ok(prepared.segment)
 }
 
-const NO_MEMORY: &str = "the memory kept for Shoji does not suffice; raise `reserve` in [memory]";
-
 /// Calls the init functions of a phase.
-fn initialise(phase: Phase) -> Result<(), Failure> {
+pub fn initialise(phase: Phase) -> Result<(), Failure> {
     initfunc::call(phase).map_err(|e| Failure(format!("{e}")))
 }
 
@@ -102,29 +131,5 @@ fn set_clock() {
     match frequency {
         Some(hz) => log::info!("TSC {} MHz", hz / 1_000_000),
         None => log::warn!("no ACPI power management timer: time stamps count TSC ticks, not nanoseconds"),
-    }
-}
-
-/// Only this CPU is guarded yet. The guest would start the others outside of the virtual machine, where nothing is
-/// encrypted and nothing is out of its reach.
-fn refuse_several_cpus() -> Result<(), Failure> {
-    match hw::acpi::cpus().unwrap_or_else(hw::cpu::logical_processors) {
-        cpus @ 2.. => Err(format!(
-            "this machine has {cpus} CPUs, and Shoji can guard only one yet; switch the others off in the firmware setup"
-        )
-        .into()),
-        _ => Ok(()),
-    }
-}
-
-/// The exit loop.
-fn run<V: Vcpu>(vcpu: &mut V, guest: &mut Guest, machine: &mut RealMachine) -> Result<Never, Failure> {
-    loop {
-        let exit = vcpu.run();
-        match guest.on_exit(vcpu, machine, exit) {
-            Outcome::Resume => {}
-            Outcome::Reset => reset::machine(),
-            Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
-        }
     }
 }

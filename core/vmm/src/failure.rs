@@ -44,13 +44,18 @@ pub fn stop(failure: Failure) -> ! {
     let _ = write!(Screen::new(), "Shoji: {sentence}\n{end}\n");
     match without {
         Some(drive) => without_shoji(drive),
-        None => halt(),
+        None => {
+            hw::cpus::halt_others();
+            halt()
+        }
     }
 }
 
 fn without_shoji(drive: u8) -> ! {
     // SAFETY: the BIOS data area, which the boot loader reads in its second pass.
     unsafe { direct::pointer(Hpa(abi::SECOND_PASS_ADDRESS.into())).write_volatile(abi::SECOND_PASS_MARK) };
+    // SAFETY: no guest has run, or BOOT_WITHOUT would be unset.
+    unsafe { hw::cpus::dismiss_others() };
     crate::vendor::disable();
     crate::home::wipe_secrets();
     // SAFETY: no guest has run, or BOOT_WITHOUT would be unset.

@@ -6,6 +6,7 @@ use alloc::format;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 use entry::IMAGE_LOADED_AT;
+use hw::cpus::{self, Cpu};
 use hw::paging::Image;
 use hw::{Hpa, HpaRange, direct, frames, paging};
 use multiboot::{Kind, place};
@@ -18,8 +19,6 @@ unsafe extern "C" {
     static rodata_start: [u8; 0];
     static data_start: [u8; 0];
     static image_end: [u8; 0];
-    static fault_stack_guard: [u8; 0];
-    static fault_stack_end: [u8; 0];
     static boot_stack_guard: [u8; 0];
     static boot_stack_top: [u8; 0];
 }
@@ -30,7 +29,7 @@ fn image(at: Hpa) -> Image {
         rodata: &raw const rodata_start as u64,
         data: &raw const data_start as u64,
         end: &raw const image_end as u64,
-        guards: [&raw const boot_stack_guard as u64, &raw const fault_stack_guard as u64],
+        guard: &raw const boot_stack_guard as u64,
         at,
     }
 }
@@ -40,19 +39,15 @@ pub fn text() -> Range<u64> {
     &raw const image_start as u64..&raw const rodata_start as u64
 }
 
-/// Virtual addresses of the stack.
+/// Linear addresses of the stack that is in use.
 pub fn stack() -> Range<u64> {
-    &raw const boot_stack_guard as u64 + paging::KIB_4..&raw const boot_stack_top as u64
+    let early = &raw const boot_stack_guard as u64 + paging::KIB_4..&raw const boot_stack_top as u64;
+    cpus::here().map_or(early, Cpu::stack)
 }
 
 /// Where the code lies physically.
 pub fn text_at() -> Hpa {
     Hpa(TEXT_AT.load(Ordering::Relaxed))
-}
-
-/// Where the stack for double faults begins.
-pub fn fault_stack_top() -> u64 {
-    &raw const fault_stack_end as u64
 }
 
 /// Moves the image to the top of low RAM and gives the rest of the reservation to the frame allocator.

@@ -1,12 +1,13 @@
 //! The real machine, as the exit handlers see it.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use exit::{CpuidLeaf, Machine, Parts, Ports};
-use hw::arena::Arena;
+use hw::arena::{Arena, Pool};
 use hw::frames::FRAME_BYTES;
-use hw::guest_ram::GuestRam;
-use hw::{Hpa, HpaRange, direct, frames, port};
+use hw::guest_ram::{GuestRam, RamMap};
+use hw::{Hpa, HpaRange, cpus, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
 use x86::IoPermissionMap;
@@ -41,30 +42,49 @@ impl Ports for RealPorts {
     }
 }
 
-pub struct RealMachine {
-    ports: RealPorts,
-    memory: GuestRam,
-    arena: Arena,
-    io_permissions: &'static mut IoPermissionMap,
+/// What the CPUs share of the machine.
+pub struct Shared {
+    ram: RamMap,
+    arena: Pool,
+    io_permissions: &'static IoPermissionMap,
     io_permissions_at: Hpa,
+    apic_ids: Vec<u32>,
 }
 
-impl RealMachine {
-    /// `None` when the frames do not suffice.
-    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange) -> Option<Self> {
+impl Shared {
+    /// `apic_ids`: initial local APIC IDs of the CPUs, by their numbers. It lives as long as the VMM. `None` when the frames
+    /// do not suffice.
+    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange, apic_ids: Vec<u32>) -> Option<&'static Self> {
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
-        Some(Self {
-            ports: RealPorts,
-            memory: GuestRam::new(ram(memory_map), vmm),
-            arena: Arena::new(ARENA_BYTES)?,
-            // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
-            io_permissions: unsafe { &mut *direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
+        Some(Box::leak(Box::new(Self {
+            ram: RamMap::new(ram(memory_map), vmm),
+            arena: Pool::new(ARENA_BYTES)?,
+            // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map, and only CPUs read it besides.
+            io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
-        })
+            apic_ids,
+        })))
     }
 
     pub fn io_permissions(&self) -> Hpa {
         self.io_permissions_at
+    }
+}
+
+/// The machine, as one CPU has it.
+pub struct RealMachine {
+    shared: &'static Shared,
+    number: usize,
+    ports: RealPorts,
+    memory: GuestRam,
+    arena: Arena,
+}
+
+impl RealMachine {
+    /// For CPU `number`.
+    pub fn new(shared: &'static Shared, number: usize) -> Self {
+        let (memory, arena) = (GuestRam::new(&shared.ram), Arena(&shared.arena));
+        Self { shared, number, ports: RealPorts, memory, arena }
     }
 }
 
@@ -110,13 +130,17 @@ impl Machine for RealMachine {
     }
 
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
-        // SAFETY: only MSRs of the policy table that do not touch the VMM are handed on.
+        // SAFETY: only what the rules of the table let through is handed on: nothing that touches the VMM.
         unsafe { hw::msr::write(msr, value) }
+    }
+
+    fn tsc(&self) -> u64 {
+        hw::time::tsc()
     }
 
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
         for offset in 0..len {
-            self.io_permissions.intercept(first.wrapping_add(offset), on);
+            self.shared.io_permissions.intercept(first.wrapping_add(offset), on);
         }
     }
 
@@ -128,7 +152,43 @@ impl Machine for RealMachine {
         crate::defect::provoke(defect);
     }
 
+    fn cpu_number(&self) -> usize {
+        self.number
+    }
+
+    fn apic_ids(&self) -> &[u32] {
+        &self.shared.apic_ids
+    }
+
+    fn init_cpu(&mut self, cpu: usize) {
+        match cpus::all().get(cpu) {
+            // As hardware: it starts anew with the firmware.
+            Some(first) if first.number() == 0 => {
+                log::warn!("INIT for the first CPU: the machine is reset");
+                crate::reset::machine()
+            }
+            Some(other) => other.init(),
+            None => {}
+        }
+    }
+
+    fn start_cpu(&mut self, cpu: usize, page: u8) {
+        if let Some(cpu) = cpus::all().get(cpu) {
+            cpu.start(page);
+        }
+    }
+
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
+        // SAFETY: on behalf of the guest that owns the device.
+        unsafe { direct::read(Hpa(at.0), width) }
+    }
+
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
+        // SAFETY: as above.
+        unsafe { direct::write(Hpa(at.0), width, value) }
+    }
+
     fn is_vmm_memory(&self, at: Gpa) -> bool {
-        self.memory.is_vmm(at)
+        self.shared.ram.is_vmm(at)
     }
 }

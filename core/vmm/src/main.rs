@@ -7,6 +7,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod cpus;
+#[cfg(target_os = "none")]
 mod defect;
 #[cfg(target_os = "none")]
 mod devices;
@@ -23,7 +25,11 @@ mod manifest;
 #[cfg(target_os = "none")]
 mod reset;
 #[cfg(target_os = "none")]
+mod sleep;
+#[cfg(target_os = "none")]
 mod vendor;
+#[cfg(target_os = "none")]
+mod world;
 
 /// Shoji runs on the bare machine only; `cargo xtask build` builds it.
 #[cfg(not(target_os = "none"))]

@@ -9,6 +9,7 @@ const RESET_CONTROL: u16 = 0xcf9;
 const KEYBOARD_COMMAND: u16 = 0x64;
 
 pub fn machine() -> ! {
+    hw::cpus::halt_others();
     // Memory often survives a reset: the keys must not.
     crate::home::wipe_heap();
     // SAFETY: the VMM ends here.

@@ -1,30 +1,47 @@
 //! AMD-V or VT-x: the one place that names both.
 
 use crate::failure::Failure;
-use crate::home;
 use alloc::format;
 use core::fmt::{self, Write};
-use exit::Policy;
+use exit::{Hook, Policy};
 use hw::{Hpa, HpaRange};
+use mediator::Gpa;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
 /// What a vendor's virtualization extension is to the boot.
-pub trait Vendor {
-    type Features: fmt::Display;
+pub trait Vendor: 'static {
+    type Features: fmt::Display + Sync + 'static;
+    /// The guest's memory, shared by its CPUs.
+    type Memory: Sync + 'static;
     type Vcpu: exit::Vcpu;
 
     fn detect() -> Result<Self::Features, Failure>;
     /// Switches the extension on for this CPU.
     fn enable(features: &Self::Features) -> Result<(), Failure>;
     fn policy(features: &Self::Features) -> Policy;
-    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`. `None` when the frames do not suffice.
-    fn vcpu(features: &Self::Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self::Vcpu>;
+    /// All memory but `vmm`, to be had by the guest. `None` when the frames do not suffice.
+    fn memory(features: &Self::Features, vmm: HpaRange) -> Option<Self::Memory>;
+    /// From now on these accesses to the page around `at` leave the guest, which has not started yet. `None` when the frames do not
+    /// suffice, or it is no page of the guest's.
+    fn hook_page(memory: &Self::Memory, at: Gpa, hook: Hook) -> Option<()>;
+    /// A virtual CPU in real mode at `segment`:0, on the CPU that runs this. `kicks`: other CPUs get it out of the guest. `None` when
+    /// the frames do not suffice.
+    fn vcpu(
+        features: &Self::Features,
+        memory: &'static Self::Memory,
+        io_permissions: Hpa,
+        segment: u16,
+        kicks: bool,
+    ) -> Option<Self::Vcpu>;
+    /// Calls `wait` in such a way that NMIs reach the CPU meanwhile.
+    fn while_nmis_come<R>(wait: impl FnOnce() -> R) -> R;
 }
 
 pub struct Amd;
 
 impl Vendor for Amd {
     type Features = svm::Features;
+    type Memory = svm::Memory;
     type Vcpu = svm::SvmVcpu;
 
     fn detect() -> Result<svm::Features, Failure> {
@@ -39,8 +56,26 @@ impl Vendor for Amd {
         svm::policy()
     }
 
-    fn vcpu(features: &svm::Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<svm::SvmVcpu> {
-        svm::SvmVcpu::new(features, vmm, io_permissions, segment)
+    fn memory(features: &svm::Features, vmm: HpaRange) -> Option<svm::Memory> {
+        svm::Memory::new(features, vmm)
+    }
+
+    fn hook_page(memory: &svm::Memory, at: Gpa, hook: Hook) -> Option<()> {
+        memory.hook_page(at, nested_hook(hook))
+    }
+
+    fn vcpu(
+        features: &svm::Features,
+        memory: &'static svm::Memory,
+        io_permissions: Hpa,
+        segment: u16,
+        kicks: bool,
+    ) -> Option<svm::SvmVcpu> {
+        svm::SvmVcpu::new(features, memory, io_permissions, segment, kicks)
+    }
+
+    fn while_nmis_come<R>(wait: impl FnOnce() -> R) -> R {
+        svm::while_nmis_come(wait)
     }
 }
 
@@ -48,6 +83,7 @@ pub struct Intel;
 
 impl Vendor for Intel {
     type Features = vmx::Features;
+    type Memory = vmx::Memory;
     type Vcpu = vmx::VmxVcpu;
 
     fn detect() -> Result<vmx::Features, Failure> {
@@ -56,7 +92,7 @@ impl Vendor for Intel {
 
     fn enable(features: &vmx::Features) -> Result<(), Failure> {
         // Each VM exit loads the VMM's own task register.
-        hw::descriptors::take_double_faults_on(home::fault_stack_top());
+        hw::descriptors::take_double_faults_apart();
         Ok(vmx::enable(features).map_err(|e| format!("{e}"))?)
     }
 
@@ -64,8 +100,35 @@ impl Vendor for Intel {
         vmx::policy(features)
     }
 
-    fn vcpu(features: &vmx::Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<vmx::VmxVcpu> {
-        vmx::VmxVcpu::new(features, vmm, io_permissions, segment)
+    fn memory(features: &vmx::Features, vmm: HpaRange) -> Option<vmx::Memory> {
+        vmx::Memory::new(features, vmm)
+    }
+
+    fn hook_page(memory: &vmx::Memory, at: Gpa, hook: Hook) -> Option<()> {
+        memory.hook_page(at, nested_hook(hook))
+    }
+
+    fn vcpu(
+        features: &vmx::Features,
+        memory: &'static vmx::Memory,
+        io_permissions: Hpa,
+        segment: u16,
+        _: bool,
+    ) -> Option<vmx::VmxVcpu> {
+        vmx::VmxVcpu::new(features, memory, io_permissions, segment)
+    }
+
+    fn while_nmis_come<R>(wait: impl FnOnce() -> R) -> R {
+        // They always do.
+        wait()
+    }
+}
+
+/// The same in the words of the nested tables.
+fn nested_hook(hook: Hook) -> hw::nested::Hook {
+    match hook {
+        Hook::Writes => hw::nested::Hook::Writes,
+        Hook::All => hw::nested::Hook::All,
     }
 }
 

@@ -1,8 +1,10 @@
-//! Events on their way into the guest (SDM s. 27.6), and NMIs and interrupts that wait for it.
+//! Events on their way into the guest (SDM s. 27.6), and interrupts that wait for it.
 
-use crate::instructions::{read, try_write, write};
-use core::sync::atomic::{AtomicU32, Ordering};
-use exit::{Exception, QueuedInterrupts};
+use crate::instructions::{read, write};
+use crate::nmi;
+use core::sync::atomic::Ordering;
+use exit::{Event, EventKind, Exception, QueuedInterrupts};
+use hw::cpus;
 use x86::vmx::{
     BasicReason, DebugQualification, ExitReason, Field, Interruptibility, InterruptionInfo, InterruptionKind,
     PendingDebug, ProcessorControls,
@@ -15,53 +17,46 @@ const DR7_GD: u64 = 1 << 13;
 /// IA32_DEBUGCTL: LBR and BTF.
 const DEBUGCTL_CLEARED: u64 = 1 << 0 | 1 << 1;
 const DEBUG: u8 = 1;
+const DR6_AFTER_INIT: u64 = 0xffff_0ff0;
 
 const RFLAGS_IF: u64 = 1 << 9;
 /// What is pending so surely that the next entry without an event delivers it.
 const DEBUG_EXCEPTION: PendingDebug = PendingDebug::ENABLED_BREAKPOINT.union(PendingDebug::BS).union(PendingDebug::RTM);
 
-/// What the VMCS field PROCESSOR_CONTROLS is to hold. NMI-window exiting also tells that an NMI is kept for the guest; the CPU
-/// keeps no more than one either.
-static CONTROLS: AtomicU32 = AtomicU32::new(0);
-
-/// NMIs that arrive in the host are the guest's from now on.
-pub fn keep_nmis(controls: ProcessorControls) {
-    CONTROLS.store(controls.bits(), Ordering::Relaxed);
-    hw::nmi::set_handler(keep_nmi);
-}
-
-/// Also the NMI handler of the host, at any moment: the next entry, even one that is just being made, ends at once when the
-/// guest can take the NMI.
-pub fn keep_nmi() {
-    let window = ProcessorControls::NMI_WINDOW_EXITING.bits();
-    let controls = CONTROLS.fetch_or(window, Ordering::Relaxed) | window;
-    try_write(Field::PROCESSOR_CONTROLS, controls.into());
-}
-
 /// Whether the guest is left as soon as it can take an NMI or an interrupt.
-fn set_window(window: ProcessorControls, open: bool) {
+pub fn set_window(window: ProcessorControls, open: bool) {
+    // What the field is to hold.
+    let wanted = &cpus::this().nmi.kept;
     let before = if open {
-        CONTROLS.fetch_or(window.bits(), Ordering::Relaxed)
+        wanted.fetch_or(window.bits(), Ordering::Relaxed)
     } else {
-        CONTROLS.fetch_and(!window.bits(), Ordering::Relaxed)
+        wanted.fetch_and(!window.bits(), Ordering::Relaxed)
     };
     if (before & window.bits() != 0) == open {
         return;
     }
     // An NMI between load and write has changed both, and the write has undone the one in the VMCS.
     loop {
-        let controls = CONTROLS.load(Ordering::Relaxed);
+        let controls = wanted.load(Ordering::Relaxed);
         write(Field::PROCESSOR_CONTROLS, controls.into());
-        if CONTROLS.load(Ordering::Relaxed) == controls {
+        if wanted.load(Ordering::Relaxed) == controls {
             return;
         }
     }
 }
 
-/// The guest can take the NMI that is kept for it. One that comes meanwhile is kept in its place.
-pub fn on_nmi_window() {
-    set_window(ProcessorControls::NMI_WINDOW_EXITING, false);
-    enter_with(InterruptionInfo::new(InterruptionKind::Nmi, 2), 0, 0);
+/// The event that was being delivered, if there was one, and whether an instruction has raised it.
+pub fn delivered() -> (Event, bool) {
+    let info = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32);
+    let error = info.has_error_code().then(|| read(Field::IDT_VECTORING_ERROR_CODE) as u32);
+    let (kind, by_instruction) = match info.kind() {
+        Some(InterruptionKind::ExternalInterrupt) => (EventKind::ExternalInterrupt, false),
+        Some(InterruptionKind::Nmi) => (EventKind::Nmi, false),
+        Some(InterruptionKind::PrivilegedSoftwareException) => (EventKind::HardwareException, true),
+        Some(InterruptionKind::SoftwareInterrupt | InterruptionKind::SoftwareException) => (EventKind::Software, true),
+        _ => (EventKind::HardwareException, false),
+    };
+    (Event { vector: info.vector(), kind, error }, by_instruction)
 }
 
 /// Just before an entry: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest
@@ -95,29 +90,7 @@ fn can_take_interrupt() -> bool {
         && read(Field::GUEST_PENDING_DEBUG_EXCEPTIONS) & DEBUG_EXCEPTION.bits() == 0
 }
 
-/// After an exit by an NMI the CPU blocks further ones until IRET (s. 28.5.6), also through the entries in between.
-pub fn unblock_nmis() {
-    // SAFETY: IRET to the next instruction, with the stack and flags as they are.
-    unsafe {
-        core::arch::asm!(
-            "mov {rsp}, rsp",
-            "mov {selector:e}, ss",
-            "push {selector}",
-            "push {rsp}",
-            "pushfq",
-            "mov {selector:e}, cs",
-            "push {selector}",
-            "lea {rsp}, [rip + 2f]",
-            "push {rsp}",
-            "iretq",
-            "2:",
-            rsp = out(reg) _,
-            selector = out(reg) _,
-        );
-    }
-}
-
-fn enter_with(event: InterruptionInfo, error: u32, instruction_len: u64) {
+pub fn enter_with(event: InterruptionInfo, error: u32, instruction_len: u64) {
     write(Field::VM_ENTRY_INTERRUPTION_INFORMATION, event.for_injection().0.into());
     if event.has_error_code() {
         write(Field::VM_ENTRY_EXCEPTION_ERROR_CODE, error.into());
@@ -149,6 +122,14 @@ pub fn inject(exception: Exception) {
     }
 }
 
+/// DR6 and CR2 as after INIT.
+pub fn clear_debug() {
+    // SAFETY: both are the guest's.
+    unsafe {
+        core::arch::asm!("mov dr6, {}", "mov cr2, {}", in(reg) DR6_AFTER_INIT, in(reg) 0u64, options(nomem, nostack, preserves_flags));
+    }
+}
+
 /// DR6, DR7, DEBUGCTL and the interrupt shadow as #DB leaves them; the exit has not touched them (s. 28.1).
 fn raise_debug(dr6: u64) {
     // SAFETY: DR6 is the guest's.
@@ -170,40 +151,19 @@ pub fn reinject() {
     }
     if event.kind() == Some(InterruptionKind::Nmi) {
         // Blocked since its delivery began; the entry blocks again (s. 27.3.1.5 refuses it otherwise).
-        set_nmi_blocked(false);
+        nmi::set_blocked(false);
     }
     let error = read(Field::IDT_VECTORING_ERROR_CODE) as u32;
     enter_with(event, error, read(Field::VM_EXIT_INSTRUCTION_LENGTH));
 }
 
-/// An IRET that ended in an exit had unblocked NMIs already, and will be executed again (s. 28.2.3).
-pub fn undo_nmi_unblocking(unblocked_by_iret: bool) {
-    let delivering = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32).is_valid();
-    if unblocked_by_iret && !delivering {
-        set_nmi_blocked(true);
-    }
-}
-
-pub fn set_nmi_blocked(blocked: bool) {
-    let mut state = Interruptibility::from_bits_retain(read(Field::GUEST_INTERRUPTIBILITY_STATE) as u32);
-    state.set(Interruptibility::BLOCKING_BY_NMI, blocked);
-    write(Field::GUEST_INTERRUPTIBILITY_STATE, state.bits().into());
-}
-
-/// An exception or NMI has left the guest.
-pub fn on_exception() -> exit::ExitKind {
-    let event = InterruptionInfo(read(Field::VM_EXIT_INTERRUPTION_INFORMATION) as u32);
-    if event.kind() == Some(InterruptionKind::Nmi) {
-        keep_nmi();
-        unblock_nmis();
-        return exit::ExitKind::Nmi;
-    }
+/// An exception has left the guest, to be delivered now.
+pub fn on_exception(event: InterruptionInfo) {
     if event.vector() == DEBUG {
         let qualification = DebugQualification::from_bits_retain(read(Field::EXIT_QUALIFICATION));
         raise_debug(qualification.dr6(Dr6::read_raw()));
     }
-    undo_nmi_unblocking(event.nmi_unblocked_by_iret());
+    nmi::undo_unblocking(event.nmi_unblocked_by_iret());
     let error = read(Field::VM_EXIT_INTERRUPTION_ERROR_CODE) as u32;
     enter_with(event, error, read(Field::VM_EXIT_INSTRUCTION_LENGTH));
-    exit::ExitKind::Exception
 }

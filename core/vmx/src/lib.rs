@@ -8,6 +8,7 @@ mod event;
 mod features;
 mod instructions;
 mod nested;
+mod nmi;
 mod policy;
 mod refused;
 mod switch;
@@ -15,5 +16,6 @@ mod task;
 mod vcpu;
 
 pub use features::{Features, Unsupported, detect, disable, enable};
+pub use nested::Memory;
 pub use policy::policy;
 pub use vcpu::VmxVcpu;

@@ -2,7 +2,10 @@
 
 use crate::features::Features;
 use crate::instructions::{invept, invvpid};
-use hw::{HpaRange, msr};
+use core::sync::atomic::Ordering;
+use hw::nested::{Hook, Nested, OnDemand};
+use hw::nmi::attention;
+use hw::{HpaRange, cpus, msr};
 use mediator::Gpa;
 use x86::mtrr::Mtrrs;
 use x86::vmx::{EptEntry, EptPointer, InvEpt, InvEptDescriptor, InvVpid, InvVpidDescriptor};
@@ -10,6 +13,7 @@ use x86::{MemoryType, vmx::EptVpidCapability};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Entries with all rights and the memory type that the MTRRs give: under EPT the CPU does not ask them (s. 29.3.7.2).
+#[derive(PartialEq, Eq)]
 enum Format {
     Told(Mtrrs),
     Everywhere(MemoryType),
@@ -23,9 +27,16 @@ impl Format {
         match Mtrrs::read(msr::read) {
             // It has them and does not tell: the type that is never wrong.
             None => Self::Everywhere(MemoryType::Uncacheable),
-            // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
-            Some(mtrrs) if mtrrs.has_holes(features.address_bits) => Self::Everywhere(MemoryType::Uncacheable),
-            Some(mtrrs) => Self::Told(mtrrs),
+            Some(mtrrs) => Self::told(mtrrs, features),
+        }
+    }
+
+    fn told(mtrrs: Mtrrs, features: &Features) -> Self {
+        // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
+        if mtrrs.has_holes(features.address_bits) {
+            Self::Everywhere(MemoryType::Uncacheable)
+        } else {
+            Self::Told(mtrrs)
         }
     }
 }
@@ -40,45 +51,68 @@ impl hw::nested::Format for Format {
     }
 }
 
-/// The nested tables of a guest, and what the CPU caches of them.
-pub struct Nested {
-    tables: hw::nested::Nested<Format>,
+/// The guest's memory: the nested tables of all its CPUs, and what each CPU caches of them.
+pub struct Memory {
+    tables: Nested<Format>,
     features: Features,
 }
 
-impl Nested {
-    /// As [`hw::nested::Nested::new`].
-    pub fn new(vmm: HpaRange, features: &Features) -> Option<Self> {
+impl Memory {
+    /// All memory but `vmm`, with the types that this CPU's MTRRs give. `None` when the frames do not suffice.
+    pub fn new(features: &Features, vmm: HpaRange) -> Option<Self> {
         let format = Format::of_this_cpu(features);
-        let tables = hw::nested::Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
+        let tables = Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
         Some(Self { tables, features: *features })
     }
 
+    /// As [`Nested::hook_page`].
+    pub fn hook_page(&self, at: Gpa, hook: Hook) -> Option<()> {
+        self.tables.hook_page(at, hook)
+    }
+
+    /// Memory has the types that the CPU's own MTRRs give, as the firmware has set them.
+    pub(crate) fn follow_firmware(&self) {
+        self.set_format(Format::of_this_cpu(&self.features));
+    }
+
+    /// Memory has these types. Each CPU of a guest tells the same.
+    pub(crate) fn set_types(&self, types: &Mtrrs) {
+        self.set_format(Format::told(types.clone(), &self.features));
+    }
+
+    /// Maps everything anew, unless nothing changes.
+    fn set_format(&self, format: Format) {
+        if !self.tables.has_format(&format) {
+            cpus::while_others_stand(|| self.rebuild(format));
+        }
+    }
+
+    /// No other CPU is in the guest, and none enters it again before it has forgotten the old tables.
+    fn rebuild(&self, format: Format) {
+        if self.tables.reformat(format).is_none() {
+            log::error!(
+                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
+            );
+        }
+        for cpu in cpus::all() {
+            cpu.nmi.attention.fetch_or(attention::STALE, Ordering::SeqCst);
+        }
+    }
+
     /// For the VMCS.
-    pub fn pointer(&self) -> EptPointer {
+    pub(crate) fn pointer(&self) -> EptPointer {
         let capability = self.features.capabilities.ept_vpid;
         let cached = capability.contains(EptVpidCapability::WRITE_BACK);
         EptPointer::new(self.tables.root().0, if cached { MemoryType::WriteBack } else { MemoryType::Uncacheable })
     }
 
-    /// As [`hw::nested::Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached
-    /// (s. 29.4.2).
-    pub fn map_on_demand(&mut self, at: Gpa) -> bool {
+    /// As [`Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached (s. 29.4.2).
+    pub(crate) fn map_on_demand(&self, at: Gpa) -> OnDemand {
         self.tables.map_on_demand(at)
     }
 
-    /// Maps everything anew with the memory types that the MTRRs give now.
-    pub fn follow_mtrrs(&mut self) {
-        if self.tables.reformat(Format::of_this_cpu(&self.features)).is_none() {
-            log::error!(
-                "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
-            );
-        }
-        self.invalidate();
-    }
-
-    /// The CPU forgets what it has cached of the tables, and of linear addresses with them.
-    pub fn invalidate(&self) {
+    /// This CPU forgets what it has cached of the tables, and of linear addresses with them.
+    pub(crate) fn invalidate(&self) {
         let capability = self.features.capabilities.ept_vpid;
         let kind = if capability.contains(EptVpidCapability::INVEPT_SINGLE) {
             InvEpt::SingleContext

@@ -1,18 +1,32 @@
 //! The world switch (SDM chapters 27 and 28).
 
+use core::sync::atomic::AtomicU32;
 use exit::Gpr;
 use x86::vmx::Field;
 
 /// The guest's general purpose registers, none of which the VMCS holds but RSP, by [`Gpr`] number; RSP has a place here too.
 /// Behind them what the switch itself keeps.
-#[derive(Default)]
 #[repr(C)]
 pub struct Registers {
     pub gprs: [u64; 16],
+    /// While it is not 0 the guest is not entered.
+    attention: &'static AtomicU32,
     /// What the VMCS field HOST_RSP holds.
     host_rsp: u64,
     /// Nonzero after the first entry: VMRESUME instead of VMLAUNCH (s. 25.1).
     launched: u64,
+}
+
+impl Registers {
+    /// All zero. `attention`: see [`hw::nmi::NmiState`].
+    pub fn new(attention: &'static AtomicU32) -> Self {
+        Self { gprs: [0; 16], attention, host_rsp: 0, launched: 0 }
+    }
+
+    /// The VMCS was cleared: the next entry is its first (s. 25.1).
+    pub fn relaunch(&mut self) {
+        self.launched = 0;
+    }
 }
 
 const fn at(register: Gpr) -> usize {
@@ -20,12 +34,14 @@ const fn at(register: Gpr) -> usize {
 }
 
 // One copy, since the VMCS field HOST_RIP names its exit point. In: RDI, the registers. Out: RAX, 0 after a VM exit, 1 and 2
-// after VMfailInvalid and VMfailValid. All other registers are lost but RBX, RBP and RSP.
+// after VMfailInvalid and VMfailValid, 3 if the guest was not entered. All other registers are lost but RBX, RBP and RSP.
+//
+// From the look at the word that asks for attention up to the entry an NMI may come that sets it; its handler leads out of there.
 core::arch::global_asm!(
     r#"
     .text
     .balign 16
-    .global vmx_enter, vmx_exit
+    .global vmx_enter, vmx_exit, vmx_looked, vmx_entered, vmx_abandon
 vmx_enter:
     push rbx
     push rbp
@@ -33,6 +49,10 @@ vmx_enter:
     cmp rsp, [rdi + {host_rsp}]
     jne 3f
 1:
+    mov rax, [rdi + {attention}]
+    cmp dword ptr [rax], 0
+vmx_looked:
+    jne vmx_abandon
     cmp dword ptr [rdi + {launched}], 0
     mov rax, [rdi + {rax}]
     mov rcx, [rdi + {rcx}]
@@ -54,6 +74,7 @@ vmx_enter:
     jmp 4f
 2:
     vmlaunch
+vmx_entered:
     jmp 4f
 3:
     mov [rdi + {host_rsp}], rsp
@@ -66,6 +87,12 @@ vmx_enter:
     pop rbx
     sbb eax, eax
     add eax, 2
+    ret
+vmx_abandon:
+    pop rdi
+    pop rbp
+    pop rbx
+    mov eax, 3
     ret
 
     .balign 16
@@ -98,6 +125,7 @@ vmx_exit:
     lfence
     ret
     "#,
+    attention = const core::mem::offset_of!(Registers, attention),
     host_rsp = const core::mem::offset_of!(Registers, host_rsp),
     launched = const core::mem::offset_of!(Registers, launched),
     host_rsp_field = const Field::HOST_RSP.0,
@@ -126,6 +154,17 @@ pub fn exit_point() -> u64 {
     (&raw const vmx_exit) as u64
 }
 
+/// Where an entry goes on, and ends without one, that an NMI has interrupted at `rip`. `None`: it interrupted something else.
+pub fn abandoned(rip: u64) -> Option<u64> {
+    unsafe extern "C" {
+        static vmx_looked: [u8; 0];
+        static vmx_entered: [u8; 0];
+        static vmx_abandon: [u8; 0];
+    }
+    let (looked, entered) = (&raw const vmx_looked as u64, &raw const vmx_entered as u64);
+    (looked..entered).contains(&rip).then_some(&raw const vmx_abandon as u64)
+}
+
 /// How an entry ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Entry(u32);
@@ -135,6 +174,8 @@ impl Entry {
     pub const EXITED: Self = Self(0);
     /// VMLAUNCH or VMRESUME itself failed, without a current VMCS.
     pub const FAILED_INVALID: Self = Self(1);
+    /// The guest was not entered: something asks for attention.
+    pub const ABANDONED: Self = Self(3);
 }
 
 /// Runs the guest of the current VMCS until its next exit.

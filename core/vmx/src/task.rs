@@ -1,27 +1,13 @@
 //! Task switches, which VT-x leaves to the VMM (SDM s. 26.4.2). AMD-V does them itself.
 
 use crate::control::segment_fields;
-use crate::event;
 use crate::instructions::{read, write};
 use crate::vcpu::{VmxVcpu, segment_at, selector_field};
-use exit::{Event, EventKind, Segment, SegmentName, TaskState, TaskSwitch, TaskSwitchSource};
-use x86::vmx::{self, AccessRights, Field, Interruptibility, InterruptionInfo, InterruptionKind};
+use crate::{event, nmi};
+use exit::{Segment, SegmentName, TaskState, TaskSwitch, TaskSwitchSource};
+use x86::vmx::{self, AccessRights, Field, Interruptibility};
 
 const CR0_TS: u64 = 1 << 3;
-
-/// The event that goes through a task gate.
-fn delivered() -> (Event, bool) {
-    let info = InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32);
-    let error = info.has_error_code().then(|| read(Field::IDT_VECTORING_ERROR_CODE) as u32);
-    let (kind, by_instruction) = match info.kind() {
-        Some(InterruptionKind::ExternalInterrupt) => (EventKind::ExternalInterrupt, false),
-        Some(InterruptionKind::Nmi) => (EventKind::Nmi, false),
-        Some(InterruptionKind::PrivilegedSoftwareException) => (EventKind::HardwareException, true),
-        Some(InterruptionKind::SoftwareInterrupt | InterruptionKind::SoftwareException) => (EventKind::Software, true),
-        _ => (EventKind::HardwareException, false),
-    };
-    (Event { vector: info.vector(), kind, error }, by_instruction)
-}
 
 fn set_segment_at(selector: Field, segment: Segment) {
     let [selector, base, limit, access] = segment_fields(selector);
@@ -44,7 +30,7 @@ impl TaskState for VmxVcpu {
             vmx::TaskSwitchSource::Iret => (TaskSwitchSource::Iret, true),
             vmx::TaskSwitchSource::Jmp => (TaskSwitchSource::Jump, true),
             vmx::TaskSwitchSource::IdtGate => {
-                let (event, by_instruction) = delivered();
+                let (event, by_instruction) = event::delivered();
                 (TaskSwitchSource::Gate(event), by_instruction)
             }
         };
@@ -103,6 +89,6 @@ impl TaskState for VmxVcpu {
     }
 
     fn set_nmi_blocked(&mut self, blocked: bool) {
-        event::set_nmi_blocked(blocked);
+        nmi::set_blocked(blocked);
     }
 }

@@ -1,26 +1,31 @@
 //! A virtual CPU and its VMCS.
 
-use crate::control::{self, KeptBits, Places, segment_fields};
-use crate::event;
+use crate::control::{self, EXCEPTIONS, KeptBits, Places, segment_fields};
 use crate::features::{Features, control_region};
 use crate::instructions::{self, read, write};
-use crate::nested::Nested;
-use crate::policy::MSR_INTERCEPTS;
+use crate::nested::Memory;
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
+use crate::{event, nmi};
 use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
-    TaskState, Vcpu,
+    TaskState, Vcpu, second_exception,
 };
-use hw::{Hpa, HpaRange, cpu, direct, frames, time, trails, xcr};
+use hw::nested::Touched;
+use hw::nmi::attention;
+use hw::{Hpa, cpu, cpus, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
+use sleep::WakingVector;
+use x86::msr::{self, Efer};
+use x86::mtrr::Mtrrs;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
-    InterruptionInfo, IoQualification, MsrBitmap, PendingDebug,
+    InterruptionInfo, InterruptionKind, IoQualification, MsrBitmap, PendingDebug,
 };
 
+const GENERAL_PROTECTION: u8 = 13;
 const CR0_PE: u64 = 1 << 0;
 const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
@@ -29,24 +34,38 @@ const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
 const DEBUGCTL_BTF: u64 = 1 << 1;
 
+/// What a MOV to CR0 has changed before it is executed again: to be undone if it faults then.
+#[derive(Clone, Copy)]
+struct Rewritten {
+    rip: u64,
+    /// The register and its shadow before.
+    cr0: u64,
+    shadow: u64,
+}
+
 pub struct VmxVcpu {
+    vmcs: Hpa,
     registers: Registers,
-    nested: Nested,
+    memory: &'static Memory,
+    touched: Touched,
     kept: KeptBits,
     features: Features,
+    msr_bitmap: &'static mut MsrBitmap,
     queued: QueuedInterrupts,
+    /// A MOV to CR0 that is being executed again.
+    rewritten: Option<Rewritten>,
     trail: &'static Trail,
 }
 
 impl VmxVcpu {
-    /// A virtual CPU in real mode at `segment`:0 that reaches all memory but `vmm`, with its VMCS as the current one of this
-    /// CPU. `None` when the frames do not suffice.
+    /// A virtual CPU in real mode at `segment`:0, with its VMCS as the current one of this CPU. `None` when the frames do not
+    /// suffice.
     ///
     /// # Panics
     /// VMX is not on, or the CPU refuses what its capabilities tell.
-    pub fn new(features: &Features, vmm: HpaRange, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let nested = Nested::new(vmm, features)?;
-        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap()?, nested: nested.pointer() };
+    pub fn new(features: &Features, memory: &'static Memory, io_permissions: Hpa, segment: u16) -> Option<Self> {
+        let (msr_bitmap, msr_bitmap_at) = policy::msr_bitmap(features)?;
+        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap_at, nested: memory.pointer() };
         let vmcs = control_region(features)?;
         // SAFETY: VMX is on; the frame holds the revision and is the CPU's from now on.
         if let Err(fail) = unsafe { instructions::vmclear(vmcs).and_then(|()| instructions::vmptrld(vmcs)) } {
@@ -54,22 +73,39 @@ impl VmxVcpu {
         }
         control::set_up(features, &places, segment);
         // What another hypervisor may have left (s. 29.4.3.3).
-        nested.invalidate();
-        event::keep_nmis(features.controls.processor);
+        memory.invalidate();
+        nmi::keep(features.controls.processor);
         let kept = KeptBits::of(features);
         Some(Self {
-            registers: Registers::default(),
-            nested,
+            vmcs,
+            registers: Registers::new(&cpus::this().nmi.attention),
+            memory,
+            touched: Touched::default(),
             kept,
             features: *features,
+            msr_bitmap,
             queued: QueuedInterrupts::default(),
+            rewritten: None,
             trail: trails::add(),
         })
     }
 
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        event::clear_debug();
+        self.registers.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        event::deliver_queued(&mut self.queued);
+        nmi::forget();
+        self.rewritten = None;
+        self.memory.invalidate();
+    }
+
     /// What is cached of the guest's linear addresses is dropped.
     pub(crate) fn flush_translations(&self) {
-        self.nested.invalidate();
+        self.memory.invalidate();
     }
 
     /// CS.L counts in IA-32e mode only.
@@ -88,6 +124,7 @@ impl VmxVcpu {
             0 if is_plausible_cr0(value) => {
                 let shadow = read(Field::CR0_READ_SHADOW);
                 write(Field::CR0_READ_SHADOW, shadow & !self.kept.cr0 | value & self.kept.cr0);
+                self.watch_rewritten(Rewritten { rip: self.rip(), cr0: read(Field::GUEST_CR0), shadow });
                 None
             }
             // VMXE, SMXE, FRED: reserved on a CPU without.
@@ -97,6 +134,63 @@ impl VmxVcpu {
             event::inject(exception);
         }
         ExitKind::ControlRegister
+    }
+
+    /// The instruction is about to be executed again. Whether it is valid depends on more than its value (PDPTEs in memory, the mode):
+    /// if not, the CPU raises #GP, which exits.
+    fn watch_rewritten(&mut self, rewritten: Rewritten) {
+        self.rewritten = Some(rewritten);
+        write(Field::EXCEPTION_BITMAP, (EXCEPTIONS | 1 << GENERAL_PROTECTION).into());
+    }
+
+    /// The first #GP since.
+    fn on_general_protection(&mut self, event: InterruptionInfo) -> Exit {
+        write(Field::EXCEPTION_BITMAP, EXCEPTIONS.into());
+        let at = (read(Field::GUEST_RIP), read(Field::GUEST_CR0));
+        if let Some(rewritten) = self.rewritten.take().filter(|it| (it.rip, it.cr0) == at) {
+            write(Field::CR0_READ_SHADOW, rewritten.shadow);
+        }
+        if !InterruptionInfo(read(Field::IDT_VECTORING_INFORMATION) as u32).is_valid() {
+            event::on_exception(event);
+            return Exit::Answered(ExitKind::Exception);
+        }
+        let error = read(Field::VM_EXIT_INTERRUPTION_ERROR_CODE) as u32;
+        match second_exception(event::delivered().0, Exception::GeneralProtection(error)) {
+            Some(exception) => {
+                event::inject(exception);
+                Exit::Answered(ExitKind::Exception)
+            }
+            None => Exit::Shutdown,
+        }
+    }
+
+    #[cold]
+    fn on_exception(&mut self) -> Exit {
+        let event = InterruptionInfo(read(Field::VM_EXIT_INTERRUPTION_INFORMATION) as u32);
+        if event.kind() == Some(InterruptionKind::Nmi) {
+            return nmi::on_nmi();
+        }
+        if event.vector() == GENERAL_PROTECTION {
+            return self.on_general_protection(event);
+        }
+        event::on_exception(event);
+        Exit::Answered(ExitKind::Exception)
+    }
+
+    /// The guest was not entered. `None`: it may be tried again.
+    #[cold]
+    fn on_attention(&mut self) -> Option<Exit> {
+        let attention = nmi::take_attention();
+        if attention & attention::STALE != 0 {
+            self.memory.invalidate();
+            self.touched = Touched::default();
+        }
+        (attention & attention::KICK != 0).then_some(Exit::Signal)
+    }
+
+    fn map_on_demand(&mut self) -> bool {
+        let at = Gpa(read(Field::GUEST_PHYSICAL_ADDRESS));
+        self.touched.retries(at, self.memory.map_on_demand(at))
     }
 
     fn on_xsetbv(&mut self) -> ExitKind {
@@ -120,9 +214,9 @@ impl VmxVcpu {
             return refused::guest_state(&self.features, reason);
         }
         match reason.basic() {
-            BasicReason::EXCEPTION_OR_NMI => Exit::Answered(event::on_exception()),
+            BasicReason::EXCEPTION_OR_NMI => self.on_exception(),
             BasicReason::NMI_WINDOW => {
-                event::on_nmi_window();
+                nmi::on_window();
                 Exit::Answered(ExitKind::NmiWindow)
             }
             // What waits goes with the next entry.
@@ -172,18 +266,6 @@ fn is_plausible_cr0(value: u64) -> bool {
     value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
-fn msr_bitmap() -> Option<Hpa> {
-    let at = frames::alloc(1)?;
-    // SAFETY: a zeroed frame of our own, as large as the bitmaps; zeroes are valid ones.
-    let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
-    for intercept in MSR_INTERCEPTS {
-        for msr in intercept.msrs() {
-            bitmap.intercept(msr, intercept.reads_exit(), true);
-        }
-    }
-    Some(at)
-}
-
 /// The first of the four fields of a segment register.
 pub(crate) fn selector_field(name: SegmentName) -> Field {
     match name {
@@ -218,19 +300,25 @@ impl Vcpu for VmxVcpu {
             }
             // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
             let entry = unsafe { switch::run(&mut self.registers) };
+            if entry == Entry::ABANDONED {
+                match self.on_attention() {
+                    Some(exit) => return exit,
+                    None => continue,
+                }
+            }
             if entry != Entry::EXITED {
                 return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
-            self.trail.note(reason.0, read(Field::GUEST_RIP), time::tsc_halves());
+            self.trail.note(reason.0, read(Field::GUEST_RIP));
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
                 BasicReason::RDMSR => Exit::ReadMsr,
                 BasicReason::WRMSR => Exit::WriteMsr,
                 BasicReason::EPT_VIOLATION => {
-                    event::undo_nmi_unblocking(ept_violation().contains(EptViolation::NMI_UNBLOCKED_BY_IRET));
-                    if self.nested.map_on_demand(Gpa(read(Field::GUEST_PHYSICAL_ADDRESS))) {
+                    nmi::undo_unblocking(ept_violation().contains(EptViolation::NMI_UNBLOCKED_BY_IRET));
+                    if self.map_on_demand() {
                         self.reinject();
                         continue;
                     }
@@ -266,7 +354,7 @@ impl Vcpu for VmxVcpu {
             write: info.contains(EptViolation::WRITE),
             fetch: info.contains(EptViolation::FETCH),
             page_walk: info.contains(EptViolation::LINEAR_ADDRESS_VALID) && !info.contains(EptViolation::FINAL),
-            delivering: event.is_valid().then(|| event.vector()),
+            delivering: event.is_valid().then(|| event::delivered().0),
         }
     }
 
@@ -314,8 +402,21 @@ impl Vcpu for VmxVcpu {
         write(Field::GUEST_EFER, value);
     }
 
-    fn memory_types_changed(&mut self) {
-        self.nested.follow_mtrrs();
+    fn memory_types_changed(&mut self, types: &Mtrrs) {
+        self.memory.set_types(types);
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        read(Field::TSC_OFFSET)
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        write(Field::TSC_OFFSET, offset);
+        self.msr_bitmap.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
+    fn set_counter_control(&mut self, value: u64) {
+        write(Field::GUEST_PERF_GLOBAL_CTRL, value);
     }
 
     fn cpl(&self) -> u8 {
@@ -353,6 +454,33 @@ impl Vcpu for VmxVcpu {
 
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
+    }
+
+    fn start(&mut self, page: u8) {
+        control::start(&self.features, page);
+        self.begin();
+    }
+
+    fn put_away(&mut self) {
+        // SAFETY: VMX is on, and the VMCS is this CPU's.
+        if let Err(fail) = unsafe { instructions::vmclear(self.vmcs) } {
+            panic!("VMCLEAR fails: {fail}");
+        }
+        self.registers.relaunch();
+    }
+
+    fn take_up(&mut self) {
+        // SAFETY: VMX is on; the VMCS was cleared.
+        if let Err(fail) = unsafe { instructions::vmptrld(self.vmcs) } {
+            panic!("VMPTRLD fails: {fail}");
+        }
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&self.features, vector);
+        self.begin();
+        // The firmware has set the MTRRs anew.
+        self.memory.follow_firmware();
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

@@ -20,8 +20,10 @@
 
 pub mod ata_stream;
 pub mod config_blob;
+pub mod decoder;
 pub mod multiboot_info;
 pub mod prd_walk;
+pub mod sleep_tables;
 
 /// A target: its function, and inputs to start from.
 pub struct Target {
@@ -31,11 +33,13 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
+    Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
+    Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
 ];
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 type Moves = Arc<Mutex<Vec<Result<(), HookConflict>>>>;
 type Answer = Result<Verdict, Violation>;
 
-fn guest(on_access: impl FnMut(&mut Ctx<'_>, Access) -> Answer + Send + 'static) -> (MockMachine, Guest) {
+fn guest(on_access: impl FnMut(&mut Ctx<'_>, Access) -> Answer + Send + 'static) -> (MockMachine, Cpu<'static>) {
     let mut machine = MockMachine::new();
-    let guest = guest_with(&mut machine, Script { on_access: Box::new(on_access), ..Script::default() });
-    (machine, guest)
+    let cpu = cpu_with(&mut machine, Script { on_access: Box::new(on_access), ..Script::default() });
+    (machine, cpu)
 }
 
 const BAD: Violation = Violation { what: "bad", detail: 1 };
@@ -28,8 +28,8 @@ const BAD: Violation = Violation { what: "bad", detail: 1 };
 #[test]
 fn attached_regions_are_hooked() {
     let (machine, _) = guest(|_, _| Ok(Verdict::Done));
-    for hook in [(0x1f0, 8, true), (0x3f6, 1, true), (0xc000, 16, true)] {
-        assert!(machine.intercepts.contains(&hook));
+    for ports in [0x1f0..0x1f8, 0x3f6..0x3f7, 0xc000..0xc010] {
+        assert!(ports.into_iter().all(|port| machine.intercepted.contains(&port)));
     }
 }
 
@@ -37,13 +37,13 @@ fn attached_regions_are_hooked() {
 fn access_reaches_its_region_decoded() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&asked);
-    let (mut machine, mut guest) = guest(move |_, access| {
+    let (mut machine, mut cpu) = guest(move |_, access| {
         record.lock().unwrap().push(access);
         Ok(if access.op == Op::Read { Verdict::Value(0x1_2345_6789) } else { Verdict::Done })
     });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f0, Word), 0x6789);
-    write_port(&mut guest, &mut machine, 0xc004, Dword, 0xffff_ffff_8765_4321);
-    write_port(&mut guest, &mut machine, 0x1f7, Byte, 0xec20);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f0, Word), 0x6789);
+    write_port(&mut cpu, &mut machine, 0xc004, Dword, 0xffff_ffff_8765_4321);
+    write_port(&mut cpu, &mut machine, 0x1f7, Byte, 0xec20);
     let access = |region, offset, width, op| Access { region, offset, width, op };
     assert_eq!(
         *asked.lock().unwrap(),
@@ -58,53 +58,53 @@ fn access_reaches_its_region_decoded() {
 
 #[test]
 fn passthrough_performs_the_access_as_it_is() {
-    let (mut machine, mut guest) = guest(|_, _| Ok(Verdict::Passthrough));
+    let (mut machine, mut cpu) = guest(|_, _| Ok(Verdict::Passthrough));
     machine.ports.values.insert(0x1f7, 0x50);
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0x50);
-    write_port(&mut guest, &mut machine, 0x1f6, Byte, 0xe0);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0x50);
+    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0xe0);
     assert_eq!(machine.events(), [Read(0x1f7, Byte), Write(0x1f6, Byte, 0xe0)]);
 }
 
 #[test]
 fn read_keeps_the_rest_of_rax_as_its_width_wants() {
-    let (mut machine, mut guest) = guest(|_, _| Ok(Verdict::Value(0)));
+    let (mut machine, mut cpu) = guest(|_, _| Ok(Verdict::Value(0)));
     for (width, left) in [(Byte, !0xff), (Word, !0xffff), (Dword, 0)] {
         let mut vcpu = MockVcpu::long();
         vcpu.set(Gpr::Rax, u64::MAX);
         vcpu.io = Some(port_access(0x1f0, width, true));
-        guest.on_exit(&mut vcpu, &mut machine, Exit::Io);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Io);
         assert_eq!(vcpu.get(Gpr::Rax), left);
     }
 }
 
 #[test]
 fn access_across_two_owners_is_split_into_bytes() {
-    let (mut machine, mut guest) = guest(|_, access| Ok(Verdict::Value(u64::from(access.offset) | 0xa0)));
+    let (mut machine, mut cpu) = guest(|_, access| Ok(Verdict::Value(u64::from(access.offset) | 0xa0)));
     machine.ports.values.insert(0x1f8, 0x55);
     // 1F7 is the mediator's, 1F8 is free.
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Word), 0x55a7);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Word), 0x55a7);
     // 3F5 is free, 3F6 the mediator's, 3F7 free, 3F8 hidden.
-    assert_eq!(read_port(&mut guest, &mut machine, 0x3f5, Dword), 0xff00_a000);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x3f5, Dword), 0xff00_a000);
     assert_eq!(machine.events(), [Read(0x1f8, Byte), Read(0x3f5, Byte), Read(0x3f7, Byte)]);
 }
 
 #[test]
 fn access_past_the_last_port_finds_nothing_there() {
-    let (mut machine, mut guest) = guest(|_, _| Ok(Verdict::Done));
-    assert_eq!(read_port(&mut guest, &mut machine, 0xffff, Dword), 0xffff_ff00);
-    write_port(&mut guest, &mut machine, 0xffff, Word, 0x1234);
+    let (mut machine, mut cpu) = guest(|_, _| Ok(Verdict::Done));
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xffff, Dword), 0xffff_ff00);
+    write_port(&mut cpu, &mut machine, 0xffff, Word, 0x1234);
     assert_eq!(machine.events(), [Read(0xffff, Byte), Write(0xffff, Byte, 0x34)]);
 }
 
 #[test]
 fn violation_reads_ones_writes_nothing_and_is_logged_once_per_kind() {
-    let (mut machine, mut guest) = guest(|_, access| {
+    let (mut machine, mut cpu) = guest(|_, access| {
         Err(Violation { what: if access.op == Op::Read { "bad read" } else { "bad write" }, detail: 0 })
     });
     log_lines();
     for _ in 0..3 {
-        assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
-        write_port(&mut guest, &mut machine, 0x1f7, Byte, 0);
+        assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0xff);
+        write_port(&mut cpu, &mut machine, 0x1f7, Byte, 0);
     }
     assert_eq!(machine.events(), []);
     let lines = log_lines();
@@ -114,7 +114,7 @@ fn violation_reads_ones_writes_nothing_and_is_logged_once_per_kind() {
 
 #[test]
 fn answer_that_does_not_fit_is_refused() {
-    let (mut machine, mut guest) = guest(|_, access| {
+    let (mut machine, mut cpu) = guest(|_, access| {
         Ok(if access.offset == 1 {
             Verdict::Again
         } else if access.op == Op::Read {
@@ -123,10 +123,10 @@ fn answer_that_does_not_fit_is_refused() {
             Verdict::Value(0)
         })
     });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f0, Byte), 0xff);
-    write_port(&mut guest, &mut machine, 0x1f0, Byte, 0);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f0, Byte), 0xff);
+    write_port(&mut cpu, &mut machine, 0x1f0, Byte, 0);
     // Again without work.
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f1, Byte), 0xff);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f1, Byte), 0xff);
     assert_eq!(machine.events(), []);
 }
 
@@ -134,51 +134,53 @@ fn answer_that_does_not_fit_is_refused() {
 fn again_without_work_is_not_asked_again() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let (mut machine, mut guest) = guest(move |_, _| {
+    let (mut machine, mut cpu) = guest(move |_, _| {
         count.fetch_add(1, Ordering::Relaxed);
         Ok(Verdict::Again)
     });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0xff);
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn mediator_finds_nothing_past_its_own_registers() {
-    let (mut machine, mut guest) = guest(|cx, _| {
+    let (mut machine, mut cpu) = guest(|cx, _| {
         cx.device.write(COMMAND, 8, Byte, 1);
         cx.device.write(COMMAND, 7, Word, 1);
         cx.device.write(COMMAND, u16::MAX, Dword, 1);
         cx.device.write(RegionId(9), 0, Byte, 1);
         Ok(Verdict::Value(cx.device.read(COMMAND, 6, Dword) & cx.device.read(RegionId(255), 0, Byte)))
     });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0xff);
     assert_eq!(machine.events(), []);
 }
 
-fn counting_guest(violation: impl Fn(usize) -> Violation + Send + 'static) -> (MockMachine, Guest, Arc<AtomicUsize>) {
+fn counting_guest(
+    violation: impl Fn(usize) -> Violation + Send + 'static,
+) -> (MockMachine, Cpu<'static>, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let (machine, guest) = guest(move |_, _| Err(violation(count.fetch_add(1, Ordering::Relaxed))));
-    (machine, guest, asked)
+    let (machine, cpu) = guest(move |_, _| Err(violation(count.fetch_add(1, Ordering::Relaxed))));
+    (machine, cpu, asked)
 }
 
 #[test]
 fn guest_that_hunts_for_holes_loses_the_controller() {
-    let (mut machine, mut guest, asked) = counting_guest(|n| Violation { what: "bad", detail: n as u64 });
+    let (mut machine, mut cpu, asked) = counting_guest(|n| Violation { what: "bad", detail: n as u64 });
     for _ in 0..10_005 {
-        assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+        assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0xff);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 10_000);
-    write_port(&mut guest, &mut machine, 0xc000, Byte, 0);
+    write_port(&mut cpu, &mut machine, 0xc000, Byte, 0);
     assert_eq!(asked.load(Ordering::Relaxed), 10_000);
     assert_eq!(machine.events(), []);
 }
 
 #[test]
 fn guest_that_polls_a_refused_register_keeps_the_controller() {
-    let (mut machine, mut guest, asked) = counting_guest(|_| BAD);
+    let (mut machine, mut cpu, asked) = counting_guest(|_| BAD);
     for _ in 0..20_000 {
-        read_port(&mut guest, &mut machine, 0x1f7, Byte);
+        read_port(&mut cpu, &mut machine, 0x1f7, Byte);
     }
     assert_eq!(asked.load(Ordering::Relaxed), 20_000);
 }
@@ -213,10 +215,10 @@ fn work_is_performed_handed_back_and_then_the_mediator_is_asked_again() {
     });
     let mut machine = MockMachine::new();
     machine.arena.0[0x100..0x104].copy_from_slice(b"data");
-    let mut guest = guest_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0x50);
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0x50);
     assert_eq!(*log.lock().unwrap(), ["asked", "done 1", "done 2", "asked"]);
-    assert_eq!(machine.memory.0[0x2000..0x2004], *b"data");
+    assert_eq!(machine.memory.bytes[0x2000..0x2004], *b"data");
 }
 
 #[test]
@@ -227,8 +229,8 @@ fn work_is_performed_before_an_access_passes() {
     });
     let on_work_done = Box::new(|cx: &mut Ctx<'_>, _: Work, _| cx.device.write(COMMAND, 7, Byte, 0xee));
     let mut machine = MockMachine::new();
-    let mut guest = guest_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
-    write_port(&mut guest, &mut machine, 0xc000, Byte, 1);
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
+    write_port(&mut cpu, &mut machine, 0xc000, Byte, 1);
     assert_eq!(machine.events(), [Write(0x1f7, Byte, 0xee), Write(0xc000, Byte, 1)]);
 }
 
@@ -244,8 +246,8 @@ fn work_that_cannot_be_done_comes_back_as_an_error() {
     });
     let on_work_done = Box::new(move |_: &mut Ctx<'_>, _: Work, result| *seen.lock().unwrap() = Some(result));
     let mut machine = MockMachine::new();
-    let mut guest = guest_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
-    read_port(&mut guest, &mut machine, 0x1f7, Byte);
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
+    read_port(&mut cpu, &mut machine, 0x1f7, Byte);
     assert!(matches!(*result.lock().unwrap(), Some(Err(_))));
 }
 
@@ -256,8 +258,8 @@ fn mediator_that_never_ends_cannot_hang_the_vmm() {
         Ok(Verdict::Again)
     });
     let mut machine = MockMachine::new();
-    let mut guest = guest_with(&mut machine, Script { on_access, ..Script::default() });
-    assert_eq!(read_port(&mut guest, &mut machine, 0x1f7, Byte), 0xff);
+    let mut cpu = cpu_with(&mut machine, Script { on_access, ..Script::default() });
+    assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0xff);
 
     let on_access = Box::new(|cx: &mut Ctx<'_>, _| {
         cx.push(copy_work(1));
@@ -265,17 +267,17 @@ fn mediator_that_never_ends_cannot_hang_the_vmm() {
     });
     let on_work_done = Box::new(|cx: &mut Ctx<'_>, work, _| cx.push(work));
     let mut machine = MockMachine::new();
-    let mut guest = guest_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
     log_lines();
-    read_port(&mut guest, &mut machine, 0x1f7, Byte);
+    read_port(&mut cpu, &mut machine, 0x1f7, Byte);
     assert!(log_lines()[0].contains("work without end"));
 }
 
 /// A guest whose mediator moves a region when port 1F6 is written, and tells the result.
-fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Guest, Moves) {
+fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Cpu<'static>, Moves) {
     let results = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&results);
-    let (mut machine, guest) = guest(move |cx, access| {
+    let (machine, cpu) = guest(move |cx, access| {
         if access.region == COMMAND && access.offset == 6 {
             record.lock().unwrap().push(cx.hooks.move_region(region, base));
             // The device finds its registers where they lie now.
@@ -284,49 +286,54 @@ fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Guest, Mov
         }
         Ok(Verdict::Value(0x77))
     });
-    machine.intercepts.clear();
-    (machine, guest, results)
+    (machine, cpu, results)
+}
+
+/// Ports whose accesses leave the guest.
+fn intercepted_from(first: u16, machine: &MockMachine) -> Vec<u16> {
+    machine.intercepted.range(first..).copied().collect()
 }
 
 #[test]
 fn moved_region_leads_to_the_mediator_and_the_old_ports_are_free() {
-    let (mut machine, mut guest, results) = moving_guest(BUS_MASTER, Some(0xc008));
-    write_port(&mut guest, &mut machine, 0x1f6, Byte, 0);
+    let (mut machine, mut cpu, results) = moving_guest(BUS_MASTER, Some(0xc008));
+    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
     assert_eq!(*results.lock().unwrap(), [Ok(())]);
-    assert_eq!(machine.intercepts, [(0xc000, 16, false), (0xc008, 16, true)]);
+    assert_eq!(intercepted_from(0xc000, &machine), (0xc008..0xc018).collect::<Vec<_>>());
     assert_eq!(machine.events(), [Write(0xc008, Byte, 9)]);
-    assert_eq!(read_port(&mut guest, &mut machine, 0xc017, Byte), 0x77);
-    assert_eq!(read_port(&mut guest, &mut machine, 0xc000, Byte), 0);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xc017, Byte), 0x77);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xc000, Byte), 0);
     assert_eq!(machine.events(), [Read(0xc000, Byte)]);
 }
 
 #[test]
 fn region_moved_away_is_nowhere() {
-    let (mut machine, mut guest, _) = moving_guest(BUS_MASTER, None);
-    write_port(&mut guest, &mut machine, 0x1f6, Byte, 0);
-    assert_eq!(machine.intercepts, [(0xc000, 16, false)]);
+    let (mut machine, mut cpu, _) = moving_guest(BUS_MASTER, None);
+    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+    assert_eq!(intercepted_from(0xc000, &machine), []);
     assert_eq!(machine.events(), []);
-    assert_eq!(read_port(&mut guest, &mut machine, 0xc000, Byte), 0);
+    assert_eq!(read_port(&mut cpu, &mut machine, 0xc000, Byte), 0);
     assert_eq!(machine.events(), [Read(0xc000, Byte)]);
 }
 
 #[test]
 fn region_cannot_be_moved_over_what_is_guarded_or_past_the_last_port() {
     for base in [0x1f0, 0x1e8, 0x3f0, 0x92, 0x58, 0xcf8, 0xfff8] {
-        let (mut machine, mut guest, results) = moving_guest(BUS_MASTER, Some(base));
-        write_port(&mut guest, &mut machine, 0x1f6, Byte, 0);
+        let (mut machine, mut cpu, results) = moving_guest(BUS_MASTER, Some(base));
+        write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
         assert_eq!(*results.lock().unwrap(), [Err(HookConflict)], "{base:#x}");
-        assert_eq!(machine.intercepts, []);
-        assert_eq!(read_port(&mut guest, &mut machine, 0xc000, Byte), 0x77);
+        assert_eq!(intercepted_from(0xc000, &machine), (0xc000..0xc010).collect::<Vec<_>>());
+        assert_eq!(read_port(&mut cpu, &mut machine, 0xc000, Byte), 0x77);
     }
-    let (mut machine, mut guest, results) = moving_guest(RegionId(9), Some(0xd000));
-    write_port(&mut guest, &mut machine, 0x1f6, Byte, 0);
+    let (mut machine, mut cpu, results) = moving_guest(RegionId(9), Some(0xd000));
+    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
     assert_eq!(*results.lock().unwrap(), [Err(HookConflict)]);
 }
 
 #[test]
 fn second_controller_on_the_same_ports_is_refused() {
-    let (mut machine, mut guest) = guest(|_, _| Ok(Verdict::Done));
+    let mut machine = MockMachine::new();
+    let mut guest = guest_with(&mut machine, Script::default());
     let second = Function { bdf: Bdf { bus: 0, device: 2, function: 0 }, ..IDE };
     super::mock::set_next(Script::default());
     assert!(guest.bus.attach(&mut machine, &DRIVER, &second).is_err());
@@ -340,13 +347,13 @@ fn controller_behind_a_bridge_is_refused() {
     super::mock::set_next(Script::default());
     let behind = Function { bdf: Bdf { bus: 1, device: 2, function: 0 }, ..IDE };
     assert!(guest.bus.attach(&mut machine, &DRIVER, &behind).is_err());
-    assert_eq!(machine.intercepts, []);
+    assert_eq!(intercepted_from(0, &machine), []);
 }
 
 #[test]
 fn widths_have_the_owners_of_all_their_ports() {
-    let (mut machine, mut guest) = guest(|_, access| Ok(Verdict::Value(access.width.bytes() as u64)));
+    let (mut machine, mut cpu) = guest(|_, access| Ok(Verdict::Value(access.width.bytes() as u64)));
     for (port, width) in [(0x1f0, Width::Dword), (0x1f4, Dword), (0x1f6, Word), (0xc00c, Dword)] {
-        assert_eq!(read_port(&mut guest, &mut machine, port, width), width.bytes() as u64);
+        assert_eq!(read_port(&mut cpu, &mut machine, port, width), width.bytes() as u64);
     }
 }

@@ -15,8 +15,8 @@ fn cpuid(leaf: u32, native: CpuidLeaf, cr4: u64) -> CpuidLeaf {
     let mut vcpu = MockVcpu::long();
     vcpu.control.cr4 = cr4;
     vcpu.set(Gpr::Rax, u64::from(leaf) | 0xdead << 32);
-    let mut guest = Guest::new(&mut machine, policy(), false);
-    assert_eq!(guest.on_exit(&mut vcpu, &mut machine, Exit::Cpuid), Outcome::Resume);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    assert_eq!(cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1002);
     let [eax, ebx, ecx, edx] =
         [Gpr::Rax, Gpr::Rbx, Gpr::Rcx, Gpr::Rdx].map(|gpr| u32::try_from(vcpu.get(gpr)).unwrap());
@@ -32,7 +32,7 @@ fn leaf_without_a_rule_is_native_for_its_subleaf() {
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rax, 0xd);
     vcpu.set(Gpr::Rcx, 2);
-    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!([Gpr::Rax, Gpr::Rbx, Gpr::Rcx, Gpr::Rdx].map(|gpr| vcpu.get(gpr)), [1, 2, 3, 4]);
 }
 
@@ -55,7 +55,7 @@ fn cpuid_hides_a_bit_in_its_subleaf_only_and_in_any_where_the_leaf_has_none() {
         let mut vcpu = MockVcpu::long();
         vcpu.set(Gpr::Rax, u64::from(leaf));
         vcpu.set(Gpr::Rcx, u64::from(subleaf));
-        Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+        cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
         assert_eq!(vcpu.get(Gpr::Rax), u64::from(!hidden), "{leaf:x} {subleaf}");
     }
 }
@@ -84,7 +84,7 @@ fn cpuid_shows_shoji_and_nothing_of_a_hypervisor_below() {
 
 fn exit_at(code: &[u8], vcpu: &mut MockVcpu, exit: Exit) -> Outcome {
     let mut machine = MockMachine::with_code(code);
-    Guest::new(&mut machine, policy(), false).on_exit(vcpu, &mut machine, exit)
+    cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(vcpu, &mut machine, exit)
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn code_that_is_no_longer_mapped_raises_a_fetch_page_fault() {
     let mut machine = MockMachine::new();
     let mut vcpu = paged(0x40_1000);
     map(&mut machine, 0x20_0000);
-    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -155,7 +155,7 @@ fn instruction_across_a_page_boundary_faults_at_the_page_that_is_missing() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0fff, CPUID);
     let mut vcpu = paged(0x40_0fff);
-    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -165,10 +165,10 @@ fn page_found_before_does_not_hide_the_missing_one_behind_it() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0000, CPUID);
     machine.memory.put(0x20_0fff, CPUID);
-    let mut guest = Guest::new(&mut machine, policy(), false);
-    guest.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    cpu.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
     let mut vcpu = paged(0x40_0fff);
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!(vcpu.injected, [Exception::PageFault { error: 1 << 4, address: 0x40_1000 }]);
 }
 
@@ -178,7 +178,7 @@ fn instruction_at_the_end_of_a_page_does_not_need_the_next() {
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0ffd, &[0x66, 0x0f, 0xa2]);
     let mut vcpu = paged(0x40_0ffd);
-    Guest::new(&mut machine, policy(), false).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+    cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
     assert_eq!((vcpu.rip, vcpu.injected.len()), (0x40_1000, 0));
 }
 
@@ -187,15 +187,15 @@ fn cached_translation_is_dropped_with_cr3_or_the_mode() {
     let mut machine = MockMachine::new();
     map(&mut machine, 0x20_0000);
     machine.memory.put(0x20_0000, CPUID);
-    let mut guest = Guest::new(&mut machine, policy(), false);
-    guest.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    cpu.on_exit(&mut paged(0x40_0000), &mut machine, Exit::Cpuid);
     let mut other = paged(0x40_0000);
     other.control.cr3 = 0x1_4000;
-    guest.on_exit(&mut other, &mut machine, Exit::Cpuid);
+    cpu.on_exit(&mut other, &mut machine, Exit::Cpuid);
     assert!(matches!(other.injected[..], [Exception::PageFault { .. }]));
     let mut unpaged = MockVcpu::long();
     unpaged.rip = 0x40_0000;
-    guest.on_exit(&mut unpaged, &mut machine, Exit::Cpuid);
+    cpu.on_exit(&mut unpaged, &mut machine, Exit::Cpuid);
     assert_eq!(unpaged.injected, [Exception::InvalidOpcode]);
 }
 
@@ -248,36 +248,36 @@ fn hypercall_raises_ud_unless_configured() {
 fn hypercall_of_the_other_vendor_is_none() {
     let mut machine = MockMachine::with_code(&[0x0f, 0x01, 0xc1]);
     let mut vcpu = MockVcpu::long();
-    Guest::new(&mut machine, policy(), true).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    cpu_of(Guest::new(&mut machine, policy(), true)).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.rip, &vcpu.injected[..]), (0x1000, &[Exception::InvalidOpcode][..]));
 }
 
 #[test]
 fn debug_hypercall_logs_the_counters() {
     let (mut machine, mut vcpu) = (MockMachine::with_code(&HYPERCALL), MockVcpu::long());
-    let mut guest = Guest::new(&mut machine, policy(), true);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), true));
     vcpu.set(Gpr::Rax, DEBUG_LOG_COUNTERS);
     log_lines();
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (0, 0x1003));
     assert!(log_lines().iter().any(|line| line == "exits: hypercall: 1"));
     vcpu.rip = 0x1000;
     vcpu.set(Gpr::Rax, 77);
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (UNKNOWN, 0x1003));
-    assert_eq!(guest.counters.get(ExitKind::Hypercall), 2);
+    assert_eq!(cpu.counters.get(ExitKind::Hypercall), 2);
 }
 
 #[test]
 fn debug_hypercall_queues_external_interrupts_and_refuses_the_vectors_of_the_cpu() {
     let mut machine = MockMachine::with_code(&HYPERCALL);
-    let mut guest = Guest::new(&mut machine, policy(), true);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), true));
     let mut vcpu = MockVcpu::long();
     for (vector, result) in [(31, UNKNOWN), (32, 0), (255, 0), (256, UNKNOWN), (0x1_0000_0020, UNKNOWN), (0, UNKNOWN)] {
         vcpu.rip = 0x1000;
         vcpu.set(Gpr::Rax, DEBUG_QUEUE_INTERRUPT);
         vcpu.set(Gpr::Rbx, vector);
-        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
         assert_eq!((vcpu.get(Gpr::Rax), vcpu.rip), (result, 0x1003), "vector {vector}");
     }
     assert_eq!(vcpu.queued, [32, 255]);
@@ -291,9 +291,10 @@ fn defects_are_provoked_where_hypercalls_and_they_are_allowed_and_nowhere_else()
         if defects {
             guest.allow_defects();
         }
+        let mut cpu = cpu_of(guest);
         vcpu.set(Gpr::Rax, DEBUG_PROVOKE_DEFECT);
         vcpu.set(Gpr::Rbx, 1);
-        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
         let provoked: &[u64] = if hypercalls && defects { &[1] } else { &[] };
         assert_eq!(machine.provoked, provoked, "{hypercalls} {defects}");
         let result = if hypercalls { UNKNOWN } else { DEBUG_PROVOKE_DEFECT };
@@ -304,11 +305,11 @@ fn defects_are_provoked_where_hypercalls_and_they_are_allowed_and_nowhere_else()
 #[test]
 fn debug_hypercalls_are_the_kernels() {
     let mut machine = MockMachine::with_code(&HYPERCALL);
-    let mut guest = Guest::new(&mut machine, policy(), true);
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), true));
     let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::long() };
     vcpu.set(Gpr::Rax, DEBUG_QUEUE_INTERRUPT);
     vcpu.set(Gpr::Rbx, 32);
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.rip, &vcpu.injected[..]), (0x1000, &[Exception::InvalidOpcode][..]));
     assert!(vcpu.queued.is_empty());
 }
@@ -328,12 +329,13 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     machine.memory.put(0x2000, &HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
+    let mut cpu = cpu_of(guest);
     let mut vcpu = MockVcpu::real();
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.0[0x5000]), (42, 0x1003, 7));
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.bytes[0x5000]), (42, 0x1003, 7));
     let mut vcpu = MockVcpu::real();
     vcpu.rip = 0x2000;
-    guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
     assert_eq!((vcpu.get(Gpr::Rbx), &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
 }
 
@@ -342,9 +344,107 @@ fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
     let mut machine = MockMachine::with_code(&HYPERCALL);
     let mut guest = Guest::new(&mut machine, policy(), false);
     guest.set_firmware_call(0x1000, Box::new(Firmware));
+    let mut cpu = cpu_of(guest);
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
         vcpu.cpl = 3;
-        guest.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+        assert_eq!((machine.memory.bytes[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+    }
+}
+
+/// Virtual-8086 mode: the stub at 1000h, the buffer at 3FF0h, the stack at 7FFEh, so that both reach into a second page. 32-bit paging;
+/// the pages of the lowest 64 KiB are mapped one to one, but for `moved`.
+fn firmware_in_virtual_8086_mode(moved: Option<u32>) -> (MockVcpu, u8) {
+    const TABLES: u64 = 0x2_0000;
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    machine.memory.put(0x9000, &HYPERCALL);
+    machine.memory.put(TABLES, &((TABLES as u32 + 0x1000) | 7).to_le_bytes());
+    for page in 0..16 {
+        let frame = if moved == Some(page) { 9 } else { page };
+        machine.memory.put(TABLES + 0x1000 + 4 * u64::from(page), &(frame << 12 | 7).to_le_bytes());
+    }
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.set_firmware_call(0x1000, Box::new(Firmware));
+    let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::real() };
+    vcpu.rflags |= 1 << 17;
+    vcpu.control = ControlRegisters { cr0: 1 << 31 | 1, cr3: TABLES, ..ControlRegisters::default() };
+    vcpu.segments[SegmentName::Es as usize].base = 0x3000;
+    vcpu.set(Gpr::Rdi, 0xabcd_0ff0);
+    vcpu.segments[SegmentName::Ss as usize].base = 0x7000;
+    vcpu.set(Gpr::Rsp, 0xffe);
+    cpu_of(guest).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    let written = machine.memory.bytes[0x5000];
+    (vcpu, written)
+}
+
+#[test]
+fn virtual_8086_mode_gets_firmware_where_memory_is_mapped_one_to_one() {
+    for moved in [None, Some(0), Some(2), Some(6)] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(moved);
+        assert_eq!((written, vcpu.rip, vcpu.injected.len()), (7, 0x1003, 0), "{moved:?}");
+    }
+}
+
+#[test]
+fn virtual_8086_mode_gets_no_firmware_where_stub_buffer_or_stack_are_elsewhere() {
+    for moved in [1, 3, 4, 7, 8] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(Some(moved));
+        assert_eq!(
+            (written, vcpu.rip, &vcpu.injected[..]),
+            (0, 0x1000, &[Exception::InvalidOpcode][..]),
+            "page {moved}"
+        );
+    }
+}
+
+#[test]
+fn a_signal_is_the_run_loops_affair_and_leaves_the_guest_as_it_is() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    assert_eq!(cpu.on_exit(&mut vcpu, &mut machine, Exit::Signal), Outcome::Signal);
+    assert_eq!((vcpu.rip, vcpu.ended, vcpu.injected.len()), (0x1000, 0, 0));
+    assert_eq!(cpu.counters.get(ExitKind::Signal), 1);
+}
+
+#[test]
+fn the_log_sums_up_what_all_cpus_counted() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    let guest = Guest::new(&mut machine, policy(), false);
+    let mut cpus = [Cpu::new(&guest), Cpu::new(&guest)];
+    for cpu in [0, 1, 1] {
+        cpus[cpu].on_exit(&mut MockVcpu::long(), &mut machine, Exit::Cpuid);
+    }
+    log_lines();
+    guest.log_counters();
+    assert!(log_lines().contains(&"exits: cpuid: 3".into()));
+}
+
+#[test]
+fn syscall_shows_in_64_bit_mode_only_where_the_cpu_has_it_so() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for only in [false, true] {
+        let policy = Policy { syscall_in_64_bit_mode_only: only, ..policy() };
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy, false));
+        for (mut vcpu, is_64_bit) in
+            [(MockVcpu::long(), true), (MockVcpu::protected(), false), (MockVcpu::real(), false)]
+        {
+            vcpu.set(Gpr::Rax, 0x8000_0001);
+            cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+            assert_eq!(vcpu.get(Gpr::Rdx) & 1 << 11 != 0, is_64_bit || !only, "{only} {is_64_bit}");
+        }
+    }
+}
+
+#[test]
+fn key_locker_shows_as_enabled_when_the_guest_has_enabled_it() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for (activated, kl) in [(false, false), (false, true), (true, false), (true, true)] {
+        machine.leaves.insert((0x19, 0), CpuidLeaf { ebx: 0x14 | u32::from(activated), ..CpuidLeaf::default() });
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+        let mut vcpu = MockVcpu::long();
+        vcpu.control.cr4 = u64::from(kl) << 19;
+        vcpu.set(Gpr::Rax, 0x19);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+        assert_eq!(vcpu.get(Gpr::Rbx), 0x14 | u64::from(activated && kl));
     }
 }

@@ -16,7 +16,7 @@ const ALT_STATUS: u16 = 0x3f6;
 
 struct Rig {
     machine: MockMachine,
-    guest: Guest,
+    cpu: Cpu<'static>,
     /// What the mediator will say of its polled registers.
     passing: Arc<AtomicU8>,
     asked: Arc<Mutex<Vec<Access>>>,
@@ -32,20 +32,20 @@ impl Rig {
         });
         let mut machine = MockMachine::new();
         let script = Script { on_access, passing: Arc::clone(&passing), ..Script::default() };
-        let guest = guest_with(&mut machine, script);
-        Self { machine, guest, passing, asked }
+        let cpu = cpu_with(&mut machine, script);
+        Self { machine, cpu, passing, asked }
     }
 
     /// The mediator lets these pass from its next call on, which this is.
     fn let_pass(&mut self, passing: u8) {
         self.passing.store(passing, Ordering::Relaxed);
-        write_port(&mut self.guest, &mut self.machine, 0x1f6, Byte, 0);
+        write_port(&mut self.cpu, &mut self.machine, 0x1f6, Byte, 0);
         self.asked.lock().unwrap().clear();
         self.machine.events();
     }
 
     fn read(&mut self, port: u16) -> u64 {
-        read_port(&mut self.guest, &mut self.machine, port, Byte)
+        read_port(&mut self.cpu, &mut self.machine, port, Byte)
     }
 
     fn asked(&self) -> usize {
@@ -69,17 +69,17 @@ fn nothing_else_passes() {
     let mut rig = Rig::new(|_, access| Ok(if access.op == Op::Read { Verdict::Value(0x80) } else { Verdict::Done }));
     rig.let_pass(0b01);
     assert_eq!((rig.read(ALT_STATUS), rig.read(0x1f6), rig.asked()), (0x80, 0x80, 2));
-    write_port(&mut rig.guest, &mut rig.machine, STATUS, Byte, 0x20);
+    write_port(&mut rig.cpu, &mut rig.machine, STATUS, Byte, 0x20);
     assert_eq!(rig.asked(), 3);
     // A word that begins at the register, and one that ends there.
-    read_port(&mut rig.guest, &mut rig.machine, 0x1f6, Word);
+    read_port(&mut rig.cpu, &mut rig.machine, 0x1f6, Word);
     assert_eq!((rig.asked(), rig.machine.events()), (4, Vec::new()));
-    write_port(&mut rig.guest, &mut rig.machine, STATUS, Word, 0x20);
+    write_port(&mut rig.cpu, &mut rig.machine, STATUS, Word, 0x20);
     assert_eq!((rig.asked(), rig.machine.events()), (5, [Write(0x1f8, Byte, 0)].into()));
     // A word of one region.
     rig.let_pass(0b100);
     assert_eq!((rig.read(0xc002), rig.read(0xc003), rig.asked()), (0, 0x80, 1));
-    assert_eq!(read_port(&mut rig.guest, &mut rig.machine, 0xc002, Word), 0x80);
+    assert_eq!(read_port(&mut rig.cpu, &mut rig.machine, 0xc002, Word), 0x80);
     assert_eq!((rig.asked(), rig.machine.events()), (2, [Read(0xc002, Byte)].into()));
 }
 
@@ -92,12 +92,12 @@ fn register_that_moves_takes_its_state_along() {
         Ok(if access.op == Op::Read { Verdict::Value(0x80) } else { Verdict::Done })
     });
     rig.let_pass(0b01);
-    write_port(&mut rig.guest, &mut rig.machine, 0x1f5, Byte, 0);
+    write_port(&mut rig.cpu, &mut rig.machine, 0x1f5, Byte, 0);
     let asked = rig.asked();
     rig.machine.ports.values.insert(0xd007, 0x50);
     assert_eq!((rig.read(0xd007), rig.asked()), (0x50, asked));
     // The old place is the guest's, whatever the mediator says.
-    write_port(&mut rig.guest, &mut rig.machine, STATUS, Byte, 0);
+    write_port(&mut rig.cpu, &mut rig.machine, STATUS, Byte, 0);
     assert_eq!(rig.asked(), asked);
 }
 

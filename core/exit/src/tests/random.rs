@@ -92,7 +92,11 @@ fn exit(random: &mut Random, vcpu: &mut MockVcpu) -> Exit {
                 write: random.chance(8),
                 fetch: random.chance(2),
                 page_walk: random.chance(2),
-                delivering: random.chance(4).then(|| random.next() as u8),
+                delivering: random.chance(4).then(|| Event {
+                    vector: random.next() as u8,
+                    kind: [EventKind::HardwareException, EventKind::ExternalInterrupt][random.next() as usize % 2],
+                    error: None,
+                }),
             });
             Exit::NestedFault
         }
@@ -127,22 +131,23 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         StringIo::In { width, data } => Ok((elements.next() as usize) % (data.len() / width.bytes() + 2)),
         StringIo::Out { width, data } => Ok(data.len() / width.bytes()),
     });
-    let mut guest = guest_with(&mut machine, Script { on_access, on_string, ..Script::default() });
-    machine.memory.0[VMM.start as usize..VMM.end as usize].fill(0x5a);
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_string, ..Script::default() });
+    machine.memory.bytes[VMM.start as usize..VMM.end as usize].fill(0x5a);
     let mut moved = 0;
     for _ in 0..30_000 {
         let mut vcpu = vcpu(&mut random);
         let code = CODES[random.below(CODES.len() as u64) as usize];
         let at = (vcpu.rip % (VMM.start - 16)) as usize;
-        machine.memory.0[at..at + code.len()].copy_from_slice(code);
-        machine.ports.config_address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
+        machine.memory.bytes[at..at + code.len()].copy_from_slice(code);
+        let address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
+        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         let before = vcpu.rip;
         let exit = exit(&mut random, &mut vcpu);
-        let outcome = guest.on_exit(&mut vcpu, &mut machine, exit);
+        let outcome = cpu.on_exit(&mut vcpu, &mut machine, exit);
         assert_ne!(outcome, Outcome::Stop);
         assert!(vcpu.injected.len() <= 1);
         moved += usize::from(vcpu.rip != before);
     }
-    assert!(machine.memory.0[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0x5a));
+    assert!(machine.memory.bytes[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0x5a));
     assert!(moved > 3_000, "{moved}");
 }

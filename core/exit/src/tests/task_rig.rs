@@ -39,7 +39,7 @@ pub fn descriptor(base: u64, limit: u32, access: u8, flags: u8) -> u64 {
 pub struct Rig {
     pub vcpu: MockVcpu,
     pub machine: MockMachine,
-    pub guest: Guest,
+    pub cpu: Cpu<'static>,
     pub outcome: Option<Outcome>,
 }
 
@@ -47,7 +47,7 @@ impl Rig {
     /// A runs from its 32-bit TSS; B is available, or busy when it is to be returned to.
     pub fn new(source: TaskSwitchSource) -> Self {
         let mut machine = MockMachine::new();
-        let guest = Guest::new(&mut machine, policy(), false);
+        let cpu = cpu_of(Guest::new(&mut machine, policy(), false));
         let mut vcpu = MockVcpu::protected();
         vcpu.gprs = core::array::from_fn(|i| 0xa000_0000 + i as u64);
         (vcpu.rip, vcpu.rflags) = (0xaaaa, 0x4002);
@@ -65,7 +65,7 @@ impl Rig {
             nmi_blocked: None,
             pdptes: None,
         });
-        let mut rig = Self { vcpu, machine, guest, outcome: None };
+        let mut rig = Self { vcpu, machine, cpu, outcome: None };
         let busy = if source == TaskSwitchSource::Iret { 2 } else { 0 };
         for (selector, value) in [
             (CODE, descriptor(0, 0xf_ffff, 0x9b, 0xc)),
@@ -117,7 +117,7 @@ impl Rig {
 
     /// Access byte of a descriptor in the GDT.
     pub fn access(&self, selector: u16) -> u8 {
-        self.machine.memory.0[(GDT + u64::from(selector & !7)) as usize + 5]
+        self.machine.memory.bytes[(GDT + u64::from(selector & !7)) as usize + 5]
     }
 
     pub fn set_b(&mut self, at: u64, value: u32) {
@@ -134,7 +134,7 @@ impl Rig {
 
     /// Runs the switch; what it raises.
     pub fn switch(&mut self) -> Option<Exception> {
-        self.outcome = Some(self.guest.on_exit(&mut self.vcpu, &mut self.machine, Exit::TaskSwitch));
+        self.outcome = Some(self.cpu.on_exit(&mut self.vcpu, &mut self.machine, Exit::TaskSwitch));
         assert!(self.vcpu.injected.len() <= 1);
         self.vcpu.injected.pop()
     }

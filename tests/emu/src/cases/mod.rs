@@ -10,6 +10,7 @@ mod oracle;
 mod power_cut;
 mod refusal;
 mod restarts;
+mod sleep;
 mod small;
 mod smp;
 mod tiny;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        sleep::cases(),
         smp::cases(),
         restarts::cases(),
         defect::cases(),

@@ -10,6 +10,7 @@ mod debug;
 mod defect;
 mod dma;
 mod e820;
+mod ecam;
 mod fpu;
 mod hlt;
 mod ide_bar4;
@@ -41,6 +42,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("defect", defect::run),
     ("dma", dma::run),
     ("e820", e820::run),
+    ("ecam", ecam::run),
     ("fpu", fpu::run),
     ("hlt", hlt::run),
     ("ide_bar4", ide_bar4::run),

@@ -1,0 +1,234 @@
+//! PCI configuration space in memory (enhanced configuration access mechanism), as far as it is guarded.
+//!
+//! The page of each guarded function is hooked and leads to its mediator, as the ports CFC-CFF do. Where a register of
+//! the host bridge places the window, that register is frozen, for both ways to it: else the guest could move the window
+//! from under its hooks.
+//!
+//! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
+
+use crate::ask::Answered;
+use crate::config_ports::address_of;
+use crate::hooks::{Hook, HookedPage, Owner};
+use crate::mmio::Operand;
+use crate::{Bus, Guest, Machine};
+use core::ops::RangeInclusive;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use mediator::pci::Bdf;
+use mediator::{ConfigAccess, Gpa, Op, Width};
+
+/// Bytes of configuration space of a function: a page.
+const PAGE_MASK: u64 = 0xfff;
+const GIB_4: u64 = 4 << 30;
+
+/// A window of configuration space in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigWindow {
+    /// Where bus 0 begins, whether or not the window holds it.
+    pub base: Gpa,
+    pub buses: RangeInclusive<u8>,
+}
+
+impl ConfigWindow {
+    /// The page of a function. `None`: it is not in the window, or not below 4 GiB.
+    fn page(&self, function: Bdf) -> Option<Gpa> {
+        if !self.buses.contains(&function.bus) {
+            return None;
+        }
+        let Bdf { bus, device, function } = function;
+        let offset = u64::from(bus) << 20 | u64::from(device) << 15 | u64::from(function) << 12;
+        let page = self.base.0.checked_add(offset)?;
+        (page < GIB_4).then_some(Gpa(page))
+    }
+}
+
+/// Registers in the configuration space of one function that the guest may read and not write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FrozenRegisters {
+    pub function: Bdf,
+    /// Their offsets.
+    pub registers: RangeInclusive<u16>,
+}
+
+impl FrozenRegisters {
+    /// Does an access touch one of them?
+    fn touches(&self, offset: u16, width: Width) -> bool {
+        let last = offset.saturating_add(width.bytes() as u16).saturating_sub(1);
+        offset <= *self.registers.end() && *self.registers.start() <= last
+    }
+}
+
+/// The frozen registers of a guest.
+#[derive(Default)]
+pub(crate) struct Frozen {
+    registers: Option<FrozenRegisters>,
+    noted: AtomicBool,
+}
+
+impl Frozen {
+    /// Are they in the function that CF8 selects by this address?
+    #[inline]
+    pub fn is_of(&self, config_address: u32) -> bool {
+        self.registers.as_ref().is_some_and(|frozen| address_of(frozen.function, 0) == config_address)
+    }
+
+    /// Whether a write to the function that has them touches one.
+    pub fn refuses(&self, offset: u16, width: Width) -> bool {
+        let Some(frozen) = &self.registers else { return false };
+        let refused = frozen.touches(offset, width);
+        if refused && !self.noted.swap(true, Relaxed) {
+            let function = frozen.function;
+            log::warn!(
+                "guest's write to register {offset:#x} of {function}, which places configuration space, ignored; \
+                 further ones are not logged"
+            );
+        }
+        refused
+    }
+}
+
+/// Why a window cannot be guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WindowAbove4Gib;
+
+/// Whose configuration space a hooked page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ConfigPage {
+    Controller(usize),
+    /// Of the function that has frozen registers.
+    Frozen,
+}
+
+impl Guest {
+    /// Freezes registers of an unguarded function, for every way that leads to them.
+    pub fn freeze_config(&mut self, frozen: FrozenRegisters) {
+        self.bus.config.frozen.registers = Some(frozen);
+    }
+
+    /// Guards a window. To be called when all controllers are attached and what is to be frozen is. The pages of
+    /// [`Guest::hooked_pages`] are to be hooked.
+    ///
+    /// # Errors
+    /// The window does not lie below 4 GiB, where nested tables are mapped at once.
+    pub fn guard_config_window(&mut self, window: &ConfigWindow) -> Result<(), WindowAbove4Gib> {
+        let controllers = self.bus.controllers.iter().enumerate();
+        let controllers =
+            controllers.map(|(n, controller)| (controller.function, ConfigPage::Controller(n), Hook::All));
+        let frozen = self.bus.config.frozen.registers.iter();
+        let pages = controllers.chain(frozen.map(|frozen| (frozen.function, ConfigPage::Frozen, Hook::Writes)));
+        for (function, owner, hook) in pages.filter(|(function, ..)| window.buses.contains(&function.bus)) {
+            let page = window.page(function).ok_or(WindowAbove4Gib)?;
+            self.hooked_pages.push(HookedPage { page, hook, owner: Owner::Config(owner) });
+        }
+        Ok(())
+    }
+}
+
+impl ConfigPage {
+    #[inline]
+    pub fn operand<'a, M>(self, guest: &'a Guest, machine: &'a mut M, at: Gpa, width: Width) -> ConfigOperand<'a, M> {
+        ConfigOperand { bus: &guest.bus, machine, page: self, at, width }
+    }
+}
+
+/// An operand in a hooked page of configuration space.
+pub(crate) struct ConfigOperand<'a, M> {
+    bus: &'a Bus,
+    machine: &'a mut M,
+    page: ConfigPage,
+    at: Gpa,
+    width: Width,
+}
+
+impl<M: Machine> ConfigOperand<'_, M> {
+    /// Is it what the bus makes one access of?
+    #[inline]
+    fn is_whole(&self) -> bool {
+        self.width != Width::Qword && self.is_aligned(self.width)
+    }
+
+    #[inline]
+    fn is_aligned(&self, width: Width) -> bool {
+        self.at.0 & (width.bytes() as u64).wrapping_sub(1) == 0
+    }
+
+    /// The bus makes two dwords of an aligned qword, and bytes of all else; with the offset of each.
+    fn parts(&self) -> (Width, impl Iterator<Item = u64> + use<M>) {
+        let part = if self.width == Width::Qword && self.is_aligned(Width::Dword) { Width::Dword } else { Width::Byte };
+        (part, (0..self.width.bytes() as u64).step_by(part.bytes()))
+    }
+
+    fn at(&self, part: u64) -> Gpa {
+        Gpa(self.at.0.wrapping_add(part))
+    }
+
+    #[cold]
+    fn read_parts(&mut self) -> u64 {
+        let (width, parts) = self.parts();
+        parts.fold(0, |value, part| {
+            let read = self.bus.read_mapped_config(self.machine, self.page, self.at(part), width) & width.ones();
+            value | read.wrapping_shl((part as u32).wrapping_mul(8))
+        })
+    }
+
+    #[cold]
+    fn write_parts(&mut self, value: u64) {
+        let (width, parts) = self.parts();
+        for part in parts {
+            let value = value.wrapping_shr((part as u32).wrapping_mul(8)) & width.ones();
+            self.bus.write_mapped_config(self.machine, self.page, self.at(part), width, value);
+        }
+    }
+}
+
+impl<M: Machine> Operand for ConfigOperand<'_, M> {
+    #[inline]
+    fn read(&mut self) -> u64 {
+        if self.is_whole() {
+            self.bus.read_mapped_config(self.machine, self.page, self.at, self.width)
+        } else {
+            self.read_parts()
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, value: u64) {
+        if self.is_whole() {
+            self.bus.write_mapped_config(self.machine, self.page, self.at, self.width, value & self.width.ones());
+        } else {
+            self.write_parts(value);
+        }
+    }
+}
+
+impl Bus {
+    /// `at` is aligned to `width`, which is at most a dword.
+    fn read_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width) -> u64 {
+        let ConfigPage::Controller(number) = page else { return machine.read_mmio(at, width) };
+        let access = ConfigAccess { offset: offset(at), width, op: Op::Read };
+        let value = self.with_session(machine, number, |session, machine| match session.ask_config(machine, access) {
+            Answered::Perform => machine.read_mmio(at, width),
+            Answered::Settled(value) => value,
+        });
+        value.unwrap_or(u64::MAX)
+    }
+
+    fn write_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width, value: u64) {
+        match page {
+            ConfigPage::Frozen if self.config.frozen.refuses(offset(at), width) => {}
+            ConfigPage::Frozen => machine.write_mmio(at, width, value),
+            ConfigPage::Controller(number) => {
+                let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
+                self.with_session(machine, number, |session, machine| {
+                    if session.ask_config(machine, access) == Answered::Perform {
+                        machine.write_mmio(at, width, value);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// Register in the function's configuration space.
+fn offset(at: Gpa) -> u16 {
+    (at.0 & PAGE_MASK) as u16
+}

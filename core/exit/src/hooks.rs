@@ -1,0 +1,92 @@
+//! Pages of device memory that are hooked in the nested tables, and whose they are.
+
+use crate::ecam::ConfigPage;
+use crate::local_apic::{self, MESSAGES};
+use crate::mmio::{MmioAccess, Operand};
+use crate::{Guest, Machine, Vcpu};
+use mediator::Gpa;
+
+const PAGE_BYTES: u64 = 0x1000;
+const PAGE_MASK: u64 = PAGE_BYTES - 1;
+
+/// Which of the guest's accesses to a page leave the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hook {
+    Writes,
+    All,
+}
+
+/// What answers for a page that the guest does not reach freely.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    LocalApic,
+    Config(ConfigPage),
+    /// An empty bus: VMM memory, addresses without anything, pages that interrupt messages are sent to.
+    Nobody,
+}
+
+/// One hooked page.
+pub(crate) struct HookedPage {
+    pub page: Gpa,
+    pub hook: Hook,
+    pub owner: Owner,
+}
+
+impl Guest {
+    /// Every page of device memory that must be hooked in the nested tables before the guest starts. All lie below 4 GiB.
+    pub fn hooked_pages(&self) -> impl Iterator<Item = (Gpa, Hook)> {
+        let hooked = self.hooked_pages.iter().map(|hooked| (hooked.page, hooked.hook));
+        let messages = self.messages().step_by(PAGE_BYTES as usize).map(Gpa);
+        let messages = messages.filter(|&page| self.hooked_page(page).is_none());
+        hooked.chain(messages.map(|page| (page, Hook::Writes)))
+    }
+
+    /// A CPU's own write of an interrupt message could be an INIT. No manual tells what it does, and none makes one.
+    fn messages(&self) -> core::ops::Range<u64> {
+        if self.local_apics.is_some() { MESSAGES } else { 0..0 }
+    }
+
+    #[inline]
+    fn hooked_page(&self, at: Gpa) -> Option<&HookedPage> {
+        let page = at.0 & !PAGE_MASK;
+        self.hooked_pages.iter().find(|hooked| hooked.page.0 == page)
+    }
+
+    /// Who answers for an address whose page the guest could not reach. `None`: the page is not hooked.
+    #[inline]
+    pub(crate) fn owner_of_page(&self, at: Gpa) -> Option<Owner> {
+        match self.hooked_page(at) {
+            Some(hooked) => Some(hooked.owner),
+            None => self.messages().contains(&at.0).then_some(Owner::Nobody),
+        }
+    }
+
+    /// Carries out the guest's access to a page.
+    #[inline]
+    pub(crate) fn perform<V: Vcpu, M: Machine>(
+        &self,
+        vcpu: &mut V,
+        machine: &mut M,
+        owner: Owner,
+        at: Gpa,
+        access: &MmioAccess,
+    ) {
+        let width = access.width;
+        match owner {
+            Owner::LocalApic => access.perform(vcpu, &mut local_apic::Registers { guest: self, machine, at, width }),
+            Owner::Config(page) => access.perform(vcpu, &mut page.operand(self, machine, at, width)),
+            Owner::Nobody => access.perform(vcpu, &mut EmptyBus),
+        }
+    }
+}
+
+/// Reads give all ones, writes vanish.
+struct EmptyBus;
+
+impl Operand for EmptyBus {
+    fn read(&mut self) -> u64 {
+        u64::MAX
+    }
+
+    fn write(&mut self, _: u64) {}
+}

@@ -1,0 +1,163 @@
+use super::*;
+use crate::frames;
+use std::alloc::{Layout, alloc};
+use std::sync::Once;
+
+/// Entries of AMD-V; the lowest 2 MiB are small pages, and in `typed` tables those of the third GiB too.
+struct Plain {
+    typed: bool,
+}
+
+const RIGHTS: Flags = Flags::PRESENT.union(Flags::WRITABLE).union(Flags::USER_ACCESSIBLE);
+const TYPE: Flags = Flags::NO_CACHE;
+const VMM: HpaRange = HpaRange { start: 0x1000_0000, end: 0x1100_0000 };
+const TOP: u64 = 1 << 40;
+
+impl Format for Plain {
+    fn leaf(&self, at: u64, size: u64) -> Option<Flags> {
+        let small = at < MIB_2 || self.typed && (2 * GIB..3 * GIB).contains(&at);
+        let flags = if self.typed { RIGHTS | TYPE } else { RIGHTS };
+        (!small || size == KIB_4).then_some(flags)
+    }
+}
+
+/// Memory of the host as page frames. It is not given back.
+fn frames_of_the_host() {
+    const BYTES: u64 = 64 << 20;
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let layout = Layout::from_size_align(BYTES as usize, MIB_2 as usize).unwrap();
+        // SAFETY: the layout is not empty; the memory is the allocator's of frames for good.
+        unsafe {
+            let start = alloc(layout) as u64;
+            frames::add(HpaRange { start, end: start + BYTES });
+        }
+    });
+}
+
+fn tables(gib_pages: bool) -> Nested<Plain> {
+    frames_of_the_host();
+    Nested::new(VMM, gib_pages, 40, Plain { typed: false }).unwrap()
+}
+
+/// Of the entry for the page at `at`, whatever its size.
+fn flags(nested: &Nested<Plain>, at: u64) -> Option<Flags> {
+    nested.state.lock().tables.flags(at)
+}
+
+fn rights(nested: &Nested<Plain>, at: u64) -> Option<Flags> {
+    flags(nested, at).map(|flags| flags & RIGHTS)
+}
+
+fn is_large(nested: &Nested<Plain>, at: u64) -> bool {
+    flags(nested, at).unwrap().contains(Flags::HUGE_PAGE)
+}
+
+#[test]
+fn the_low_4_gib_are_mapped_but_for_the_vmm() {
+    let nested = tables(true);
+    for at in [0, 0x9_f000, 0xfee0_0000, VMM.start - 1, VMM.end, GIB_4 - 1] {
+        assert_eq!(rights(&nested, at), Some(RIGHTS), "{at:#x}");
+    }
+    for at in [VMM.start, VMM.end - 1, GIB_4, TOP - 1] {
+        assert_eq!(flags(&nested, at), None, "{at:#x}");
+    }
+    assert!(!is_large(&nested, 0x1000) && is_large(&nested, MIB_2));
+}
+
+#[test]
+fn a_hook_takes_its_rights_from_one_page_only() {
+    let nested = tables(true);
+    nested.hook_page(Gpa(0xfee0_0300), Hook::Writes).unwrap();
+    nested.hook_page(Gpa(0x8_0000), Hook::All).unwrap();
+    assert_eq!(rights(&nested, 0xfee0_0fff), Some(Flags::PRESENT | Flags::USER_ACCESSIBLE));
+    assert_eq!(rights(&nested, 0x8_0000), Some(Flags::empty()));
+    for page in [0xfee0_0000, 0x8_0000] {
+        let around = (page & !(MIB_2 - 1)..).step_by(KIB_4 as usize).take(513).filter(|&at| at != page);
+        around.for_each(|at| assert_eq!(rights(&nested, at), Some(RIGHTS), "{at:#x}"));
+    }
+    assert!(!is_large(&nested, 0xfee0_1000) && is_large(&nested, 0xfec0_0000));
+}
+
+#[test]
+fn the_parts_of_a_split_page_are_where_the_page_was() {
+    let nested = tables(true);
+    assert_eq!(nested.map_on_demand(Gpa(5 * GIB)), OnDemand::Mapped);
+    nested.hook_page(Gpa(5 * GIB + 7 * MIB_2 + KIB_4), Hook::Writes).unwrap();
+    let state = nested.state.lock();
+    for (at, size) in [(5 * GIB, MIB_2), (6 * GIB - MIB_2, MIB_2), (5 * GIB + 7 * MIB_2, KIB_4)] {
+        assert_eq!(state.tables.address(at), Some((Hpa(at), size)), "{at:#x}");
+    }
+}
+
+#[test]
+fn a_second_hook_never_gives_rights_back() {
+    let nested = tables(false);
+    for hook in [Hook::All, Hook::Writes] {
+        nested.hook_page(Gpa(0xfee0_0000), hook).unwrap();
+        assert_eq!(rights(&nested, 0xfee0_0000), Some(Flags::empty()));
+    }
+    assert_eq!(nested.state.lock().hooks.len(), 1);
+}
+
+#[test]
+fn hooks_outlive_a_new_format_whatever_the_size_of_pages() {
+    let nested = tables(true);
+    let hooked = [0xfee0_0000, 2 * GIB + KIB_4, 0x8_0000, 9 * GIB];
+    hooked.iter().for_each(|&at| nested.hook_page(Gpa(at), Hook::Writes).unwrap());
+    for typed in [true, false, true] {
+        nested.reformat(Plain { typed }).unwrap();
+        for at in hooked {
+            let expected = Flags::PRESENT | Flags::USER_ACCESSIBLE | if typed { TYPE } else { Flags::empty() };
+            assert_eq!(flags(&nested, at), Some(expected));
+        }
+        for at in [0xfee0_1000, 2 * GIB, 2 * GIB + 2 * KIB_4, 0x8_1000, VMM.end] {
+            assert_eq!((rights(&nested, at), flags(&nested, at).unwrap().contains(TYPE)), (Some(RIGHTS), typed));
+        }
+        assert_eq!((flags(&nested, VMM.start), nested.map_on_demand(Gpa(9 * GIB))), (None, OnDemand::Refused));
+    }
+}
+
+#[test]
+fn memory_above_4_gib_is_mapped_once_and_then_there() {
+    for gib_pages in [true, false] {
+        let nested = tables(gib_pages);
+        let at = Gpa(7 * GIB + 0x1234);
+        assert_eq!([nested.map_on_demand(at), nested.map_on_demand(at)], [OnDemand::Mapped, OnDemand::There]);
+        assert_eq!((rights(&nested, at.0), is_large(&nested, at.0)), (Some(RIGHTS), true));
+        let far = nested.map_on_demand(Gpa(8 * GIB - 1));
+        assert_eq!(far, if gib_pages { OnDemand::There } else { OnDemand::Mapped });
+    }
+}
+
+#[test]
+fn what_is_around_a_hooked_page_is_mapped_on_demand() {
+    let nested = tables(true);
+    let page = 7 * GIB + 5 * MIB_2 + 3 * KIB_4;
+    nested.hook_page(Gpa(page), Hook::All).unwrap();
+    for at in [page - KIB_4, page + KIB_4, page + MIB_2, 7 * GIB] {
+        assert_eq!(nested.map_on_demand(Gpa(at)), OnDemand::Mapped, "{at:#x}");
+        assert_eq!((rights(&nested, at), rights(&nested, page)), (Some(RIGHTS), Some(Flags::empty())));
+    }
+    assert_eq!(nested.map_on_demand(Gpa(page + 0x123)), OnDemand::Refused);
+}
+
+#[test]
+fn neither_the_vmm_nor_what_no_address_reaches_is_mapped_or_hooked() {
+    let nested = tables(true);
+    for at in [0, VMM.start, VMM.end - 1, GIB_4 - 1, TOP, u64::MAX] {
+        assert_eq!(nested.map_on_demand(Gpa(at)), OnDemand::Refused, "{at:#x}");
+    }
+    for at in [VMM.start, VMM.end - 1, TOP, u64::MAX] {
+        assert_eq!(nested.hook_page(Gpa(at), Hook::Writes), None, "{at:#x}");
+    }
+}
+
+#[test]
+fn an_access_to_a_page_of_another_cpus_making_is_tried_once_more() {
+    let (mut touched, [a, b]) = (Touched::default(), [Gpa(5 * GIB), Gpa(6 * GIB)]);
+    assert!(touched.retries(a, OnDemand::Mapped) && touched.retries(a, OnDemand::There));
+    assert!(!touched.retries(Gpa(a.0 + 8), OnDemand::There), "twice the same page");
+    assert!(touched.retries(b, OnDemand::There) && touched.retries(a, OnDemand::There));
+    assert!(!touched.retries(b, OnDemand::Refused));
+}

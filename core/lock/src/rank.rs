@@ -1,0 +1,33 @@
+//! The order of the VMM's locks, lowest first.
+
+/// The handler of the firmware stub's call.
+pub const FIRMWARE: u8 = 0;
+/// One controller with its mediator, over an access of the guest and the work that follows it.
+pub const CONTROLLER: u8 = 1;
+/// Who owns which port, while it changes.
+pub const PORTS: u8 = 2;
+/// PCI configuration mechanism #1: from the address in CF8 to the data at CFC.
+pub const CONFIG: u8 = 3;
+/// The keyboard controller's command and data port.
+pub const KEYBOARD: u8 = 4;
+/// The guest's way to sleep.
+pub const SLEEP: u8 = 5;
+/// The guest's nested page tables.
+pub const NESTED: u8 = 6;
+/// What the DMA arena has free.
+pub const ARENA: u8 = 7;
+/// The list of the CPUs' exit counters.
+pub const COUNTERS: u8 = 8;
+/// The list of the CPUs' last exits.
+pub const TRAILS: u8 = 9;
+/// Free page frames.
+pub const FRAMES: u8 = 10;
+/// The log's ring.
+pub const LOG: u8 = 11;
+/// COM1.
+pub const CONSOLE: u8 = 12;
+/// The heap: whoever holds a lock may allocate.
+pub const HEAP: u8 = 13;
+
+/// Past the last one.
+pub(crate) const END: u8 = 14;
