@@ -9,10 +9,12 @@ mod leave;
 mod start;
 mod switch;
 mod trampoline;
+mod waking;
 
 pub use leave::boot_natively;
 pub use switch::move_image;
 pub use trampoline::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES, install};
+pub use waking::{Return, leave};
 
 /// Virtual address that the image is linked at; the physical one is free (`link.ld` has the same number).
 pub const IMAGE_VIRTUAL: u64 = 0xffff_ffff_8000_0000;

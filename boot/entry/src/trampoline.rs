@@ -20,7 +20,13 @@ trampoline_code:
     lgdtl trampoline_gdt_pointer - trampoline_code
     movl $0x11, %eax                /* PE ET; INIT has switched the caches off */
     movl %eax, %cr0
-    ljmpl *(trampoline_far32 - trampoline_code)
+    inb $0x92, %al                  /* firmware may hand over with A20 masked */
+    testb $2, %al
+    jnz 1f
+    orb $2, %al
+    andb $0xfe, %al                 /* bit 0 resets */
+    outb %al, $0x92
+1:  ljmpl *(trampoline_far32 - trampoline_code)
     .code32
 trampoline32:
     movl $16, %eax
@@ -137,13 +143,13 @@ fn offset(symbol: *const [u8; 0]) -> usize {
     symbol as usize - &raw const trampoline_code as usize
 }
 
-/// Writes the trampoline to the page at [`TRAMPOLINE_AT`], which `page` maps. From then on a CPU that starts there goes to
-/// where `jump` tells.
+/// Writes the trampoline to the physical address `at`, a multiple of 16 below 1 MiB, which `page` maps. From then on a CPU
+/// that starts there goes to where `jump` tells.
 ///
 /// # Safety
 /// `page` points to [`TRAMPOLINE_BYTES`] that nobody else uses.
-pub unsafe fn install(page: *mut u8, jump: &Jump) {
-    let at = |symbol| TRAMPOLINE_AT as u32 + offset(symbol) as u32;
+pub unsafe fn install(page: *mut u8, at: u64, jump: &Jump) {
+    let at = |symbol| at as u32 + offset(symbol) as u32;
     let gdt = at(&raw const trampoline_gdt);
     let landing = Landing {
         far32: [at(&raw const trampoline32), 24],

@@ -12,3 +12,4 @@ pub mod memory_map;
 mod stub;
 
 pub use bios::{BiosError, Prepared, prepare};
+pub use stub::STUB_BYTES;

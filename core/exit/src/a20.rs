@@ -50,6 +50,11 @@ impl Default for SystemControl {
 }
 
 impl SystemControl {
+    /// The machine was reset, and A20 is open again.
+    pub fn reset(&self) {
+        self.0.store(A20, Relaxed);
+    }
+
     #[inline(always)]
     pub fn read<P: Ports>(&self, ports: &mut P) -> u32 {
         ports.read(SYSTEM_CONTROL, Width::Byte) & !u32::from(A20) | u32::from(self.0.load(Relaxed))

@@ -5,10 +5,14 @@ use crate::a20::{KEYBOARD_COMMAND, KEYBOARD_DATA, Keyboard, SYSTEM_CONTROL, Syst
 use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
 use crate::gate::Gate;
 use crate::mediated::Controller;
-use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner, owner};
+use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
+use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
-use lock::{Ranked, rank::KEYBOARD};
+use lock::{
+    Ranked,
+    rank::{KEYBOARD, SLEEP},
+};
 use mediator::Width;
 use mediator::disk::DiskController;
 
@@ -22,11 +26,12 @@ const CONFIG_PORTS: u16 = 4;
 pub struct Bus {
     pub(crate) table: PortTable,
     pub(crate) controllers: Vec<Controller>,
-    /// Of the controllers, by their numbers.
-    pub(crate) gates: [Gate; MAX_CONTROLLERS],
+    /// The first is nobody's, the others are the controllers', by their numbers: bits 6:3 of an owner's byte tell which.
+    pub(crate) gates: [Gate; MAX_CONTROLLERS + 1],
     pub(crate) config: ConfigPorts,
     system_control: SystemControl,
     keyboard: Ranked<Keyboard, KEYBOARD>,
+    sleep: Option<Ranked<SleepControl, SLEEP>>,
 }
 
 impl Bus {
@@ -39,6 +44,7 @@ impl Bus {
             config: ConfigPorts::new(),
             system_control: SystemControl::default(),
             keyboard: Ranked::default(),
+            sleep: None,
         }
     }
 
@@ -61,6 +67,29 @@ impl Bus {
         self.own(machine, owner::HIDDEN, COM1, COM1_PORTS);
     }
 
+    /// Guards the registers that put the machine to sleep.
+    pub fn guard_sleep<M: Machine>(&mut self, machine: &mut M, ports: SleepPorts) {
+        for base in [Some(ports.a), ports.b].into_iter().flatten() {
+            self.own(machine, owner::SLEEP, base, sleep::control::PORTS);
+        }
+        self.sleep = Some(Ranked::new(SleepControl::new(ports)));
+    }
+
+    /// What the guest wants after [`crate::Outcome::Sleep`]. `None`: another CPU has taken it.
+    pub fn take_sleep(&self) -> Option<SleepRequest> {
+        self.sleep.as_ref()?.lock().take()
+    }
+
+    /// The machine has slept, and its devices were reset. No CPU of the guest runs.
+    pub fn on_resume<M: Machine>(&self, machine: &mut M) {
+        self.config.adopt(machine.ports());
+        self.system_control.reset();
+        *self.keyboard.lock() = Keyboard::default();
+        for index in 0..self.controllers.len() {
+            self.with_controller(machine, index, |controller, cx| controller.on_resume(cx));
+        }
+    }
+
     /// Before any controller is attached, so that the ports are free.
     fn own<M: Machine>(&mut self, machine: &mut M, owner: u8, base: u16, len: u16) {
         let free = self.table.claim(owner, base, len, None);
@@ -76,30 +105,27 @@ impl Bus {
     /// IN: the value; only its low `width` counts.
     #[inline(always)]
     pub(crate) fn read<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
-        let entry = self.table.entry(port);
-        if width == Width::Byte {
-            return match entry {
-                owner::POLLED.. => self.read_polled(machine, entry, port),
-                owner => self.read_owned(machine, owner, port, width),
-            };
-        }
-        let owner = entry & !owner::POLLED;
-        if self.table.is_sole_owner(owner, port, width) {
-            self.read_owned(machine, owner, port, width)
-        } else {
-            self.read_split(machine, port, width)
+        match self.table.entry(port) {
+            entry @ owner::POLLED.. if width == Width::Byte => self.read_polled(machine, entry, port),
+            owner::SYSTEM_CONTROL if width == Width::Byte => self.system_control.read(machine.ports()),
+            owner::CONFIG_DATA if is_within_dword(port, width) => self.read_config(machine, port, width),
+            entry => self.read_owned(machine, entry & !owner::POLLED, port, width),
         }
     }
 
-    #[inline(always)]
+    /// `owner`: of the first port.
+    #[inline(never)]
     fn read_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
+        if !self.table.is_sole_owner(owner, port, width) {
+            return self.read_split(machine, port, width);
+        }
         match owner {
-            owner::SYSTEM_CONTROL => self.system_control.read(machine.ports()),
             owner::FIRST_REGION.. => self.read_region(machine, owner, port, width),
             owner::NOBODY => machine.ports().read(port, width),
             owner::KEYBOARD => self.keyboard.lock().read(machine.ports(), port),
-            owner::CONFIG_ADDRESS => self.config.read(machine.ports(), port, width),
-            owner::CONFIG_DATA => self.read_config(machine, port, width),
+            owner::CONFIG_ADDRESS if width == Width::Dword => self.config.address(),
+            owner::CONFIG_ADDRESS => self.config.read_beside(machine.ports(), port, width),
+            owner::SLEEP => machine.ports().read(port, width),
             _ => u32::MAX,
         }
     }
@@ -107,10 +133,9 @@ impl Bus {
     /// A byte of a polled register: past the mediator while its gate is open.
     #[inline(always)]
     fn read_polled<M: Machine>(&self, machine: &mut M, entry: u8, port: u16) -> u32 {
-        let RegionOwner { controller, region } = RegionOwner::decode(entry);
-        if let Some(gate) = self.gates.get(controller) {
+        if let Some(gate) = self.gates.get(usize::from(entry >> 3 & 0xf)) {
             let seen = gate.look();
-            if seen.lets_pass(region) {
+            if seen.lets_pass(entry) {
                 let value = machine.ports().read(port, Width::Byte);
                 if gate.look() == seen && self.table.entry(port) == entry {
                     return value;
@@ -121,9 +146,19 @@ impl Bus {
     }
 
     /// OUT of the low `width` of `value`.
-    #[inline]
-    pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
-        let owner = self.table.owner(port);
+    #[inline(always)]
+    pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
+        match self.table.owner(port) {
+            owner::CONFIG_ADDRESS if port == CONFIG_ADDRESS && width == Width::Dword => self.config.set_address(value),
+            owner::CONFIG_DATA if is_within_dword(port, width) => self.write_config(machine, port, width, value),
+            owner => return self.write_owned(machine, owner, port, width, value),
+        }
+        Written::Done
+    }
+
+    /// `owner`: of the first port.
+    #[inline(never)]
+    fn write_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) -> Written {
         if !self.table.is_sole_owner(owner, port, width) {
             return self.write_split(machine, port, width, value);
         }
@@ -132,10 +167,16 @@ impl Bus {
             owner::NOBODY => machine.ports().write(port, width, value),
             owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
             owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
-            owner::CONFIG_ADDRESS => self.config.write(machine.ports(), port, width, value),
-            owner::CONFIG_DATA => self.write_config(machine, port, width, value),
+            owner::SLEEP => return self.write_sleep(machine, port, width, value),
+            owner::CONFIG_ADDRESS => self.config.write_beside(machine.ports(), port, width, value),
             _ => {}
         }
+        Written::Done
+    }
+
+    #[cold]
+    fn write_sleep<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
+        self.sleep.as_ref().map_or(Written::Done, |sleep| sleep.lock().write(machine.ports(), port, width, value))
     }
 
     /// The owner of all ports of an access.
@@ -167,7 +208,11 @@ impl Bus {
                 for element in data.chunks_exact(width.bytes()) {
                     let mut value = [0; 4];
                     value.iter_mut().zip(element).for_each(|(byte, written)| *byte = *written);
-                    self.write(machine, port, width, u32::from_le_bytes(value));
+                    if self.write(machine, port, width, u32::from_le_bytes(value)) == Written::Sleep {
+                        // No guest does that, and the instruction could not go on after it.
+                        log::warn!("the guest's OUTS does not put the machine to sleep");
+                        self.take_sleep();
+                    }
                 }
             }
         }
@@ -187,11 +232,21 @@ impl Bus {
     }
 
     #[cold]
-    pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
+    pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
+        let mut written = Written::Done;
         for (offset, byte) in (0_u16..).zip(value.to_le_bytes()).take(width.bytes()) {
-            if let Some(port) = port.checked_add(offset) {
-                self.write(machine, port, Width::Byte, u32::from(byte));
+            if let Some(port) = port.checked_add(offset)
+                && self.write(machine, port, Width::Byte, u32::from(byte)) == Written::Sleep
+            {
+                written = Written::Sleep;
             }
         }
+        written
     }
+}
+
+/// Of CF8-CFB and CFC-CFF, which never move: does the access stay within?
+#[inline(always)]
+fn is_within_dword(port: u16, width: Width) -> bool {
+    usize::from(port & 3).wrapping_add(width.bytes()) <= 4
 }

@@ -7,6 +7,7 @@ use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use x86::mtrr::MtrrRegisters;
 
 /// What follows an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,6 +16,8 @@ pub enum Outcome {
     Resume,
     /// Another CPU of the VMM wants something of this one; the run loop looks what, and then the guest runs on.
     Signal,
+    /// The guest puts the machine to sleep; [`crate::Bus::take_sleep`] tells more.
+    Sleep,
     /// Triple fault: reset the machine as hardware would.
     Reset,
     /// The CPU refuses to run the guest, or left it for a cause nobody asked for; the log says which.
@@ -30,6 +33,8 @@ pub struct Cpu<'g> {
     /// Of this CPU; the guest sums them up.
     pub counters: Arc<Counters>,
     pub(crate) code: CodePage,
+    /// The MTRRs, once the guest has asked for one.
+    pub(crate) memory_types: Option<MtrrRegisters>,
     pub(crate) decoded: DecodeCache,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
@@ -42,9 +47,15 @@ impl<'g> Cpu<'g> {
             guest,
             counters: guest.add_counters(),
             code: CodePage::NONE,
+            memory_types: None,
             decoded: DecodeCache::EMPTY,
             buffer: alloc::vec![0; string::PAGE_BYTES],
         }
+    }
+
+    /// The firmware has set this CPU's MTRRs anew, and the guest is to see its values: after a resume from S3.
+    pub fn forget_memory_types(&mut self) {
+        self.memory_types = None;
     }
 
     /// Answers one exit. Never waits and never panics, whatever the guest did.
@@ -52,7 +63,11 @@ impl<'g> Cpu<'g> {
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io => io::on_io(self, vcpu, machine),
+            Exit::Io => match io::on_io(self, vcpu, machine) {
+                Ok(Outcome::Resume) => Ok(()),
+                Ok(end) => return end,
+                Err(exception) => Err(exception),
+            },
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),

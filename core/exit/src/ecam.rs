@@ -7,6 +7,7 @@
 //! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
 
 use crate::ask::Answered;
+use crate::config_ports::address_of;
 use crate::hooks::{Hook, HookedPage, Owner};
 use crate::mmio::Operand;
 use crate::{Bus, Guest, Machine};
@@ -64,9 +65,10 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
+    /// Are they in the function that CF8 selects by this address?
     #[inline]
-    pub fn is_of(&self, function: Bdf) -> bool {
-        self.registers.as_ref().is_some_and(|frozen| frozen.function == function)
+    pub fn is_of(&self, config_address: u32) -> bool {
+        self.registers.as_ref().is_some_and(|frozen| address_of(frozen.function, 0) == config_address)
     }
 
     /// Whether a write to the function that has them touches one.

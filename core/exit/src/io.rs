@@ -1,29 +1,42 @@
 //! IN and OUT.
 
-use crate::cpu::Answer;
-use crate::{Cpu, ExitKind, Gpr, IoExit, Machine, Vcpu, gpr, string};
+use crate::sleep::Written;
+use crate::{Cpu, Exception, ExitKind, Gpr, IoExit, Machine, Outcome, Vcpu, gpr, string};
+use mediator::Width;
 
 #[inline(always)]
-pub(crate) fn on_io<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_io<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &mut V,
+    machine: &mut M,
+) -> Result<Outcome, Exception> {
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        return string::on_string(cpu, vcpu, machine);
+        return string::on_string(cpu, vcpu, machine).map(|()| Outcome::Resume);
     }
-    on_port(cpu, vcpu, machine, io);
-    Ok(())
+    cpu.counters.count(ExitKind::Port);
+    // Each width by itself: where it is known, half of the instructions fall away.
+    let outcome = match io.width {
+        Width::Byte => on_port(cpu, vcpu, machine, io, Width::Byte),
+        Width::Word => on_port(cpu, vcpu, machine, io, Width::Word),
+        _ => on_port(cpu, vcpu, machine, io, Width::Dword),
+    };
+    vcpu.skip_instruction(io.instruction_len);
+    Ok(outcome)
 }
 
 /// A single value.
 #[inline(always)]
-fn on_port<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M, io: IoExit) {
-    cpu.counters.count(ExitKind::Port);
+fn on_port<V: Vcpu, M: Machine>(cpu: &Cpu<'_>, vcpu: &mut V, machine: &mut M, io: IoExit, width: Width) -> Outcome {
     if io.input {
-        let value = cpu.guest.bus.read(machine, io.port, io.width);
-        gpr::set_low(vcpu, Gpr::Rax, io.width, u64::from(value));
+        let value = cpu.guest.bus.read(machine, io.port, width);
+        gpr::set_low(vcpu, Gpr::Rax, width, u64::from(value));
     } else {
-        let value = vcpu.gpr(Gpr::Rax) & io.width.ones();
-        cpu.guest.bus.write(machine, io.port, io.width, value as u32);
+        let value = vcpu.gpr(Gpr::Rax) as u32;
+        if cpu.guest.bus.write(machine, io.port, width, value) == Written::Sleep {
+            return Outcome::Sleep;
+        }
     }
-    vcpu.skip_instruction(io.instruction_len);
+    Outcome::Resume
 }

@@ -11,6 +11,7 @@ mod msr;
 mod passing;
 mod platform;
 mod random;
+mod sleep;
 mod string;
 mod task_faults;
 mod task_rig;

@@ -2,6 +2,8 @@
 
 use crate::{Event, ExitKind, TaskState};
 use mediator::{Gpa, Width};
+use sleep::WakingVector;
+use x86::mtrr::Mtrrs;
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,9 +199,16 @@ pub trait Vcpu {
     fn control(&self) -> ControlRegisters;
     /// Sets EFER as the guest sees it; the VMM's own bits stay.
     fn set_efer(&mut self, value: u64);
-    /// The guest has written the registers that tell the memory types of physical addresses (MTRRs). Nothing is to be done
-    /// where they apply to a guest by themselves.
-    fn memory_types_changed(&mut self) {}
+    /// The guest has given physical addresses these memory types (MTRR). Nothing is to be done where the CPU's own MTRRs,
+    /// which stay as the firmware left them, apply to a guest.
+    fn memory_types_changed(&mut self, _types: &Mtrrs) {}
+    /// What the guest's TSC is ahead of the CPU's, modulo 2 to the power of 64. Stays over [`Vcpu::start`], as the TSC stays
+    /// over INIT.
+    fn tsc_offset(&self) -> u64;
+    /// While the offset is not 0, the guest's accesses to TSC_DEADLINE exit.
+    fn set_tsc_offset(&mut self, offset: u64);
+    /// Which performance counters run while the guest does (PERF_GLOBAL_CTRL). Only where the policy has that rule.
+    fn set_counter_control(&mut self, _value: u64) {}
     /// Current privilege level, 0 to 3.
     fn cpl(&self) -> u8;
     /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).
@@ -221,6 +230,13 @@ pub trait Vcpu {
     /// `page` << 8 with the base `page` << 12, IP 0, CR0 6000_0010h, EDX the CPU's signature (CPUID leaf 1, EAX), the other
     /// registers zero. x87, SSE, XCR0 and most MSRs stay. What was queued or being delivered is dropped.
     fn start(&mut self, page: u8);
+    /// The CPU may be reset now while memory is kept: what it holds of the control block is written there.
+    fn put_away(&mut self) {}
+    /// The control block is the CPU's again, after [`Vcpu::put_away`]. The virtualization extension is on.
+    fn take_up(&mut self) {}
+    /// After [`Vcpu::take_up`] on a CPU that was reset: the state in which firmware enters `vector` (ACPI Specification 6.5 s. 16.3),
+    /// real mode with the caches on, other registers as after a reset. What was queued or being delivered is dropped.
+    fn wake(&mut self, vector: WakingVector);
     /// What a task switch needs. `None`: the hardware switches tasks by itself, and [`Exit::TaskSwitch`] never comes.
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {
         None

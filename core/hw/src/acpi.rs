@@ -3,13 +3,16 @@
 
 use crate::{Hpa, direct};
 use acpi::address::AddressSpace;
+use acpi::address::GenericAddress;
 use acpi::rsdp::Rsdp;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
 use acpi::sdt::mcfg::{Mcfg, McfgEntry};
+use acpi::{AcpiError, AmlTable};
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
+use sleep::{FACS_BYTES, Types};
 
 /// Port of the power management timer, where the FADT names one (ACPI s. 5.2.9).
 pub fn pm_timer_port() -> Option<u16> {
@@ -61,6 +64,88 @@ pub fn config_windows() -> Vec<ConfigWindow> {
         last_bus: entry.bus_number_end,
     };
     mcfg.get().entries().iter().map(window).collect()
+}
+
+/// How far the start code's tables reach, with room for a FACS.
+const BELOW_4_GIB: u64 = (1 << 32) - FACS_BYTES as u64;
+
+/// How the machine is put to sleep.
+pub struct Sleep {
+    /// PM1 control and status registers, a and where it is there b (ACPI s. 4.8.3.1 and 4.8.3.2).
+    pub control: (u16, Option<u16>),
+    pub status: (u16, Option<u16>),
+    pub types: Types,
+    /// Each FACS that the FADT names. Without any nobody wakes.
+    pub facs: Vec<Hpa>,
+}
+
+/// Why a guest's way to sleep cannot be guarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSleep {
+    /// There is no ACPI, and so no way.
+    NoAcpi,
+    /// The hardware-reduced kind has no PM1 registers (ACPI s. 3.11.1), or they lie elsewhere.
+    NoPorts,
+}
+
+/// Asks FADT, DSDT and SSDTs (ACPI s. 5.2.9 and 5.2.11).
+///
+/// # Errors
+/// See [`NoSleep`].
+pub fn sleep() -> Result<Sleep, NoSleep> {
+    let tables = tables().ok_or(NoSleep::NoAcpi)?;
+    let fadt = tables.find_table::<Fadt>().ok_or(NoSleep::NoAcpi)?;
+    let fadt = fadt.get();
+    if { fadt.flags }.system_is_hw_reduced_acpi() {
+        return Err(NoSleep::NoPorts);
+    }
+    let mut types = Types::default();
+    for table in tables.dsdt().into_iter().chain(tables.ssdts()) {
+        aml(&table).map(|aml| types.scan(aml));
+    }
+    let (legacy, extended) = (u64::from(fadt.firmware_ctrl), fadt.facs_address().unwrap_or(0) as u64);
+    let mut facs: Vec<Hpa> =
+        [legacy, extended].into_iter().filter(|at| (1..BELOW_4_GIB).contains(at)).map(Hpa).collect();
+    facs.dedup();
+    Ok(Sleep {
+        control: ports(fadt.pm1a_control_block(), fadt.pm1b_control_block())?,
+        status: ports(fadt.pm1a_event_block(), fadt.pm1b_event_block())?,
+        types,
+        facs,
+    })
+}
+
+/// A copy of the FACS that [`sleep`] has found.
+pub fn read_facs(at: Hpa) -> [u8; FACS_BYTES] {
+    // SAFETY: `sleep` gives addresses inside of the direct map only; the guest may write there meanwhile, plain bytes.
+    unsafe { direct::pointer(at).cast::<[u8; FACS_BYTES]>().read_unaligned() }
+}
+
+/// Writes the FACS that [`sleep`] has found.
+pub fn write_facs(at: Hpa, facs: &[u8; FACS_BYTES]) {
+    // SAFETY: as above; the memory is firmware's and guest's.
+    unsafe { direct::pointer(at).cast::<[u8; FACS_BYTES]>().write_unaligned(*facs) };
+}
+
+/// First ports of the blocks a and b.
+fn ports(
+    a: Result<GenericAddress, AcpiError>,
+    b: Result<Option<GenericAddress>, AcpiError>,
+) -> Result<(u16, Option<u16>), NoSleep> {
+    let port = |block: GenericAddress| {
+        let port = u16::try_from(block.address).ok().filter(|&port| port != 0);
+        port.filter(|_| block.address_space == AddressSpace::SystemIo).ok_or(NoSleep::NoPorts)
+    };
+    let a = port(a.map_err(|_| NoSleep::NoPorts)?)?;
+    Ok((a, b.map_err(|_| NoSleep::NoPorts)?.map(port).transpose()?))
+}
+
+/// The bytes of a table. `None`: it lies above 4 GiB, where the start code's tables do not reach.
+fn aml(table: &AmlTable) -> Option<&'static [u8]> {
+    let (start, len) = (table.phys_address, table.length as usize);
+    let fits = start.checked_add(len).is_some_and(|end| end as u64 <= 1 << 32);
+    // SAFETY: inside the direct map; the firmware's table is constant until a guest runs, and its length is trusted.
+    fits.then(|| unsafe { core::slice::from_raw_parts(direct::pointer(Hpa(start as u64)), len) })
 }
 
 fn tables() -> Option<AcpiTables<DirectMap>> {

@@ -3,7 +3,7 @@
 use crate::{Hpa, direct};
 use core::fmt::{self, Write};
 use initfunc::initfunc;
-use spin::Mutex;
+use lock::{Ranked, rank::CONSOLE};
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
 
@@ -11,7 +11,7 @@ const COM1: u16 = 0x3f8;
 /// A byte takes 87 us at 115200; status reads of about 1 us, so this waits some bytes long and then gives the byte up.
 const PATIENCE: u32 = 2000;
 
-static SERIAL: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
+static SERIAL: Ranked<Option<Uart16550<PioBackend>>, CONSOLE> = Ranked::new(None);
 
 /// Programs COM1. Without a port there the log goes to the ring alone.
 fn init_serial() -> Result<(), &'static str> {
@@ -25,6 +25,13 @@ fn init_serial() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("global1", init_serial);
+
+/// After the machine has slept COM1 is as after a reset.
+fn init_serial_again() -> Result<(), &'static str> {
+    let in_use = SERIAL.lock().is_some();
+    if in_use { init_serial() } else { Ok(()) }
+}
+initfunc!("resume0", init_serial_again);
 
 /// The guest gets COM1: nothing is written there any more.
 pub fn release_serial() {

@@ -40,6 +40,10 @@ pub struct Cpu {
     pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
+    /// See [`Cpu::extension_area`].
+    extension_area: AtomicU64,
+    /// See [`Cpu::set_return_point`].
+    return_point: [AtomicU64; 2],
     pub(crate) descriptors: DescriptorTables,
 }
 const _: () = assert!(size_of::<Cpu>() as u64 <= CPU_END);
@@ -100,6 +104,8 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         stands: AtomicBool::new(false),
         nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
+        extension_area: AtomicU64::new(0),
+        return_point: [const { AtomicU64::new(0) }; 2],
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };
     // SAFETY: just mapped, as large, and nobody else's; it stays so for good.
@@ -150,6 +156,15 @@ impl Cpu {
         core::ptr::from_ref(self) as u64
     }
 
+    /// A frame that the CPU's virtualization extension has for itself (VM_HSAVE_PA, the VMXON region): always the same one,
+    /// zeroed when it is first asked for. `None`: no frame is left.
+    pub fn extension_area(&self) -> Option<Hpa> {
+        if self.extension_area.load(Relaxed) == 0 {
+            self.extension_area.store(frames::alloc(1)?.0, Relaxed);
+        }
+        Some(Hpa(self.extension_area.load(Relaxed)))
+    }
+
     /// Linear addresses of its stack.
     pub fn stack(&self) -> Range<u64> {
         self.area() + STACK.start..self.area() + STACK.end
@@ -171,6 +186,24 @@ impl Cpu {
         self.stands.store(false, SeqCst);
         self.kicked.store(false, SeqCst);
         self.request.store(if self.number == 0 { request::NONE } else { request::WAIT }, SeqCst);
+    }
+
+    /// Where it goes on, on the stack at `stack`, if it is reset while it waits for others.
+    pub fn set_return_point(&self, stack: u64, entry: u64) {
+        let [stack_slot, entry_slot] = &self.return_point;
+        stack_slot.store(stack, SeqCst);
+        entry_slot.store(entry, SeqCst);
+    }
+
+    /// Stack and entry. `None`: it never has waited, and starts from nothing.
+    pub fn return_point(&self) -> Option<(u64, u64)> {
+        let [stack, entry] = &self.return_point;
+        Some((stack.load(SeqCst), entry.load(SeqCst))).filter(|&(_, entry)| entry != 0)
+    }
+
+    /// The running CPU was reset: an NMI that was on its way is lost.
+    pub fn forget_kicks(&self) {
+        self.kicked.store(false, SeqCst);
     }
 
     /// Gets it out of the guest soon, by an NMI; what it is to do then must be told before. While one is on its way no further one
@@ -321,8 +354,7 @@ fn halt() -> ! {
 #[unsafe(naked)]
 extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
     core::arch::naked_asm!(
-        ".global cpus_halt_start, cpus_halt_end",
-        "cpus_halt_start:",
+        ".global cpus_halt_end",
         "cmp [rdi], esi",
         "jne cpus_halt_end",
         "hlt",
@@ -334,10 +366,9 @@ extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
 /// Where an NMI that has interrupted the code at `rip` returns to, if not there.
 pub(crate) fn nmi_return(rip: u64) -> Option<u64> {
     unsafe extern "C" {
-        static cpus_halt_start: [u8; 0];
         static cpus_halt_end: [u8; 0];
     }
-    let (start, end) = (&raw const cpus_halt_start as u64, &raw const cpus_halt_end as u64);
+    let (start, end) = (halt_while as *const () as u64, &raw const cpus_halt_end as u64);
     (start..end).contains(&rip).then_some(end)
 }
 

@@ -21,17 +21,6 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// The time stamp counter as RDTSC gives it, low half first: where putting the halves together would cost too much.
-#[inline(always)]
-pub fn tsc_halves() -> (u32, u32) {
-    let (low, high): (u32, u32);
-    // SAFETY: as above.
-    unsafe {
-        core::arch::asm!("rdtsc", out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags));
-    }
-    (low, high)
-}
-
 /// Time starts now.
 fn init() -> Result<(), &'static str> {
     START.store(tsc(), Ordering::Relaxed);
@@ -39,6 +28,26 @@ fn init() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("global0", init);
+
+/// Ticks since the start when the machine was about to sleep; 0: it was not, or time goes on again.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
+/// The machine may sleep now, and the time stamp counter start anew.
+fn hold() -> Result<(), &'static str> {
+    HELD.store(ticks(), Ordering::Relaxed);
+    Ok(())
+}
+initfunc!("suspend0", hold);
+
+/// Time goes on where it stood.
+fn go_on() -> Result<(), &'static str> {
+    let held = HELD.swap(0, Ordering::Relaxed);
+    if held != 0 {
+        START.store(tsc().wrapping_sub(held), Ordering::Relaxed);
+    }
+    Ok(())
+}
+initfunc!("wakeup0", go_on);
 
 fn set_frequency(hz: u64) {
     let scale = (u128::from(1_000_000_000u32) << 32) / u128::from(hz.max(1));
@@ -65,10 +74,13 @@ pub unsafe fn calibrate(pm_timer: u16) -> Option<u64> {
     None
 }
 
-/// Time since Shoji started.
+fn ticks() -> u64 {
+    tsc().wrapping_sub(START.load(Ordering::Relaxed))
+}
+
+/// Time since Shoji started, without that in which the machine slept.
 pub fn now() -> Instant {
-    let ticks = tsc().wrapping_sub(START.load(Ordering::Relaxed));
-    let nanos = (u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
+    let nanos = (u128::from(ticks()) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
     Instant(nanos as u64)
 }
 

@@ -10,22 +10,24 @@ pub const PORTS: u8 = 2;
 pub const CONFIG: u8 = 3;
 /// The keyboard controller's command and data port.
 pub const KEYBOARD: u8 = 4;
+/// The guest's way to sleep.
+pub const SLEEP: u8 = 5;
 /// The guest's nested page tables.
-pub const NESTED: u8 = 5;
+pub const NESTED: u8 = 6;
 /// What the DMA arena has free.
-pub const ARENA: u8 = 6;
+pub const ARENA: u8 = 7;
 /// The list of the CPUs' exit counters.
-pub const COUNTERS: u8 = 7;
+pub const COUNTERS: u8 = 8;
 /// The list of the CPUs' last exits.
-pub const TRAILS: u8 = 8;
+pub const TRAILS: u8 = 9;
 /// Free page frames.
-pub const FRAMES: u8 = 9;
+pub const FRAMES: u8 = 10;
 /// The log's ring.
-pub const LOG: u8 = 10;
+pub const LOG: u8 = 11;
 /// COM1.
-pub const CONSOLE: u8 = 11;
+pub const CONSOLE: u8 = 12;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 12;
+pub const HEAP: u8 = 13;
 
 /// Past the last one.
-pub(crate) const END: u8 = 13;
+pub(crate) const END: u8 = 14;

@@ -77,6 +77,10 @@ pub trait Mediator: Send {
         0
     }
 
+    /// The machine has slept (ACPI S3), and the controller and its devices are as after a reset, their configuration space too.
+    /// What was under way is lost, as the guest expects. Hooks must lie where the registers lie now before this returns.
+    fn on_resume(&mut self, cx: &mut Ctx<'_>);
+
     /// Work pushed earlier is done, or could not be done (`result`). The `Work` comes back so that its buffers can
     /// be used again. May push further work.
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>);

@@ -32,8 +32,6 @@ pub struct Report<'a> {
     pub callers: &'a [u64],
     /// Of each CPU, in their order.
     pub trails: &'a [&'a Trail],
-    /// Time stamp counter when the defect showed.
-    pub tsc: u64,
     /// Writes the name of an exit code, e.g. `CPUID`.
     pub name: fn(u32, &mut dyn Write) -> fmt::Result,
 }
@@ -71,10 +69,10 @@ impl Report<'_> {
 
     fn write_tail(&self, out: &mut dyn Write) -> fmt::Result {
         for (cpu, trail) in self.trails.iter().enumerate() {
-            writeln!(out, "last exits of CPU {cpu}, newest first: what, where in the guest, TSC ticks ago")?;
+            writeln!(out, "last exits of CPU {cpu}, newest first: what, where in the guest")?;
             for step in trail.newest_first() {
                 (self.name)(step.code, out)?;
-                writeln!(out, " {:#x} {}", step.rip, self.tsc.wrapping_sub(step.tsc))?;
+                writeln!(out, " {:#x}", step.rip)?;
             }
         }
         Ok(())
@@ -102,7 +100,6 @@ mod tests {
             registers: Some(&registers),
             callers: &[0x1100, 0x1200],
             trails,
-            tsc: 1000,
             name,
         })
     }
@@ -110,8 +107,8 @@ mod tests {
     #[test]
     fn everything_is_told_in_order() {
         let (first, second) = (Trail::new(), Trail::new());
-        first.note(7, 0x7c00, (900, 0));
-        second.note(8, 0x7c02, (999, 0));
+        first.note(7, 0x7c00);
+        second.note(8, 0x7c02);
         let mut text = String::new();
         with_report(&[&first, &second], |report| report.write(&mut text)).unwrap();
         let lines: std::vec::Vec<&str> = text.lines().collect();
@@ -121,9 +118,9 @@ mod tests {
         assert_eq!(lines[3..5], ["called from 0x0000000000001100", "called from 0x0000000000001200"]);
         assert!(lines[5].starts_with("rax 00000000005ec2e7  rbx 00000000005ec2e7"), "{}", lines[5]);
         assert!(lines[10].starts_with("last exits of CPU 0"), "{}", lines[10]);
-        assert_eq!(lines[11], "X7 0x7c00 100");
+        assert_eq!(lines[11], "X7 0x7c00");
         assert!(lines[12].starts_with("last exits of CPU 1"), "{}", lines[12]);
-        assert_eq!(lines[13..], ["X8 0x7c02 1"]);
+        assert_eq!(lines[13..], ["X8 0x7c02"]);
     }
 
     #[test]
@@ -137,14 +134,13 @@ mod tests {
     #[test]
     fn a_full_trail_and_a_deep_stack_fit_into_the_record() {
         let trail = Trail::new();
-        (0..SHOWN_EXITS).for_each(|_| trail.note(u32::MAX, u64::MAX, (1, 0)));
+        (0..SHOWN_EXITS).for_each(|_| trail.note(u32::MAX, u64::MAX));
         let registers = registers();
         let report = Report {
             message: format_args!("{}", "m".repeat(300)),
             registers: Some(&registers),
             callers: &[u64::MAX; 32],
             trails: &[&trail],
-            tsc: 1 << 50,
             name: |_, out| write!(out, "EXCEPTION_OR_NMI"),
         };
         let mut memory = [0; RECORD_BYTES];
@@ -152,7 +148,7 @@ mod tests {
         report.write_without_secrets(&mut page).unwrap();
         page.seal();
         let mut exits = 0;
-        take(&mut memory, |line| exits += usize::from(line.starts_with("EXCEPTION_OR_NMI 0xffffffffffffffff 1125")));
+        take(&mut memory, |line| exits += usize::from(line == "EXCEPTION_OR_NMI 0xffffffffffffffff"));
         assert_eq!(exits, crate::SHOWN);
     }
     const SHOWN_EXITS: usize = crate::SHOWN;

@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 const STEPS: usize = 256;
 /// Exits that are told of a CPU.
 pub const SHOWN: usize = 64;
+/// A code that neither vendor's hardware gives.
+const NONE: u32 = 0x7fff_ffff;
 
 /// One exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,8 +17,6 @@ pub struct Step {
     pub code: u32,
     /// The guest's RIP.
     pub rip: u64,
-    /// Time stamp counter.
-    pub tsc: u64,
 }
 
 /// A ring that one CPU writes, at each of its exits, and any may read. A reader may find the step in hand half written; it is
@@ -27,31 +27,25 @@ pub struct Trail {
     next: AtomicU8,
     codes: [AtomicU32; STEPS],
     rips: [AtomicU64; STEPS],
-    tsc_low: [AtomicU32; STEPS],
-    tsc_high: [AtomicU32; STEPS],
 }
 
 impl Trail {
     pub const fn new() -> Self {
         Self {
             next: AtomicU8::new(0),
-            codes: [const { AtomicU32::new(0) }; STEPS],
+            codes: [const { AtomicU32::new(NONE) }; STEPS],
             rips: [const { AtomicU64::new(0) }; STEPS],
-            tsc_low: [const { AtomicU32::new(0) }; STEPS],
-            tsc_high: [const { AtomicU32::new(0) }; STEPS],
         }
     }
 
-    /// Notes an exit. `tsc`: the low and the high half, as RDTSC gives them.
+    /// Notes an exit. No time: RDTSC would cost as much as all the rest.
     #[inline(always)]
     #[allow(clippy::indexing_slicing, reason = "a u8 is below STEPS")]
-    pub fn note(&self, code: u32, rip: u64, tsc: (u32, u32)) {
+    pub fn note(&self, code: u32, rip: u64) {
         let next = self.next.load(Relaxed);
         let at = usize::from(next);
         self.codes[at].store(code, Relaxed);
         self.rips[at].store(rip, Relaxed);
-        self.tsc_low[at].store(tsc.0, Relaxed);
-        self.tsc_high[at].store(tsc.1, Relaxed);
         // One writer: no read-modify-write, whose lock would cost more than all the rest.
         self.next.store(next.wrapping_add(1), Relaxed);
     }
@@ -60,14 +54,13 @@ impl Trail {
     pub fn newest_first(&self) -> impl Iterator<Item = Step> {
         let next = self.next.load(Relaxed);
         let steps = (1..=SHOWN as u8).map(move |back| self.step(next.wrapping_sub(back)));
-        steps.take_while(|step| step.tsc != 0)
+        steps.take_while(|step| step.code != NONE)
     }
 
     #[allow(clippy::indexing_slicing, reason = "a u8 is below STEPS")]
     fn step(&self, at: u8) -> Step {
         let at = usize::from(at);
-        let tsc = u64::from(self.tsc_high[at].load(Relaxed)) << 32 | u64::from(self.tsc_low[at].load(Relaxed));
-        Step { code: self.codes[at].load(Relaxed), rip: self.rips[at].load(Relaxed), tsc }
+        Step { code: self.codes[at].load(Relaxed), rip: self.rips[at].load(Relaxed) }
     }
 }
 
@@ -84,7 +77,7 @@ mod tests {
 
     fn trail(exits: u64) -> Trail {
         let trail = Trail::new();
-        (1..=exits).for_each(|n| trail.note(n as u32, n << 4, (n as u32, 7)));
+        (1..=exits).for_each(|n| trail.note(n as u32, n << 4));
         trail
     }
 
@@ -97,8 +90,15 @@ mod tests {
     fn the_first_exits_are_told_newest_first() {
         let told: Vec<Step> = trail(3).newest_first().collect();
         assert_eq!(told.len(), 3);
-        assert_eq!(told[0], Step { code: 3, rip: 0x30, tsc: 7 << 32 | 3 });
+        assert_eq!(told[0], Step { code: 3, rip: 0x30 });
         assert_eq!(told[2].code, 1);
+    }
+
+    #[test]
+    fn exit_zero_at_address_zero_is_an_exit_too() {
+        let trail = Trail::new();
+        trail.note(0, 0);
+        assert_eq!(trail.newest_first().collect::<Vec<_>>(), [Step { code: 0, rip: 0 }]);
     }
 
     #[test]

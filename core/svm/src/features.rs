@@ -2,7 +2,7 @@
 
 use crate::instructions;
 use core::fmt;
-use hw::{Hpa, frames, msr};
+use hw::{Hpa, cpus, msr};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86::msr as number;
 use x86_64::registers::control::{Efer, EferFlags};
@@ -106,12 +106,12 @@ fn address_bits(cpuid: &CpuId<CpuIdReaderNative>) -> u8 {
     all.saturating_sub(lost)
 }
 
-/// Switches AMD-V on for this CPU.
+/// Switches AMD-V on for this CPU, which may have been reset since the last time.
 ///
 /// # Errors
 /// [`Unsupported::NoMemory`].
 pub fn enable() -> Result<(), Unsupported> {
-    let Hpa(save_area) = frames::alloc(1).ok_or(Unsupported::NoMemory)?;
+    let Hpa(save_area) = cpus::this().extension_area().ok_or(Unsupported::NoMemory)?;
     // SAFETY: the CPU has SVM; the host save area is a frame that nobody else uses (APM s. 15.30.4). From CLGI on no
     // interrupt reaches the host; the guest runs with GIF = 1 as VMRUN sets it.
     unsafe {

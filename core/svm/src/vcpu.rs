@@ -4,6 +4,7 @@ use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::Memory;
 use crate::nmi::{self, Step};
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
@@ -11,11 +12,12 @@ use exit::{
     ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
 };
 use hw::nested::Touched;
-use hw::{Hpa, cpu, direct, frames, time, trails};
+use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
-use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
+use sleep::WakingVector;
+use x86::msr::{self, Efer};
+use x86::svm::{Attributes, Event, ExitCode, IoInfo, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
@@ -29,6 +31,7 @@ pub struct SvmVcpu {
     next_rip_save: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
+    msr_permissions: &'static mut MsrPermissionMap,
     queued: QueuedInterrupts,
     /// Something is to be done before the next entry: [`SvmVcpu::prepare`].
     busy: bool,
@@ -46,7 +49,8 @@ impl SvmVcpu {
         kicks: bool,
     ) -> Option<Self> {
         let at = frames::alloc(1)?;
-        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: memory.root() };
+        let (msr_permissions, msr_permissions_at) = policy::msr_permissions()?;
+        let places = Places { io_permissions, msr_permissions: msr_permissions_at, nested: memory.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
@@ -64,6 +68,7 @@ impl SvmVcpu {
             touched: Touched::default(),
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
+            msr_permissions,
             queued: QueuedInterrupts::default(),
             busy: false,
             trail: trails::add(),
@@ -109,6 +114,22 @@ impl SvmVcpu {
         self.touched.retries(at, self.memory.map_on_demand(at))
     }
 
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        self.gprs = Gprs::default();
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        nmi::forget(self.vmcb);
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.interrupt_shadow = 0;
+        control.exit_code = 0;
+        control.tlb_control = TlbControl::ALL;
+        event::deliver_queued(self.vmcb, &mut self.queued);
+        self.busy = false;
+    }
+
     /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
     #[cold]
     fn end_instruction(&mut self) {
@@ -137,7 +158,7 @@ impl Vcpu for SvmVcpu {
             }
             let vmcb = &mut *self.vmcb;
             let code = ExitCode(vmcb.control.exit_code);
-            self.trail.note(code.0 as u32, vmcb.save.rip, time::tsc_halves());
+            self.trail.note(code.0 as u32, vmcb.save.rip);
             return match code {
                 ExitCode::CPUID => Exit::Cpuid,
                 ExitCode::IOIO => Exit::Io,
@@ -274,6 +295,15 @@ impl Vcpu for SvmVcpu {
         self.vmcb.save.efer = value | Efer::SVME.bits();
     }
 
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb.control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.control.tsc_offset = offset;
+        self.msr_permissions.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
     fn cpl(&self) -> u8 {
         self.vmcb.save.cpl
     }
@@ -317,17 +347,13 @@ impl Vcpu for SvmVcpu {
             control::start(&mut self.vmcb.save, page);
             instructions::vmload(self.at);
         }
-        cpu::clear_breakpoints();
-        self.gprs = Gprs::default();
-        self.set_gpr(Gpr::Rdx, cpu::signature().into());
-        self.queued = QueuedInterrupts::default();
-        nmi::forget(self.vmcb);
-        let control = &mut self.vmcb.control;
-        control.event_inj = Event::NONE;
-        control.interrupt_shadow = 0;
-        control.exit_code = 0;
-        control.tlb_control = TlbControl::ALL;
-        event::deliver_queued(self.vmcb, &mut self.queued);
-        self.busy = false;
+        self.begin();
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&mut self.vmcb.save, vector);
+        // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
+        unsafe { instructions::vmload(self.at) };
+        self.begin();
     }
 }

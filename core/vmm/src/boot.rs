@@ -3,7 +3,8 @@
 use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
-use crate::machine::{RealMachine, SharedMachine};
+use crate::machine::{RealMachine, Shared};
+use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
 use crate::{cpus, devices, home};
@@ -11,8 +12,8 @@ use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
 use exit::{Guest, Machine, Policy};
-use hw::HpaRange;
 use hw::heap::Heap;
+use hw::{HpaRange, acpi};
 use initfunc::Phase;
 use mediator::Gpa;
 
@@ -57,18 +58,19 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
-    let shared: &SharedMachine =
-        Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
-    let mut machine = RealMachine::of(shared, cpu.number());
-    let mut guest = make_guest(&mut machine, V::policy(&features), &loaded)?;
+    let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let mut machine = RealMachine::new(shared, cpu.number());
+    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
     if may_grow || hw::cpus::all().len() > 1 {
         guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
     }
     let memory = &*Box::leak(Box::new(V::memory(&features, vmm).ok_or(NO_MEMORY)?));
     guest.hooked_pages().try_for_each(|(at, hook)| V::hook_page(memory, at, hook)).ok_or(NO_MEMORY)?;
     guest.adopt_local_apic(&mut machine);
-    let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared }));
+    let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
@@ -80,7 +82,11 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
-fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Result<Guest, Failure> {
+fn make_guest(
+    machine: &mut RealMachine,
+    policy: Policy,
+    loaded: &Loaded,
+) -> Result<(Guest, Option<acpi::Sleep>), Failure> {
     exit::init();
     let mut guest = Guest::new(machine, policy, loaded.config.debug.hypercalls);
     guest.bus.guard_platform(machine);
@@ -90,11 +96,12 @@ fn make_guest(machine: &mut RealMachine, policy: Policy, loaded: &Loaded) -> Res
     if loaded.config.log.serial {
         guest.bus.hide_com1(machine);
     }
+    let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
     devices::attach(&mut guest, machine)?;
     devices::protect(&mut guest, machine, &loaded.config.disks)?;
     initialise(Phase::Config1)?;
-    Ok(guest)
+    Ok((guest, way_to_sleep))
 }
 
 /// Shoji's lines in the guest's memory, which ask the BIOS for the boot sector; gives the segment where the guest starts.

@@ -89,16 +89,17 @@ pub fn restart_others() -> Result<(), Failure> {
 fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     let root = Hpa(TABLES.load(Ordering::Relaxed));
     let tables = TRAMPOLINE_TABLES.try_call_once(|| paging::with_page_below(root, TRAMPOLINE_AT).ok_or(NO_MEMORY))?;
+    let (stack, entry) = cpu.return_point().unwrap_or((cpu.stack().end, arrive as *const () as u64));
     let jump = Jump {
         page_tables: tables.0 as u32,
         allow_no_execute: cpu::has_no_execute_switch(),
-        stack: cpu.stack().end,
+        stack,
         argument: core::ptr::from_ref(cpu) as u64,
-        entry: arrive as *const () as u64,
+        entry,
     };
     // SAFETY: the page is borrowed; the CPU runs nothing that is needed, as no guest runs on it, and there is code for it.
     unsafe {
-        entry::install(direct::pointer(Hpa(TRAMPOLINE_AT)), &jump);
+        entry::install(direct::pointer(Hpa(TRAMPOLINE_AT)), TRAMPOLINE_AT, &jump);
         lapic::send_init(cpu.apic_id());
         time::wait_ms(INIT_MS);
         lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
@@ -114,6 +115,18 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     let (number, id) = (cpu.number(), cpu.apic_id());
     Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup")
         .into())
+}
+
+/// A CPU that has come back from the trampoline to where it was before its reset leaves the page tables and descriptors of there.
+///
+/// # Errors
+/// Those of the init functions.
+pub fn settle() -> Result<(), Failure> {
+    let root = TABLES.load(Ordering::Relaxed);
+    // SAFETY: the VMM's own tables, which map all that the others do but the trampoline.
+    unsafe { core::arch::asm!("mov cr3, {}", in(reg) root, options(nostack, preserves_flags)) };
+    descriptors::load();
+    crate::boot::initialise(initfunc::Phase::Wakeup)
 }
 
 /// Where a CPU comes from the trampoline, on its own stack.

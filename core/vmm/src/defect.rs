@@ -9,7 +9,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hw::console::{Screen, Serial};
 use hw::descriptors::ExceptionFrame;
-use hw::{Hpa, HpaRange, cpu, cpus, direct, time, trails};
+use hw::{Hpa, HpaRange, cpu, cpus, direct, trails};
 use record::{Frames, Page, RECORD_BYTES, Registers, Report};
 use x86_64::registers::control::{Cr0, Cr2, Cr3, Cr4};
 
@@ -77,9 +77,9 @@ fn stop(message: fmt::Arguments<'_>, registers: Option<&Registers>, rbp: u64) ->
         // SAFETY: an aligned address inside of the stack.
         let frames = Frames::new(rbp, home::stack(), home::text(), |at| unsafe { (at as *const u64).read() });
         let found = callers.iter_mut().zip(frames).map(|(to, caller)| *to = caller).count();
-        let (callers, tsc) = (&callers[..found], time::tsc());
+        let callers = &callers[..found];
         trails::look(|trails| {
-            tell(&Report { message, registers, callers, trails, tsc, name: vendor::write_exit });
+            tell(&Report { message, registers, callers, trails, name: vendor::write_exit });
         });
     }
     halt()

@@ -25,6 +25,8 @@ mod manifest;
 #[cfg(target_os = "none")]
 mod reset;
 #[cfg(target_os = "none")]
+mod sleep;
+#[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]
 mod world;

@@ -3,7 +3,7 @@
 use crate::control::{self, Controls};
 use crate::instructions;
 use core::fmt;
-use hw::{Hpa, direct, frames, msr};
+use hw::{Hpa, cpus, direct, frames, msr};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 use x86::msr as number;
 use x86::vmx::{Capabilities, EptVpidCapability, FeatureControl, ProcessorControls, SecondaryControls, cpuid};
@@ -127,7 +127,7 @@ fn may_be_enabled(control: FeatureControl) -> bool {
     control.contains(FeatureControl::VMX_OUTSIDE_SMX) || !control.contains(FeatureControl::LOCK)
 }
 
-/// Switches VT-x on for this CPU: enables and locks it where the firmware has left that open, then VMXON.
+/// Switches VT-x on for this CPU, which may have been reset since the last time: enables and locks it where the firmware has left that open, then VMXON.
 ///
 /// # Errors
 /// [`Unsupported::NoMemory`], [`Unsupported::NotSwitchedOn`].
@@ -138,7 +138,8 @@ pub fn enable(features: &Features) -> Result<(), Unsupported> {
         // SAFETY: it allows VMXON and nothing else.
         unsafe { msr::write(number::FEATURE_CONTROL, enabled.bits()) }.ok_or(Unsupported::NotSwitchedOn)?;
     }
-    let region = control_region(features).ok_or(Unsupported::NoMemory)?;
+    let region = cpus::this().extension_area().ok_or(Unsupported::NoMemory)?;
+    mark(region, features);
     let fixed = features.capabilities;
     // SAFETY: the fixed bits are NE and VMXE on all CPUs so far, and no state of the VMM depends on them; OSXSAVE is for
     // the guest's XSETBV. The frame is the CPU's from now on.
@@ -161,9 +162,14 @@ fn os_xsave() -> u64 {
 /// A frame that begins with the revision, as VMXON region and VMCS do (s. 25.2, 25.11.5).
 pub(crate) fn control_region(features: &Features) -> Option<Hpa> {
     let at = frames::alloc(1)?;
-    // SAFETY: a zeroed frame of our own.
-    unsafe { direct::pointer(at).cast::<u32>().write(features.capabilities.basic.revision()) };
+    mark(at, features);
     Some(at)
+}
+
+/// Writes the revision to the start of a frame.
+fn mark(at: Hpa, features: &Features) {
+    // SAFETY: a frame of our own, which the CPU does not use now.
+    unsafe { direct::pointer(at).cast::<u32>().write(features.capabilities.basic.revision()) };
 }
 
 /// Switches it off again, if it is on: the machine is as the boot loader left it, but for the lock.

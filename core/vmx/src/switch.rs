@@ -22,6 +22,11 @@ impl Registers {
     pub fn new(attention: &'static AtomicU32) -> Self {
         Self { gprs: [0; 16], attention, host_rsp: 0, launched: 0 }
     }
+
+    /// The VMCS was cleared: the next entry is its first (s. 25.1).
+    pub fn relaunch(&mut self) {
+        self.launched = 0;
+    }
 }
 
 const fn at(register: Gpr) -> usize {

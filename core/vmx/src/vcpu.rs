@@ -4,7 +4,7 @@ use crate::control::{self, EXCEPTIONS, KeptBits, Places, segment_fields};
 use crate::features::{Features, control_region};
 use crate::instructions::{self, read, write};
 use crate::nested::Memory;
-use crate::policy::MSR_INTERCEPTS;
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use crate::{event, nmi};
@@ -14,10 +14,12 @@ use exit::{
 };
 use hw::nested::Touched;
 use hw::nmi::attention;
-use hw::{Hpa, cpu, cpus, direct, frames, msr, time, trails, xcr};
+use hw::{Hpa, cpu, cpus, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
-use x86::msr::Efer;
+use sleep::WakingVector;
+use x86::msr::{self, Efer};
+use x86::mtrr::Mtrrs;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
     InterruptionInfo, InterruptionKind, IoQualification, MsrBitmap, PendingDebug,
@@ -42,11 +44,13 @@ struct Rewritten {
 }
 
 pub struct VmxVcpu {
+    vmcs: Hpa,
     registers: Registers,
     memory: &'static Memory,
     touched: Touched,
     kept: KeptBits,
     features: Features,
+    msr_bitmap: &'static mut MsrBitmap,
     queued: QueuedInterrupts,
     /// A MOV to CR0 that is being executed again.
     rewritten: Option<Rewritten>,
@@ -60,7 +64,8 @@ impl VmxVcpu {
     /// # Panics
     /// VMX is not on, or the CPU refuses what its capabilities tell.
     pub fn new(features: &Features, memory: &'static Memory, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap()?, nested: memory.pointer() };
+        let (msr_bitmap, msr_bitmap_at) = policy::msr_bitmap(features)?;
+        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap_at, nested: memory.pointer() };
         let vmcs = control_region(features)?;
         // SAFETY: VMX is on; the frame holds the revision and is the CPU's from now on.
         if let Err(fail) = unsafe { instructions::vmclear(vmcs).and_then(|()| instructions::vmptrld(vmcs)) } {
@@ -72,15 +77,30 @@ impl VmxVcpu {
         nmi::keep(features.controls.processor);
         let kept = KeptBits::of(features);
         Some(Self {
+            vmcs,
             registers: Registers::new(&cpus::this().nmi.attention),
             memory,
             touched: Touched::default(),
             kept,
             features: *features,
+            msr_bitmap,
             queued: QueuedInterrupts::default(),
             rewritten: None,
             trail: trails::add(),
         })
+    }
+
+    /// A new start: general purpose and debug registers as after INIT, nothing queued or being delivered, nothing cached.
+    fn begin(&mut self) {
+        cpu::clear_breakpoints();
+        event::clear_debug();
+        self.registers.gprs = [0; 16];
+        self.set_gpr(Gpr::Rdx, cpu::signature().into());
+        self.queued = QueuedInterrupts::default();
+        event::deliver_queued(&mut self.queued);
+        nmi::forget();
+        self.rewritten = None;
+        self.memory.invalidate();
     }
 
     /// What is cached of the guest's linear addresses is dropped.
@@ -246,18 +266,6 @@ fn is_plausible_cr0(value: u64) -> bool {
     value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
-fn msr_bitmap() -> Option<Hpa> {
-    let at = frames::alloc(1)?;
-    // SAFETY: a zeroed frame of our own, as large as the bitmaps; zeroes are valid ones.
-    let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
-    for intercept in MSR_INTERCEPTS {
-        for msr in intercept.msrs() {
-            bitmap.intercept(msr, intercept.reads_exit(), true);
-        }
-    }
-    Some(at)
-}
-
 /// The first of the four fields of a segment register.
 pub(crate) fn selector_field(name: SegmentName) -> Field {
     match name {
@@ -302,7 +310,7 @@ impl Vcpu for VmxVcpu {
                 return refused::instruction(&self.features, entry);
             }
             let reason = ExitReason(read(Field::EXIT_REASON) as u32);
-            self.trail.note(reason.0, read(Field::GUEST_RIP), time::tsc_halves());
+            self.trail.note(reason.0, read(Field::GUEST_RIP));
             return match reason.basic() {
                 BasicReason::CPUID => Exit::Cpuid,
                 BasicReason::IO_INSTRUCTION => Exit::Io,
@@ -394,8 +402,21 @@ impl Vcpu for VmxVcpu {
         write(Field::GUEST_EFER, value);
     }
 
-    fn memory_types_changed(&mut self) {
-        cpus::while_others_stand(|| self.memory.rebuild(msr::read));
+    fn memory_types_changed(&mut self, types: &Mtrrs) {
+        self.memory.set_types(types);
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        read(Field::TSC_OFFSET)
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        write(Field::TSC_OFFSET, offset);
+        self.msr_bitmap.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
+    fn set_counter_control(&mut self, value: u64) {
+        write(Field::GUEST_PERF_GLOBAL_CTRL, value);
     }
 
     fn cpl(&self) -> u8 {
@@ -437,15 +458,29 @@ impl Vcpu for VmxVcpu {
 
     fn start(&mut self, page: u8) {
         control::start(&self.features, page);
-        cpu::clear_breakpoints();
-        event::clear_debug();
-        self.registers.gprs = [0; 16];
-        self.set_gpr(Gpr::Rdx, cpu::signature().into());
-        self.queued = QueuedInterrupts::default();
-        event::deliver_queued(&mut self.queued);
-        nmi::forget();
-        self.rewritten = None;
-        self.memory.invalidate();
+        self.begin();
+    }
+
+    fn put_away(&mut self) {
+        // SAFETY: VMX is on, and the VMCS is this CPU's.
+        if let Err(fail) = unsafe { instructions::vmclear(self.vmcs) } {
+            panic!("VMCLEAR fails: {fail}");
+        }
+        self.registers.relaunch();
+    }
+
+    fn take_up(&mut self) {
+        // SAFETY: VMX is on; the VMCS was cleared.
+        if let Err(fail) = unsafe { instructions::vmptrld(self.vmcs) } {
+            panic!("VMPTRLD fails: {fail}");
+        }
+    }
+
+    fn wake(&mut self, vector: WakingVector) {
+        control::wake(&self.features, vector);
+        self.begin();
+        // The firmware has set the MTRRs anew.
+        self.memory.follow_firmware();
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

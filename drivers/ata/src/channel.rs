@@ -272,6 +272,19 @@ impl Channel {
         self.bm.active = false;
     }
 
+    /// The controller and its devices were reset and have lost their settings.
+    pub fn on_resume(&mut self, device: &mut dyn Device) {
+        self.reset(device);
+        self.taskfile = Taskfile::after_reset(0);
+        self.control = 0;
+        self.bm = BusMaster::default();
+        for unit in &mut self.units {
+            if let Unit::Disk(disk) = unit {
+                disk.forget_settings();
+            }
+        }
+    }
+
     /// The selected unit.
     pub fn unit(&self) -> &Unit {
         let [first, second] = &self.units;

@@ -5,6 +5,7 @@ use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
 use crate::dma::HeldDma;
 use crate::extents::{self, Part};
+use crate::identify::Identity;
 use crate::pio::{PioIn, PioOut};
 use crate::spec::{code, device, packet, reg};
 use crate::taskfile::{Form, Geometry, Request, Taskfile};
@@ -244,11 +245,12 @@ impl Channel {
         Ok(())
     }
 
-    /// IDENTIFY DEVICE tells what SET MULTIPLE MODE and resets have made of the block size.
-    pub fn learn_multiple(&mut self, sectors: u8) {
+    /// IDENTIFY DEVICE tells what settings and resets have made of the block size and the translation.
+    pub fn learn(&mut self, identity: &Identity) {
         let unit = self.taskfile.unit();
         if let Some(Unit::Disk(disk)) = self.units.get_mut(unit) {
-            disk.multiple = sectors;
+            disk.multiple = identity.multiple;
+            disk.geometry = identity.geometry;
         }
     }
 }

@@ -130,6 +130,30 @@ pub fn can_transfer(device: &mut dyn Device) -> bool {
     device.config_read(header::COMMAND, Width::Word) & needed == needed
 }
 
+/// The function was reset, and perhaps placed by firmware: the hooks follow. Where they cannot, and where the bus master would be
+/// decoded at port 0, the function is made to decode nothing, as after a reset; the guest places it as ever.
+pub fn on_resume(cx: &mut Ctx<'_>) {
+    let placed = Placement::read(cx.device).regions();
+    for region in &placed {
+        // What a region leaves may be another's place. Giving ports up is never refused.
+        let _ = cx.hooks.move_region(region.region, None);
+    }
+    let moved = placed.iter().all(|region| cx.hooks.move_region(region.region, region.base).is_ok());
+    if moved && bus_master_placed(cx.device) {
+        return;
+    }
+    let command = cx.device.config_read(header::COMMAND, Width::Word);
+    cx.device.config_write(header::COMMAND, Width::Word, command & !(header::COMMAND_IO | header::COMMAND_MASTER));
+    for bar in (header::BAR0..=header::BAR4).step_by(4) {
+        cx.device.config_write(bar, Width::Dword, 0);
+    }
+    let unplaced = Placement::read(cx.device).regions();
+    for region in &unplaced {
+        // Of the ports left some are the compatible ones, which were this controller's all the time.
+        let _ = cx.hooks.move_region(region.region, region.base);
+    }
+}
+
 /// Is the bus master's register block somewhere else than at port 0, or absent?
 fn bus_master_placed(device: &mut dyn Device) -> bool {
     let bar = device.config_read(header::BAR4, Width::Dword);

@@ -135,6 +135,11 @@ impl Mediator for Ata {
         both(first) | both(second) << 2
     }
 
+    fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        guard::on_resume(cx);
+        self.channels.iter_mut().for_each(|channel| channel.on_resume(cx.device));
+    }
+
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         let [first, second] = &mut self.channels;
         let channel = if work.tag & 1 == 0 { first } else { second };

@@ -231,7 +231,7 @@ impl Channel {
                     break;
                 }
                 if let Some(identity) = pio.fetch(self.ports, cx.device) {
-                    self.learn_multiple(identity.multiple);
+                    self.learn(&identity);
                 }
                 continue;
             }

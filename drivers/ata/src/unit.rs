@@ -28,6 +28,13 @@ impl Disk {
         Self { geometry: identity.geometry, multiple: identity.multiple, identity, ranges: None }
     }
 
+    /// The disk was switched off and on: nobody has told yet which settings it has now. Addresses by cylinder, head and sector
+    /// have no meaning until the guest identifies the disk or sets a translation, as it does.
+    pub fn forget_settings(&mut self) {
+        self.geometry = Geometry { heads: 0, sectors: 0 };
+        self.multiple = 0;
+    }
+
     /// The map of a disk with protected ranges.
     pub fn protection(&self) -> Option<Arc<dyn RangeMap>> {
         self.ranges.clone().filter(|ranges| ranges.is_protected())

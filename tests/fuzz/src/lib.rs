@@ -23,6 +23,7 @@ pub mod config_blob;
 pub mod decoder;
 pub mod multiboot_info;
 pub mod prd_walk;
+pub mod sleep_tables;
 
 /// A target: its function, and inputs to start from.
 pub struct Target {
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 5] = [
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
+    Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
 ];
 
 #[cfg(test)]

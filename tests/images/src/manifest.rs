@@ -188,6 +188,21 @@ pub const GUESTS: &[TinyGuest] = &[
         timeout_s: 180,
         ..PROTECTED
     },
+    TinyGuest {
+        name: "bench_cpus",
+        purpose: "BENCH lines on a machine that may have a second CPU",
+        qemu: &["-icount", "shift=0,sleep=on", "-smp", "1,maxcpus=2"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "bench_q35",
+        purpose: "BENCH lines on a machine with configuration space in memory and a guarded function there",
+        // The disks are on its AHCI controller.
+        qemu: &["-icount", "shift=0,sleep=on", "-machine", "q35", "-device", "piix3-ide"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
+    },
 ];
 
 /// The tiny guests, then those that attack.

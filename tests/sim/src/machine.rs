@@ -299,6 +299,14 @@ impl Machine {
         self.controller.as_ref().map_or_else(Vec::new, |controller| controller.disks())
     }
 
+    /// The machine sleeps (S3) and wakes up; `firmware` has the controller before the mediator does.
+    pub fn sleep(&mut self, firmware: impl FnOnce(&mut SimIde)) {
+        self.ide.sleep();
+        firmware(&mut self.ide);
+        let ((), pushed) = self.call(|controller, cx| controller.on_resume(cx));
+        assert!(!pushed, "work was pushed while no guest runs");
+    }
+
     /// Gives a disk its ranges.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ impl Mediator for Careless {
         Ok(Verdict::Passthrough)
     }
 
+    fn on_resume(&mut self, _: &mut Ctx<'_>) {}
+
     fn on_work_done(&mut self, _: &mut Ctx<'_>, _: Work, _: Result<(), WorkError>) {}
 }
 

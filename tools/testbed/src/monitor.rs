@@ -2,12 +2,12 @@
 
 use crate::artifact;
 use crate::console::Console;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// It answers at once, but on a busy host.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -42,6 +42,19 @@ impl Monitor {
         self.console.expect("instruction count = ", TIMEOUT)?;
         let number = self.console.expect("\n", TIMEOUT)?;
         number.trim().parse().with_context(|| format!("no number of instructions: {number}"))
+    }
+
+    /// Wakes the machine up, once it sleeps.
+    pub fn wake_up(&mut self) -> Result<()> {
+        let end = Instant::now() + TIMEOUT;
+        loop {
+            self.console.send_line("info status")?;
+            if self.console.expect_any(&["paused (suspended)", "running\r"], TIMEOUT)?.0 == 0 {
+                return self.console.send_line("system_wakeup");
+            }
+            ensure!(Instant::now() < end, "the machine does not go to sleep");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// The reset button.

@@ -11,10 +11,10 @@ const WRITE: NestedFault = NestedFault { write: true, ..READ };
 
 fn fault_at(code: &[u8], vcpu: &mut MockVcpu, fault: NestedFault) -> Outcome {
     let mut machine = MockMachine::with_code(code);
-    let before = machine.memory.0.clone();
+    let before = machine.memory.bytes.clone();
     vcpu.fault = Some(fault);
     let outcome = cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(vcpu, &mut machine, Exit::NestedFault);
-    assert!(machine.memory.0 == before && machine.ports.events.is_empty());
+    assert!(machine.memory.bytes == before && machine.ports.events.is_empty());
     outcome
 }
 

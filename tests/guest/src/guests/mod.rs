@@ -35,6 +35,8 @@ mod xsetbv;
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("bench", bench::run),
+    ("bench_cpus", bench::registers),
+    ("bench_q35", bench::registers),
     ("cpuid", cpuid::run),
     ("debug", debug::run),
     ("defect", defect::run),

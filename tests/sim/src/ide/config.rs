@@ -34,6 +34,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// As the hardware comes out of a reset, before firmware places it.
+    pub fn after_reset() -> Self {
+        let mut config = Self::default();
+        config.bytes[COMMAND] = 0;
+        config.bytes[BAR4..BAR4 + 2].copy_from_slice(&[1, 0]);
+        IDETIM.iter().for_each(|&at| config.bytes[at + 1] = 0);
+        config
+    }
+
     fn set(&mut self, at: usize, bytes: &[u8], writable: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         self.writable[at..at + writable.len()].copy_from_slice(writable);

@@ -97,6 +97,19 @@ impl SimIde {
         self.channels.iter().for_each(|channel| channel.bm.audit(bus));
     }
 
+    /// The power was off while the machine slept: the function is as after a reset and placed nowhere, the devices have lost their
+    /// settings and what was under way. What the disks hold stays.
+    pub fn sleep(&mut self) {
+        for channel in &mut self.channels {
+            let [mut master, mut slave] =
+                channel.units.each_mut().map(|unit| std::mem::replace(&mut unit.kind, Kind::Empty));
+            master.lose_settings();
+            slave.lose_settings();
+            *channel = Channel::new(master, slave);
+        }
+        self.config = Config::after_reset();
+    }
+
     fn look_for_power_cut(&mut self) {
         let units = self.channels.iter().flat_map(|channel| &channel.units);
         self.dead |= units.into_iter().any(|unit| matches!(&unit.kind, Kind::Disk(disk) if disk.platter.is_cut()));

@@ -54,6 +54,13 @@ impl Kind {
         Self::Cdrom(Cdrom { blocks: 1000, sense: (0, 0) })
     }
 
+    /// As after power-on.
+    pub fn lose_settings(&mut self) {
+        if let Self::Disk(disk) = self {
+            (disk.multiple, disk.geometry) = (0, (16, 63));
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }

@@ -1,0 +1,35 @@
+//! The machine sleeps (ACPI S3) and is woken up, and the guest goes on under Shoji.
+
+use super::disk_image::judge;
+use crate::case::{Boot, Case, Cx};
+use anyhow::{Context, Result, ensure};
+use testbed::qemu::Writes;
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")),
+        Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, "4")),
+    ]
+}
+
+/// The guest compares and writes a file in each round; then the raw disk is judged: what was written after a sleep is encrypted.
+fn sleeps(cx: &Cx, cpus: &str) -> Result<()> {
+    let base = cx.small_disk()?;
+    let disk = cx.copy(&base)?;
+    let rounds = cx.count(3, 200);
+    let (qemu, mut monitor) = cx.machine(512)?.monitor()?;
+    let qemu = qemu.request(&format!("shoji.test=sleep shoji.rounds={rounds} shoji.cpus={cpus}"), cx.boot.how());
+    let mut machine = qemu.args(["-smp", cpus]).ide_disk(0, &disk.path, Writes::Kept).start()?;
+    for round in 1..=rounds {
+        machine.expect(&format!("SLEEPING {round}\r"))?;
+        monitor.wake_up().with_context(|| format!("round {round}"))?;
+        let (awake, seen) = machine.expect_any(&[&format!("AWAKE {round}\r"), "VERDICT fail"])?;
+        ensure!(awake == 0, "round {round}: {seen}");
+    }
+    cx.expect_pass(&mut machine)?;
+    if cx.boot == Boot::Shoji {
+        let woken = machine.shoji_log().matches("the machine is awake").count();
+        ensure!(woken == rounds as usize, "the guest slept {rounds} times, but Shoji woke up {woken} times");
+    }
+    judge(cx, &base, &disk, &cx.plaintext(&disk)?)
+}
