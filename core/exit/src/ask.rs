@@ -22,8 +22,10 @@ pub(crate) enum Answered {
     Settled(u64),
 }
 
-/// Reads give all ones, writes vanish.
-const REFUSED: Answered = Answered::Settled(u64::MAX);
+impl Answered {
+    /// Reads give all ones, writes vanish.
+    pub const REFUSED: Self = Self::Settled(u64::MAX);
+}
 
 type Question<'q> = &'q dyn Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>;
 
@@ -94,7 +96,7 @@ impl Session<'_> {
     /// The first question is asked here, in line; what needs more than it is rare.
     #[inline(always)]
     fn ask_access<M: Machine>(&mut self, machine: &mut M, region: usize, port: u16, width: Width, op: Op) -> Answered {
-        let Some(offset) = self.offset(region, port) else { return REFUSED };
+        let Some(offset) = self.offset(region, port) else { return Answered::REFUSED };
         let access = Access { region: RegionId(region as u8), offset, width, op };
         let verdict = self.call(machine, |mediator, cx| mediator.on_access(cx, access));
         if self.state.work.is_empty() {
@@ -110,7 +112,7 @@ impl Session<'_> {
 
     pub(crate) fn ask_config<M: Machine>(&mut self, machine: &mut M, access: ConfigAccess) -> Answered {
         if self.state.refusals.is_quarantined() {
-            return REFUSED;
+            return Answered::REFUSED;
         }
         let question: Question<'_> = &|mediator, cx| mediator.on_config(cx, access);
         let verdict = self.call(machine, question);
@@ -141,11 +143,11 @@ impl Session<'_> {
                 (Err(violation), _) => violation,
             };
             self.refuse(violation);
-            return REFUSED;
+            return Answered::REFUSED;
         }
         self.settle(machine);
         self.refuse(ENDLESS);
-        REFUSED
+        Answered::REFUSED
     }
 
     /// Offers the data, and then what is left of it, until all is transferred or refused. Gives the bytes transferred.

@@ -5,7 +5,7 @@ use crate::a20::{KEYBOARD_COMMAND, KEYBOARD_DATA, Keyboard, SYSTEM_CONTROL, Syst
 use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
 use crate::gate::Gate;
 use crate::mediated::Controller;
-use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner, owner};
+use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
@@ -26,8 +26,8 @@ const CONFIG_PORTS: u16 = 4;
 pub struct Bus {
     pub(crate) table: PortTable,
     pub(crate) controllers: Vec<Controller>,
-    /// Of the controllers, by their numbers.
-    pub(crate) gates: [Gate; MAX_CONTROLLERS],
+    /// The first is nobody's, the others are the controllers', by their numbers: bits 6:3 of an owner's byte tell which.
+    pub(crate) gates: [Gate; MAX_CONTROLLERS + 1],
     pub(crate) config: ConfigPorts,
     system_control: SystemControl,
     keyboard: Ranked<Keyboard, KEYBOARD>,
@@ -105,30 +105,26 @@ impl Bus {
     /// IN: the value; only its low `width` counts.
     #[inline(always)]
     pub(crate) fn read<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
-        let entry = self.table.entry(port);
-        if width == Width::Byte {
-            return match entry {
-                owner::POLLED.. => self.read_polled(machine, entry, port),
-                owner => self.read_owned(machine, owner, port, width),
-            };
-        }
-        let owner = entry & !owner::POLLED;
-        if self.table.is_sole_owner(owner, port, width) {
-            self.read_owned(machine, owner, port, width)
-        } else {
-            self.read_split(machine, port, width)
+        match self.table.entry(port) {
+            entry @ owner::POLLED.. if width == Width::Byte => self.read_polled(machine, entry, port),
+            owner::SYSTEM_CONTROL if width == Width::Byte => self.system_control.read(machine.ports()),
+            owner::CONFIG_DATA if is_within_dword(port, width) => self.read_config(machine, port, width),
+            entry => self.read_owned(machine, entry & !owner::POLLED, port, width),
         }
     }
 
-    #[inline(always)]
+    /// `owner`: of the first port.
+    #[inline(never)]
     fn read_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
+        if !self.table.is_sole_owner(owner, port, width) {
+            return self.read_split(machine, port, width);
+        }
         match owner {
-            owner::SYSTEM_CONTROL => self.system_control.read(machine.ports()),
             owner::FIRST_REGION.. => self.read_region(machine, owner, port, width),
             owner::NOBODY => machine.ports().read(port, width),
             owner::KEYBOARD => self.keyboard.lock().read(machine.ports(), port),
-            owner::CONFIG_ADDRESS => self.config.read(machine.ports(), port, width),
-            owner::CONFIG_DATA => self.read_config(machine, port, width),
+            owner::CONFIG_ADDRESS if width == Width::Dword => self.config.address(),
+            owner::CONFIG_ADDRESS => self.config.read_beside(machine.ports(), port, width),
             owner::SLEEP => machine.ports().read(port, width),
             _ => u32::MAX,
         }
@@ -137,10 +133,9 @@ impl Bus {
     /// A byte of a polled register: past the mediator while its gate is open.
     #[inline(always)]
     fn read_polled<M: Machine>(&self, machine: &mut M, entry: u8, port: u16) -> u32 {
-        let RegionOwner { controller, region } = RegionOwner::decode(entry);
-        if let Some(gate) = self.gates.get(controller) {
+        if let Some(gate) = self.gates.get(usize::from(entry >> 3 & 0xf)) {
             let seen = gate.look();
-            if seen.lets_pass(region) {
+            if seen.lets_pass(entry) {
                 let value = machine.ports().read(port, Width::Byte);
                 if gate.look() == seen && self.table.entry(port) == entry {
                     return value;
@@ -151,9 +146,19 @@ impl Bus {
     }
 
     /// OUT of the low `width` of `value`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
-        let owner = self.table.owner(port);
+        match self.table.owner(port) {
+            owner::CONFIG_ADDRESS if port == CONFIG_ADDRESS && width == Width::Dword => self.config.set_address(value),
+            owner::CONFIG_DATA if is_within_dword(port, width) => self.write_config(machine, port, width, value),
+            owner => return self.write_owned(machine, owner, port, width, value),
+        }
+        Written::Done
+    }
+
+    /// `owner`: of the first port.
+    #[inline(never)]
+    fn write_owned<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) -> Written {
         if !self.table.is_sole_owner(owner, port, width) {
             return self.write_split(machine, port, width, value);
         }
@@ -162,9 +167,8 @@ impl Bus {
             owner::NOBODY => machine.ports().write(port, width, value),
             owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
             owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
-            owner::CONFIG_ADDRESS => self.config.write(machine.ports(), port, width, value),
-            owner::CONFIG_DATA => self.write_config(machine, port, width, value),
             owner::SLEEP => return self.write_sleep(machine, port, width, value),
+            owner::CONFIG_ADDRESS => self.config.write_beside(machine.ports(), port, width, value),
             _ => {}
         }
         Written::Done
@@ -239,4 +243,10 @@ impl Bus {
         }
         written
     }
+}
+
+/// Of CF8-CFB and CFC-CFF, which never move: does the access stay within?
+#[inline(always)]
+fn is_within_dword(port: u16, width: Width) -> bool {
+    usize::from(port & 3).wrapping_add(width.bytes()) <= 4
 }

@@ -7,6 +7,7 @@
 
 use crate::ask::Answered;
 use crate::ecam::Frozen;
+use crate::mediated::Session;
 use crate::{Bus, Machine, Ports};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -21,18 +22,6 @@ const ENABLE: u32 = 1 << 31;
 const LAST_REGISTER: u16 = 0xff;
 /// Extended register numbers on some chipsets and nothing on others.
 const EXTENDED: u32 = 0x7f00_0000;
-
-/// What an access to the data ports reaches.
-enum Target {
-    /// No guarded function: the access passes.
-    Free,
-    /// Register `offset` of a guarded function.
-    Guarded { controller: usize, offset: u16 },
-    /// Register of the function that has frozen ones. `None`: which one depends on the chipset.
-    Frozen { offset: Option<u16> },
-    /// Some register of a guarded function, and which one depends on the chipset.
-    Unclear { controller: usize, violation: Violation },
-}
 
 /// The ports of the mechanism.
 pub(crate) struct ConfigPorts {
@@ -53,28 +42,26 @@ impl ConfigPorts {
         self.address.store(ports.read(CONFIG_ADDRESS, Width::Dword), Relaxed);
     }
 
+    /// IN of CF8.
     #[inline]
     pub fn address(&self) -> u32 {
         self.address.load(Relaxed)
     }
 
-    /// OUT to the ports CF8 to CFB. Only a dword reaches the address; chipsets have other registers there (CF9: reset).
+    /// OUT to CF8.
     #[inline]
-    pub fn write<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
-        if width == Width::Dword {
-            self.address.store(value, Relaxed);
-        } else {
-            self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
-        }
+    pub fn set_address(&self, address: u32) {
+        self.address.store(address, Relaxed);
     }
 
-    /// IN from the ports CF8 to CFB.
-    pub fn read<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
-        if width == Width::Dword {
-            self.address()
-        } else {
-            self.with_address(ports, self.address(), |ports| ports.read(port, width))
-        }
+    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers (CF9: reset).
+    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+        self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
+    }
+
+    /// IN of less than a dword.
+    pub fn read_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width) -> u32 {
+        self.with_address(ports, self.address(), |ports| ports.read(port, width))
     }
 
     /// With `address` in CF8.
@@ -100,7 +87,8 @@ impl ConfigPorts {
     }
 }
 
-fn address_of(function: Bdf, offset: u16) -> u32 {
+/// What CF8 holds for a register of `function`.
+pub(crate) fn address_of(function: Bdf, offset: u16) -> u32 {
     ENABLE
         | u32::from(function.bus) << 16
         | u32::from(function.device & 0x1f) << 11
@@ -108,84 +96,108 @@ fn address_of(function: Bdf, offset: u16) -> u32 {
         | u32::from(offset & 0xfc)
 }
 
-fn function_of(address: u32) -> Bdf {
-    Bdf { bus: (address >> 16) as u8, device: (address >> 11) as u8 & 0x1f, function: (address >> 8) as u8 & 7 }
+/// What an address is of, as [`crate::mediated::Controller`] has it: bits 1:0 of it and its register do not count,
+/// nor the [`EXTENDED`] ones.
+#[inline]
+fn function_of(address: u32) -> u32 {
+    address & (ENABLE | 0xff_ff00)
 }
 
 impl Bus {
+    /// The guarded controller that an address is of.
     #[inline]
-    fn config_target(&self, address: u32, port: u16) -> Target {
-        if address & ENABLE == 0 {
-            return Target::Free;
-        }
+    fn guarded(&self, address: u32) -> Option<usize> {
         let function = function_of(address);
-        // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
-        // them, which means the same to all.
-        let low_bits_differ = (address as u16 & 3) & !port != 0;
-        let unclear = address & EXTENDED != 0 || low_bits_differ;
-        let offset = (address & 0xfc) as u16 | port & 3;
-        if self.config.frozen.is_of(function) {
-            return Target::Frozen { offset: (!unclear).then_some(offset) };
-        }
-        let Some(controller) = self.controllers.iter().position(|controller| controller.function == function) else {
-            return Target::Free;
-        };
-        if unclear {
-            let what = "configuration address whose meaning depends on the chipset";
-            return Target::Unclear { controller, violation: Violation { what, detail: u64::from(address) } };
-        }
-        Target::Guarded { controller, offset }
+        self.controllers.iter().position(|controller| controller.config_address == function)
+    }
+
+    /// Is a write refused because of what it would move?
+    #[inline]
+    fn is_frozen(&self, address: u32, port: u16, width: Width) -> bool {
+        let frozen = &self.config.frozen;
+        frozen.is_of(function_of(address))
+            && offset_of(address, port).is_none_or(|offset| frozen.refuses(offset, width))
     }
 
     /// The address is read once: what was decided about is what is accessed.
+    #[inline]
     pub(crate) fn read_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
         let address = self.config.address();
-        match self.config_target(address, port) {
-            Target::Free | Target::Frozen { .. } => {
-                self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
-            }
-            Target::Guarded { .. } if !is_aligned(port, width) => self.read_split(machine, port, width),
-            Target::Guarded { controller, offset } => {
-                let access = ConfigAccess { offset, width, op: Op::Read };
-                let answer = self.with_session(machine, controller, |session, machine| {
-                    match session.ask_config(machine, access) {
-                        Answered::Perform => {
-                            self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
-                        }
-                        Answered::Settled(value) => value as u32,
-                    }
-                });
-                answer.unwrap_or(u32::MAX)
-            }
-            Target::Unclear { controller, violation } => {
-                self.with_session(machine, controller, |session, _| session.refuse(violation));
-                u32::MAX
-            }
+        match self.guarded(address) {
+            None => self.config.with_address(machine.ports(), address, |ports| ports.read(port, width)),
+            Some(controller) => self.read_guarded(machine, controller, address, port, width),
         }
     }
 
+    #[cold]
+    fn read_guarded<M: Machine>(
+        &self,
+        machine: &mut M,
+        controller: usize,
+        address: u32,
+        port: u16,
+        width: Width,
+    ) -> u32 {
+        if !is_aligned(port, width) {
+            return self.read_split(machine, port, width);
+        }
+        let value = self.with_session(machine, controller, |session, machine| {
+            match session.ask_config_at(machine, address, port, width, Op::Read) {
+                Answered::Perform => {
+                    self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
+                }
+                Answered::Settled(value) => value as u32,
+            }
+        });
+        value.unwrap_or(u32::MAX)
+    }
+
+    #[inline(never)]
     pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
         let address = self.config.address();
-        match self.config_target(address, port) {
-            Target::Frozen { offset } if offset.is_none_or(|offset| self.config.frozen.refuses(offset, width)) => {}
-            Target::Free | Target::Frozen { .. } => {
-                self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
-            }
+        match self.guarded(address) {
+            None if self.is_frozen(address, port, width) => {}
+            None => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
             // None of the bytes puts anything to sleep.
-            Target::Guarded { .. } if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
-            Target::Guarded { controller, offset } => {
+            Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
+            Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
                 self.with_session(machine, controller, |session, machine| {
-                    if session.ask_config(machine, ConfigAccess { offset, width, op }) == Answered::Perform {
+                    if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
                         self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
                     }
                 });
             }
-            Target::Unclear { controller, violation } => {
-                self.with_session(machine, controller, |session, _| session.refuse(violation));
-            }
         }
     }
+}
+
+impl Session<'_> {
+    /// Asks about an access of `port` with `address` in CF8.
+    fn ask_config_at<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        address: u32,
+        port: u16,
+        width: Width,
+        op: Op,
+    ) -> Answered {
+        let Some(offset) = offset_of(address, port) else {
+            let what = "configuration address whose meaning depends on the chipset";
+            self.refuse(Violation { what, detail: u64::from(address) });
+            return Answered::REFUSED;
+        };
+        self.ask_config(machine, ConfigAccess { offset, width, op })
+    }
+}
+
+/// The register that an access of `port` reaches with `address` in CF8. `None`: that depends on the chipset.
+fn offset_of(address: u32, port: u16) -> Option<u16> {
+    // Chipsets ignore the low two bits or combine them with the port's. Linux' early scan sets them as the port has
+    // them, which means the same to all.
+    let low_bits_differ = (address as u16 & 3) & !port != 0;
+    let clear = address & EXTENDED == 0 && !low_bits_differ;
+    clear.then_some((address & 0xfc) as u16 | port & 3)
 }
 
 fn is_aligned(port: u16, width: Width) -> bool {

@@ -96,9 +96,6 @@ impl Counters {
 pub(crate) enum Notice {
     VmmMemory,
     NestedFaultElsewhere,
-    UnknownMsr,
-    RefusedMsr,
-    MicrocodeUpdate,
     StringIntoNoRam,
     InstructionNotEmulated,
     PrefixNotEmulated,

@@ -7,6 +7,7 @@ use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
 use crate::{cpuid, hypercall, instruction, io, msr, nested_fault, string, task_switch};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use x86::mtrr::MtrrRegisters;
 
 /// What follows an exit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +33,8 @@ pub struct Cpu<'g> {
     /// Of this CPU; the guest sums them up.
     pub counters: Arc<Counters>,
     pub(crate) code: CodePage,
+    /// The MTRRs, once the guest has asked for one.
+    pub(crate) memory_types: Option<MtrrRegisters>,
     pub(crate) decoded: DecodeCache,
     /// One page of string I/O on its way between guest memory and ports.
     pub(crate) buffer: Vec<u8>,
@@ -44,9 +47,15 @@ impl<'g> Cpu<'g> {
             guest,
             counters: guest.add_counters(),
             code: CodePage::NONE,
+            memory_types: None,
             decoded: DecodeCache::EMPTY,
             buffer: alloc::vec![0; string::PAGE_BYTES],
         }
+    }
+
+    /// The firmware has set this CPU's MTRRs anew, and the guest is to see its values: after a resume from S3.
+    pub fn forget_memory_types(&mut self) {
+        self.memory_types = None;
     }
 
     /// Answers one exit. Never waits and never panics, whatever the guest did.

@@ -7,6 +7,7 @@
 //! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
 
 use crate::ask::Answered;
+use crate::config_ports::address_of;
 use crate::hooks::{Hook, HookedPage, Owner};
 use crate::mmio::Operand;
 use crate::{Bus, Guest, Machine};
@@ -64,9 +65,10 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
+    /// Are they in the function that CF8 selects by this address?
     #[inline]
-    pub fn is_of(&self, function: Bdf) -> bool {
-        self.registers.as_ref().is_some_and(|frozen| frozen.function == function)
+    pub fn is_of(&self, config_address: u32) -> bool {
+        self.registers.as_ref().is_some_and(|frozen| address_of(frozen.function, 0) == config_address)
     }
 
     /// Whether a write to the function that has them touches one.
@@ -137,31 +139,30 @@ pub(crate) struct ConfigOperand<'a, M> {
     width: Width,
 }
 
-impl<M> ConfigOperand<'_, M> {
-    /// In which parts the access is made: as it is, else as the bus makes it of what is no aligned byte, word or dword:
-    /// a qword in two dwords, all else in bytes.
-    fn part(&self) -> Width {
-        let aligned = |width: Width| self.at.0 & (width.bytes() as u64).wrapping_sub(1) == 0;
-        match self.width {
-            Width::Qword if aligned(Width::Dword) => Width::Dword,
-            width if width != Width::Qword && aligned(width) => width,
-            _ => Width::Byte,
-        }
+impl<M: Machine> ConfigOperand<'_, M> {
+    /// Is it what the bus makes one access of?
+    #[inline]
+    fn is_whole(&self) -> bool {
+        self.width != Width::Qword && self.is_aligned(self.width)
     }
 
-    /// Offsets of the parts in the operand.
-    fn parts(&self) -> (Width, core::iter::StepBy<core::ops::Range<u64>>) {
-        let part = self.part();
+    #[inline]
+    fn is_aligned(&self, width: Width) -> bool {
+        self.at.0 & (width.bytes() as u64).wrapping_sub(1) == 0
+    }
+
+    /// The bus makes two dwords of an aligned qword, and bytes of all else; with the offset of each.
+    fn parts(&self) -> (Width, impl Iterator<Item = u64> + use<M>) {
+        let part = if self.width == Width::Qword && self.is_aligned(Width::Dword) { Width::Dword } else { Width::Byte };
         (part, (0..self.width.bytes() as u64).step_by(part.bytes()))
     }
 
     fn at(&self, part: u64) -> Gpa {
         Gpa(self.at.0.wrapping_add(part))
     }
-}
 
-impl<M: Machine> Operand for ConfigOperand<'_, M> {
-    fn read(&mut self) -> u64 {
+    #[cold]
+    fn read_parts(&mut self) -> u64 {
         let (width, parts) = self.parts();
         parts.fold(0, |value, part| {
             let read = self.bus.read_mapped_config(self.machine, self.page, self.at(part), width) & width.ones();
@@ -169,11 +170,32 @@ impl<M: Machine> Operand for ConfigOperand<'_, M> {
         })
     }
 
-    fn write(&mut self, value: u64) {
+    #[cold]
+    fn write_parts(&mut self, value: u64) {
         let (width, parts) = self.parts();
         for part in parts {
             let value = value.wrapping_shr((part as u32).wrapping_mul(8)) & width.ones();
             self.bus.write_mapped_config(self.machine, self.page, self.at(part), width, value);
+        }
+    }
+}
+
+impl<M: Machine> Operand for ConfigOperand<'_, M> {
+    #[inline]
+    fn read(&mut self) -> u64 {
+        if self.is_whole() {
+            self.bus.read_mapped_config(self.machine, self.page, self.at, self.width)
+        } else {
+            self.read_parts()
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, value: u64) {
+        if self.is_whole() {
+            self.bus.write_mapped_config(self.machine, self.page, self.at, self.width, value & self.width.ones());
+        } else {
+            self.write_parts(value);
         }
     }
 }

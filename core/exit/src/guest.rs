@@ -4,6 +4,7 @@ use crate::counters::{Counters, Notices};
 use crate::hooks::HookedPage;
 use crate::hypercall::Firmware;
 use crate::local_apic::LocalApics;
+use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
 use crate::{Bus, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
@@ -22,6 +23,7 @@ pub struct Guest {
     /// Bits of EFER that the guest may set.
     pub(crate) efer_bits: u64,
     pub(crate) notices: Notices,
+    pub(crate) msr_refusals: MsrRefusals,
     pub(crate) local_apics: Option<LocalApics>,
     pub(crate) hooked_pages: Vec<HookedPage>,
     /// Of each CPU.
@@ -41,6 +43,7 @@ impl Guest {
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
+            msr_refusals: MsrRefusals::default(),
             local_apics: None,
             hooked_pages: Vec::new(),
             counters: Ranked::default(),

@@ -2,11 +2,12 @@
 
 use crate::cpu::Answer;
 use crate::instruction::{self, Opcode};
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu};
+use crate::walk::{self, PageAccess};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu};
 use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
-use mediator::GuestMemory;
+use mediator::{Gpa, GuestMemory};
 
 /// The VMM's end of a firmware stub, e.g. of INT 15h.
 pub trait FirmwareCall: Send {
@@ -24,7 +25,8 @@ pub(crate) struct Firmware {
 pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
     cpu.counters.count(ExitKind::Hypercall);
     let at = instruction::linear_rip(vcpu);
-    let firmware = cpu.guest.firmware.as_ref().filter(|firmware| runs_bios_code(vcpu) && firmware.at == at);
+    let stub = cpu.guest.firmware.as_ref().filter(|firmware| firmware.at == at);
+    let firmware = stub.filter(|_| runs_bios_code(cpu.guest, vcpu, machine, at));
     let debug = cpu.guest.hypercalls && vcpu.cpl() == 0;
     if firmware.is_none() && !debug {
         return Err(Exception::InvalidOpcode);
@@ -39,12 +41,32 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V,
     Ok(())
 }
 
-/// Real or virtual-8086 mode. In every other mode the linear address of the stub may be mapped to anything, by a user
-/// program too, for which the handler would write to physical memory.
-fn runs_bios_code<V: Vcpu>(vcpu: &V) -> bool {
+/// Real mode; or virtual-8086 mode where what the handler reaches (the buffer of INT 15h, AX = E820h, and the FLAGS that the stub's
+/// INT has pushed) and the stub lie at the linear addresses one to one. Elsewhere these may be mapped to anything, by a user program
+/// too, and the handler writes to physical memory.
+fn runs_bios_code<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M, stub: u64) -> bool {
     const CR0_PE: u64 = 1 << 0;
     const RFLAGS_VM: u64 = 1 << 17;
-    vcpu.control().cr0 & CR0_PE == 0 || vcpu.rflags() & RFLAGS_VM != 0
+    const BUFFER_BYTES: u64 = 24;
+    const FRAME_BYTES: u64 = 6;
+    let control = vcpu.control();
+    if control.cr0 & CR0_PE == 0 {
+        return true;
+    }
+    if vcpu.rflags() & RFLAGS_VM == 0 {
+        return false;
+    }
+    let mut is_one_to_one = |linear, write| {
+        let access = PageAccess { write, fetch: !write, user: true, alignment_check: false };
+        walk::translate(machine.memory(), guest.paging, control, access, linear) == Ok(Gpa(linear))
+    };
+    let mut reaches = |name, offset: Gpr, len_bytes: u64| {
+        let first = vcpu.segment(name).base.wrapping_add(vcpu.gpr(offset) & 0xffff);
+        is_one_to_one(first, true) && is_one_to_one(first.wrapping_add(len_bytes).wrapping_sub(1), true)
+    };
+    reaches(SegmentName::Es, Gpr::Rdi, BUFFER_BYTES)
+        && reaches(SegmentName::Ss, Gpr::Rsp, FRAME_BYTES)
+        && is_one_to_one(stub, false)
 }
 
 fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &mut M) {

@@ -184,7 +184,7 @@ fn read_byte<M: Machine>(machine: &mut M, at: Gpa) -> Result<u8, Exception> {
 }
 
 /// `rip` is what addresses relative to the instruction are relative to.
-fn decode(bytes: &[u8], bitness: u32, rip: u64) -> Option<Instruction> {
+pub(crate) fn decode(bytes: &[u8], bitness: u32, rip: u64) -> Option<Instruction> {
     let instruction = Decoder::try_with_ip(bitness, bytes, rip, DecoderOptions::NONE).ok()?.decode();
     (!instruction.is_invalid()).then_some(instruction)
 }

@@ -19,6 +19,7 @@ use mediator::{Gpa, Width};
 pub(crate) const BASE: u32 = 0x1b;
 const BASE_X2APIC: u64 = 1 << 10;
 const BASE_ENABLE: u64 = 1 << 11;
+const BASE_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// The interrupt command register in x2APIC mode; the others follow from 800h on, one for 16 bytes of the page.
 pub(crate) const X2APIC_COMMAND: u32 = 0x830;
 const X2APIC_FIRST: u32 = 0x800;
@@ -291,11 +292,12 @@ impl Guest {
         }
     }
 
-    /// The guest writes IA32_APIC_BASE. `None`: #GP. While the APICs are not guarded, it may lie anywhere but on VMM memory.
+    /// The guest writes IA32_APIC_BASE. `None`: #GP. The page stays where it is, guarded or not: moved, it would lie on memory of
+    /// the VMM's, or on registers that a mediator guards.
     pub(crate) fn write_apic_base<M: Machine>(&self, machine: &mut M, value: u64) -> Option<()> {
         match &self.local_apics {
             Some(apics) => apics.write_base(machine, value),
-            None if machine.is_vmm_memory(Gpa(value & 0x000f_ffff_ffff_f000)) => None,
+            None if (machine.read_msr(BASE)? ^ value) & BASE_ADDRESS != 0 => None,
             None => machine.write_msr(BASE, value),
         }
     }
@@ -323,7 +325,7 @@ impl<M: Machine> Operand for Registers<'_, M> {
         if self.is_register() { self.machine.read_mmio(self.at, self.width) } else { u64::MAX }
     }
 
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, value: u64) {
         let Some(apics) = &self.guest.local_apics else { return };
         let register = self.at.0 as u16 & 0xfff;

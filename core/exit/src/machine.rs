@@ -1,32 +1,7 @@
 //! What the handlers need of the machine. The VMM implements it over the real one, the tests over a mock.
 
+use crate::CpuidLeaf;
 use mediator::{DmaArena, Gpa, GuestMemory, Instant, Width};
-
-/// What CPUID leaves in EAX, EBX, ECX and EDX.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct CpuidLeaf {
-    pub eax: u32,
-    pub ebx: u32,
-    pub ecx: u32,
-    pub edx: u32,
-}
-
-impl CpuidLeaf {
-    /// All bits clear.
-    pub const ZEROS: Self = Self { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-    /// All bits set.
-    pub const ONES: Self = Self { eax: !0, ebx: !0, ecx: !0, edx: !0 };
-
-    /// Register by register.
-    pub(crate) fn zip(self, other: Self, join: impl Fn(u32, u32) -> u32) -> Self {
-        Self {
-            eax: join(self.eax, other.eax),
-            ebx: join(self.ebx, other.ebx),
-            ecx: join(self.ecx, other.ecx),
-            edx: join(self.edx, other.edx),
-        }
-    }
-}
 
 /// The I/O ports of the real machine. Widths are byte, word and dword; never a qword.
 pub trait Ports {
@@ -75,6 +50,9 @@ pub trait Machine {
 
     /// WRMSR on the real CPU; `None` where it raises #GP.
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()>;
+
+    /// The time stamp counter of this CPU, without the guest's offset.
+    fn tsc(&self) -> u64;
 
     /// Whether the guest's accesses to `len` ports from `first` on leave the guest. All start as off.
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);

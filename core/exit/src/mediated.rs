@@ -1,6 +1,6 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
-use crate::config_ports::ConfigPorts;
+use crate::config_ports::{ConfigPorts, address_of};
 use crate::gate::Gate;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner};
 use crate::refusals::Refusals;
@@ -22,6 +22,8 @@ const MISNUMBERED_REGIONS: AttachError = AttachError("too many register blocks, 
 /// A controller and what leads to it.
 pub(crate) struct Controller {
     pub function: Bdf,
+    /// What CF8 holds for its first register.
+    pub config_address: u32,
     state: Ranked<State, CONTROLLER>,
 }
 
@@ -75,7 +77,8 @@ impl Bus {
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
         self.hook(machine, &wiring)?;
         let state = State { mediator, wiring, refusals: Refusals::default(), work, moves: Vec::new() };
-        self.controllers.push(Controller { function: function.bdf, state: Ranked::new(state) });
+        let (function, state) = (function.bdf, Ranked::new(state));
+        self.controllers.push(Controller { function, config_address: address_of(function, 0), state });
         self.with_session(machine, index, |session, machine| session.settle(machine));
         Ok(index)
     }
@@ -139,7 +142,7 @@ impl Bus {
         number: usize,
         access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
     ) -> Option<R> {
-        let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number)?);
+        let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
         let mut session = Session { table: &self.table, config: &self.config, state: controller.state.lock() };
         gate.close();
         let result = access(&mut session, machine);
@@ -211,7 +214,7 @@ impl Session<'_> {
             self.leave_old_ports(machine);
         }
         if !self.state.refusals.is_quarantined() {
-            gate.open(self.state.mediator.passing_reads());
+            gate.open(self.state.wiring.controller, self.state.mediator.passing_reads());
         }
     }
 

@@ -1,110 +1,16 @@
-//! Model-specific registers that the guest does not reach freely: the rules. Which registers follow which rule, and why, is
-//! told by the vendor's [`crate::Policy`].
+//! Model-specific registers that the guest does not reach freely: what the rules do. Which registers follow which rule, and
+//! why, is told by the tables of the crate `policy`; what they do not list raises #GP.
 //!
 //! Specifications: AMD64 APM Vol. 2 (24593) rev. 3.41; Intel SDM (325462) rev. 083.
 
-use crate::counters::Notice;
 use crate::cpu::Answer;
 use crate::walk::EFER_LMA;
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction, local_apic};
-use core::ops::RangeInclusive;
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, Vcpu, gpr, instruction, tsc};
+use policy::{MsrRow, Rule};
+use x86::mtrr::MtrrRegisters;
 
 const CR0_PG: u64 = 1 << 31;
 const EFER_LME: u64 = 1 << 8;
-
-/// What happens to an intercepted MSR.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Rule {
-    /// EFER: the guest sees and sets the bits that its CPU has; those that the VMM keeps neither show nor change.
-    Efer,
-    /// The local APIC's page and mode ([`Guest::guard_local_apic`]). Without that guard: anywhere but on VMM memory.
-    ApicBase,
-    /// The interrupt command register in x2APIC mode: no INIT and no startup IPI reaches the hardware.
-    InterruptCommand,
-    /// Reads are native. The guest may change the `free` bits only; a write that changes others raises #GP.
-    Frozen { free: u64 },
-    /// Raises #GP, as on a CPU without it.
-    Absent,
-    /// As if the firmware had locked it: reads give the `native` bits of the CPU's value, and those that are `set`. A write
-    /// within the bits that are `ignored` changes nothing; any other, and every one where that is `None`, raises #GP.
-    Locked { native: u64, set: u64, ignored: Option<u64> },
-    /// Loads microcode by linear address, which would be one of the VMM by then: writes vanish.
-    MicrocodeUpdate,
-    /// Memory types of physical addresses (MTRR): all is native, and [`Vcpu::memory_types_changed`] follows a write.
-    MemoryType,
-}
-
-impl Rule {
-    /// No bit may be changed.
-    pub const FROZEN: Self = Self::Frozen { free: 0 };
-}
-
-/// A run of MSRs that leave the guest, for one reason.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MsrIntercept {
-    first: u32,
-    last: u32,
-    rule: Rule,
-    reason: &'static str,
-}
-
-impl MsrIntercept {
-    /// For every table: both vendors have it.
-    pub const APIC_BASE: Self = Self::new(
-        local_apic::BASE,
-        Rule::ApicBase,
-        "the local APIC's page must not cover VMM memory, nor leave its hook",
-    );
-
-    /// For every table: both vendors have it.
-    pub const INTERRUPT_COMMAND: Self = Self::new(
-        local_apic::X2APIC_COMMAND,
-        Rule::InterruptCommand,
-        "an INIT or a startup IPI would take a CPU out of the virtual machine",
-    );
-
-    pub const fn new(msr: u32, rule: Rule, reason: &'static str) -> Self {
-        Self::range(msr..=msr, rule, reason)
-    }
-
-    pub const fn range(msrs: RangeInclusive<u32>, rule: Rule, reason: &'static str) -> Self {
-        Self { first: *msrs.start(), last: *msrs.end(), rule, reason }
-    }
-
-    pub fn msrs(&self) -> RangeInclusive<u32> {
-        self.first..=self.last
-    }
-
-    /// RDMSR exits as well as WRMSR, because it is not the CPU's value that the guest gets.
-    pub fn reads_exit(&self) -> bool {
-        matches!(self.rule, Rule::Efer | Rule::Absent | Rule::Locked { .. })
-    }
-
-    pub fn reason(&self) -> &'static str {
-        self.reason
-    }
-}
-
-/// Whether a table is as it is searched: ascending, and no MSR in two entries. For a `const` assertion beside the table.
-#[expect(clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "no iterators in const; checked here")]
-pub const fn in_order(table: &[MsrIntercept]) -> bool {
-    let mut i = 0;
-    while i < table.len() {
-        let follows = i == 0 || table[i - 1].last < table[i].first;
-        if !follows || table[i].last < table[i].first || table[i].reason.is_empty() {
-            return false;
-        }
-        i += 1;
-    }
-    true
-}
-
-/// What is not in the table passes, so far as the CPU's permission map reaches; what lies outside the map is refused.
-fn rule(guest: &Guest, msr: u32) -> Option<Rule> {
-    let table = guest.policy.msrs;
-    let intercept = table.get(table.partition_point(|intercept| intercept.last < msr))?;
-    (intercept.first <= msr).then_some(intercept.rule)
-}
 
 /// Bits of EFER that the guest may set: those that the CPU has (APM Vol. 2 3.1.7), without SVME, and without LMSLE,
 /// which newer CPUs lack too.
@@ -135,19 +41,33 @@ pub(crate) fn on_read<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mach
     cpu.counters.count(ExitKind::ReadMsr);
     let len_bytes = instruction::length(cpu, vcpu, machine, &instruction::RDMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
-    let value = match rule(cpu.guest, msr) {
-        Some(Rule::Efer) => vcpu.control().efer,
-        Some(Rule::Locked { native: 0, set, .. }) => set,
-        Some(Rule::Locked { native, set, .. }) => read_native(machine, msr)? & native | set,
-        Some(Rule::Absent) => return refuse(cpu.guest, Notice::RefusedMsr, "read", msr),
-        Some(
-            Rule::ApicBase | Rule::InterruptCommand | Rule::Frozen { .. } | Rule::MicrocodeUpdate | Rule::MemoryType,
-        ) => read_native(machine, msr)?,
-        None => return refuse(cpu.guest, Notice::UnknownMsr, "read", msr),
+    let row = policy::find(&cpu.guest.policy.msrs, msr);
+    let Some(value) = row.and_then(|row| read(cpu, vcpu, machine, msr, row.rule())) else {
+        return refuse(cpu.guest, "read", msr, row);
     };
     gpr::set_edx_eax(vcpu, value);
     vcpu.skip_instruction(len_bytes);
     Ok(())
+}
+
+fn read<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &V, machine: &mut M, msr: u32, rule: Rule) -> Option<u64> {
+    match rule {
+        Rule::Absent => None,
+        Rule::Efer => Some(vcpu.control().efer),
+        Rule::Locked { native: 0, set, .. } => Some(set),
+        Rule::Locked { native, set, .. } => Some(machine.read_msr(msr)? & native | set),
+        Rule::MemoryType => memory_types(&mut cpu.memory_types, machine)?.get(msr),
+        Rule::TscAdjust => tsc::read_adjust(vcpu, machine),
+        Rule::TscDeadline => tsc::read_deadline(vcpu, machine),
+        Rule::Pass
+        | Rule::Frozen { .. }
+        | Rule::Masked { .. }
+        | Rule::Forced { .. }
+        | Rule::ApicBase
+        | Rule::InterruptCommand
+        | Rule::Tsc
+        | Rule::CounterControl => machine.read_msr(msr),
+    }
 }
 
 /// WRMSR.
@@ -157,40 +77,50 @@ pub(crate) fn on_write<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mac
     let len_bytes = instruction::length(cpu, vcpu, machine, &instruction::WRMSR)?;
     let msr = gpr::low_dword(vcpu, Gpr::Rcx);
     let value = gpr::edx_eax(vcpu);
-    let accepted = match rule(cpu.guest, msr) {
-        Some(Rule::Efer) => write_efer(cpu.guest, vcpu, value),
-        Some(Rule::Locked { ignored, .. }) => ignored.filter(|ignored| value & !ignored == 0).map(drop),
-        Some(Rule::ApicBase) => cpu.guest.write_apic_base(machine, value),
-        Some(Rule::InterruptCommand) => cpu.guest.write_x2apic_command(machine, value),
-        Some(Rule::Frozen { free }) => write_frozen(machine, msr, free, value),
-        Some(Rule::Absent) => None,
-        Some(Rule::MemoryType) => machine.write_msr(msr, value).map(|()| vcpu.memory_types_changed()),
-        Some(Rule::MicrocodeUpdate) => {
-            if cpu.guest.notices.first(Notice::MicrocodeUpdate) {
-                log::info!("guest's microcode update ignored; firmware or the boot loader must load it");
-            }
-            Some(())
-        }
-        None => return refuse(cpu.guest, Notice::UnknownMsr, "write", msr),
-    };
-    match accepted {
-        Some(()) => {
-            vcpu.skip_instruction(len_bytes);
-            Ok(())
-        }
-        None => refuse(cpu.guest, Notice::RefusedMsr, "write", msr),
+    let row = policy::find(&cpu.guest.policy.msrs, msr);
+    if row.and_then(|row| write(cpu, vcpu, machine, msr, value, row)).is_none() {
+        return refuse(cpu.guest, "write", msr, row);
+    }
+    vcpu.skip_instruction(len_bytes);
+    Ok(())
+}
+
+/// `None`: #GP.
+fn write<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &mut V,
+    machine: &mut M,
+    msr: u32,
+    value: u64,
+    row: &MsrRow,
+) -> Option<()> {
+    match row.rule() {
+        Rule::Absent => None,
+        Rule::Pass => machine.write_msr(msr, value),
+        Rule::Frozen { free } => write_frozen(machine, msr, free, value),
+        Rule::Masked { free, set_only } => write_masked(cpu.guest, machine, msr, (free, set_only), value, row),
+        Rule::Forced { set, clear } => machine.write_msr(msr, value & !clear | set),
+        Rule::Locked { ignored, .. } => ignored.filter(|ignored| value & !ignored == 0).map(drop),
+        Rule::Efer => write_efer(cpu.guest, vcpu, value),
+        Rule::ApicBase => cpu.guest.write_apic_base(machine, value),
+        Rule::InterruptCommand => cpu.guest.write_x2apic_command(machine, value),
+        Rule::MemoryType => write_memory_type(cpu, vcpu, machine, msr, value),
+        Rule::Tsc => tsc::write(vcpu, machine, value),
+        Rule::TscAdjust => tsc::write_adjust(vcpu, machine, value),
+        Rule::TscDeadline => tsc::write_deadline(vcpu, machine, value),
+        Rule::CounterControl => write_counter_control(vcpu, machine, msr, value),
     }
 }
 
-fn refuse(guest: &Guest, notice: Notice, verb: &str, msr: u32) -> Answer {
-    if guest.notices.first(notice) {
-        log::warn!("guest may not {verb} MSR {msr:#x}: #GP; further ones are not logged");
+#[cold]
+fn refuse(guest: &Guest, verb: &'static str, msr: u32, row: Option<&MsrRow>) -> Answer {
+    // What a virtual register refuses the CPU would refuse as well.
+    if !row.is_some_and(|row| {
+        matches!(row.rule(), Rule::MemoryType | Rule::Efer | Rule::Pass | Rule::InterruptCommand | Rule::CounterControl)
+    }) {
+        guest.msr_refusals.note("#GP", verb, msr, row);
     }
     Err(Exception::GeneralProtection(0))
-}
-
-fn read_native<M: Machine>(machine: &mut M, msr: u32) -> Result<u64, Exception> {
-    machine.read_msr(msr).ok_or(Exception::GeneralProtection(0))
 }
 
 /// APM Vol. 2 3.1.7. LMA belongs to the CPU: what is written there is ignored.
@@ -211,4 +141,68 @@ fn write_frozen<M: Machine>(machine: &mut M, msr: u32, free: u64, value: u64) ->
         return None;
     }
     if changes == 0 { Some(()) } else { machine.write_msr(msr, value) }
+}
+
+/// What the guest may not change stays as it is, and the rest is written.
+fn write_masked<M: Machine>(
+    guest: &Guest,
+    machine: &mut M,
+    msr: u32,
+    (free, set_only): (u64, u64),
+    value: u64,
+    row: &MsrRow,
+) -> Option<()> {
+    if free | set_only == 0 {
+        // Some of these cannot be read.
+        guest.msr_refusals.note("dropped", "write", msr, Some(row));
+        return Some(());
+    }
+    let before = machine.read_msr(msr)?;
+    let after = before & !free | value & (free | set_only);
+    if after != value {
+        guest.msr_refusals.note("partly dropped", "write", msr, Some(row));
+    }
+    if after == before { Some(()) } else { machine.write_msr(msr, after) }
+}
+
+/// The MTRRs as the guest has set them, at first the CPU's; `None`: it has none.
+fn memory_types<'c, M: Machine>(
+    registers: &'c mut Option<MtrrRegisters>,
+    machine: &mut M,
+) -> Option<&'c mut MtrrRegisters> {
+    if registers.is_none() {
+        let address_bits = address_bits(machine);
+        *registers = MtrrRegisters::read(|msr| machine.read_msr(msr), address_bits);
+    }
+    registers.as_mut()
+}
+
+/// CPUID leaf 8000_0008h, EAX.
+fn address_bits<M: Machine>(machine: &mut M) -> u8 {
+    let has_it = machine.cpuid(0x8000_0000, 0).eax >= 0x8000_0008;
+    if has_it { machine.cpuid(0x8000_0008, 0).eax as u8 } else { 36 }
+}
+
+/// While MTRRs are off, which is in the midst of every change, memory keeps its types: all of it uncacheable is what CR0.CD
+/// says at the same time, and would cost new tables twice on each CPU.
+fn write_memory_type<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &mut V,
+    machine: &mut M,
+    msr: u32,
+    value: u64,
+) -> Option<()> {
+    let registers = memory_types(&mut cpu.memory_types, machine)?;
+    if registers.set(msr, value)? && registers.is_enabled() {
+        vcpu.memory_types_changed(&registers.types()?);
+    }
+    Some(())
+}
+
+/// The CPU itself tells which bits there are: it takes the value for a moment, as the VMM's, whose is 0.
+fn write_counter_control<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M, msr: u32, value: u64) -> Option<()> {
+    machine.write_msr(msr, value)?;
+    machine.write_msr(msr, 0)?;
+    vcpu.set_counter_control(value);
+    Some(())
 }

@@ -8,6 +8,7 @@ use crate::delivery::second_exception;
 use crate::hooks::Owner;
 use crate::mmio::{self, MmioAccess};
 use crate::{Cpu, Event, Exception, ExitKind, Guest, Machine, NestedFault, Outcome, Vcpu};
+use mediator::Gpa;
 
 /// What an access raises that no instruction makes by itself, or one whose operand lies elsewhere.
 const REFUSED: Exception = Exception::GeneralProtection(0);
@@ -18,26 +19,27 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
     vcpu: &mut V,
     machine: &mut M,
 ) -> Result<Outcome, Exception> {
-    let fault = vcpu.nested_fault();
+    let NestedFault { gpa, write, fetch, page_walk, delivering } = vcpu.nested_fault();
     cpu.counters.count(ExitKind::NestedFault);
-    let owner = match cpu.guest.owner_of_page(fault.gpa) {
+    let owner = match cpu.guest.owner_of_page(gpa) {
         Some(owner) => owner,
         None => {
-            notice(cpu.guest, vcpu, machine, fault);
+            notice(cpu.guest, vcpu, machine);
             Owner::Nobody
         }
     };
-    if let Some(event) = fault.delivering {
+    if let Some(event) = delivering {
         return on_delivery(event);
     }
-    if fault.fetch || fault.page_walk {
+    if fetch || page_walk {
         return Err(REFUSED);
     }
+    let guest = cpu.guest;
     let access = mmio::current(cpu, vcpu, machine)?;
-    if !is_that_of(vcpu, fault, &access) {
-        return Err(refuse(cpu.guest, vcpu, fault));
+    if !is_that_of(vcpu, gpa, write, access) {
+        return Err(refuse(guest, vcpu));
     }
-    cpu.guest.perform(vcpu, machine, owner, fault.gpa, &access);
+    guest.perform(vcpu, machine, owner, gpa, access);
     Ok(Outcome::Resume)
 }
 
@@ -45,26 +47,28 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
 /// changed since. Segment limits need no check: an operand beyond them has raised its exception before the CPU came to the
 /// page.
 #[inline]
-fn is_that_of<V: Vcpu>(vcpu: &V, fault: NestedFault, access: &MmioAccess) -> bool {
-    let offset = fault.gpa.0 & PAGE_MASK;
+fn is_that_of<V: Vcpu>(vcpu: &V, gpa: Gpa, write: bool, access: &MmioAccess) -> bool {
+    let offset = gpa.0 & PAGE_MASK;
     let last = offset.wrapping_add(access.width.bytes() as u64).wrapping_sub(1);
-    let direction = if fault.write { access.writes() } else { access.reads() };
+    let direction = if write { access.writes() } else { access.reads() };
     direction && last <= PAGE_MASK && access.page_offset(vcpu) == offset
 }
 
 #[cold]
-fn refuse<V: Vcpu>(guest: &Guest, vcpu: &V, fault: NestedFault) -> Exception {
+fn refuse<V: Vcpu>(guest: &Guest, vcpu: &V) -> Exception {
     if guest.notices.first(Notice::OperandElsewhere) {
-        let rip = vcpu.rip();
+        let (fault, rip) = (vcpu.nested_fault(), vcpu.rip());
         log::warn!(
-            "{fault:x?} is not the access of the instruction at {rip:#x}, or crosses a page: #GP; further ones are not logged"
+            "{fault:x?} is not the access of the instruction at {rip:#x}, or crosses a page: #GP; \
+             further ones are not logged"
         );
     }
     REFUSED
 }
 
 #[cold]
-fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: NestedFault) {
+fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M) {
+    let fault = vcpu.nested_fault();
     let (notice, whose) = if machine.is_vmm_memory(fault.gpa) {
         (Notice::VmmMemory, "VMM memory")
     } else {
@@ -77,6 +81,7 @@ fn notice<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &M, fault: Nest
 }
 
 /// The IDT, the stack or their page tables lie there: an exception during delivery.
+#[cold]
 fn on_delivery(event: Event) -> Result<Outcome, Exception> {
     match second_exception(event, REFUSED) {
         Some(exception) => Err(exception),

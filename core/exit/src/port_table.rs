@@ -19,7 +19,7 @@ pub(crate) mod owner {
     pub const CONFIG_DATA: u8 = 5;
     pub const SLEEP: u8 = 6;
     /// From here on: a region of a controller, see [`super::RegionOwner`].
-    pub const FIRST_REGION: u8 = 8;
+    pub const FIRST_REGION: u8 = 1 << 3;
     /// This bit is no part of the owner: at times reads of a byte of this register pass, see [`crate::gate`].
     pub const POLLED: u8 = 1 << 7;
 }
@@ -39,11 +39,10 @@ pub(crate) struct RegionOwner {
 }
 
 impl RegionOwner {
-    /// The owner's byte is `FIRST_REGION + controller * 8 + region`.
+    /// The owner's byte: the controller's number plus 1 in bits 6:3, the region's in bits 2:0.
     #[inline(always)]
     pub fn decode(owner: u8) -> Self {
-        let number = usize::from((owner & !owner::POLLED).wrapping_sub(owner::FIRST_REGION));
-        Self { controller: number >> 3, region: number & 7 }
+        Self { controller: usize::from(owner >> 3 & 0xf).wrapping_sub(1), region: usize::from(owner & 7) }
     }
 
     /// For numbers within their limits.

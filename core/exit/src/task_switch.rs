@@ -94,6 +94,7 @@ impl<'a, M: Machine> Switch<'a, M> {
         }
         let new = self.find_new()?;
         let old = self.find_old()?;
+        let new = self.take(new)?;
         // Here the old task's part ends.
         self.leave(old);
         self.enter(new)
@@ -147,11 +148,21 @@ impl<'a, M: Machine> Switch<'a, M> {
         Ok(OldTask { tss_at, format, freed })
     }
 
+    /// Marks the new task as busy, unless another CPU has done so since it was looked at.
+    fn take(&mut self, new: NewTask) -> Result<NewTask, Exception> {
+        let descriptor = new.descriptor.with_busy(true);
+        if descriptor != new.descriptor && !self.memory.exchange_access(new.descriptor_at, new.descriptor, descriptor) {
+            return Err(Exception::GeneralProtection(new.selector.error(self.external)));
+        }
+        Ok(NewTask { descriptor, ..new })
+    }
+
     /// The old task's registers go to its TSS.
     fn leave(&mut self, old: OldTask) {
         if let Some(at) = old.freed {
             let descriptor = Descriptor(u64::from_le_bytes(self.memory.read(at)));
-            self.memory.write(at, &descriptor.with_busy(false).0.to_le_bytes());
+            // If it has changed since, it is no longer the descriptor of this task.
+            self.memory.exchange_access(at, descriptor, descriptor.with_busy(false));
         }
         let mut eflags = self.vcpu.rflags() as u32;
         if self.request.source == TaskSwitchSource::Iret {
@@ -182,11 +193,7 @@ impl<'a, M: Machine> Switch<'a, M> {
             image.eflags |= RFLAGS_NT;
             self.memory.write(new.tss_at, &self.vcpu.task_register().selector.to_le_bytes());
         }
-        let descriptor = new.descriptor.with_busy(true);
-        if descriptor != new.descriptor {
-            self.memory.write(new.descriptor_at, &descriptor.0.to_le_bytes());
-        }
-        self.vcpu.set_task_register(descriptor.segment(new.selector));
+        self.vcpu.set_task_register(new.descriptor.segment(new.selector));
         self.vcpu.set_task_switched();
         self.vcpu.set_dr7(self.vcpu.dr7() & !DR7_LOCAL);
         self.load_registers(&image);

@@ -3,6 +3,7 @@
 use crate::{Event, ExitKind, TaskState};
 use mediator::{Gpa, Width};
 use sleep::WakingVector;
+use x86::mtrr::Mtrrs;
 
 /// General purpose registers by their encoding (SDM Vol. 2A table 2-2: RAX = 0 ... R15 = 15).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -198,9 +199,16 @@ pub trait Vcpu {
     fn control(&self) -> ControlRegisters;
     /// Sets EFER as the guest sees it; the VMM's own bits stay.
     fn set_efer(&mut self, value: u64);
-    /// The guest has written the registers that tell the memory types of physical addresses (MTRRs). Nothing is to be done
-    /// where they apply to a guest by themselves.
-    fn memory_types_changed(&mut self) {}
+    /// The guest has given physical addresses these memory types (MTRR). Nothing is to be done where the CPU's own MTRRs,
+    /// which stay as the firmware left them, apply to a guest.
+    fn memory_types_changed(&mut self, _types: &Mtrrs) {}
+    /// What the guest's TSC is ahead of the CPU's, modulo 2 to the power of 64. Stays over [`Vcpu::start`], as the TSC stays
+    /// over INIT.
+    fn tsc_offset(&self) -> u64;
+    /// While the offset is not 0, the guest's accesses to TSC_DEADLINE exit.
+    fn set_tsc_offset(&mut self, offset: u64);
+    /// Which performance counters run while the guest does (PERF_GLOBAL_CTRL). Only where the policy has that rule.
+    fn set_counter_control(&mut self, _value: u64) {}
     /// Current privilege level, 0 to 3.
     fn cpl(&self) -> u8;
     /// Length of the instruction that exited, where the CPU tells it (NRIP save, VM-exit instruction length).

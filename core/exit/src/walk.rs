@@ -6,7 +6,7 @@
 //! Not checked, since only the guest could be hurt by it: protection keys and shadow stacks.
 
 use crate::{ControlRegisters, Machine};
-use mediator::{Gpa, GuestMemory};
+use mediator::{Gpa, GuestMemory, Width};
 
 const CR0_WP: u64 = 1 << 16;
 const CR0_PG: u64 = 1 << 31;
@@ -108,7 +108,15 @@ pub(crate) fn translate<G: GuestMemory>(
     }
     let (mode, levels, root) = root(control);
     let mut walk = Walk { memory, features, control, access, mode, linear, used: [None; 5] };
-    walk.run(levels, root)
+    let mut found = walk.run(levels, root)?;
+    // The last one stands, marked or not: only the guest could be hurt by it.
+    for _ in 0..MORE_WALKS {
+        if walk.mark(found.level) {
+            break;
+        }
+        found = walk.run(levels, root)?;
+    }
+    Ok(found.at)
 }
 
 /// Paging mode, number of levels and the address of the top table (SDM Vol. 3A 5.1.1).
@@ -127,6 +135,15 @@ fn root(control: ControlRegisters) -> (Mode, u32, u64) {
 /// Bits `low` to `high`, or none when `low` is above `high`.
 fn mask(low: u32, high: u32) -> u64 {
     if low > high { 0 } else { u64::MAX.wrapping_shl(low) & u64::MAX.wrapping_shr(63_u32.wrapping_sub(high)) }
+}
+
+/// How often the tables are walked again, because another CPU of the guest has changed an entry meanwhile.
+const MORE_WALKS: usize = 16;
+
+/// Where an address is, and the level of the entry that tells.
+struct Found {
+    at: Gpa,
+    level: u32,
 }
 
 /// An entry as it was read.
@@ -148,7 +165,8 @@ struct Walk<'a, G> {
 }
 
 impl<G: GuestMemory> Walk<'_, G> {
-    fn run(&mut self, levels: u32, root: u64) -> Result<Gpa, u32> {
+    fn run(&mut self, levels: u32, root: u64) -> Result<Found, u32> {
+        self.used = [None; 5];
         let mut table = root;
         // What all levels together allow.
         let mut allowed = WRITABLE | USER;
@@ -170,8 +188,7 @@ impl<G: GuestMemory> Walk<'_, G> {
             }
             if leaf {
                 self.check(allowed)?;
-                self.mark(level);
-                return Ok(self.page_address(level, entry));
+                return Ok(Found { at: self.page_address(level, entry), level });
             }
             table = entry & self.address_mask();
         }
@@ -264,18 +281,20 @@ impl<G: GuestMemory> Walk<'_, G> {
         code
     }
 
-    /// Accessed and dirty bits (SDM Vol. 3A 5.8). Both lie in the lowest byte, and only that is written, without a
-    /// lock: another CPU of the guest that changes the same byte in between loses its change. No other CPU runs yet.
-    fn mark(&mut self, leaf_level: u32) {
+    /// Accessed and dirty bits (SDM Vol. 3A 5.8), each in one step with the look whether the entry still is as it was read.
+    /// False: one is not, so that the tables have to be walked again.
+    fn mark(&mut self, leaf_level: u32) -> bool {
+        let width = if self.mode == Mode::Bits32 { Width::Dword } else { Width::Qword };
         for (level, used) in (1_u32..).zip(self.used) {
-            let Some(used) = used else { continue };
+            let Some(Used { at, entry }) = used else { continue };
             let dirty = if level == leaf_level && self.access.write { DIRTY } else { 0 };
-            let marked = used.entry | ACCESSED | dirty;
-            if marked != used.entry {
-                // A table in no RAM was refused above; in ROM the bits cannot be set, as on hardware.
-                let _ = self.memory.write(used.at, &[marked as u8]);
+            let marked = entry | ACCESSED | dirty;
+            // A table in no RAM was refused above; in ROM the bits cannot be set, as on hardware.
+            if marked != entry && self.memory.compare_exchange(at, width, entry, marked) == Ok(false) {
+                return false;
             }
         }
+        true
     }
 
     fn page_address(&self, level: u32, entry: u64) -> Gpa {

@@ -7,7 +7,7 @@ use acpi::address::GenericAddress;
 use acpi::rsdp::Rsdp;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
-use acpi::sdt::mcfg::Mcfg;
+use acpi::sdt::mcfg::{Mcfg, McfgEntry};
 use acpi::{AcpiError, AmlTable};
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use alloc::vec::Vec;
@@ -44,9 +44,26 @@ pub fn local_apics() -> Option<Vec<LocalApic>> {
     Some(apics.map(|(id, flags)| LocalApic { id, enabled: flags & ENABLED != 0 }).collect())
 }
 
-/// Is configuration space mapped to memory (PCI Firmware Specification 3.0 s. 4.1.2)?
-pub fn maps_configuration_space() -> bool {
-    tables().is_some_and(|tables| tables.find_table::<Mcfg>().is_some())
+/// A window of PCI configuration space in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConfigWindow {
+    /// Where bus 0 begins, whether or not the window holds it.
+    pub base: Hpa,
+    pub segment: u16,
+    pub first_bus: u8,
+    pub last_bus: u8,
+}
+
+/// The windows of the MCFG (PCI Firmware Specification 3.0 s. 4.1.2); none where there is no such table.
+pub fn config_windows() -> Vec<ConfigWindow> {
+    let Some(mcfg) = tables().and_then(|tables| tables.find_table::<Mcfg>()) else { return Vec::new() };
+    let window = |entry: &McfgEntry| ConfigWindow {
+        base: Hpa(entry.base_address),
+        segment: entry.pci_segment_group,
+        first_bus: entry.bus_number_start,
+        last_bus: entry.bus_number_end,
+    };
+    mcfg.get().entries().iter().map(window).collect()
 }
 
 /// How far the start code's tables reach, with room for a FACS.

@@ -3,7 +3,7 @@
 use crate::{Hpa, direct};
 use core::fmt::{self, Write};
 use initfunc::initfunc;
-use spin::Mutex;
+use lock::{Ranked, rank::CONSOLE};
 use uart_16550::backend::PioBackend;
 use uart_16550::{BaudRate, Config, Uart16550};
 
@@ -11,7 +11,7 @@ const COM1: u16 = 0x3f8;
 /// A byte takes 87 us at 115200; status reads of about 1 us, so this waits some bytes long and then gives the byte up.
 const PATIENCE: u32 = 2000;
 
-static SERIAL: Mutex<Option<Uart16550<PioBackend>>> = Mutex::new(None);
+static SERIAL: Ranked<Option<Uart16550<PioBackend>>, CONSOLE> = Ranked::new(None);
 
 /// Programs COM1. Without a port there the log goes to the ring alone.
 fn init_serial() -> Result<(), &'static str> {

@@ -86,6 +86,14 @@ fn enable_automatic_ibrs() {
     }
 }
 
+/// CR4.KL where the CPU has it, lest CPUID leaf 19h tell that the firmware has not activated Key Locker (SDM Vol. 2A, CPUID,
+/// AESKLE). The VMM uses none.
+fn key_locker() -> Cr4Flags {
+    const KL: u32 = 1 << 23;
+    let has_it = __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ecx & KL != 0;
+    if has_it { Cr4Flags::from_bits_retain(1 << 19) } else { Cr4Flags::empty() }
+}
+
 /// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
 /// from its own defects.
 fn init() -> Result<(), &'static str> {
@@ -94,7 +102,7 @@ fn init() -> Result<(), &'static str> {
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection()));
+        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection() | key_locker()));
     }
     Ok(())
 }

@@ -354,8 +354,7 @@ fn halt() -> ! {
 #[unsafe(naked)]
 extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
     core::arch::naked_asm!(
-        ".global cpus_halt_start, cpus_halt_end",
-        "cpus_halt_start:",
+        ".global cpus_halt_end",
         "cmp [rdi], esi",
         "jne cpus_halt_end",
         "hlt",
@@ -367,10 +366,9 @@ extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
 /// Where an NMI that has interrupted the code at `rip` returns to, if not there.
 pub(crate) fn nmi_return(rip: u64) -> Option<u64> {
     unsafe extern "C" {
-        static cpus_halt_start: [u8; 0];
         static cpus_halt_end: [u8; 0];
     }
-    let (start, end) = (&raw const cpus_halt_start as u64, &raw const cpus_halt_end as u64);
+    let (start, end) = (halt_while as *const () as u64, &raw const cpus_halt_end as u64);
     (start..end).contains(&rip).then_some(end)
 }
 

@@ -2,12 +2,12 @@
 
 use crate::{Hpa, HpaRange, direct};
 use buddy_system_allocator::FrameAllocator;
-use spin::Mutex;
+use lock::{Ranked, rank::FRAMES as RANK};
 
 pub const FRAME_BYTES: u64 = 4096;
 
 // Order 16 reaches runs of 128 MiB, more than a reservation's free part ever is.
-static FRAMES: Mutex<FrameAllocator<16>> = Mutex::new(FrameAllocator::new());
+static FRAMES: Ranked<FrameAllocator<16>, RANK> = Ranked::new(FrameAllocator::new());
 
 /// Adds free memory. It must be reachable through the direct map.
 ///

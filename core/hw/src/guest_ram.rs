@@ -1,12 +1,20 @@
 //! The guest's RAM, reached by copies only.
 
 use crate::{Hpa, HpaRange, direct};
-use mediator::{BusAddr, Gpa, GuestMemory, NotRam};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use mediator::{BusAddr, Gpa, GuestMemory, NotRam, Width};
 
 /// All RAM of the machine but Shoji's. Guest-physical is host-physical.
-pub struct GuestRam {
-    ram: &'static [HpaRange],
+pub struct RamMap {
+    ram: Vec<HpaRange>,
     vmm: HpaRange,
+}
+
+/// The guest's RAM, as one CPU reaches it.
+pub struct GuestRam {
+    map: &'static RamMap,
     /// The page that code was last read from; it is RAM.
     code_page: u64,
 }
@@ -15,15 +23,30 @@ const PAGE_MASK: u64 = 0xfff;
 /// So high that no address is within a page of it.
 const NO_PAGE: u64 = 1 << 63;
 
-impl GuestRam {
+impl RamMap {
     /// `ram`: ranges that are backed by memory or ROM and reachable through the direct map; `vmm`: Shoji's own part.
-    pub fn new(ram: &'static [HpaRange], vmm: HpaRange) -> Self {
-        Self { ram, vmm, code_page: NO_PAGE }
+    pub fn new(ram: Vec<HpaRange>, vmm: HpaRange) -> Self {
+        Self { ram, vmm }
     }
 
     /// Is this an address of Shoji's own memory?
     pub fn is_vmm(&self, at: Gpa) -> bool {
         at.0 >= self.vmm.start && at.0 < self.vmm.end
+    }
+
+    fn check(&self, at: Gpa, len_bytes: usize) -> Result<*mut u8, NotRam> {
+        let end = at.0.checked_add(len_bytes as u64).ok_or(NotRam(at))?;
+        let inside = self.ram.iter().any(|ram| at.0 >= ram.start && end <= ram.end);
+        if !inside || self.vmm.overlaps(at.0, end) {
+            return Err(NotRam(at));
+        }
+        Ok(direct::pointer(Hpa(at.0)))
+    }
+}
+
+impl GuestRam {
+    pub fn new(map: &'static RamMap) -> Self {
+        Self { map, code_page: NO_PAGE }
     }
 
     /// Reads code. Most exits come from few pages, so the last one is remembered: RAM stays RAM.
@@ -43,23 +66,20 @@ impl GuestRam {
     fn read_new_code(&mut self, at: Gpa, bytes: &mut [u8]) -> Option<()> {
         self.read(at, bytes).ok()?;
         let page = at.0 & !PAGE_MASK;
-        self.code_page = if self.check(Gpa(page), PAGE_MASK as usize + 1).is_ok() { page } else { NO_PAGE };
+        self.code_page = if self.map.check(Gpa(page), PAGE_MASK as usize + 1).is_ok() { page } else { NO_PAGE };
         Some(())
     }
+}
 
-    fn check(&self, at: Gpa, len_bytes: usize) -> Result<*mut u8, NotRam> {
-        let end = at.0.checked_add(len_bytes as u64).ok_or(NotRam(at))?;
-        let inside = self.ram.iter().any(|ram| at.0 >= ram.start && end <= ram.end);
-        if !inside || self.vmm.overlaps(at.0, end) {
-            return Err(NotRam(at));
-        }
-        Ok(direct::pointer(Hpa(at.0)))
-    }
+macro_rules! exchange {
+    ($atomic:ty, $at:expr, $old:expr, $new:expr) => {
+        <$atomic>::from_ptr($at.cast()).compare_exchange($old, $new, SeqCst, SeqCst).is_ok()
+    };
 }
 
 impl GuestMemory for GuestRam {
     fn read(&mut self, from: Gpa, data: &mut [u8]) -> Result<(), NotRam> {
-        let source = self.check(from, data.len())?;
+        let source = self.map.check(from, data.len())?;
         // SAFETY: guest RAM inside the direct map, disjoint from all VMM memory and so from `data`. The guest's other
         // CPUs may write meanwhile; the copy then holds a mixture, as it would on real hardware.
         unsafe { core::ptr::copy_nonoverlapping(source, data.as_mut_ptr(), data.len()) };
@@ -67,14 +87,30 @@ impl GuestMemory for GuestRam {
     }
 
     fn write(&mut self, to: Gpa, data: &[u8]) -> Result<(), NotRam> {
-        let target = self.check(to, data.len())?;
+        let target = self.map.check(to, data.len())?;
         // SAFETY: as for `read`.
         unsafe { core::ptr::copy_nonoverlapping(data.as_ptr(), target, data.len()) };
         Ok(())
     }
 
+    fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam> {
+        let target = self.map.check(at, width.bytes())?;
+        if !target.addr().is_multiple_of(width.bytes()) {
+            return Err(NotRam(at));
+        }
+        // SAFETY: aligned guest RAM inside the direct map, which the VMM reaches by copies and in this way only.
+        Ok(unsafe {
+            match width {
+                Width::Byte => exchange!(AtomicU8, target, old as u8, new as u8),
+                Width::Word => exchange!(AtomicU16, target, old as u16, new as u16),
+                Width::Dword => exchange!(AtomicU32, target, old as u32, new as u32),
+                Width::Qword => exchange!(AtomicU64, target, old, new),
+            }
+        })
+    }
+
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam> {
         let end = of.0.checked_add(len_bytes).ok_or(NotRam(of))?;
-        if self.vmm.overlaps(of.0, end) { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }
+        if self.map.vmm.overlaps(of.0, end) { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }
     }
 }

@@ -3,7 +3,9 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::mem::MaybeUninit;
-use linked_list_allocator::LockedHeap;
+use core::ptr::{NonNull, null_mut};
+use linked_list_allocator::Heap as FreeList;
+use lock::{Ranked, rank::HEAP};
 
 /// Enough for the decoder's tables (0.4 MiB), configuration, range maps and mediators.
 pub const HEAP_BYTES: usize = 2 << 20;
@@ -19,11 +21,11 @@ pub fn range() -> core::ops::Range<u64> {
 }
 
 /// Registered as the global allocator by the binary.
-pub struct Heap(LockedHeap);
+pub struct Heap(Ranked<FreeList, HEAP>);
 
 impl Heap {
     pub const fn new() -> Self {
-        Self(LockedHeap::empty())
+        Self(Ranked::new(FreeList::empty()))
     }
 
     /// Must be called once, before the first allocation.
@@ -40,15 +42,16 @@ impl Default for Heap {
     }
 }
 
-// SAFETY: hands every call on to an allocator that fulfils the contract.
+// SAFETY: hands every call on to an allocator that fulfils the contract, one at a time.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { self.0.alloc(layout) }
+        self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is handed on.
-        unsafe { self.0.dealloc(ptr, layout) }
+        if let Some(ptr) = NonNull::new(ptr) {
+            // SAFETY: the caller's promise is handed on.
+            unsafe { self.0.lock().deallocate(ptr, layout) }
+        }
     }
 }

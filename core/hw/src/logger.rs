@@ -3,8 +3,8 @@
 use crate::{console, time};
 use core::fmt::{self, Write};
 use initfunc::initfunc;
+use lock::{Ranked, rank::LOG};
 use log::{LevelFilter, Log, Metadata, Record};
-use spin::Mutex;
 
 /// What the ring holds: the newest bytes of the log.
 const RING_BYTES: usize = 64 << 10;
@@ -15,7 +15,7 @@ struct Ring {
     written: usize,
 }
 
-static RING: Mutex<Ring> = Mutex::new(Ring { bytes: [0; RING_BYTES], written: 0 });
+static RING: Ranked<Ring, LOG> = Ranked::new(Ring { bytes: [0; RING_BYTES], written: 0 });
 
 impl Write for Ring {
     fn write_str(&mut self, text: &str) -> fmt::Result {

@@ -9,8 +9,8 @@ mod tests;
 use crate::paging::{GIB, KIB_4, MIB_2, Tables};
 use crate::{Hpa, HpaRange};
 use alloc::vec::Vec;
+use lock::{Ranked, rank};
 use mediator::Gpa;
-use spin::mutex::TicketMutex;
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 const GIB_4: u64 = 4 << 30;
@@ -75,7 +75,7 @@ impl Touched {
 /// The tables of a guest, shared by its CPUs.
 pub struct Nested<F> {
     root: Hpa,
-    state: TicketMutex<State<F>>,
+    state: Ranked<State<F>, { rank::NESTED }>,
 }
 
 struct State<F> {
@@ -97,12 +97,20 @@ impl<F: Format> Nested<F> {
         let end = LEVELS_END.min(1 << address_bits);
         let mut state = State { tables: Tables::new()?, vmm, gib_pages, end, format, hooks: Vec::new() };
         state.map_low()?;
-        Some(Self { root: state.tables.root(), state: TicketMutex::new(state) })
+        Some(Self { root: state.tables.root(), state: Ranked::new(state) })
     }
 
     /// The page that the CPUs are pointed at. It stays the same.
     pub fn root(&self) -> Hpa {
         self.root
+    }
+
+    /// Is it the format that everything is mapped in?
+    pub fn has_format(&self, format: &F) -> bool
+    where
+        F: PartialEq,
+    {
+        self.state.lock().format == *format
     }
 
     /// From now on these accesses to the page around `at` leave the guest; those of an earlier hook on it do so still. Before
@@ -119,7 +127,12 @@ impl<F: Format> Nested<F> {
     }
 
     /// Maps the page around an address that the guest touched for the first time.
+    #[inline]
     pub fn map_on_demand(&self, at: Gpa) -> OnDemand {
+        if at.0 < GIB_4 {
+            // All is mapped there that ever will be. Hooked pages fault often, and no CPU is to wait for another then.
+            return OnDemand::Refused;
+        }
         self.state.lock().map_on_demand(at.0)
     }
 }
@@ -152,7 +165,7 @@ impl<F: Format> State<F> {
     }
 
     fn map_on_demand(&mut self, at: u64) -> OnDemand {
-        if !(GIB_4..self.end).contains(&at) || self.hook_at(at & !(KIB_4 - 1)).is_some() {
+        if at >= self.end || self.hook_at(at & !(KIB_4 - 1)).is_some() {
             return OnDemand::Refused;
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };

@@ -2,10 +2,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use lock::{Ranked, rank::TRAILS as RANK};
 use record::Trail;
-use spin::Mutex;
 
-static TRAILS: Mutex<Vec<&'static Trail>> = Mutex::new(Vec::new());
+static TRAILS: Ranked<Vec<&'static Trail>, RANK> = Ranked::new(Vec::new());
 
 /// A trail for one more CPU, to be written by it alone. It lives as long as the VMM.
 pub fn add() -> &'static Trail {

@@ -54,6 +54,13 @@ pub trait GuestMemory {
     /// [`NotRam`] when a byte of the range is no RAM of the guest; a part may then have been written.
     fn write(&mut self, to: Gpa, data: &[u8]) -> Result<(), NotRam>;
 
+    /// One aligned value of `width` becomes `new` if it is `old`, in one step that no other CPU of the guest comes between.
+    /// Gives whether it was.
+    ///
+    /// # Errors
+    /// [`NotRam`] when `at` is no multiple of the width, or no RAM of the guest that can be written; nothing was changed.
+    fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam>;
+
     /// Where the device finds the range on the bus, for a descriptor that points at guest memory itself (plain,
     /// unbounced transfers). The range may also be device memory: peer-to-peer transfers are the guest's affair.
     ///

@@ -1,10 +1,9 @@
 //! What the VMCB is set up with (APM appendix B).
 
-use crate::policy::MSR_INTERCEPTS;
-use hw::{Hpa, direct, frames};
+use hw::Hpa;
 use sleep::WakingVector;
 use x86::msr::{Efer, PAT_RESET};
-use x86::svm::{Attributes, Misc1, Misc2, MsrPermissionMap, SaveArea, Segment, TlbControl, Vmcb, control};
+use x86::svm::{Attributes, Misc1, Misc2, SaveArea, Segment, TlbControl, Vmcb, control};
 
 // Why each: `exit-nothing-needless`.
 const INTERCEPTS_1: Misc1 = Misc1::CPUID // hides SVM, tells Shoji
@@ -12,7 +11,7 @@ const INTERCEPTS_1: Misc1 = Misc1::CPUID // hides SVM, tells Shoji
     .union(Misc1::INVD) // would drop the VMM's own writes from the caches
     .union(Misc1::INVLPGA) // an SVM instruction, which the guest is told not to have
     .union(Misc1::IOIO_PROT) // the ports of the permission map: mediated devices, A20, COM1, PCI data
-    .union(Misc1::MSR_PROT) // the MSRs of the permission map: EFER.SVME and SVM's own
+    .union(Misc1::MSR_PROT) // the MSRs of the permission map: all that are not known to be harmless (`policy`)
     .union(Misc1::SHUTDOWN); // a triple fault resets the machine, not only this CPU
 const INTERCEPTS_2: Misc2 = Misc2::VMRUN // APM s. 15.5.1: VMRUN wants it; #UD for the guest as for the following
     .union(Misc2::VMMCALL) // the firmware stub
@@ -28,7 +27,6 @@ pub const EXCEPTIONS: u32 = 1 << 1 | 1 << 17;
 
 /// One virtual CPU, and so one address space identifier; 0 is the host's (APM s. 15.16).
 const ASID: u32 = 1;
-const MSRPM_FRAMES: usize = 2;
 
 /// What a VMCB points to.
 pub struct Places {
@@ -94,15 +92,4 @@ pub fn start(save: &mut SaveArea, page: u8) {
     (save.cr2, save.cr3, save.cr4) = (0, 0, 0);
     (save.rax, save.rsp, save.rip) = (0, 0, 0);
     save.cpl = 0;
-}
-
-/// The MSR permission map as the policy wants it, or `None` when the frames do not suffice.
-pub fn msr_permissions() -> Option<Hpa> {
-    let at = frames::alloc(MSRPM_FRAMES)?;
-    // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
-    let map = unsafe { &mut *direct::pointer(at).cast::<MsrPermissionMap>() };
-    for intercept in MSR_INTERCEPTS {
-        intercept.msrs().for_each(|msr| map.intercept(msr, intercept.reads_exit(), true));
-    }
-    Some(at)
 }

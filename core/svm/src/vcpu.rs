@@ -4,6 +4,7 @@ use crate::control::{self, Places};
 use crate::features::Features;
 use crate::nested::Memory;
 use crate::nmi::{self, Step};
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
@@ -15,8 +16,8 @@ use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
 use sleep::WakingVector;
-use x86::msr::Efer;
-use x86::svm::{Attributes, Event, ExitCode, IoInfo, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
+use x86::msr::{self, Efer};
+use x86::svm::{Attributes, Event, ExitCode, IoInfo, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
@@ -30,6 +31,7 @@ pub struct SvmVcpu {
     next_rip_save: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
+    msr_permissions: &'static mut MsrPermissionMap,
     queued: QueuedInterrupts,
     /// Something is to be done before the next entry: [`SvmVcpu::prepare`].
     busy: bool,
@@ -47,7 +49,8 @@ impl SvmVcpu {
         kicks: bool,
     ) -> Option<Self> {
         let at = frames::alloc(1)?;
-        let places = Places { io_permissions, msr_permissions: control::msr_permissions()?, nested: memory.root() };
+        let (msr_permissions, msr_permissions_at) = policy::msr_permissions()?;
+        let places = Places { io_permissions, msr_permissions: msr_permissions_at, nested: memory.root() };
         // SAFETY: a zeroed frame of our own; a VMCB of zeroes is a valid value, and its size is a frame.
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
@@ -65,6 +68,7 @@ impl SvmVcpu {
             touched: Touched::default(),
             next_rip_save: features.next_rip_save,
             scratch: frames::alloc(1)?,
+            msr_permissions,
             queued: QueuedInterrupts::default(),
             busy: false,
             trail: trails::add(),
@@ -289,6 +293,15 @@ impl Vcpu for SvmVcpu {
 
     fn set_efer(&mut self, value: u64) {
         self.vmcb.save.efer = value | Efer::SVME.bits();
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        self.vmcb.control.tsc_offset
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.vmcb.control.tsc_offset = offset;
+        self.msr_permissions.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
     }
 
     fn cpl(&self) -> u8 {

@@ -3,7 +3,7 @@
 use crate::defect;
 use crate::failure::{self, Failure};
 use crate::loaded::{self, Loaded};
-use crate::machine::{RealMachine, SharedMachine};
+use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
@@ -58,9 +58,9 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
-    let shared: &SharedMachine =
-        Box::leak(Box::new(SharedMachine::new(&loaded.info.memory_map, vmm).ok_or(NO_MEMORY)?));
-    let mut machine = RealMachine::of(shared, cpu.number());
+    let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let mut machine = RealMachine::new(shared, cpu.number());
     let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;

@@ -8,11 +8,11 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use config::DiskRule;
-use exit::Guest;
+use exit::{ConfigWindow, FrozenRegisters, Guest};
 use hw::port;
-use mediator::Width;
 use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::Bdf;
+use mediator::{Gpa, Width};
 use pci::{Address, CONFIG_ADDRESS, ConfigSpace, scan};
 
 /// Configuration space through the ports; before the guest runs nobody else uses them.
@@ -54,15 +54,44 @@ pub fn attach(guest: &mut Guest, machine: &mut RealMachine) -> Result<(), Failur
             .attach(machine, driver, &function)
             .map_err(|e| format!("the {} controller {} cannot be guarded: {}", driver.name, function.bdf, e.0))?;
     }
-    match guest.bus.controllers().next() {
-        Some(_) if hw::acpi::maps_configuration_space() => Err(MAPPED.into()),
-        _ => Ok(()),
+    if guest.bus.controllers().next().is_none() {
+        return Ok(());
     }
+    guard_config_windows(guest)
 }
 
-/// Only the ports CFCh-CFFh are guarded yet. Past them the guest could move a controller's registers from under its hooks.
-const MAPPED: &str = "this machine maps PCI configuration space to memory (ACPI table MCFG), where Shoji cannot guard \
-                      its IDE controller yet; use a machine or a firmware setting without";
+/// Where configuration space is mapped to memory, the controllers' part of it is guarded as the ports are, and the register
+/// that could move it from under the hooks is frozen.
+fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
+    let mut ports = ConfigPorts;
+    let host_bridge = pci::function(&mut ports, HOST_BRIDGE).filter(|bridge| bridge.vendor == pci::VENDOR_INTEL);
+    // Without a table the guest itself could switch the window on.
+    let pciexbar = host_bridge.map(|_| {
+        let registers = pci::PCIEXBAR..=pci::PCIEXBAR + 7;
+        guest.freeze_config(FrozenRegisters { function: HOST_BRIDGE, registers });
+        pci::read_pciexbar(&mut ports, HOST_BRIDGE)
+    });
+    // AMD's CPUs have it in an MSR, which their policy freezes.
+    let mmio_config_base = hw::msr::read(x86::msr::MMIO_CONFIG_BASE).and_then(pci::mmio_config_base);
+    for window in hw::acpi::config_windows().into_iter().filter(|window| window.segment == 0) {
+        let base = window.base.0;
+        if ![pciexbar.flatten(), mmio_config_base].contains(&Some(base)) {
+            return Err(format!(
+                "the register that places PCI configuration space at {base:#x} is not known; {USE_ANOTHER}"
+            )
+            .into());
+        }
+        let window = ConfigWindow { base: Gpa(base), buses: window.first_bus..=window.last_bus };
+        if guest.guard_config_window(&window).is_err() {
+            return Err(format!("PCI configuration space lies above 4 GiB, at {base:#x}; {USE_ANOTHER}").into());
+        }
+        log::info!("PCI configuration space at {base:#x}: guarded");
+    }
+    Ok(())
+}
+
+const HOST_BRIDGE: Bdf = Bdf { bus: 0, device: 0, function: 0 };
+const USE_ANOTHER: &str = "Shoji cannot guard its IDE controller there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
 /// be applied keeps the guest from starting.

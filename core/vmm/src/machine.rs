@@ -1,15 +1,15 @@
 //! The real machine, as the exit handlers see it.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use exit::{CpuidLeaf, Machine, Parts, Ports};
-use hw::arena::Arena;
+use hw::arena::{Arena, Pool};
 use hw::frames::FRAME_BYTES;
-use hw::guest_ram::GuestRam;
+use hw::guest_ram::{GuestRam, RamMap};
 use hw::{Hpa, HpaRange, cpus, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
-use spin::mutex::TicketMutex;
 use x86::IoPermissionMap;
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
@@ -42,29 +42,28 @@ impl Ports for RealPorts {
     }
 }
 
-/// What all CPUs share.
-pub struct SharedMachine {
-    ram: Vec<HpaRange>,
-    vmm: HpaRange,
-    arena: Arena,
-    io_permissions: TicketMutex<&'static mut IoPermissionMap>,
+/// What the CPUs share of the machine.
+pub struct Shared {
+    ram: RamMap,
+    arena: Pool,
+    io_permissions: &'static IoPermissionMap,
     io_permissions_at: Hpa,
     apic_ids: Vec<u32>,
 }
 
-impl SharedMachine {
-    /// `None` when the frames do not suffice.
-    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange) -> Option<Self> {
+impl Shared {
+    /// `apic_ids`: initial local APIC IDs of the CPUs, by their numbers. It lives as long as the VMM. `None` when the frames
+    /// do not suffice.
+    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange, apic_ids: Vec<u32>) -> Option<&'static Self> {
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
-        Some(Self {
-            ram: ram(memory_map),
-            vmm,
-            arena: Arena::new(ARENA_BYTES)?,
-            // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map.
-            io_permissions: TicketMutex::new(unsafe { &mut *direct::pointer(io_permissions_at).cast() }),
+        Some(Box::leak(Box::new(Self {
+            ram: RamMap::new(ram(memory_map), vmm),
+            arena: Pool::new(ARENA_BYTES)?,
+            // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map, and only CPUs read it besides.
+            io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
-            apic_ids: cpus::all().iter().map(|cpu| cpu.apic_id()).collect(),
-        })
+            apic_ids,
+        })))
     }
 
     pub fn io_permissions(&self) -> Hpa {
@@ -72,20 +71,20 @@ impl SharedMachine {
     }
 }
 
-/// The machine as one CPU reaches it.
+/// The machine, as one CPU has it.
 pub struct RealMachine {
-    shared: &'static SharedMachine,
-    cpu: usize,
+    shared: &'static Shared,
+    number: usize,
     ports: RealPorts,
     memory: GuestRam,
-    arena: &'static Arena,
+    arena: Arena,
 }
 
 impl RealMachine {
-    /// As the CPU with this number has it.
-    pub fn of(shared: &'static SharedMachine, cpu: usize) -> Self {
-        let memory = GuestRam::new(&shared.ram, shared.vmm);
-        Self { shared, cpu, ports: RealPorts, memory, arena: &shared.arena }
+    /// For CPU `number`.
+    pub fn new(shared: &'static Shared, number: usize) -> Self {
+        let (memory, arena) = (GuestRam::new(&shared.ram), Arena(&shared.arena));
+        Self { shared, number, ports: RealPorts, memory, arena }
     }
 }
 
@@ -108,7 +107,7 @@ fn ram(memory_map: &[multiboot::Entry]) -> Vec<HpaRange> {
 impl Machine for RealMachine {
     type Ports = RealPorts;
     type Memory = GuestRam;
-    type Arena = &'static Arena;
+    type Arena = Arena;
 
     #[inline]
     fn parts(&mut self) -> Parts<'_, Self> {
@@ -131,13 +130,18 @@ impl Machine for RealMachine {
     }
 
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
-        // SAFETY: only MSRs of the policy table that do not touch the VMM are handed on.
+        // SAFETY: only what the rules of the table let through is handed on: nothing that touches the VMM.
         unsafe { hw::msr::write(msr, value) }
     }
 
+    fn tsc(&self) -> u64 {
+        hw::time::tsc()
+    }
+
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
-        let mut map = self.shared.io_permissions.lock();
-        (0..len).for_each(|offset| map.intercept(first.wrapping_add(offset), on));
+        for offset in 0..len {
+            self.shared.io_permissions.intercept(first.wrapping_add(offset), on);
+        }
     }
 
     fn now(&self) -> Instant {
@@ -149,7 +153,7 @@ impl Machine for RealMachine {
     }
 
     fn cpu_number(&self) -> usize {
-        self.cpu
+        self.number
     }
 
     fn apic_ids(&self) -> &[u32] {
@@ -185,6 +189,6 @@ impl Machine for RealMachine {
     }
 
     fn is_vmm_memory(&self, at: Gpa) -> bool {
-        self.memory.is_vmm(at)
+        self.shared.ram.is_vmm(at)
     }
 }

@@ -64,7 +64,8 @@ impl Sleep {
         Ok(Self { status, facs: way.facs, place: Hpa(place), tables })
     }
 
-    /// Does what the guest wants. Afterwards it goes on behind its write, or where it wanted to wake up.
+    /// Does what the guest wants. True: the machine has slept, and the guest goes on where it wanted to wake up; else behind its
+    /// write.
     ///
     /// # Errors
     /// After waking something does not work any more.
@@ -74,11 +75,11 @@ impl Sleep {
         cpu: &Cpu,
         vcpu: &mut V::Vcpu,
         machine: &mut RealMachine,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         match world.guest.bus.take_sleep() {
             Some(request) if request.state == State::Suspended => self.suspend(world, cpu, vcpu, machine, &request),
             Some(request) => hw::cpus::while_others_stand(|| self.switch_off(machine, &request)),
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 
@@ -101,17 +102,17 @@ impl Sleep {
         vcpu: &mut V::Vcpu,
         machine: &mut RealMachine,
         request: &SleepRequest,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         if cpu.number() != 0 {
             // It is the first that the firmware wakes.
             log::warn!("the machine does not sleep: only the guest's first CPU may ask for it");
-            return Ok(());
+            return Ok(false);
         }
         let (facs, vector) = match self.waking_vector() {
             Ok(found) => found,
             Err(why) => {
                 log::warn!("the machine does not sleep: the guest could not be woken, as {why}");
-                return Ok(());
+                return Ok(false);
             }
         };
         log::info!("the machine sleeps");
@@ -130,7 +131,7 @@ impl Sleep {
             vcpu.wake(vector);
         }
         log::info!("{}", if woken { "the machine is awake" } else { "the machine was woken before it slept" });
-        Ok(())
+        Ok(woken)
     }
 
     /// Each FACS, and where the guest wants to wake up.

@@ -1,7 +1,7 @@
 //! What all CPUs of the machine share, and the life of each: its virtual CPU, and the loop that answers for it.
 
 use crate::failure::{self, Failure};
-use crate::machine::{RealMachine, SharedMachine};
+use crate::machine::{RealMachine, Shared};
 use crate::sleep::Sleep;
 use crate::vendor::{self, Vendor};
 use crate::{cpus, reset};
@@ -16,7 +16,7 @@ pub struct World<V: Vendor> {
     pub features: V::Features,
     pub guest: Guest,
     pub memory: &'static V::Memory,
-    pub machine: &'static SharedMachine,
+    pub machine: &'static Shared,
     /// `None`: the guest has no way to let the machine sleep.
     pub sleep: Option<Sleep>,
 }
@@ -33,11 +33,11 @@ impl<V: Vendor> World<V> {
     pub fn join(&self, cpu: &Cpu) -> Result<(), Failure> {
         V::enable(&self.features)?;
         let mut vcpu = self.make_vcpu(0)?;
-        let mut machine = RealMachine::of(self.machine, cpu.number());
+        let mut machine = RealMachine::new(self.machine, cpu.number());
         // Before its first INIT, which finds it by this.
         self.guest.adopt_local_apic(&mut machine);
         cpu.arrive();
-        let Some(page) = self.wait(cpu, &mut vcpu, &mut machine, || cpu.wait_for_start())? else {
+        let Waited { page: Some(page), .. } = self.wait(cpu, &mut vcpu, &mut machine, || cpu.wait_for_start())? else {
             vendor::disable();
             return Ok(());
         };
@@ -50,15 +50,15 @@ impl<V: Vendor> World<V> {
 
     /// The exit loop.
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
-        let mut machine = RealMachine::of(self.machine, cpu.number());
+        let mut machine = RealMachine::new(self.machine, cpu.number());
         let mut guest_cpu = exit::Cpu::new(&self.guest);
-        self.heed(cpu, vcpu, &mut machine)?;
+        self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
         loop {
             let exit = vcpu.run();
             match guest_cpu.on_exit(vcpu, &mut machine, exit) {
                 Outcome::Resume => {}
-                Outcome::Signal => self.heed(cpu, vcpu, &mut machine)?,
-                Outcome::Sleep => self.sleep(cpu, vcpu, &mut machine)?,
+                Outcome::Signal => self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?,
+                Outcome::Sleep => self.sleep(cpu, vcpu, &mut machine, &mut guest_cpu)?,
                 Outcome::Reset => reset::machine(),
                 Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
             }
@@ -67,9 +67,19 @@ impl<V: Vendor> World<V> {
 
     /// Does what other CPUs have asked for. A kick that comes while NMIs are admitted leaves no trace, so what it was for is looked
     /// for once more when none can come unseen.
-    fn heed(&self, cpu: &Cpu, vcpu: &mut V::Vcpu, machine: &mut RealMachine) -> Result<(), Failure> {
+    fn heed(
+        &self,
+        cpu: &Cpu,
+        vcpu: &mut V::Vcpu,
+        machine: &mut RealMachine,
+        guest_cpu: &mut exit::Cpu<'_>,
+    ) -> Result<(), Failure> {
         while cpu.is_asked() {
-            if let Some(page) = self.wait(cpu, vcpu, machine, || cpu.serve())? {
+            let waited = self.wait(cpu, vcpu, machine, || cpu.serve())?;
+            if waited.was_reset {
+                guest_cpu.forget_memory_types();
+            }
+            if let Some(page) = waited.page {
                 vcpu.start(page);
                 self.guest.reset_local_apic(machine);
             }
@@ -84,8 +94,9 @@ impl<V: Vendor> World<V> {
         vcpu: &mut V::Vcpu,
         machine: &mut RealMachine,
         wait: impl Fn() -> Option<u8>,
-    ) -> Result<Option<u8>, Failure> {
+    ) -> Result<Waited, Failure> {
         vcpu.put_away();
+        let mut has_slept = false;
         loop {
             let mut page = None;
             // SAFETY: `cpus::start` goes to the return point after a reset of this CPU, which comes only while it waits for others.
@@ -98,8 +109,12 @@ impl<V: Vendor> World<V> {
             };
             if !was_reset {
                 vcpu.take_up();
-                return Ok(page);
+                if has_slept {
+                    vcpu.set_tsc_offset(0);
+                }
+                return Ok(Waited { page, was_reset: has_slept });
             }
+            has_slept = true;
             cpus::settle()?;
             V::enable(&self.features)?;
             self.guest.adopt_local_apic(machine);
@@ -109,10 +124,27 @@ impl<V: Vendor> World<V> {
 
     /// The guest puts the machine to sleep.
     #[cold]
-    fn sleep(&self, cpu: &Cpu, vcpu: &mut V::Vcpu, machine: &mut RealMachine) -> Result<(), Failure> {
-        match &self.sleep {
-            Some(sleep) => sleep.perform(self, cpu, vcpu, machine),
-            None => Ok(()),
+    fn sleep(
+        &self,
+        cpu: &Cpu,
+        vcpu: &mut V::Vcpu,
+        machine: &mut RealMachine,
+        guest_cpu: &mut exit::Cpu<'_>,
+    ) -> Result<(), Failure> {
+        if let Some(sleep) = &self.sleep
+            && sleep.perform(self, cpu, vcpu, machine)?
+        {
+            guest_cpu.forget_memory_types();
+            vcpu.set_tsc_offset(0);
         }
+        Ok(())
     }
+}
+
+/// How a wait for others has ended.
+struct Waited {
+    /// Of a startup IPI, if one has come.
+    page: Option<u8>,
+    /// The machine has slept meanwhile.
+    was_reset: bool,
 }

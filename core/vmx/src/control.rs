@@ -26,7 +26,8 @@ pub struct Controls {
 const PIN: PinControls = PinControls::NMI_EXITING // an NMI must wait until the guest can take it, also one that came in the host
     .union(PinControls::VIRTUAL_NMIS); // only so the CPU tells when that is
 const PROCESSOR: ProcessorControls = ProcessorControls::USE_IO_BITMAPS // mediated devices, A20, COM1, PCI data
-    .union(ProcessorControls::USE_MSR_BITMAPS) // VMX's own MSRs, and what reaches VMM memory
+    .union(ProcessorControls::USE_MSR_BITMAPS) // all that are not known to be harmless (`policy`)
+    .union(ProcessorControls::USE_TSC_OFFSETTING) // the guest sets its TSC
     .union(ProcessorControls::ACTIVATE_SECONDARY_CONTROLS);
 const SECONDARY: SecondaryControls = SecondaryControls::ENABLE_EPT.union(SecondaryControls::UNRESTRICTED_GUEST);
 /// Used where the CPU has them; a feature of the guest's that needs a missing one is hidden (`policy`).
@@ -43,6 +44,9 @@ const EXIT: ExitControls = ExitControls::SAVE_DEBUG_CONTROLS
     .union(ExitControls::LOAD_EFER);
 const ENTRY: EntryControls =
     EntryControls::LOAD_DEBUG_CONTROLS.union(EntryControls::LOAD_PAT).union(EntryControls::LOAD_EFER);
+/// Used where the CPU has both: performance counters stand still in the host. Else the guest has none (`policy`).
+const EXIT_COUNTERS: ExitControls = ExitControls::LOAD_PERF_GLOBAL_CTRL;
+const ENTRY_COUNTERS: EntryControls = EntryControls::LOAD_PERF_GLOBAL_CTRL;
 /// One by default on CPUs without TRUE controls (s. 25.6.2).
 const UNWANTED: ProcessorControls = ProcessorControls::CR3_LOAD_EXITING.union(ProcessorControls::CR3_STORE_EXITING);
 
@@ -69,17 +73,29 @@ pub fn choose(capabilities: &Capabilities) -> Result<Controls, &'static str> {
         return Err("TRUE controls");
     }
     let secondary = capabilities.secondary.adjust(SECONDARY.bits() | optional).map_err(|_| "EPT")?;
+    let (exit, entry) = if switches_counters(capabilities) {
+        (EXIT.union(EXIT_COUNTERS), ENTRY.union(ENTRY_COUNTERS))
+    } else {
+        (EXIT, ENTRY)
+    };
     Ok(Controls {
         pin: PinControls::from_bits_retain(capabilities.pin.adjust(PIN.bits()).map_err(|_| "virtual NMIs")?),
         processor: ProcessorControls::from_bits_retain(processor),
         secondary: SecondaryControls::from_bits_retain(secondary),
         exit: ExitControls::from_bits_retain(
-            capabilities.exit.adjust(EXIT.bits()).map_err(|_| "switching of PAT and EFER by VM exits")?,
+            capabilities.exit.adjust(exit.bits()).map_err(|_| "switching of PAT and EFER by VM exits")?,
         ),
         entry: EntryControls::from_bits_retain(
-            capabilities.entry.adjust(ENTRY.bits()).map_err(|_| "switching of PAT and EFER by VM entries")?,
+            capabilities.entry.adjust(entry.bits()).map_err(|_| "switching of PAT and EFER by VM entries")?,
         ),
     })
+}
+
+/// And has the register that they load: counters of version 2 (SDM Vol. 3B 20.2.2).
+fn switches_counters(capabilities: &Capabilities) -> bool {
+    capabilities.exit.allows(EXIT_COUNTERS.bits())
+        && capabilities.entry.allows(ENTRY_COUNTERS.bits())
+        && msr::read(number::PERF_GLOBAL_CTRL).is_some()
 }
 
 /// Bits of CR0 and CR4 that the guest sees but does not have.
@@ -135,6 +151,11 @@ fn set_controls(controls: &Controls, places: &Places) {
     write(Field::IO_BITMAP_B, places.io_bitmaps.0 + frames::FRAME_BYTES);
     write(Field::MSR_BITMAP, places.msr_bitmap.0);
     write(Field::EPT_POINTER, places.nested.0);
+    write(Field::TSC_OFFSET, 0);
+    if controls.exit.contains(EXIT_COUNTERS) {
+        write(Field::HOST_PERF_GLOBAL_CTRL, 0);
+        write(Field::GUEST_PERF_GLOBAL_CTRL, msr::read(number::PERF_GLOBAL_CTRL).unwrap_or(0));
+    }
     if controls.secondary.contains(SecondaryControls::ENABLE_VPID) {
         write(Field::VIRTUAL_PROCESSOR_ID, VPID.into());
     }
@@ -266,6 +287,8 @@ pub fn start(features: &Features, page: u8) {
         (Field::GUEST_CR0, CR0_AFTER_INIT | kept.cr0),
         (Field::CR0_READ_SHADOW, CR0_AFTER_INIT),
         (Field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
+        // Exits have "IA-32e mode guest" follow the guest (s. 28.2).
+        (Field::VM_ENTRY_CONTROLS, features.controls.entry.bits().into()),
         (Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0),
     ];
     stay.into_iter().chain(changes).for_each(|(field, value)| write(field, value));

@@ -13,23 +13,30 @@ use x86::{MemoryType, vmx::EptVpidCapability};
 use x86_64::structures::paging::PageTableFlags as Flags;
 
 /// Entries with all rights and the memory type that the MTRRs give: under EPT the CPU does not ask them (s. 29.3.7.2).
+#[derive(PartialEq, Eq)]
 enum Format {
     Told(Mtrrs),
     Everywhere(MemoryType),
 }
 
 impl Format {
-    /// `read_msr`: of the MTRRs as the guest has set them.
-    fn of(features: &Features, read_msr: impl FnMut(u32) -> Option<u64>) -> Self {
+    fn of_this_cpu(features: &Features) -> Self {
         if !features.has_mtrrs {
             return Self::Everywhere(MemoryType::WriteBack);
         }
-        match Mtrrs::read(read_msr) {
+        match Mtrrs::read(msr::read) {
             // It has them and does not tell: the type that is never wrong.
             None => Self::Everywhere(MemoryType::Uncacheable),
-            // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
-            Some(mtrrs) if mtrrs.has_holes(features.address_bits) => Self::Everywhere(MemoryType::Uncacheable),
-            Some(mtrrs) => Self::Told(mtrrs),
+            Some(mtrrs) => Self::told(mtrrs, features),
+        }
+    }
+
+    fn told(mtrrs: Mtrrs, features: &Features) -> Self {
+        // Only a guest that means no good writes such masks; page by page they would cost all memory and much time.
+        if mtrrs.has_holes(features.address_bits) {
+            Self::Everywhere(MemoryType::Uncacheable)
+        } else {
+            Self::Told(mtrrs)
         }
     }
 }
@@ -53,7 +60,7 @@ pub struct Memory {
 impl Memory {
     /// All memory but `vmm`, with the types that this CPU's MTRRs give. `None` when the frames do not suffice.
     pub fn new(features: &Features, vmm: HpaRange) -> Option<Self> {
-        let format = Format::of(features, msr::read);
+        let format = Format::of_this_cpu(features);
         let tables = Nested::new(vmm, features.gib_pages(), features.address_bits, format)?;
         Some(Self { tables, features: *features })
     }
@@ -63,10 +70,26 @@ impl Memory {
         self.tables.hook_page(at, hook)
     }
 
-    /// Maps everything anew with the memory types that the MTRRs give now; `read_msr` reads them. No other CPU is in the guest, and
-    /// none enters it again before it has forgotten the old tables.
-    pub fn rebuild(&self, read_msr: impl FnMut(u32) -> Option<u64>) {
-        if self.tables.reformat(Format::of(&self.features, read_msr)).is_none() {
+    /// Memory has the types that the CPU's own MTRRs give, as the firmware has set them.
+    pub(crate) fn follow_firmware(&self) {
+        self.set_format(Format::of_this_cpu(&self.features));
+    }
+
+    /// Memory has these types. Each CPU of a guest tells the same.
+    pub(crate) fn set_types(&self, types: &Mtrrs) {
+        self.set_format(Format::told(types.clone(), &self.features));
+    }
+
+    /// Maps everything anew, unless nothing changes.
+    fn set_format(&self, format: Format) {
+        if !self.tables.has_format(&format) {
+            cpus::while_others_stand(|| self.rebuild(format));
+        }
+    }
+
+    /// No other CPU is in the guest, and none enters it again before it has forgotten the old tables.
+    fn rebuild(&self, format: Format) {
+        if self.tables.reformat(format).is_none() {
             log::error!(
                 "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
             );

@@ -4,7 +4,7 @@ use crate::control::{self, EXCEPTIONS, KeptBits, Places, segment_fields};
 use crate::features::{Features, control_region};
 use crate::instructions::{self, read, write};
 use crate::nested::Memory;
-use crate::policy::MSR_INTERCEPTS;
+use crate::policy;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use crate::{event, nmi};
@@ -14,11 +14,12 @@ use exit::{
 };
 use hw::nested::Touched;
 use hw::nmi::attention;
-use hw::{Hpa, cpu, cpus, direct, frames, msr, trails, xcr};
+use hw::{Hpa, cpu, cpus, trails, xcr};
 use mediator::{Gpa, Width};
 use record::Trail;
 use sleep::WakingVector;
-use x86::msr::Efer;
+use x86::msr::{self, Efer};
+use x86::mtrr::Mtrrs;
 use x86::vmx::{
     AccessRights, BasicReason, ControlRegisterAccess, EptViolation, ExitReason, Field, Interruptibility,
     InterruptionInfo, InterruptionKind, IoQualification, MsrBitmap, PendingDebug,
@@ -49,6 +50,7 @@ pub struct VmxVcpu {
     touched: Touched,
     kept: KeptBits,
     features: Features,
+    msr_bitmap: &'static mut MsrBitmap,
     queued: QueuedInterrupts,
     /// A MOV to CR0 that is being executed again.
     rewritten: Option<Rewritten>,
@@ -62,7 +64,8 @@ impl VmxVcpu {
     /// # Panics
     /// VMX is not on, or the CPU refuses what its capabilities tell.
     pub fn new(features: &Features, memory: &'static Memory, io_permissions: Hpa, segment: u16) -> Option<Self> {
-        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap()?, nested: memory.pointer() };
+        let (msr_bitmap, msr_bitmap_at) = policy::msr_bitmap(features)?;
+        let places = Places { io_bitmaps: io_permissions, msr_bitmap: msr_bitmap_at, nested: memory.pointer() };
         let vmcs = control_region(features)?;
         // SAFETY: VMX is on; the frame holds the revision and is the CPU's from now on.
         if let Err(fail) = unsafe { instructions::vmclear(vmcs).and_then(|()| instructions::vmptrld(vmcs)) } {
@@ -80,6 +83,7 @@ impl VmxVcpu {
             touched: Touched::default(),
             kept,
             features: *features,
+            msr_bitmap,
             queued: QueuedInterrupts::default(),
             rewritten: None,
             trail: trails::add(),
@@ -262,18 +266,6 @@ fn is_plausible_cr0(value: u64) -> bool {
     value >> 32 == 0 && (has(CR0_PE) || !has(CR0_PG)) && (has(CR0_CD) || !has(CR0_NW))
 }
 
-fn msr_bitmap() -> Option<Hpa> {
-    let at = frames::alloc(1)?;
-    // SAFETY: a zeroed frame of our own, as large as the bitmaps; zeroes are valid ones.
-    let bitmap = unsafe { &mut *direct::pointer(at).cast::<MsrBitmap>() };
-    for intercept in MSR_INTERCEPTS {
-        for msr in intercept.msrs() {
-            bitmap.intercept(msr, intercept.reads_exit(), true);
-        }
-    }
-    Some(at)
-}
-
 /// The first of the four fields of a segment register.
 pub(crate) fn selector_field(name: SegmentName) -> Field {
     match name {
@@ -410,8 +402,21 @@ impl Vcpu for VmxVcpu {
         write(Field::GUEST_EFER, value);
     }
 
-    fn memory_types_changed(&mut self) {
-        cpus::while_others_stand(|| self.memory.rebuild(msr::read));
+    fn memory_types_changed(&mut self, types: &Mtrrs) {
+        self.memory.set_types(types);
+    }
+
+    fn tsc_offset(&self) -> u64 {
+        read(Field::TSC_OFFSET)
+    }
+
+    fn set_tsc_offset(&mut self, offset: u64) {
+        write(Field::TSC_OFFSET, offset);
+        self.msr_bitmap.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+    }
+
+    fn set_counter_control(&mut self, value: u64) {
+        write(Field::GUEST_PERF_GLOBAL_CTRL, value);
     }
 
     fn cpl(&self) -> u8 {
@@ -475,7 +480,7 @@ impl Vcpu for VmxVcpu {
         control::wake(&self.features, vector);
         self.begin();
         // The firmware has set the MTRRs anew.
-        self.memory_types_changed();
+        self.memory.follow_firmware();
     }
 
     fn task_state(&mut self) -> Option<&mut dyn TaskState> {

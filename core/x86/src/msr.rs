@@ -20,6 +20,8 @@ pub const SYSENTER_EIP: u32 = 0x176;
 pub const DEBUGCTL: u32 = 0x1D9;
 pub const PAT: u32 = 0x277;
 pub const PERF_GLOBAL_CTRL: u32 = 0x38F;
+/// When the local APIC's timer fires, in ticks of the TSC.
+pub const TSC_DEADLINE: u32 = 0x6E0;
 /// First and last MSR of the x2APIC.
 pub const X2APIC_FIRST: u32 = 0x800;
 pub const X2APIC_LAST: u32 = 0x8FF;

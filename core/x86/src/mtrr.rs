@@ -20,6 +20,7 @@ pub mod msr {
 /// Bits of MTRRCAP.
 const CAP_VCNT: u64 = 0xFF;
 const CAP_FIX: u64 = 1 << 8;
+const CAP_WC: u64 = 1 << 10;
 /// Bits of MTRR_DEF_TYPE: fixed ranges enabled, all enabled.
 const DEF_FE: u64 = 1 << 10;
 const DEF_E: u64 = 1 << 11;
@@ -226,5 +227,8 @@ fn overlap(one: MemoryType, other: MemoryType) -> MemoryType {
     }
 }
 
+mod registers;
 #[cfg(test)]
 mod tests;
+
+pub use registers::MtrrRegisters;

@@ -1,4 +1,4 @@
-//! PCI configuration space: mechanism 1, headers, the scan at boot, and what a guard of a function needs.
+//! PCI configuration space: mechanism 1, where it lies in memory, headers, the scan at boot, and what a guard of a function needs.
 //!
 //! PCI Local Bus Specification, revision 3.0. Nothing here touches a port: the VMM gives a [`ConfigSpace`], and asks
 //! [`Address::decode`] what an access of the guest to CFCh-CFFh means.
@@ -18,12 +18,14 @@
 extern crate alloc;
 
 mod bar;
+mod ecam;
 pub mod header;
 mod mechanism1;
 mod merge;
 mod scan;
 
 pub use bar::{io_base, is_io};
+pub use ecam::{PCIEXBAR, VENDOR_INTEL, mmio_config_base, read_pciexbar};
 pub use mechanism1::{Address, CONFIG_ADDRESS, CONFIG_DATA};
 pub use merge::merge;
 pub use scan::{ConfigSpace, function, scan};

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
+use testbed::bochs::{self, Bochs, End, TICKS_PER_SECOND};
 use testbed::disk::Disk;
 use testbed::program::{command, run};
 use testbed::qemu::{Machine, Qemu, Writes};
@@ -152,6 +153,28 @@ impl Cx {
         ensure!(seen.ends_with("pass"), "the guest says: {}", last_failure(&seen));
         let status = machine.wait(Duration::from_secs(60).min(self.left()))?;
         ensure!(status.success(), "the emulator ended with {status}");
+        Ok(())
+    }
+
+    /// Boots the small guest on this machine of Bochs, as [`Disk::request`] tells it, and waits for its verdict and its
+    /// power-off; gives what it has said. `seconds` of the machine's time are all it gets.
+    pub fn pass_on_bochs(&self, machine: Bochs, logs: &Path, seconds: u64) -> Result<String> {
+        let machine = machine.with_unknown_msrs().ticks(seconds * TICKS_PER_SECOND).until(self.deadline);
+        let ended = machine.run()?;
+        let said = String::from_utf8_lossy(&std::fs::read(logs.join("com2.log")).unwrap_or_default()).into_owned();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("none");
+        bochs::expect(ended, End::PowerOff).with_context(|| format!("the guest's last words: {last}"))?;
+        ensure!(said.contains("VERDICT pass"), "the guest says: {}", last_failure(&said));
+        Ok(said)
+    }
+
+    /// Shoji's log of a run that went well: so many starts of the guest (none on the bare machine), no error.
+    pub fn expect_starts(&self, log: &str, expected: usize) -> Result<()> {
+        let expected = if self.boot == Boot::Shoji { expected } else { 0 };
+        let found = log.matches("the guest starts").count();
+        ensure!(found == expected, "Shoji has started the guest {found} times instead of {expected}");
+        let error = log.lines().find(|line| line.contains("ERROR") || line.contains("defect in the VMM"));
+        ensure!(error.is_none(), "in Shoji's log: {}", error.unwrap_or_default());
         Ok(())
     }
 

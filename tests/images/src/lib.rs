@@ -29,7 +29,7 @@ pub use boot_media::{Before, boot_media};
 pub use compare::{Results, table};
 pub use image::{DISK_SECTORS, build_programs, write_disk};
 pub use machine::{DRIVE_UNDER_SHOJI, Emulator, Machine};
-pub use manifest::{GUESTS, Sectors, TinyGuest, all, guest};
+pub use manifest::{Board, GUESTS, Sectors, TinyGuest, all, guest};
 pub use models::{EXCLUSIONS, Exclusion, MODELS, Model, model};
 pub use platter::plain_text;
 pub use shoji::{KEY, blob};

@@ -9,6 +9,15 @@ pub struct Sectors {
     pub count: u32,
 }
 
+/// What QEMU's machine is built on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Board {
+    /// i440FX and PIIX3: `pc`.
+    I440fx,
+    /// Q35 and ICH9, with PIIX3's IDE controller beside: configuration space lies in memory too.
+    Q35,
+}
+
 /// One guest.
 #[derive(Clone, Copy, Debug)]
 pub struct TinyGuest {
@@ -27,6 +36,7 @@ pub struct TinyGuest {
     pub defects: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
+    pub board: Board,
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
     /// Why it cannot run by KVM, if so.
@@ -48,6 +58,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     hypercalls: false,
     defects: false,
     memory_mib: &[512],
+    board: Board::I440fx,
     qemu: &[],
     tcg_only: None,
     uses_vtx: false,
@@ -90,6 +101,14 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest { name: "ide_bar4", purpose: "DMA follows BAR4, and the old place is dead", ..PLAIN },
+    TinyGuest {
+        name: "ecam",
+        purpose: "configuration space in memory and by ports agree, BAR4 moves by both, and the window does not",
+        board: Board::Q35,
+        qemu: &["-icount", "shift=0,sleep=on", "-smp", "1,maxcpus=2"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
+    },
     TinyGuest { name: "prd_vmm", purpose: "PRDs in VMM memory move nothing, and the disk goes on", ..PLAIN },
     TinyGuest { name: "a20", purpose: "A20 off and on during disk I/O", ..PLAIN },
     TinyGuest { name: "hlt", purpose: "HLT waits, and every timer interrupt ends it", ..PLAIN },
@@ -168,6 +187,21 @@ pub const GUESTS: &[TinyGuest] = &[
         tcg_only: Some("it counts instructions"),
         timeout_s: 180,
         ..PROTECTED
+    },
+    TinyGuest {
+        name: "bench_cpus",
+        purpose: "BENCH lines on a machine that may have a second CPU",
+        qemu: &["-icount", "shift=0,sleep=on", "-smp", "1,maxcpus=2"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "bench_q35",
+        purpose: "BENCH lines on a machine with configuration space in memory and a guarded function there",
+        // The disks are on its AHCI controller.
+        qemu: &["-icount", "shift=0,sleep=on", "-machine", "q35", "-device", "piix3-ide"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
     },
 ];
 

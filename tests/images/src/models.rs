@@ -44,6 +44,7 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     Exclusion { guest: "task_switch", model: Some("phenom_8650_toliman"), why: NO_DR6 },
     Exclusion { guest: "control_regs", model: Some("trinity_apu"), why: PAGED_REAL_MODE },
     Exclusion { guest: "control_regs", model: Some("phenom_8650_toliman"), why: PAGED_REAL_MODE },
+    Exclusion { guest: "ecam", model: None, why: "Bochs' chipsets have configuration space by ports only" },
     Exclusion { guest: "vm_entry", model: Some("trinity_apu"), why: USES_VTX },
     Exclusion { guest: "vm_entry", model: Some("phenom_8650_toliman"), why: USES_VTX },
 ];

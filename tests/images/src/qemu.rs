@@ -1,7 +1,7 @@
 //! A guest's machine in QEMU.
 
 use crate::verdict::End;
-use crate::{Machine, TinyGuest};
+use crate::{Board, Machine, TinyGuest};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::path::Path;
@@ -39,9 +39,14 @@ pub fn run(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest, l
 
 /// `-no-reboot` must not be added: some guests reset the machine.
 fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest) -> Vec<String> {
+    // Where the buses of the IDE controller are named after it, and its device is to be asked for.
+    let (board, ide) = match guest.board {
+        Board::I440fx => ("pc", "ide"),
+        Board::Q35 => ("q35", "piix"),
+    };
     let mut arguments: Vec<String> = [
         "-machine",
-        "pc",
+        board,
         "-nodefaults",
         "-vga",
         "none",
@@ -53,12 +58,15 @@ fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest)
     .map(String::from)
     .into();
     arguments.extend(guest.tcg_only.map_or(accelerator, |_| Accelerator::Tcg).arguments(true));
+    if guest.board == Board::Q35 {
+        arguments.extend(["-device".into(), format!("piix3-ide,id={ide}")]);
+    }
     let name = |path: &Path| path.to_string_lossy().replace(',', ",,");
     let mut drive_at = |device: &str, file: &Path, bus: u32, boot_index: u32| {
         arguments.push("-drive".into());
         arguments.push(format!("if=none,id=drive{bus},format=raw,file={}", name(file)));
         arguments.push("-device".into());
-        arguments.push(format!("{device},drive=drive{bus},bus=ide.{bus},unit=0,bootindex={boot_index}"));
+        arguments.push(format!("{device},drive=drive{bus},bus={ide}.{bus},unit=0,bootindex={boot_index}"));
     };
     drive_at("ide-hd", machine.disk, 0, 1);
     if let Some(medium) = machine.medium {

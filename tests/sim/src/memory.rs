@@ -1,6 +1,6 @@
 //! The guest's RAM, with holes, and with the VMM's memory in its middle.
 
-use mediator::{BusAddr, Gpa, GuestMemory, NotRam};
+use mediator::{BusAddr, Gpa, GuestMemory, NotRam, Width};
 use std::ops::Range;
 
 /// Conventional memory.
@@ -78,6 +78,18 @@ impl GuestMemory for SimMemory {
         }
         self.poke(to.0, data);
         Ok(())
+    }
+
+    fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam> {
+        let len = width.bytes();
+        if !Self::is_ram(at.0, len as u64) || at.0 % len as u64 != 0 {
+            return Err(NotRam(at));
+        }
+        let equal = self.bytes[at.0 as usize..at.0 as usize + len] == old.to_le_bytes()[..len];
+        if equal {
+            self.poke(at.0, &new.to_le_bytes()[..len]);
+        }
+        Ok(equal)
     }
 
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam> {

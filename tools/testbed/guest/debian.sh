@@ -12,6 +12,8 @@ update-initramfs -u
 # No network card yet, no schedule: they would only lengthen a boot on an emulated CPU.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer dpkg-db-backup.timer \
     systemd-networkd-wait-online.service systemd-pstore.service e2scrub_reap.service
+# A reboot is one through the firmware, not into a kernel that kexec-tools would load for it.
+echo LOAD_KEXEC=false > /etc/default/kexec
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /usr/share/doc/* /usr/share/man/* /usr/share/locale/* /usr/share/info/*
 rm -f /etc/machine-id && : > /etc/machine-id

@@ -17,6 +17,11 @@ verdict() {
     poweroff -f
 }
 fail() { echo "FAILED: $*"; verdict fail; }
+# What a kernel says when time, other CPUs or itself went wrong.
+no_complaints() {
+    complaint=$(dmesg | grep -m 1 -E 'WARNING: CPU|BUG:|Oops|lockup|LOCKUP|self-detected stall|detected stalls|blocked for more')
+    [ -z "$complaint" ] || fail "the kernel says: $complaint"
+}
 # The kernel creates the nodes when the drive has answered.
 wait_for() { for _ in $(seq 300); do [ -b "$1" ] && return; sleep 0.1; done; fail "$1 did not appear"; }
 value() { sed -n "s/.*\b$1=\([^ ]*\).*/\1/p" /proc/cmdline; }

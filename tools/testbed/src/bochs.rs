@@ -42,10 +42,11 @@ pub enum Firmware {
     SeaBios,
 }
 
-/// A machine with one CPU and a PIIX3, to be run.
+/// A machine with a PIIX3, to be run.
 pub struct Bochs {
     logs: PathBuf,
     model: String,
+    cpus: u32,
     memory_mib: u32,
     disk: Option<(PathBuf, Writes)>,
     cd: Option<PathBuf>,
@@ -105,6 +106,7 @@ impl Bochs {
         Ok(Self {
             logs,
             model: model.to_owned(),
+            cpus: 1,
             memory_mib,
             disk: None,
             cd: None,
@@ -114,6 +116,12 @@ impl Bochs {
             deadline: None,
             last_word: None,
         })
+    }
+
+    /// With so many CPUs.
+    pub fn cpus(mut self, count: u32) -> Self {
+        self.cpus = count;
+        self
     }
 
     /// Sets the primary master.
@@ -212,7 +220,7 @@ impl Bochs {
     }
 
     fn configuration(&self) -> Result<String> {
-        let Self { model, memory_mib, .. } = self;
+        let Self { model, cpus, memory_mib, .. } = self;
         let bios = match self.firmware {
             Firmware::Bochs => format!("$BXSHARE/{BIOS}"),
             Firmware::SeaBios => SEABIOS.to_owned(),
@@ -224,7 +232,7 @@ impl Bochs {
              romimage: file=\"{bios}\"\n\
              vgaromimage: file=\"$BXSHARE/{VGA_BIOS}\"\n\
              memory: guest={memory_mib}, host={}\n\
-             cpu: model={model}, count=1, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs={unknown_msrs}\n\
+             cpu: model={model}, count={cpus}, ips={TICKS_PER_SECOND}, reset_on_triple_fault=1, ignore_bad_msrs={unknown_msrs}\n\
              clock: sync=none, time0=946684800\n\
              pci: enabled=1, chipset=i440fx\n\
              ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 const SUITE: &str = "bookworm";
 /// The 6.1 "cloud" kernel: PIIX IDE is in, it boots in seconds on an emulated CPU.
-const PACKAGES: &str =
-    "systemd-sysv,udev,kmod,iproute2,login,procps,util-linux,e2fsprogs,fio,cryptsetup-bin,linux-image-cloud-amd64";
+const PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,login,procps,util-linux,e2fsprogs,fio,cryptsetup-bin,\
+    stress-ng,kexec-tools,cpp-12,linux-image-cloud-amd64";
 const CONFIGURE: &str = include_str!("../guest/debian.sh");
 /// Space that making it takes for a while: tree and archive.
 const NEED_MIB: u64 = 1500;

@@ -32,6 +32,9 @@ const MODULES: [&str; 13] = [
 /// The guest owns COM2 and GRUB its console.
 const CONSOLE: &str = "serial --unit=1 --speed=115200\nterminal_input serial console\nterminal_output serial console\n";
 
+/// How kernels are started, and other ways to boot.
+pub const ENTRIES: &str = include_str!("../guest/entries.cfg");
+
 /// What the boot menu says and hands to the kernel.
 pub struct Menu<'a> {
     pub name: &'a str,
@@ -44,8 +47,7 @@ impl Menu<'_> {
     pub fn configuration(&self) -> Result<String> {
         let path = |path: &str| GrubPath::from_str(path).map_err(|why| anyhow!("{path}: {why}"));
         let (image, config) = (path("/shoji/shoji.elf")?, path("/shoji/shoji.conf")?);
-        let entries = include_str!("../guest/entries.cfg");
-        let entries = entries.replace("@NAME@", self.name).replace("@KERNEL_ARGS@", self.kernel_args);
+        let entries = ENTRIES.replace("@NAME@", self.name).replace("@KERNEL_ARGS@", self.kernel_args);
         let menu = shoji::grub::standalone(&Entry { image, config, timeout_s: self.timeout_s }, &entries);
         Ok(CONSOLE.to_owned() + &menu)
     }

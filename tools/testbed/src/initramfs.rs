@@ -14,8 +14,12 @@ pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_p
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 9] = [
+pub const SCRIPTS: [(&str, &str); 14] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
+    ("cpus", include_str!("../guest/tests/cpus.sh")),
+    ("hotplug", include_str!("../guest/tests/hotplug.sh")),
+    ("kexec", include_str!("../guest/tests/kexec.sh")),
+    ("reboots", include_str!("../guest/tests/reboots.sh")),
     ("write_verify", include_str!("../guest/tests/write_verify.sh")),
     ("write_digest", include_str!("../guest/tests/write_digest.sh")),
     ("fio", include_str!("../guest/tests/fio.sh")),
@@ -23,6 +27,7 @@ pub const SCRIPTS: [(&str, &str); 9] = [
     ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
     ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),
     ("bench", include_str!("../guest/tests/bench.sh")),
+    ("bench_load", include_str!("../guest/tests/bench_load.sh")),
     ("cryptsetup", include_str!("../guest/tests/cryptsetup.sh")),
 ];
 const INIT: &str = include_str!("../guest/init.sh");

@@ -6,6 +6,7 @@ use crate::monitor::Monitor;
 use crate::program::bound_command;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,23 @@ pub enum Writes {
     Dropped,
 }
 
+/// What the machine is built around. Its IDE disks are on a PIIX3's controller either way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chipset {
+    /// i440FX and PIIX3: configuration space by CF8h and CFCh, no reset register in its ACPI tables.
+    Pc,
+    /// Q35 and ICH9: configuration space in memory too (MCFG), ACPI's reset register, an AHCI controller without disks.
+    Q35,
+}
+
+/// A disk of the machine.
+struct IdeDisk {
+    /// As `-drive` takes it, without its place.
+    drive: String,
+    /// 0: primary master.
+    index: u8,
+}
+
 /// A machine to be started.
 pub struct Qemu {
     command: Command,
@@ -31,17 +49,42 @@ pub struct Qemu {
     accelerator: Accelerator,
     virtualization: bool,
     smm: bool,
+    chipset: Chipset,
+    cpus: u32,
+    disks: Vec<IdeDisk>,
     deadline: Option<Instant>,
 }
 
 impl Qemu {
-    /// A PC (PIIX3, SeaBIOS) with nothing but a screen; its serial logs go to the folder `logs`.
+    /// A PC (SeaBIOS) with one CPU and nothing but a screen; its serial logs go to the folder `logs`.
     pub fn new(logs: &Path, memory_mib: u32, accelerator: Accelerator) -> Result<Self> {
         std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let mut command = qemu_command();
         command.args(["-nodefaults", "-display", "none", "-vga", "std", "-monitor", "none"]);
         command.args(["-m", &memory_mib.to_string()]);
-        Ok(Self { command, logs: logs.to_owned(), accelerator, virtualization: true, smm: true, deadline: None })
+        Ok(Self {
+            command,
+            logs: logs.to_owned(),
+            accelerator,
+            virtualization: true,
+            smm: true,
+            chipset: Chipset::Pc,
+            cpus: 1,
+            disks: Vec::new(),
+            deadline: None,
+        })
+    }
+
+    /// With so many CPUs. TCG runs each in a thread of its own, unless it counts instructions: with that, Linux hangs on
+    /// more than one.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    pub fn chipset(mut self, chipset: Chipset) -> Self {
+        self.chipset = chipset;
+        self
     }
 
     /// Without system management mode, in which SeaBIOS otherwise changes to 32 bit.
@@ -66,8 +109,7 @@ impl Qemu {
     pub fn ide_disk(mut self, index: u8, image: &Path, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
-        self.command
-            .args(["-drive", &format!("file={file},format=raw,if=ide,index={index},media=disk,snapshot={snapshot}")]);
+        self.disks.push(IdeDisk { drive: format!("file={file},format=raw,media=disk,snapshot={snapshot}"), index });
         self
     }
 
@@ -118,10 +160,10 @@ impl Qemu {
         self
     }
 
-    /// Logs `vmrun!` and `vmexit(...)` only: translated code is logged for an address range that nothing uses. TCG
-    /// only.
+    /// Logs `vmrun!` and `vmexit(...)` only, see [`Machine::exit_log`]: translated code is logged for an address range
+    /// that nothing uses. TCG only.
     pub fn log_exits(mut self) -> Self {
-        let file = self.logs.join("exits.log");
+        let file = self.logs.join(EXITS);
         self.command.args(["-d", "in_asm", "-dfilter", "0xffffffffffff0000+1", "-D"]).arg(file);
         self
     }
@@ -173,9 +215,32 @@ impl Qemu {
 
     fn complete(&mut self) {
         self.command.args(self.accelerator.arguments(self.virtualization));
-        self.command.args(["-machine", if self.smm { "pc,smm=on" } else { "pc,smm=off" }]);
+        let chipset = if self.chipset == Chipset::Pc { "pc" } else { "q35" };
+        let smm = if self.smm { "on" } else { "off" };
+        self.command.args(["-machine", &format!("{chipset},smm={smm}")]);
+        if self.cpus > 1 {
+            self.command.args(["-smp", &self.cpus.to_string()]);
+        }
+        self.attach_disks();
         let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
         self.command.args(["-serial", &format!("file:{com1}")]);
+    }
+
+    fn attach_disks(&mut self) {
+        let on_q35 = self.chipset == Chipset::Q35 && !self.disks.is_empty();
+        if on_q35 {
+            // Q35's own IDE buses are AHCI ports.
+            self.command.args(["-device", "piix3-ide,id=piix"]);
+        }
+        for IdeDisk { drive, index } in &self.disks {
+            if !on_q35 {
+                self.command.args(["-drive", &format!("{drive},if=ide,index={index}")]);
+                continue;
+            }
+            let place = format!("bus=piix.{},unit={},bootindex={index}", index / 2, index % 2);
+            self.command.args(["-drive", &format!("{drive},if=none,id=disk{index}")]);
+            self.command.args(["-device", &format!("ide-hd,drive=disk{index},{place}")]);
+        }
     }
 }
 
@@ -193,6 +258,7 @@ pub struct Machine {
 }
 
 const ERRORS: &str = "qemu.log";
+const EXITS: &str = "exits.log";
 /// Longest wait for a machine that has no deadline.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -216,6 +282,13 @@ impl Machine {
     pub fn shoji_log(&self) -> String {
         let text = std::fs::read(self.logs.join("shoji.log")).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// What [`Qemu::log_exits`] asked for, as far as it has come.
+    pub fn exit_log(&self) -> Result<BufReader<File>> {
+        let path = self.logs.join(EXITS);
+        let file = File::open(&path).with_context(|| format!("no exit log {}", path.display()))?;
+        Ok(BufReader::new(file))
     }
 
     /// Waits for text in Shoji's log.
@@ -268,6 +341,17 @@ mod tests {
     fn arguments(mut qemu: Qemu) -> Vec<String> {
         qemu.complete();
         qemu.command.get_args().map(OsStr::to_string_lossy).map(String::from).collect()
+    }
+
+    #[test]
+    fn disks_are_on_an_ide_controller_of_either_chipset() {
+        for (chipset, place) in [(Chipset::Pc, "if=ide,index=1"), (Chipset::Q35, "bus=piix.0,unit=1")] {
+            let qemu = Qemu::new(&std::env::temp_dir(), 256, Accelerator::Tcg).unwrap().chipset(chipset);
+            let all = arguments(qemu.cpus(2).ide_disk(1, Path::new("a,b"), Writes::Dropped));
+            assert!(all.iter().any(|word| word.contains(place)), "{all:?}");
+            assert!(all.iter().any(|word| word.contains("file=a,,b,") && word.contains("snapshot=on")), "{all:?}");
+            assert!(all.windows(2).any(|words| words == ["-smp", "2"]), "{all:?}");
+        }
     }
 
     #[test]

@@ -8,10 +8,17 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const BOOT_MIB: u64 = 160;
+const BOOT_MIB: u64 = 224;
 const DATA_MIB: u64 = 128;
 /// Programs for the tests, with the libraries that they need: Debian's fio brings 80 MiB of them.
-const TOOLS: [&str; 3] = ["usr/sbin/cryptsetup", "usr/sbin/mke2fs", "usr/bin/fio"];
+const TOOLS: [&str; 5] = [
+    "usr/sbin/cryptsetup",
+    "usr/sbin/mke2fs",
+    "usr/bin/fio",
+    "usr/sbin/kexec",
+    // The C compiler proper: what a kernel's build spends its time in.
+    "usr/lib/gcc/x86_64-linux-gnu/12/cc1",
+];
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Folders below it that hold libraries too.
 const MORE_LIBRARIES: [&str; 1] = ["ceph"];
@@ -43,7 +50,7 @@ impl SmallGuest {
         self.dir.join("initrd.img")
     }
 
-    /// cryptsetup, mke2fs, fio and what they need, for the boot partition.
+    /// The programs in `TOOLS` and what they need, for the boot partition.
     pub fn tools(&self) -> PathBuf {
         self.dir.join("tools")
     }

@@ -36,6 +36,11 @@ impl Workspace {
     pub fn shoji_elf(&self) -> Result<PathBuf> {
         self.output("shoji.elf")
     }
+
+    /// The same with its own checks, as `cargo xtask build --checked` leaves it.
+    pub fn checked_elf(&self) -> Result<PathBuf> {
+        self.output("shoji-checked.elf")
+    }
 }
 
 /// The user's cache folder for Shoji: what takes minutes to make and is the same for every clone.

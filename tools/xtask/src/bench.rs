@@ -6,6 +6,7 @@
 
 mod exits;
 mod figures;
+mod load;
 mod profile;
 mod rows;
 mod small;
@@ -75,13 +76,19 @@ fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
     image(workspace, &mut figures)?;
     for on in [On::Bare, On::Shoji] {
         disks::small(workspace, on == On::Bare)?;
-        let _progress = spinner(&format!("Tiny guest, {on}"));
-        figures.add(on, tiny::measure(workspace, logs, tiny::Emulator::Qemu, on)?);
+        let _progress = spinner(&format!("Tiny guests, {on}"));
+        let measure = |guest| tiny::measure(workspace, logs, tiny::Emulator::Qemu, on, guest);
+        figures.add(on, measure(tiny::BENCH)?);
+        for (prefix, guest) in [("cpus", tiny::BENCH_CPUS), ("q35", tiny::BENCH_Q35)] {
+            let values = measure(guest)?;
+            figures.add(on, values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect());
+        }
     }
     for on in [On::Bare, On::Shoji] {
         let _progress = spinner(&format!("Linux, {on}"));
         small::measure(workspace, logs, on, &mut figures)?;
     }
+    load::measure(workspace, logs, &mut figures)?;
     let _progress = spinner("Start of Shoji, instruction by instruction");
     let start = trace::start(workspace, logs)?;
     figures.set("entry_to_vmrun", On::Shoji, start.len() as f64);

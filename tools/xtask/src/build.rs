@@ -3,7 +3,7 @@
 use crate::setup;
 use crate::simd::build_simd_object;
 use anyhow::{Context, Result, anyhow, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use testbed::program::{command, run};
 use testbed::{Workspace, artifact};
@@ -11,8 +11,7 @@ use testbed::{Workspace, artifact};
 /// The crate of the binary.
 const CRATE: &str = "vmm";
 /// The bare-metal target: stable Rust, with `core` and `alloc` built for a soft-float machine without red zone.
-const TARGET_ARGS: [&str; 6] = [
-    "--release",
+const TARGET_ARGS: [&str; 5] = [
     "-Zbuild-std=core,alloc,compiler_builtins",
     "-Zbuild-std-features=compiler-builtins-mem",
     "-Zjson-target-spec",
@@ -20,23 +19,41 @@ const TARGET_ARGS: [&str; 6] = [
     "x86_64-vmm.json",
 ];
 
-/// Builds `target/shoji/shoji.elf` and prints its size.
-pub fn build(workspace: &Workspace, yes: bool) -> Result<()> {
-    compile(workspace, yes)?;
-    print_size(&workspace.shoji_elf()?)
+/// How the hypervisor is built.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Profile {
+    Release,
+    /// With debug assertions and overflow checks.
+    Checked,
 }
 
-/// As [`build`], with nothing on standard output.
+/// Builds the hypervisor, `checked` or not, and prints its size.
+pub fn build(workspace: &Workspace, checked: bool, yes: bool) -> Result<()> {
+    let profile = if checked { Profile::Checked } else { Profile::Release };
+    print_size(&compile_as(workspace, profile, yes)?)
+}
+
+/// Builds `target/shoji/shoji.elf`, with nothing on standard output.
 pub fn compile(workspace: &Workspace, yes: bool) -> Result<()> {
+    compile_as(workspace, Profile::Release, yes).map(drop)
+}
+
+/// Gives the image.
+fn compile_as(workspace: &Workspace, profile: Profile, yes: bool) -> Result<PathBuf> {
     setup::ensure(&[setup::For::Build], yes)?;
-    let status = bare_metal_cargo(workspace, "build")?.args(["-p", CRATE]).status().context("cannot run cargo")?;
+    let (name, elf) = match profile {
+        Profile::Release => ("release", workspace.shoji_elf()?),
+        Profile::Checked => ("checked", workspace.checked_elf()?),
+    };
+    let mut cargo = bare_metal_cargo(workspace, "build")?;
+    let status = cargo.args(["--profile", name, "-p", CRATE]).status().context("cannot run cargo")?;
     if !status.success() {
         bail!("the hypervisor does not build: see cargo's messages above");
     }
-    let built = workspace.root().join("target/x86_64-vmm/release").join(CRATE);
-    let elf = workspace.shoji_elf()?;
+    let built = workspace.root().join("target/x86_64-vmm").join(name).join(CRATE);
     let content = std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    artifact::write(&elf, &content)
+    artifact::write(&elf, &content)?;
+    Ok(elf)
 }
 
 /// `cargo SUBCOMMAND` for the bare machine.

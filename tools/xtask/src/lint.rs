@@ -1,7 +1,7 @@
 //! `cargo xtask lint`: format, clippy on the host and for the bare machine, the rooms.
 
 use crate::tally::Tally;
-use crate::{build, golden, rooms};
+use crate::{build, golden, policy, rooms};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 use testbed::Workspace;
@@ -28,11 +28,12 @@ pub fn lint(workspace: &Workspace) -> Result<Tally> {
 }
 
 type Check = fn(&Workspace) -> Result<()>;
-const CHECKS: [(&str, Check); 5] = [
+const CHECKS: [(&str, Check); 6] = [
     ("format", format),
     ("clippy on the host", clippy_host),
     ("clippy for the bare machine", clippy_bare_metal),
     ("rooms", check_rooms),
+    ("policy document", |workspace| policy::check(workspace.root())),
     ("init functions", init_functions),
 ];
 
@@ -56,7 +57,10 @@ fn clippy_host(workspace: &Workspace) -> Result<()> {
 
 fn clippy_bare_metal(workspace: &Workspace) -> Result<()> {
     let mut clippy: Command = build::bare_metal_cargo(workspace, "clippy")?;
-    clippy.arg("--quiet").args(BARE_METAL.iter().flat_map(|name| ["-p", name])).args(["--", "-Dwarnings"]);
+    clippy
+        .args(["--quiet", "--release"])
+        .args(BARE_METAL.iter().flat_map(|name| ["-p", name]))
+        .args(["--", "-Dwarnings"]);
     run(&mut clippy).map(drop)
 }
 

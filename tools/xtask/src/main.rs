@@ -7,6 +7,7 @@ mod fuzz;
 mod golden;
 mod image;
 mod lint;
+mod policy;
 mod readme;
 mod rooms;
 mod run;
@@ -32,7 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build the hypervisor: target/shoji/shoji.elf
+    /// Build the hypervisor: target/shoji/shoji.elf; with --checked: target/shoji/shoji-checked.elf
     Build(BuildArgs),
     /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
     Run(run::RunArgs),
@@ -48,12 +49,17 @@ enum Task {
     Symbolize(symbolize::SymbolizeArgs),
     /// Count lines, unsafe blocks and bytes of code of each crate in the image
     Tcb(tcb::TcbArgs),
+    /// Write the tables of MSRs and CPUID as a document: core/policy/POLICY.md
+    Policy,
     /// Make a disk that boots Shoji (target/shoji/shoji.elf as it is), without building or running anything
     Image(image::ImageArgs),
 }
 
 #[derive(Args)]
 struct BuildArgs {
+    /// For tests: with debug assertions and overflow checks, of which a failing one stops the VMM
+    #[arg(long)]
+    checked: bool,
     /// Install what is missing without asking
     #[arg(long)]
     yes: bool,
@@ -72,7 +78,7 @@ fn main() -> ExitCode {
 fn perform(cli: Cli) -> Result<()> {
     let workspace = Workspace::find()?;
     match cli.task {
-        Task::Build(args) => build::build(&workspace, args.yes),
+        Task::Build(args) => build::build(&workspace, args.checked, args.yes),
         Task::Run(args) => run::run(&workspace, &args),
         Task::Test(args) => test::test(&workspace, &args),
         Task::Lint => match lint::lint(&workspace)?.failed {
@@ -83,6 +89,7 @@ fn perform(cli: Cli) -> Result<()> {
         Task::Bench(args) => bench::bench(&workspace, &args),
         Task::Symbolize(args) => symbolize::symbolize(&workspace, &args),
         Task::Tcb(args) => tcb::tcb(&workspace, &args),
+        Task::Policy => policy::write(workspace.root()),
         Task::Image(args) => image::image(&workspace, &args),
     }
 }

@@ -51,7 +51,7 @@ pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<()> {
     );
     let accelerator = accel::announce(args.accel)?;
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
-    build::build(workspace, args.yes)?;
+    build::build(workspace, false, args.yes)?;
     let disk = disks::demo(workspace, false)?;
     let logs = workspace.output("run")?;
     let qemu = Qemu::new(&logs, args.memory, accelerator)?;

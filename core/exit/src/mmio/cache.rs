@@ -15,9 +15,11 @@ const ENTRIES: usize = 16;
 /// As much as is read at once; more than any instruction has.
 const CODE_BYTES: u64 = 16;
 
+/// Where no instruction is remembered: one there would need no page.
+const NOWHERE: u64 = u64::MAX;
+
 #[derive(Clone, Copy)]
 struct Entry {
-    /// All ones where nothing is remembered: an instruction of one byte there would need no page.
     linear: u64,
     cr3: u64,
     /// Of the page.
@@ -26,41 +28,38 @@ struct Entry {
     code: u128,
     mask: u128,
     bitness: u32,
-    access: Option<MmioAccess>,
+    access: MmioAccess,
 }
 
-/// Of one CPU. An instruction that reaches into the next page is not remembered.
+impl Entry {
+    const EMPTY: Self =
+        Self { linear: NOWHERE, cr3: 0, physical: 0, code: 0, mask: 0, bitness: 0, access: MmioAccess::NONE };
+
+    /// Is this the instruction at `linear`?
+    #[inline]
+    fn is<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64) -> bool {
+        self.linear == linear
+            && linear != NOWHERE
+            && self.cr3 == vcpu.control().cr3
+            && self.bitness == instruction::bitness(vcpu)
+            && code_at(machine, self.physical, linear & PAGE_MASK).is_some_and(|code| code & self.mask == self.code)
+    }
+}
+
+/// Of one CPU.
 pub(crate) struct DecodeCache([Entry; ENTRIES]);
 
 impl DecodeCache {
-    pub const EMPTY: Self = Self(
-        [Entry { linear: u64::MAX, cr3: u64::MAX, physical: 0, code: 0, mask: 0, bitness: 0, access: None }; ENTRIES],
-    );
+    pub const EMPTY: Self = Self([Entry::EMPTY; ENTRIES]);
 
     #[inline]
     fn slot(linear: u64) -> usize {
         (linear ^ linear >> 4) as usize & (ENTRIES - 1)
     }
 
-    #[inline]
-    fn find<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64) -> Option<&MmioAccess> {
-        let entry = self.0.get(Self::slot(linear))?;
-        let known = entry.linear == linear
-            && entry.cr3 == vcpu.control().cr3
-            && entry.bitness == instruction::bitness(vcpu)
-            && code_at(machine, entry.physical, linear & PAGE_MASK)? & entry.mask == entry.code;
-        if known { entry.access.as_ref() } else { None }
-    }
-
     #[cfg(test)]
     pub fn remembers(&self, linear: u64) -> bool {
         self.0[Self::slot(linear)].linear == linear
-    }
-
-    fn insert(&mut self, entry: Entry) {
-        if let Some(slot) = self.0.get_mut(Self::slot(entry.linear)) {
-            *slot = entry;
-        }
     }
 }
 
@@ -77,44 +76,46 @@ fn code_at<M: Machine>(machine: &mut M, page: u64, offset: u64) -> Option<u128> 
 /// # Errors
 /// #PF when its bytes are not mapped, #UD when they cannot be read or are an instruction that is not emulated.
 #[inline]
-pub(crate) fn current<V: Vcpu, M: Machine>(
-    cpu: &mut Cpu<'_>,
+pub(crate) fn current<'c, V: Vcpu, M: Machine>(
+    cpu: &'c mut Cpu<'_>,
     vcpu: &V,
     machine: &mut M,
-) -> Result<MmioAccess, Exception> {
+) -> Result<&'c MmioAccess, Exception> {
     let linear = instruction::linear_rip(vcpu);
-    match cpu.decoded.find(vcpu, machine, linear) {
-        Some(access) => Ok(*access),
-        None => decode_current(cpu, vcpu, machine, linear),
+    let slot = DecodeCache::slot(linear);
+    if !cpu.decoded.0.get(slot).is_some_and(|entry| entry.is(vcpu, machine, linear)) {
+        let entry = decode_current(cpu.guest, vcpu, machine, linear)?;
+        if let Some(slot) = cpu.decoded.0.get_mut(slot) {
+            *slot = entry;
+        }
     }
+    cpu.decoded.0.get(slot).map(|entry| &entry.access).ok_or(Exception::InvalidOpcode)
 }
 
 #[cold]
 fn decode_current<V: Vcpu, M: Machine>(
-    cpu: &mut Cpu<'_>,
+    guest: &Guest,
     vcpu: &V,
     machine: &mut M,
     linear: u64,
-) -> Result<MmioAccess, Exception> {
-    let fetched = instruction::fetch(cpu.guest, vcpu, machine);
+) -> Result<Entry, Exception> {
+    let fetched = instruction::fetch(guest, vcpu, machine);
     let instruction = fetched.decode()?;
     let code = fetched.code(instruction.len() as u8);
-    let access = decode(&instruction).map_err(|kind| refuse(cpu.guest, vcpu, kind, code))?;
+    let access = decode(&instruction).map_err(|kind| refuse(guest, vcpu, kind, code))?;
     let last = linear.wrapping_add(u64::from(access.len_bytes)).wrapping_sub(1);
-    if (last ^ linear) & !PAGE_MASK == 0 {
-        let physical = instruction::translate(cpu.guest, vcpu, machine, linear)?.0 & !PAGE_MASK;
-        let unused_bits = 128_u32.wrapping_sub(u32::from(access.len_bytes).wrapping_mul(8));
-        cpu.decoded.insert(Entry {
-            linear,
-            cr3: vcpu.control().cr3,
-            physical,
-            code,
-            mask: u128::MAX.wrapping_shr(unused_bits),
-            bitness: instruction::bitness(vcpu),
-            access: Some(access),
-        });
-    }
-    Ok(access)
+    let in_one_page = (last ^ linear) & !PAGE_MASK == 0;
+    let unused_bits = 128_u32.wrapping_sub(u32::from(access.len_bytes).wrapping_mul(8));
+    Ok(Entry {
+        // One that reaches into the next page is not found again.
+        linear: if in_one_page { linear } else { NOWHERE },
+        cr3: vcpu.control().cr3,
+        physical: instruction::translate(guest, vcpu, machine, linear)?.0 & !PAGE_MASK,
+        code,
+        mask: u128::MAX.wrapping_shr(unused_bits),
+        bitness: instruction::bitness(vcpu),
+        access,
+    })
 }
 
 /// As on a CPU that does not have the instruction.

@@ -110,6 +110,15 @@ pub struct MmioAccess {
 }
 
 impl MmioAccess {
+    /// No access; what stands for none yet.
+    pub(super) const NONE: Self = Self {
+        op: Op::Store(Source::Immediate(0)),
+        width: Width::Byte,
+        place: Place { segment: SegmentName::Ds, base: None, index: None, scale: 0, displacement: 0 },
+        string: None,
+        len_bytes: 0,
+    };
+
     /// Whether the operand is read. Of an access that does both, the CPU may tell either.
     #[inline]
     pub fn reads(&self) -> bool {
@@ -157,7 +166,9 @@ fn parts(instruction: &Instruction) -> Option<(Op, Width)> {
         M::Mov | M::Movnti if is_memory(instruction.op0_kind()) => store(instruction),
         M::Stosb | M::Stosw | M::Stosd | M::Stosq => store(instruction),
         M::Mov | M::Movzx | M::Lodsb | M::Lodsw | M::Lodsd | M::Lodsq => load(instruction, Extension::Zero),
-        M::Movsx | M::Movsxd => load(instruction, Extension::Sign),
+        M::Movsx => load(instruction, Extension::Sign),
+        // To 16 bits Intel's CPUs read a word, and AMD's read a dword.
+        M::Movsxd => load(instruction, Extension::Sign).filter(|&(_, width)| width == Width::Dword),
         M::Xchg => exchange(instruction),
         M::Add => arithmetic(instruction, Operation::Add),
         M::Or => arithmetic(instruction, Operation::Or),

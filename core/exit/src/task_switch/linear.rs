@@ -1,10 +1,13 @@
 //! Guest memory by linear addresses of 32 bits, as the CPU reaches its own tables there.
 
+use super::descriptor::Descriptor;
 use crate::walk::{self, PageAccess, PagingFeatures};
 use crate::{ControlRegisters, Exception, Machine};
-use mediator::{Gpa, GuestMemory};
+use mediator::{Gpa, GuestMemory, Width};
 
 const PAGE_BYTES: u64 = 4096;
+/// Where a descriptor has its access byte.
+const ACCESS_BYTE: usize = 5;
 
 /// Who makes an access, and what for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,6 +92,16 @@ impl<'a, M: Machine> Linear<'a, M> {
                 let _ = self.machine.memory().write(at, part);
             }
         }
+    }
+
+    /// Gives a descriptor another access byte, in one step with the look whether it still has the old one. False: it has not.
+    pub fn exchange_access(&mut self, at: Mapped, old: Descriptor, new: Descriptor) -> bool {
+        let in_first = at.first_bytes > ACCESS_BYTE;
+        let (page, from) = if in_first { (at.first, 0) } else { (at.second, at.first_bytes) };
+        let byte = Gpa(page.0.wrapping_add(ACCESS_BYTE as u64).wrapping_sub(from as u64));
+        let (old, new) = (old.access().into(), new.access().into());
+        // What is no RAM takes no write.
+        self.machine.memory().compare_exchange(byte, Width::Byte, old, new) != Ok(false)
     }
 
     /// The four PDPTEs that CR3 points at, from physical memory.

@@ -150,7 +150,8 @@ impl<M: Machine> Switch<'_, M> {
         let accessed = descriptor.accessed();
         if accessed != descriptor {
             let mapped = self.memory.map(at, DESCRIPTOR_BYTES, WRITE)?;
-            self.memory.write(mapped, &accessed.0.to_le_bytes());
+            // If it has changed since, another CPU has marked it or replaced it; what was read holds for this one.
+            self.memory.exchange_access(mapped, descriptor, accessed);
         }
         self.vcpu.set_segment(name, accessed.segment(selector));
         Ok(())

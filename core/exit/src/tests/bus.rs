@@ -218,7 +218,7 @@ fn work_is_performed_handed_back_and_then_the_mediator_is_asked_again() {
     let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
     assert_eq!(read_port(&mut cpu, &mut machine, 0x1f7, Byte), 0x50);
     assert_eq!(*log.lock().unwrap(), ["asked", "done 1", "done 2", "asked"]);
-    assert_eq!(machine.memory.0[0x2000..0x2004], *b"data");
+    assert_eq!(machine.memory.bytes[0x2000..0x2004], *b"data");
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
         assert!(asked.lock().unwrap().is_empty());
     }
     for (address, port, width, passes) in [
-        (0x8000_0060, 0xcfc, Width::Dword, false),
+        (0x8000_0060_u64, 0xcfc, Width::Dword, false),
         (0x8000_0060, 0xcff, Width::Byte, false),
         (0x8000_0064, 0xcfc, Width::Word, false),
         (0x8000_005c, 0xcfc, Width::Dword, true),

@@ -11,10 +11,10 @@ const WRITE: NestedFault = NestedFault { write: true, ..READ };
 
 fn fault_at(code: &[u8], vcpu: &mut MockVcpu, fault: NestedFault) -> Outcome {
     let mut machine = MockMachine::with_code(code);
-    let before = machine.memory.0.clone();
+    let before = machine.memory.bytes.clone();
     vcpu.fault = Some(fault);
     let outcome = cpu_of(Guest::new(&mut machine, policy(), false)).on_exit(vcpu, &mut machine, Exit::NestedFault);
-    assert!(machine.memory.0 == before && machine.ports.events.is_empty());
+    assert!(machine.memory.bytes == before && machine.ports.events.is_empty());
     outcome
 }
 
@@ -118,6 +118,7 @@ fn instructions_that_are_not_emulated_raise_ud_and_are_not_skipped() {
         (&[0x50], WRITE),                   // push rax
         (&[0x8e, 0x18], READ),              // mov ds, [rax]
         (&[0x8c, 0x18], WRITE),             // mov [rax], ds
+        (&[0x66, 0x63, 0x00], READ),        // movsxd ax, [rax]
         (&[0x0f, 0x28, 0x00], READ),        // movaps xmm0, [rax]
         (&[0xff, 0x10], READ),              // call [rax]
         (&[0x0f, 0x0b], READ),              // ud2

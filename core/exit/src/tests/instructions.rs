@@ -332,7 +332,7 @@ fn firmware_stub_is_honoured_at_its_address_only() {
     let mut cpu = cpu_of(guest);
     let mut vcpu = MockVcpu::real();
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.0[0x5000]), (42, 0x1003, 7));
+    assert_eq!((vcpu.get(Gpr::Rbx), vcpu.rip, machine.memory.bytes[0x5000]), (42, 0x1003, 7));
     let mut vcpu = MockVcpu::real();
     vcpu.rip = 0x2000;
     cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
@@ -348,7 +348,52 @@ fn user_program_that_maps_the_stubs_address_gets_no_firmware() {
     for mut vcpu in [MockVcpu::long(), MockVcpu::protected()] {
         vcpu.cpl = 3;
         cpu.on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
-        assert_eq!((machine.memory.0[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+        assert_eq!((machine.memory.bytes[0x5000], &vcpu.injected[..]), (0, &[Exception::InvalidOpcode][..]));
+    }
+}
+
+/// Virtual-8086 mode: the stub at 1000h, the buffer at 3FF0h, the stack at 7FFEh, so that both reach into a second page. 32-bit paging;
+/// the pages of the lowest 64 KiB are mapped one to one, but for `moved`.
+fn firmware_in_virtual_8086_mode(moved: Option<u32>) -> (MockVcpu, u8) {
+    const TABLES: u64 = 0x2_0000;
+    let mut machine = MockMachine::with_code(&HYPERCALL);
+    machine.memory.put(0x9000, &HYPERCALL);
+    machine.memory.put(TABLES, &((TABLES as u32 + 0x1000) | 7).to_le_bytes());
+    for page in 0..16 {
+        let frame = if moved == Some(page) { 9 } else { page };
+        machine.memory.put(TABLES + 0x1000 + 4 * u64::from(page), &(frame << 12 | 7).to_le_bytes());
+    }
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.set_firmware_call(0x1000, Box::new(Firmware));
+    let mut vcpu = MockVcpu { cpl: 3, ..MockVcpu::real() };
+    vcpu.rflags |= 1 << 17;
+    vcpu.control = ControlRegisters { cr0: 1 << 31 | 1, cr3: TABLES, ..ControlRegisters::default() };
+    vcpu.segments[SegmentName::Es as usize].base = 0x3000;
+    vcpu.set(Gpr::Rdi, 0xabcd_0ff0);
+    vcpu.segments[SegmentName::Ss as usize].base = 0x7000;
+    vcpu.set(Gpr::Rsp, 0xffe);
+    cpu_of(guest).on_exit(&mut vcpu, &mut machine, Exit::Hypercall);
+    let written = machine.memory.bytes[0x5000];
+    (vcpu, written)
+}
+
+#[test]
+fn virtual_8086_mode_gets_firmware_where_memory_is_mapped_one_to_one() {
+    for moved in [None, Some(0), Some(2), Some(6)] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(moved);
+        assert_eq!((written, vcpu.rip, vcpu.injected.len()), (7, 0x1003, 0), "{moved:?}");
+    }
+}
+
+#[test]
+fn virtual_8086_mode_gets_no_firmware_where_stub_buffer_or_stack_are_elsewhere() {
+    for moved in [1, 3, 4, 7, 8] {
+        let (vcpu, written) = firmware_in_virtual_8086_mode(Some(moved));
+        assert_eq!(
+            (written, vcpu.rip, &vcpu.injected[..]),
+            (0, 0x1000, &[Exception::InvalidOpcode][..]),
+            "page {moved}"
+        );
     }
 }
 
@@ -372,4 +417,34 @@ fn the_log_sums_up_what_all_cpus_counted() {
     log_lines();
     guest.log_counters();
     assert!(log_lines().contains(&"exits: cpuid: 3".into()));
+}
+
+#[test]
+fn syscall_shows_in_64_bit_mode_only_where_the_cpu_has_it_so() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for only in [false, true] {
+        let policy = Policy { syscall_in_64_bit_mode_only: only, ..policy() };
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy, false));
+        for (mut vcpu, is_64_bit) in
+            [(MockVcpu::long(), true), (MockVcpu::protected(), false), (MockVcpu::real(), false)]
+        {
+            vcpu.set(Gpr::Rax, 0x8000_0001);
+            cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+            assert_eq!(vcpu.get(Gpr::Rdx) & 1 << 11 != 0, is_64_bit || !only, "{only} {is_64_bit}");
+        }
+    }
+}
+
+#[test]
+fn key_locker_shows_as_enabled_when_the_guest_has_enabled_it() {
+    let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
+    for (activated, kl) in [(false, false), (false, true), (true, false), (true, true)] {
+        machine.leaves.insert((0x19, 0), CpuidLeaf { ebx: 0x14 | u32::from(activated), ..CpuidLeaf::default() });
+        let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+        let mut vcpu = MockVcpu::long();
+        vcpu.control.cr4 = u64::from(kl) << 19;
+        vcpu.set(Gpr::Rax, 0x19);
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::Cpuid);
+        assert_eq!(vcpu.get(Gpr::Rbx), 0x14 | u64::from(activated && kl));
+    }
 }

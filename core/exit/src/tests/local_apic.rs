@@ -2,6 +2,7 @@
 
 use super::mock::*;
 use crate::*;
+use ::policy::{MsrRow, Rule};
 use alloc::vec::Vec;
 use mediator::{Gpa, Width};
 
@@ -13,9 +14,8 @@ const X2APIC: u64 = PAGE | 0xc00;
 
 /// Of the mock's policy.
 fn with_command() -> Policy {
-    const TABLE: &[MsrIntercept] = &[MsrIntercept::APIC_BASE, MsrIntercept::INTERRUPT_COMMAND];
-    const _: () = assert!(in_order(TABLE));
-    Policy { msrs: TABLE, ..policy() }
+    let row = |msr, rule| MsrRow::new(msr..=msr, "TEST", rule, "test");
+    Policy { msrs: alloc::vec![row(BASE, Rule::ApicBase), row(COMMAND, Rule::InterruptCommand)], ..policy() }
 }
 
 /// A guest with CPUs of these APIC IDs, each with a machine of its own.

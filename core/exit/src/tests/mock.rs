@@ -1,6 +1,7 @@
 //! A virtual CPU, a machine and a mediator that only remember.
 
 use crate::*;
+use ::policy::{HiddenBits, MsrRow, Rule, in_order};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -35,7 +36,10 @@ pub struct MockVcpu {
     /// Of the exit to be answered.
     pub io: Option<IoExit>,
     pub fault: Option<NestedFault>,
-    pub memory_types_changed: usize,
+    /// What the vCPU was told of memory types.
+    pub memory_types: Vec<x86::mtrr::Mtrrs>,
+    pub tsc_offset: u64,
+    pub counter_control: Option<u64>,
     pub task: Option<MockTask>,
     pub queued: Vec<u8>,
     /// Calls of `start`.
@@ -127,8 +131,17 @@ impl Vcpu for MockVcpu {
     fn set_efer(&mut self, value: u64) {
         self.control.efer = value;
     }
-    fn memory_types_changed(&mut self) {
-        self.memory_types_changed += 1;
+    fn memory_types_changed(&mut self, types: &x86::mtrr::Mtrrs) {
+        self.memory_types.push(types.clone());
+    }
+    fn tsc_offset(&self) -> u64 {
+        self.tsc_offset
+    }
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
+    fn set_counter_control(&mut self, value: u64) {
+        self.counter_control = Some(value);
     }
     fn cpl(&self) -> u8 {
         self.cpl
@@ -208,20 +221,37 @@ pub const DISABLED: u32 = 0xc001_0114;
 pub const MICROCODE: u32 = 0x79;
 pub const FROZEN: u32 = 0x1f2;
 pub const PARTLY_FROZEN: u32 = 0xc001_0010;
-pub const MEMORY_TYPES: core::ops::RangeInclusive<u32> = 0x200..=0x21f;
 pub const ABSENT: core::ops::RangeInclusive<u32> = 0x480..=0x493;
 
+pub const PASS: u32 = 0xc000_2000;
+pub const MASKED: u32 = 0xc001_1029;
+pub const FORCED: u32 = 0xc001_0000;
+pub const COUNTER_CONTROL: u32 = 0x38f;
+pub const TSC_ADJUST: u32 = 0x3b;
+pub const TSC_DEADLINE: u32 = 0x6e0;
+
+const fn row(first: u32, last: u32, rule: Rule) -> MsrRow {
+    MsrRow::new(first..=last, "TEST", rule, "test")
+}
+
 /// Each rule once.
-pub const TABLE: &[MsrIntercept] = &[
-    MsrIntercept::APIC_BASE,
-    MsrIntercept::new(LOCKED, Rule::Locked { native: !0xff06, set: 1, ignored: None }, "test"),
-    MsrIntercept::new(MICROCODE, Rule::MicrocodeUpdate, "test"),
-    MsrIntercept::range(FROZEN..=FROZEN + 1, Rule::FROZEN, "test"),
-    MsrIntercept::range(MEMORY_TYPES, Rule::MemoryType, "test"),
-    MsrIntercept::range(ABSENT, Rule::Absent, "test"),
-    MsrIntercept::new(EFER, Rule::Efer, "test"),
-    MsrIntercept::new(PARTLY_FROZEN, Rule::Frozen { free: 0xc_0000 }, "test"),
-    MsrIntercept::new(DISABLED, Rule::Locked { native: 0, set: 0x18, ignored: Some(0x1f) }, "test"),
+pub const TABLE: &[MsrRow] = &[
+    row(0x10, 0x10, Rule::Tsc),
+    row(0x1b, 0x1b, Rule::ApicBase),
+    row(LOCKED, LOCKED, Rule::Locked { native: !0xff06, set: 1, ignored: None }),
+    row(TSC_ADJUST, TSC_ADJUST, Rule::TscAdjust),
+    row(MICROCODE, MICROCODE, Rule::IGNORED),
+    row(FROZEN, FROZEN + 1, Rule::FROZEN),
+    row(0x200, 0x2ff, Rule::MemoryType),
+    row(COUNTER_CONTROL, COUNTER_CONTROL, Rule::CounterControl),
+    row(*ABSENT.start(), *ABSENT.end(), Rule::Absent),
+    row(TSC_DEADLINE, TSC_DEADLINE, Rule::TscDeadline),
+    row(EFER, EFER, Rule::Efer),
+    row(PASS, PASS, Rule::Pass),
+    row(FORCED, FORCED, Rule::Forced { set: 1 << 40, clear: 1 << 41 }),
+    row(PARTLY_FROZEN, PARTLY_FROZEN, Rule::Frozen { free: 0xc_0000 }),
+    row(DISABLED, DISABLED, Rule::Locked { native: 0, set: 0x18, ignored: Some(0x1f) }),
+    row(MASKED, MASKED, Rule::Masked { free: 0xf0, set_only: 0x2 }),
 ];
 const _: () = assert!(in_order(TABLE));
 
@@ -230,15 +260,18 @@ pub const HYPERCALL: [u8; 3] = [0x0f, 0x01, 0xd9];
 
 /// [`TABLE`], and some hidden bits.
 pub fn policy() -> Policy {
-    const ZEROS: CpuidLeaf = CpuidLeaf::ZEROS;
     let hidden = [
-        (0x8000_0001, None, CpuidLeaf { ecx: 1 << 2 | 1 << 12, ..ZEROS }),
-        (0x8000_0001, None, CpuidLeaf { edx: 1 << 27, ..ZEROS }),
-        (0x8000_000a, None, CpuidLeaf::ONES),
-        (0xd, Some(1), CpuidLeaf { eax: 1 << 3, ..ZEROS }),
+        HiddenBits::ecx(0x8000_0001, None, 1 << 2 | 1 << 12, "TEST", "test"),
+        HiddenBits::edx(0x8000_0001, None, 1 << 27, "TEST", "test"),
+        HiddenBits::all(0x8000_000a, None, "TEST", "test"),
+        HiddenBits::eax(0xd, Some(1), 1 << 3, "TEST", "test"),
     ];
-    let hidden = hidden.into_iter().map(|(leaf, subleaf, bits)| HiddenBits { leaf, subleaf, bits }).collect();
-    Policy { msrs: TABLE, hidden, hypercall: HYPERCALL }
+    Policy {
+        msrs: TABLE.to_vec(),
+        hidden: hidden.iter().collect(),
+        syscall_in_64_bit_mode_only: false,
+        hypercall: HYPERCALL,
+    }
 }
 
 /// What reached the real ports.
@@ -295,7 +328,11 @@ impl Ports for MockPorts {
     }
 }
 
-pub struct MockMemory(pub Vec<u8>);
+pub struct MockMemory {
+    pub bytes: Vec<u8>,
+    /// What another CPU writes just before an address is next exchanged.
+    pub changed_by_others: BTreeMap<u64, u64>,
+}
 
 impl MockMemory {
     fn range(&self, at: Gpa, len: usize) -> Result<core::ops::Range<usize>, NotRam> {
@@ -307,23 +344,38 @@ impl MockMemory {
         }
     }
     pub fn put(&mut self, at: u64, data: &[u8]) {
-        self.0[at as usize..at as usize + data.len()].copy_from_slice(data);
+        self.bytes[at as usize..at as usize + data.len()].copy_from_slice(data);
     }
     pub fn qword(&self, at: u64) -> u64 {
-        u64::from_le_bytes(self.0[at as usize..at as usize + 8].try_into().unwrap())
+        u64::from_le_bytes(self.bytes[at as usize..at as usize + 8].try_into().unwrap())
     }
 }
 
 impl GuestMemory for MockMemory {
     fn read(&mut self, from: Gpa, data: &mut [u8]) -> Result<(), NotRam> {
         let range = self.range(from, data.len())?;
-        data.copy_from_slice(&self.0[range]);
+        data.copy_from_slice(&self.bytes[range]);
         Ok(())
     }
     fn write(&mut self, to: Gpa, data: &[u8]) -> Result<(), NotRam> {
         let range = self.range(to, data.len())?;
-        self.0[range].copy_from_slice(data);
+        self.bytes[range].copy_from_slice(data);
         Ok(())
+    }
+    fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam> {
+        let range = self.range(at, width.bytes())?;
+        if range.start % width.bytes() != 0 {
+            return Err(NotRam(at));
+        }
+        if let Some(value) = self.changed_by_others.remove(&at.0) {
+            self.put(at.0, &value.to_le_bytes()[..width.bytes()]);
+        }
+        let bytes = &mut self.bytes[range];
+        let equal = bytes[..] == old.to_le_bytes()[..width.bytes()];
+        if equal {
+            bytes.copy_from_slice(&new.to_le_bytes()[..width.bytes()]);
+        }
+        Ok(equal)
     }
     fn bus_addr(&self, of: Gpa, _: u64) -> Result<BusAddr, NotRam> {
         Ok(BusAddr(of.0))
@@ -349,6 +401,7 @@ pub struct MockMachine {
     pub arena: MockArena,
     pub leaves: BTreeMap<(u32, u32), CpuidLeaf>,
     pub msrs: BTreeMap<u32, u64>,
+    pub tsc: u64,
     /// Writes of these raise #GP.
     pub refused_msrs: Vec<u32>,
     /// Ports whose accesses leave the guest.
@@ -373,10 +426,11 @@ impl MockMachine {
         leaves.insert((0x8000_0008, 0), CpuidLeaf { eax: 0x3028, ..CpuidLeaf::default() });
         Self {
             ports: MockPorts::default(),
-            memory: MockMemory(alloc::vec![0; RAM_BYTES as usize]),
+            memory: MockMemory { bytes: alloc::vec![0; RAM_BYTES as usize], changed_by_others: BTreeMap::new() },
             arena: MockArena(alloc::vec![0; 64 << 10]),
             leaves,
             msrs: BTreeMap::new(),
+            tsc: 0,
             refused_msrs: Vec::new(),
             intercepted: BTreeSet::new(),
             provoked: Vec::new(),
@@ -424,6 +478,9 @@ impl Machine for MockMachine {
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
         let known = self.msrs.get_mut(&msr).filter(|_| !self.refused_msrs.contains(&msr));
         known.map(|slot| *slot = value)
+    }
+    fn tsc(&self) -> u64 {
+        self.tsc
     }
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool) {
         for port in (first..=u16::MAX).take(len.into()) {

@@ -114,26 +114,175 @@ fn frozen_register_lets_the_guest_change_its_free_bits_only() {
     }
 }
 
-#[test]
-fn memory_type_goes_to_the_cpu_and_the_virtual_cpu_is_told() {
-    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
-    let [msr, without] = [*MEMORY_TYPES.start(), *MEMORY_TYPES.end()];
-    machine.msrs.insert(msr, 6);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, msr, 0x8000_0006), Ok(()));
-    assert_eq!((machine.msrs[&msr], vcpu.memory_types_changed), (0x8000_0006, 1));
-    assert_eq!(rdmsr(&mut machine, &mut vcpu, msr), Ok(0x8000_0006));
-    assert_eq!(vcpu.memory_types_changed, 1, "reading changes nothing");
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, without, 0), Err(GP), "the CPU has fewer of them");
-    assert_eq!(vcpu.memory_types_changed, 1);
+/// MTRRs of a CPU with two variable ranges, all of its memory write-back.
+fn give_mtrrs(machine: &mut MockMachine) {
+    let fixed = [0x250, 0x258, 0x259].into_iter().chain(0x268..=0x26f);
+    machine.msrs.extend(fixed.chain(0x200..=0x203).map(|msr| (msr, 0)));
+    machine.msrs.extend([(0xfe, 0x502), (0x2ff, 0x806)]);
 }
 
 #[test]
-fn local_apic_moves_but_not_onto_vmm_memory() {
+fn mtrrs_are_the_guests_and_the_cpus_stay() {
+    let (mut machine, mut vcpu) = (MockMachine::with_code(WRMSR), MockVcpu::long());
+    give_mtrrs(&mut machine);
+    let before = machine.msrs.clone();
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    let mut write = |vcpu: &mut MockVcpu, machine: &mut MockMachine, msr: u32, value: u64| {
+        vcpu.rip = 0x1000;
+        vcpu.instruction_len = Some(2);
+        vcpu.set(Gpr::Rcx, u64::from(msr));
+        vcpu.set(Gpr::Rax, value & 0xffff_ffff);
+        vcpu.set(Gpr::Rdx, value >> 32);
+        cpu.on_exit(vcpu, machine, Exit::WriteMsr);
+        let refused = vcpu.injected.pop();
+        vcpu.set(Gpr::Rax, 0);
+        vcpu.set(Gpr::Rdx, 0);
+        cpu.on_exit(vcpu, machine, Exit::ReadMsr);
+        vcpu.injected.clear();
+        (refused, vcpu.get(Gpr::Rdx) << 32 | vcpu.get(Gpr::Rax))
+    };
+    // 1 MiB of the VMM's memory, uncacheable; told while MTRRs are on.
+    for (msr, value, told) in [
+        (0x2ff, 0x6, 0),
+        (0x202, 6 << 20, 0),
+        (0x203, 0xf_fff0_0800, 0),
+        (0x2ff, 0x806, 1),
+        (0x2ff, 0x806, 1),
+        (0x203, 0xf_ffe0_0800, 2),
+    ] {
+        assert_eq!(write(&mut vcpu, &mut machine, msr, value), (None, value), "{msr:#x}");
+        assert_eq!(vcpu.memory_types.len(), told, "after {msr:#x} = {value:#x}");
+    }
+    assert_eq!(vcpu.memory_types[0].type_of(6 << 20, 1 << 20), Some(x86::MemoryType::Uncacheable));
+    assert_eq!(vcpu.memory_types[0].type_of(7 << 20, 1 << 20), Some(x86::MemoryType::WriteBack));
+    // A type that is none, an address that the CPU has not, a register that it has not.
+    for (msr, value) in [(0x2ff, 0x802), (0x202, 1 << 60), (0x204, 0), (0x2fe, 0)] {
+        assert_eq!(write(&mut vcpu, &mut machine, msr, value).0, Some(GP), "{msr:#x}");
+    }
+    assert_eq!((vcpu.memory_types.len(), &machine.msrs), (2, &before));
+}
+
+#[test]
+fn mtrrs_of_a_cpu_without_raise_gp() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, 0x2ff), Err(GP));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x200, 0), Err(GP));
+}
+
+#[test]
+fn local_apic_changes_its_mode_but_not_its_place() {
     let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
     machine.msrs.insert(0x1b, 0xfee0_0900);
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, 0xfed0_0900), Ok(()));
-    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, VMM.start | 0x900), Err(GP));
-    assert_eq!(machine.msrs[&0x1b], 0xfed0_0900);
+    for value in [0xfed0_0900, VMM.start | 0x900, 0x900, 0x8_fee0_0900] {
+        assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, value), Err(GP), "{value:#x}");
+    }
+    assert_eq!(machine.msrs[&0x1b], 0xfee0_0900);
+    for value in [0xfee0_0d00, 0xfee0_0100, 0xfee0_0900] {
+        assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x1b, value), Ok(()));
+        assert_eq!(machine.msrs[&0x1b], value);
+    }
+}
+
+#[test]
+fn tsc_moves_by_an_offset_that_tsc_adjust_tells_of() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    // The firmware has moved it already.
+    machine.msrs.insert(TSC_ADJUST, 0x50);
+    machine.tsc = 1000;
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_ADJUST), Ok(0x50));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x10, 5000), Ok(()));
+    assert_eq!(vcpu.tsc_offset, 4000);
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_ADJUST), Ok(0x50 + 4000));
+    // Back by 4100: the guest's TSC is behind the CPU's.
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, TSC_ADJUST, 0x50_u64.wrapping_sub(100)), Ok(()));
+    assert_eq!(vcpu.tsc_offset, 100_u64.wrapping_neg());
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_ADJUST), Ok(0x50_u64.wrapping_sub(100)));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, TSC_ADJUST, 0x50), Ok(()));
+    assert_eq!((vcpu.tsc_offset, machine.msrs[&TSC_ADJUST]), (0, 0x50), "the CPU's never moves");
+}
+
+#[test]
+fn tsc_adjust_of_a_cpu_without_raises_gp_and_the_tsc_can_still_be_set() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_ADJUST), Err(GP));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, TSC_ADJUST, 0), Err(GP));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x10, 7), Ok(()));
+    assert_eq!(vcpu.tsc_offset, 7);
+}
+
+#[test]
+fn deadline_fires_when_the_guests_tsc_reaches_it() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    machine.msrs.insert(TSC_DEADLINE, 0);
+    machine.tsc = 1000;
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x10, 9000), Ok(()));
+    assert_eq!(machine.msrs[&TSC_DEADLINE], 0, "a timer that is not armed stays so");
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, TSC_DEADLINE, 9500), Ok(()));
+    assert_eq!(machine.msrs[&TSC_DEADLINE], 1500);
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_DEADLINE), Ok(9500));
+    // The clock is set back: it fires later.
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x10, 100), Ok(()));
+    assert_eq!(machine.msrs[&TSC_DEADLINE], 1000 + 9400);
+    // The clock is set past it: it fires at once.
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, 0x10, u64::MAX / 2), Ok(()));
+    assert_eq!(machine.msrs[&TSC_DEADLINE], 1);
+    for (value, deadline) in
+        [(0, 0), (1, 1), (u64::MAX / 2, 1), (u64::MAX / 2 + 3, 1003), (u64::MAX, u64::MAX / 2 + 1001)]
+    {
+        assert_eq!(wrmsr(&mut machine, &mut vcpu, TSC_DEADLINE, value), Ok(()));
+        assert_eq!(machine.msrs[&TSC_DEADLINE], deadline, "deadline {value:#x}");
+    }
+    machine.msrs.insert(TSC_DEADLINE, 0);
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, TSC_DEADLINE), Ok(0), "not armed");
+}
+
+#[test]
+fn masked_register_takes_what_it_may_and_drops_the_rest() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    machine.msrs.insert(MASKED, 0x1000_0010);
+    for (value, after) in [
+        (0x1000_0020, 0x1000_0020), // free bits both ways
+        (0xffff_ffff, 0x1000_00f2), // and the bit that may be set
+        (0, 0x1000_0002),           // which stays
+        (1 << 63, 0x1000_0002),
+    ] {
+        assert_eq!(wrmsr(&mut machine, &mut vcpu, MASKED, value), Ok(()));
+        assert_eq!(machine.msrs[&MASKED], after, "{value:#x}");
+    }
+    machine.msrs.clear();
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, MASKED, 0), Err(GP), "the CPU has no such register");
+}
+
+#[test]
+fn forced_bits_are_written_whatever_the_guest_says() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    machine.msrs.insert(FORCED, 0);
+    for (value, after) in [(0, 1 << 40), (3 << 40 | 0x43_00c0, 1 << 40 | 0x43_00c0), (1 << 41, 1 << 40)] {
+        assert_eq!(wrmsr(&mut machine, &mut vcpu, FORCED, value), Ok(()));
+        assert_eq!(machine.msrs[&FORCED], after);
+    }
+}
+
+#[test]
+fn counters_are_switched_with_the_guest_and_stand_still_in_the_vmm() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    machine.msrs.insert(COUNTER_CONTROL, 0);
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, COUNTER_CONTROL, 7 << 32 | 0xf), Ok(()));
+    assert_eq!((vcpu.counter_control, machine.msrs[&COUNTER_CONTROL]), (Some(7 << 32 | 0xf), 0));
+    machine.msrs.clear();
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, COUNTER_CONTROL, 1 << 63), Err(GP), "as the CPU refuses it");
+    assert_eq!(vcpu.counter_control, Some(7 << 32 | 0xf));
+}
+
+#[test]
+fn register_beyond_the_permission_map_passes_by_hand() {
+    let (mut machine, mut vcpu) = (MockMachine::new(), MockVcpu::long());
+    machine.msrs.insert(PASS, 5);
+    assert_eq!(rdmsr(&mut machine, &mut vcpu, PASS), Ok(5));
+    assert_eq!(wrmsr(&mut machine, &mut vcpu, PASS, 6), Ok(()));
+    assert_eq!(machine.msrs[&PASS], 6);
+    machine.msrs.clear();
+    assert_eq!((rdmsr(&mut machine, &mut vcpu, PASS), wrmsr(&mut machine, &mut vcpu, PASS, 6)), (Err(GP), Err(GP)));
 }
 
 #[test]
@@ -162,36 +311,21 @@ fn msr_outside_the_table_raises_gp() {
 }
 
 #[test]
-fn each_entry_is_found_from_its_first_to_its_last_register_and_not_beside() {
-    const fn frozen(msrs: core::ops::RangeInclusive<u32>) -> MsrIntercept {
-        MsrIntercept::range(msrs, Rule::FROZEN, "test")
-    }
-    const RUNS: &[MsrIntercept] = &[frozen(3..=5), frozen(6..=6), frozen(20..=30), frozen(u32::MAX..=u32::MAX)];
-    for table in (0..=RUNS.len()).map(|len| &RUNS[..len]) {
-        for msr in (0..40).chain([u32::MAX - 1, u32::MAX]) {
-            let mut machine = MockMachine::with_code(RDMSR);
-            machine.msrs.insert(msr, 7);
-            let mut vcpu = MockVcpu::long();
-            vcpu.set(Gpr::Rcx, u64::from(msr));
-            let policy = Policy { msrs: table, ..Policy::default() };
-            cpu_of(Guest::new(&mut machine, policy, false)).on_exit(&mut vcpu, &mut machine, Exit::ReadMsr);
-            let listed = table.iter().any(|entry| entry.msrs().contains(&msr));
-            assert_eq!(vcpu.get(Gpr::Rax) == 7, listed, "{msr:#x} of {} entries", table.len());
-            assert_eq!(vcpu.injected.is_empty(), listed, "{msr:#x} of {} entries", table.len());
-        }
-    }
-}
-
-#[test]
-fn table_out_of_order_or_without_a_reason_is_told() {
-    const fn entry(first: u32, last: u32, reason: &'static str) -> MsrIntercept {
-        MsrIntercept::range(first..=last, Rule::Absent, reason)
-    }
-    let good = [entry(1, 2, "a"), entry(3, 3, "b"), entry(9, 10, "c")];
-    assert!(in_order(&[]) && in_order(&good));
-    assert!(!in_order(&[good[1], good[0]]), "descending");
-    assert!(!in_order(&[good[0], good[0]]), "twice");
-    assert!(!in_order(&[good[0], entry(2, 5, "b")]), "overlapping");
-    assert!(!in_order(&[entry(2, 1, "a")]), "empty");
-    assert!(!in_order(&[entry(1, 1, "")]), "no reason");
+fn each_refused_register_is_named_once_and_a_sweep_ends_the_naming() {
+    let (mut machine, mut vcpu) = (MockMachine::with_code(RDMSR), MockVcpu::long());
+    let mut cpu = cpu_of(Guest::new(&mut machine, policy(), false));
+    log_lines();
+    let mut read = |msr: u32| {
+        vcpu.rip = 0x1000;
+        vcpu.set(Gpr::Rcx, u64::from(msr));
+        cpu.on_exit(&mut vcpu, &mut machine, Exit::ReadMsr);
+        assert_eq!(vcpu.injected.pop(), Some(GP));
+        log_lines()
+    };
+    assert_eq!(read(0x4b56_4d00), ["guest's read of MSR 0x4b564d00: #GP: in no table"]);
+    assert_eq!(read(*ABSENT.start()), ["guest's read of MSR 0x480 (TEST): #GP: test"]);
+    assert_eq!((read(0x4b56_4d00), read(*ABSENT.start())), (alloc::vec![], alloc::vec![]));
+    let lines: usize = (0x4000_0000..0x4000_0100).map(|msr| read(msr).len()).sum();
+    assert_eq!(lines, 30 + 1, "30 more, and that there is no more");
+    assert_eq!(read(0x4fff_ffff).len(), 0);
 }

@@ -132,13 +132,13 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         StringIo::Out { width, data } => Ok(data.len() / width.bytes()),
     });
     let mut cpu = cpu_with(&mut machine, Script { on_access, on_string, ..Script::default() });
-    machine.memory.0[VMM.start as usize..VMM.end as usize].fill(0x5a);
+    machine.memory.bytes[VMM.start as usize..VMM.end as usize].fill(0x5a);
     let mut moved = 0;
     for _ in 0..30_000 {
         let mut vcpu = vcpu(&mut random);
         let code = CODES[random.below(CODES.len() as u64) as usize];
         let at = (vcpu.rip % (VMM.start - 16)) as usize;
-        machine.memory.0[at..at + code.len()].copy_from_slice(code);
+        machine.memory.bytes[at..at + code.len()].copy_from_slice(code);
         let address = [0x8000_0904, 0x8000_0905, 0x8100_0940, 0][random.below(4) as usize];
         write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         let before = vcpu.rip;
@@ -148,6 +148,6 @@ fn no_guest_stops_the_dispatcher_or_writes_into_vmm_memory() {
         assert!(vcpu.injected.len() <= 1);
         moved += usize::from(vcpu.rip != before);
     }
-    assert!(machine.memory.0[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0x5a));
+    assert!(machine.memory.bytes[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0x5a));
     assert!(moved > 3_000, "{moved}");
 }

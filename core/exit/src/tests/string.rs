@@ -59,7 +59,7 @@ fn single_insb_moves_one_byte_and_leaves_rcx() {
     run.machine.ports.stream = 0x41;
     run.go(PORT, Byte, INSB);
     assert_eq!(run.state(Gpr::Rdi), (0x2001, 9, 0x1001));
-    assert_eq!(run.machine.memory.0[0x2000], 0x41);
+    assert_eq!(run.machine.memory.bytes[0x2000], 0x41);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn repeated_insw_goes_page_by_page_in_one_exit() {
     assert_eq!(run.state(Gpr::Rdi), (0x3100, 0, 0x1003));
     assert_eq!(run.machine.events(), [ReadString(PORT, Word, 0x100), ReadString(PORT, Word, 0x100)]);
     let expected: Vec<u8> = (0..0x200_u32).map(|i| i as u8).collect();
-    assert!(run.machine.memory.0[0x2f00..0x3100] == expected[..]);
+    assert!(run.machine.memory.bytes[0x2f00..0x3100] == expected[..]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn element_across_a_page_boundary_is_whole() {
     let mut run = Run::new(MockVcpu::long(), REP_INSW).with(Gpr::Rdi, 0x2ffd).with(Gpr::Rcx, 3);
     run.machine.ports.stream = 1;
     run.go(PORT, Word, REP_INSW);
-    assert_eq!(run.machine.memory.0[0x2ffc..0x3004], [0, 1, 2, 3, 4, 5, 6, 0]);
+    assert_eq!(run.machine.memory.bytes[0x2ffc..0x3004], [0, 1, 2, 3, 4, 5, 6, 0]);
     assert_eq!(run.state(Gpr::Rdi), (0x3003, 0, 0x1003));
 }
 
@@ -108,7 +108,7 @@ fn direction_flag_moves_downwards() {
     run.vcpu.rflags |= DOWN;
     run.machine.ports.stream = 1;
     run.go(PORT, Word, REP_INSW);
-    assert_eq!(run.machine.memory.0[0x2ffe..0x3002], [3, 4, 1, 2]);
+    assert_eq!(run.machine.memory.bytes[0x2ffe..0x3002], [3, 4, 1, 2]);
     assert_eq!(run.state(Gpr::Rdi), (0x2ffc, 0, 0x1003));
     let mut run = Run::new(MockVcpu::long(), REP_OUTSB).with(Gpr::Rsi, 0x2001).with(Gpr::Rcx, 2);
     run.vcpu.rflags |= DOWN;
@@ -145,7 +145,7 @@ fn real_mode_uses_16_bit_registers_and_its_segments() {
     run.machine.ports.stream = 1;
     run.go(PORT, Word, code);
     assert_eq!(run.state(Gpr::Rdi), (0xaaaa_0014, 0xbbbb_0000, 0x1002));
-    assert_eq!(run.machine.memory.0[0x2_0010..0x2_0015], [1, 2, 3, 4, 0]);
+    assert_eq!(run.machine.memory.bytes[0x2_0010..0x2_0015], [1, 2, 3, 4, 0]);
 }
 
 #[test]
@@ -164,8 +164,8 @@ fn index_wraps_at_its_width() {
     run.vcpu.segments[SegmentName::Es as usize].base = 0x2_0000;
     run.machine.ports.stream = 1;
     run.go(PORT, Byte, code);
-    assert_eq!(run.machine.memory.0[0x2_0000..0x2_0002], [3, 4]);
-    assert_eq!(run.machine.memory.0[0x2_fffe..0x3_0001], [1, 2, 0]);
+    assert_eq!(run.machine.memory.bytes[0x2_0000..0x2_0002], [3, 4]);
+    assert_eq!(run.machine.memory.bytes[0x2_fffe..0x3_0001], [1, 2, 0]);
     assert_eq!(run.state(Gpr::Rdi), (2, 0, 0x1002));
 }
 
@@ -196,7 +196,7 @@ fn outs_takes_its_segment_from_a_prefix_and_ins_never() {
     run.vcpu.segments[SegmentName::Fs as usize].base = 0x2_0000;
     run.machine.ports.stream = 7;
     run.go(PORT, Byte, code);
-    assert_eq!(run.machine.memory.0[0x2000], 7);
+    assert_eq!(run.machine.memory.bytes[0x2000], 7);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn page_fault_in_the_middle_leaves_what_was_moved() {
     run.go(PORT, Word, REP_INSW);
     assert_eq!(run.state(Gpr::Rdi), (0x40_1000, 3, 0x1000));
     assert_eq!(run.vcpu.injected, [Exception::PageFault { error: 2, address: 0x40_1000 }]);
-    assert_eq!(run.machine.memory.0[0x20_0ffc..0x20_1000], [1, 2, 3, 4]);
+    assert_eq!(run.machine.memory.bytes[0x20_0ffc..0x20_1000], [1, 2, 3, 4]);
     assert_eq!(run.machine.events(), [ReadString(PORT, Word, 4)]);
 }
 
@@ -309,12 +309,12 @@ fn user_code_cannot_move_to_supervisor_pages() {
 #[test]
 fn input_to_vmm_memory_is_dropped_and_output_from_it_is_ones() {
     let mut run = Run::new(MockVcpu::long(), REP_INSB).with(Gpr::Rdi, VMM.start).with(Gpr::Rcx, 4);
-    let before = run.machine.memory.0.clone();
+    let before = run.machine.memory.bytes.clone();
     run.go(PORT, Byte, REP_INSB);
     assert_eq!(run.state(Gpr::Rdi), (VMM.start + 4, 0, 0x1002));
-    assert!(run.machine.memory.0 == before);
+    assert!(run.machine.memory.bytes == before);
     let mut run = Run::new(MockVcpu::long(), REP_OUTSB).with(Gpr::Rsi, VMM.start).with(Gpr::Rcx, 2);
-    run.machine.memory.0[VMM.start as usize] = 0x55;
+    run.machine.memory.bytes[VMM.start as usize] = 0x55;
     run.go(PORT, Byte, REP_OUTSB);
     assert_eq!(run.machine.events(), [WriteString(PORT, Byte, [0xff, 0xff].into())]);
 }
@@ -339,7 +339,7 @@ fn hidden_and_guarded_ports_are_guarded_in_string_form_too() {
     run.machine.ports.values.insert(0x3f7, 0x5a);
     run.go(0x3f7, Word, REP_INSW);
     assert_eq!(run.machine.events(), [Read(0x3f7, Byte)]);
-    assert_eq!(run.machine.memory.0[0x2000..0x2002], [0x5a, 0xff]);
+    assert_eq!(run.machine.memory.bytes[0x2000..0x2002], [0x5a, 0xff]);
 }
 
 fn mediated(on_string: impl FnMut(&mut [u8]) -> Result<usize, Violation> + Send + 'static) -> Run {
@@ -366,7 +366,7 @@ fn mediator_gets_the_whole_string_at_once() {
     });
     run.go(0x1f0, Word, REP_INSW);
     assert_eq!(run.machine.events(), [Read(0x1f7, Byte)]);
-    assert!(run.machine.memory.0[0x2000..0x2200].iter().all(|&byte| byte == 0x5a));
+    assert!(run.machine.memory.bytes[0x2000..0x2200].iter().all(|&byte| byte == 0x5a));
     assert_eq!(run.state(Gpr::Rdi), (0x2200, 0, 0x1003));
 }
 
@@ -379,8 +379,8 @@ fn mediator_is_offered_the_rest_and_refusals_read_ones() {
         if call < 3 { Ok(2) } else { Err(Violation { what: "enough", detail: 0 }) }
     });
     run.go(0x1f0, Word, REP_INSW);
-    assert_eq!(run.machine.memory.0[0x2000..0x2008], [1, 1, 1, 1, 2, 2, 2, 2]);
-    assert!(run.machine.memory.0[0x2008..0x2200].iter().all(|&byte| byte == 0xff));
+    assert_eq!(run.machine.memory.bytes[0x2000..0x2008], [1, 1, 1, 1, 2, 2, 2, 2]);
+    assert!(run.machine.memory.bytes[0x2008..0x2200].iter().all(|&byte| byte == 0xff));
     assert_eq!(run.state(Gpr::Rdi), (0x2200, 0, 0x1003));
 }
 
@@ -389,7 +389,7 @@ fn mediator_that_moves_nothing_or_too_much_is_refused() {
     for elements in [0, 257, usize::MAX] {
         let mut run = mediated(move |_| Ok(elements));
         run.go(0x1f0, Word, REP_INSW);
-        assert!(run.machine.memory.0[0x2000..0x2200].iter().all(|&byte| byte == 0xff));
+        assert!(run.machine.memory.bytes[0x2000..0x2200].iter().all(|&byte| byte == 0xff));
         assert_eq!(run.machine.events(), [Read(0x1f7, Byte)]);
     }
 }

@@ -119,7 +119,7 @@ fn a_tss_over_two_pages_is_looked_at_in_both() {
     rig.assert_in_a();
     let mut rig = Rig::jump();
     paged(&mut rig, 0x2_1000, 0x3_0003);
-    let tss = rig.machine.memory.0[TSS_B as usize..TSS_B as usize + 0x68].to_vec();
+    let tss = rig.machine.memory.bytes[TSS_B as usize..TSS_B as usize + 0x68].to_vec();
     rig.machine.memory.put(0x2_0fb0, &tss[..0x50]);
     rig.machine.memory.put(0x3_0000, &tss[0x50..]);
     rig.set_descriptor(B, descriptor(0x2_0fb0, 0x67, 0x89, 0));
@@ -307,15 +307,15 @@ fn a_double_fault_that_has_no_task_is_a_shutdown() {
 fn tables_in_vmm_memory_read_as_all_ones_and_are_not_written() {
     let mut rig = Rig::jump();
     rig.task().gdtr = (VMM.start, 0xffff);
-    let before = rig.machine.memory.0.clone();
+    let before = rig.machine.memory.bytes.clone();
     assert_eq!(rig.switch(), Some(GeneralProtection(B.into())));
-    assert!(rig.machine.memory.0 == before);
+    assert!(rig.machine.memory.bytes == before);
     let mut rig = Rig::jump();
     rig.set_descriptor(B, descriptor(VMM.start, 0x67, 0x89, 0));
-    let before = rig.machine.memory.0[VMM.start as usize..VMM.end as usize].to_vec();
+    let before = rig.machine.memory.bytes[VMM.start as usize..VMM.end as usize].to_vec();
     // All flags set, VM with them, and an instruction pointer out of range.
     assert_eq!(rig.switch(), Some(InvalidTss(0xfffc)));
-    assert!(rig.machine.memory.0[VMM.start as usize..VMM.end as usize] == before);
+    assert!(rig.machine.memory.bytes[VMM.start as usize..VMM.end as usize] == before);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Rig {
 
     /// Access byte of a descriptor in the GDT.
     pub fn access(&self, selector: u16) -> u8 {
-        self.machine.memory.0[(GDT + u64::from(selector & !7)) as usize + 5]
+        self.machine.memory.bytes[(GDT + u64::from(selector & !7)) as usize + 5]
     }
 
     pub fn set_b(&mut self, at: u64, value: u32) {

@@ -131,7 +131,7 @@ fn a_task_may_run_at_cpl_3_with_a_table_of_its_own() {
     assert_eq!((rig.switch(), rig.vcpu.cpl), (None, 3));
     let es = rig.vcpu.segment(SegmentName::Es);
     assert_eq!((es.selector, es.base, es.limit, es.access), (0x17, 0x4_0000, 0xfff, 0xf3));
-    assert_eq!(rig.machine.memory.0[LDT as usize + 0x15], 0xf3, "marked as accessed in the LDT");
+    assert_eq!(rig.machine.memory.bytes[LDT as usize + 0x15], 0xf3, "marked as accessed in the LDT");
     assert_eq!((rig.access(USER_CODE), rig.access(USER_DATA)), (0xfb, 0xf3), "and in the GDT");
     assert_eq!((rig.task().ldtr.selector, rig.task().ldtr.base, rig.task().ldtr.access), (LOCAL, LDT, 0x82));
 }
@@ -192,7 +192,7 @@ fn cr3_changes_with_paging_and_descriptors_are_read_in_the_new_space() {
     rig.set_b(0x1c, 0x10_1000);
     // The old space sees the GDT at its alias, the new one another GDT there.
     rig.task().gdtr.0 = 0x4000_0000 + GDT;
-    let copy = rig.machine.memory.0[GDT as usize..GDT as usize + 0x58].to_vec();
+    let copy = rig.machine.memory.bytes[GDT as usize..GDT as usize + 0x58].to_vec();
     rig.machine.memory.put(0x40_0000 + GDT, &copy);
     rig.machine.memory.put(0x40_0000 + GDT + 0x10, &descriptor(0x77_0000, 0xf_ffff, 0x93, 0xc).to_le_bytes());
     assert_eq!((rig.switch(), rig.vcpu.control.cr3, rig.task().pdptes), (None, 0x10_1000, None));

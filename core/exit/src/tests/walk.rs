@@ -202,7 +202,7 @@ fn walk_agrees_with_the_recipe_of_random_mappings() {
         let recipe = recipe(&mut random);
         let entry_bytes = if recipe.kind == Kind::Bits32 { 4 } else { 8 };
         let places = places(&recipe);
-        machine.memory.0[0x1_0000..0x1_8000].fill(0);
+        machine.memory.bytes[0x1_0000..0x1_8000].fill(0);
         for (at, entry) in places.iter().zip(&recipe.entries) {
             machine.memory.put(*at, &entry.to_le_bytes()[..entry_bytes]);
         }
@@ -244,10 +244,10 @@ fn without_paging_linear_is_physical_in_32_bits() {
 #[test]
 fn tables_in_vmm_memory_read_as_all_ones() {
     let mut machine = MockMachine::new();
-    machine.memory.0[VMM.start as usize..VMM.end as usize].fill(0);
+    machine.memory.bytes[VMM.start as usize..VMM.end as usize].fill(0);
     let control = ControlRegisters { cr0: 0x8000_0001, cr3: VMM.start, cr4: 0x20, efer: 0x500 };
     assert_eq!(walk(&mut machine, FEATURES, control, 0), Err(9));
-    assert!(machine.memory.0[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0));
+    assert!(machine.memory.bytes[VMM.start as usize..VMM.end as usize].iter().all(|&byte| byte == 0));
 }
 
 #[test]

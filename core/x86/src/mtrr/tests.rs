@@ -248,3 +248,57 @@ fn random_masks_with_holes_never_give_a_type_that_a_page_has_not() {
         }
     }
 }
+
+/// The registers of a CPU with 8 ranges, write-combining and 39 address bits, as a guest gets them.
+fn guests() -> MtrrRegisters {
+    let mut cpu = Registers::new(8, WriteBack);
+    cpu.0.insert(msr::MTRRCAP, CAP_FIX | CAP_WC | 8);
+    MtrrRegisters::read(|number| cpu.0.get(&number).copied(), 39).unwrap()
+}
+
+#[test]
+fn guest_reads_what_the_cpu_holds_and_then_what_it_has_written() {
+    let mut registers = guests();
+    assert_eq!(registers.get(msr::MTRR_DEF_TYPE), Some(DEF_E | 6));
+    let written =
+        [(0x200, 0xC000_0001), (0x201, 0x7F_F000_0800), (0x20F, 0x7F_FFFF_F000), (0x250, 0x0606), (0x26F, 5 << 56)];
+    for (register, value) in written {
+        assert_eq!(registers.set(register, value), Some(true), "{register:#x}");
+        assert_eq!(registers.set(register, value), Some(false), "{register:#x} as it is");
+        assert_eq!(registers.get(register), Some(value), "{register:#x}");
+    }
+    assert_eq!(registers.types().unwrap().type_of(0xC000_0000, MIB), Some(WriteCombining));
+    assert_eq!(registers.types().unwrap().type_of(0xD000_0000, MIB), Some(WriteBack));
+}
+
+#[test]
+fn guest_finds_only_the_registers_that_the_cpu_has() {
+    let mut registers = guests();
+    for register in [0x1FF, 0x210, 0x21F, 0x251, 0x25A, 0x267, 0x270, 0x277, 0x2FE, 0x300, 0] {
+        assert_eq!((registers.get(register), registers.set(register, 0)), (None, None), "{register:#x}");
+    }
+    let mut cpu = Registers::new(0, Uncacheable);
+    cpu.0.insert(msr::MTRRCAP, 0);
+    let mut bare = MtrrRegisters::read(|number| cpu.0.get(&number).copied(), 36).unwrap();
+    assert_eq!((bare.get(0x250), bare.set(0x250, 0), bare.get(0x200)), (None, None, None));
+    assert_eq!(MtrrRegisters::read(|_| None, 36), None);
+}
+
+#[test]
+fn values_that_a_cpu_refuses_raise_gp_and_change_nothing() {
+    let mut registers = guests();
+    let before = registers.clone();
+    let types = [2, 3, 7, 8, 0x10, 0xFF].map(|memory| (msr::MTRR_DEF_TYPE, DEF_E | memory));
+    let reserved = [8, 9, 12, 32, 63].map(|bit| (msr::MTRR_DEF_TYPE, 1 << bit));
+    let bases = [2, 7, 0x106, 0x806, 1 << 39 | 6, 1 << 63].map(|value| (0x202, value));
+    let masks = [0x801, 0xC00, 0x900, 1 << 39 | 0x800].map(|value| (0x203, value));
+    let fixed = [2, 7 << 56, u64::MAX, 0x1E1E].map(|value| (0x268, value));
+    for (register, value) in [&types[..], &reserved, &bases, &masks, &fixed].concat() {
+        assert_eq!(registers.set(register, value), None, "{register:#x} = {value:#x}");
+        assert_eq!(registers, before, "{register:#x} = {value:#x}");
+    }
+    // A CPU without write-combining.
+    let cpu = Registers::new(2, WriteBack);
+    let mut without = MtrrRegisters::read(|number| cpu.0.get(&number).copied(), 39).unwrap();
+    assert_eq!((without.set(0x200, 1), without.set(0x200, 4)), (None, Some(true)));
+}

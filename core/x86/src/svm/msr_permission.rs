@@ -4,6 +4,8 @@ use crate::permission::set;
 
 /// Two pages (APM Vol. 2 15.11).
 pub const MSRPM_BYTES: usize = 2 * 4096;
+/// Reserved bytes at its end.
+const MSRPM_RESERVED: usize = 0x800;
 /// MSRs in each of the ranges that the map covers.
 const MSR_RANGE: u32 = 0x2000;
 /// First MSR of each range, in the order of the map.
@@ -25,6 +27,12 @@ pub struct MsrPermissionMap([u8; MSRPM_BYTES]);
 impl MsrPermissionMap {
     pub const fn new() -> Self {
         Self([0; MSRPM_BYTES])
+    }
+
+    /// Accesses to every covered MSR leave the guest; the last quarter of the map is reserved.
+    pub fn intercept_all(&mut self) {
+        let covered = self.0.len().saturating_sub(MSRPM_RESERVED);
+        self.0.iter_mut().take(covered).for_each(|byte| *byte = u8::MAX);
     }
 
     /// Reads and writes of this MSR leave the guest, or do not. Nothing changes for an MSR that the map does not
@@ -77,6 +85,16 @@ mod tests {
         assert_eq!(map.bytes().iter().filter(|&&byte| byte != 0).count(), 2);
         map.intercept(msr::EFER, true, false);
         assert_eq!(map.bytes()[0x820], 0b01);
+    }
+
+    #[test]
+    fn the_map_of_a_guest_that_gets_nothing_is_full_up_to_its_reserved_part() {
+        let mut map = MsrPermissionMap::new();
+        map.intercept_all();
+        assert!(map.bytes()[..0x1800].iter().all(|byte| *byte == 0xFF));
+        assert!(map.bytes()[0x1800..].iter().all(|byte| *byte == 0));
+        map.intercept(0xC001_1FFF, false, true);
+        assert_eq!(map.bytes()[0x17FF], 0b1011_1111);
     }
 
     #[test]

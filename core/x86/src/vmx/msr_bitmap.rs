@@ -30,6 +30,11 @@ impl MsrBitmap {
         Self([0; MSR_BITMAP_BYTES])
     }
 
+    /// Accesses to every covered MSR leave the guest.
+    pub fn intercept_all(&mut self) {
+        self.0.fill(u8::MAX);
+    }
+
     /// Reads and writes of this MSR leave the guest, or do not. Nothing changes for an MSR that the bitmaps do not
     /// cover: its accesses always leave the guest.
     pub fn intercept(&mut self, msr: u32, reads: bool, writes: bool) {
@@ -78,6 +83,15 @@ mod tests {
         assert_eq!(map.bytes().iter().filter(|&&byte| byte != 0).count(), 3);
         map.intercept(msr::EFER, true, false);
         assert_eq!((map.bytes()[0x410], map.bytes()[0xC10]), (1, 0));
+    }
+
+    #[test]
+    fn the_bitmaps_of_a_guest_that_gets_nothing_are_full() {
+        let mut map = MsrBitmap::new();
+        map.intercept_all();
+        map.intercept(0, false, true);
+        assert_eq!(map.bytes()[0], 0b1111_1110);
+        assert!(map.bytes()[1..].iter().all(|byte| *byte == 0xFF));
     }
 
     #[test]

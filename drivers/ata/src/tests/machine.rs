@@ -35,6 +35,10 @@ impl GuestMemory for Ram {
         Ok(())
     }
 
+    fn compare_exchange(&mut self, _: Gpa, _: Width, _: u64, _: u64) -> Result<bool, NotRam> {
+        unreachable!("no driver changes the guest's tables")
+    }
+
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam> {
         let vmm = of.0 < VMM + VMM_BYTES as u64 && of.0 + len_bytes > VMM;
         if vmm { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }

@@ -4,12 +4,15 @@ mod cpu;
 mod debian;
 mod defect;
 mod disk_image;
+mod dmesg;
 mod fio;
 mod oracle;
 mod power_cut;
 mod refusal;
+mod restarts;
 mod sleep;
 mod small;
+mod smp;
 mod tiny;
 
 use crate::case::Case;
@@ -25,6 +28,8 @@ pub fn all() -> Vec<Case> {
         refusal::cases(),
         cpu::cases(),
         sleep::cases(),
+        smp::cases(),
+        restarts::cases(),
         defect::cases(),
         debian::cases(),
     ]

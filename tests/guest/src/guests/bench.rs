@@ -12,6 +12,7 @@ use crate::machine::cpu::{self, rdtsc};
 use crate::machine::irq::with_lines;
 use crate::machine::memory::{buffer, buffer_address, poke};
 use crate::machine::modes::{Registers, bios};
+use crate::machine::pci::Function;
 use core::arch::asm;
 use core::fmt;
 
@@ -27,6 +28,19 @@ const HOST_BRIDGE: u32 = 1 << 31;
 const PACKET: u64 = 0x640;
 const LOW_DATA: u64 = 0x1000;
 const BIOS_SECTORS: u64 = 32;
+/// Class and subclass of an IDE controller: the function that Shoji guards.
+const IDE: u16 = 0x0101;
+const HOST_BRIDGE: Function = Function { device: 0, function: 0 };
+/// Vendor and device of a Q35's host bridge, and its register that places configuration space in memory (Intel 316966,
+/// s. 5.1.16): bit 0 enables, bits 35:28 are the address.
+const Q35: u32 = 0x29c0_8086;
+const PCIEXBAR: u8 = 0x60;
+/// x2APIC mode (SDM Vol. 3A s. 11.12): CPUID's bit in leaf 1 ECX, the mode's bit, the ICR.
+const X2APIC: u32 = 1 << 21;
+const APIC_BASE_X2APIC: u64 = 1 << 10;
+const X2APIC_ICR: u32 = 0x830;
+/// A fixed interrupt for a CPU that is not there.
+const TO_NOBODY: u64 = 0xffff_ff00 << 32 | 0x40;
 
 pub fn run() {
     instructions();
@@ -45,6 +59,13 @@ pub fn run() {
     for (place, lba) in [("encrypted", first), ("plain", first + count)] {
         bios_read(place, u64::from(lba));
     }
+}
+
+/// Only what depends on the machine: on one that may have more CPUs, or has configuration space in memory.
+pub fn registers() {
+    instructions();
+    memory_mapped_configuration();
+    x2apic();
 }
 
 fn report(name: fmt::Arguments<'_>, value: u64) {
@@ -106,6 +127,49 @@ fn instructions() {
     ] {
         report(format_args!("{name}"), taken - nothing);
     }
+    for (name, function) in [("unguarded", Some(HOST_BRIDGE)), ("guarded", Function::of_class(IDE))] {
+        let Some(function) = function else { continue };
+        let address = 1 << 31 | address(function);
+        let taken = ticks!("out dx, eax; mov edx, 0xcfc; in eax, dx", address, 0, 0xcf8);
+        report(format_args!("config_read_{name}"), taken - nothing);
+    }
+}
+
+/// A function's place in CF8h's format.
+fn address(function: Function) -> u64 {
+    u64::from(function.device) << 11 | u64::from(function.function) << 8
+}
+
+/// Where the machine has it: PCI Express Base 5.0, s. 7.2.2: 4 KiB a function.
+fn memory_mapped_configuration() {
+    let placed = HOST_BRIDGE.read32(PCIEXBAR);
+    if HOST_BRIDGE.read32(0) != Q35 || placed & 1 == 0 {
+        return;
+    }
+    let (nothing, base) = (ticks!("", 0, 0, 0), u64::from(placed & 0xf000_0000));
+    for (name, function) in [("unguarded", Some(HOST_BRIDGE)), ("guarded", Function::of_class(IDE))] {
+        let Some(function) = function else { continue };
+        let at = base | address(function) << 4;
+        let id: u32;
+        // SAFETY: a read of configuration space has no effect.
+        unsafe { asm!("mov {:e}, [{}]", out(reg) id, in(reg) at) };
+        check!(id == function.read32(0), "configuration space in memory holds another {name} function");
+        let taken = ticks!("mov eax, [rcx]", 0, at, 0);
+        report(format_args!("ecam_read_{name}"), taken - nothing);
+    }
+}
+
+/// The last thing that a guest does: there is no way back to xAPIC mode but by switching the local APIC off.
+fn x2apic() {
+    if cpu::cpuid(1).ecx & X2APIC == 0 {
+        return;
+    }
+    let Ok(base) = cpu::rdmsr(APIC_BASE) else { return };
+    // SAFETY: nothing here uses the xAPIC page from now on.
+    check!(unsafe { cpu::wrmsr(APIC_BASE, base | APIC_BASE_X2APIC) }.is_ok(), "no x2APIC mode");
+    let nothing = ticks!("", 0, 0, 0);
+    let taken = ticks!("wrmsr", TO_NOBODY as u32, X2APIC_ICR, TO_NOBODY >> 32);
+    report(format_args!("x2apic_icr_write"), taken - nothing);
 }
 
 /// A write from the first register to the last acknowledgement, as the guest's driver sees it.

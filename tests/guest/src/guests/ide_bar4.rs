@@ -15,7 +15,7 @@ const PLACES: [u16; 3] = [0xe000, 0xe7f0, 0xd000];
 pub fn run() {
     let ide = ata::function();
     let first = base(ide);
-    ata::must(ata::read_pio(SOURCE, &mut buffer(0)[..BYTES]), "READ SECTORS");
+    remember();
     say!("bus master at {first:#x}");
     dma_works();
     let mut old = first;
@@ -41,7 +41,13 @@ pub fn run() {
     dma_works();
 }
 
-fn base(ide: Function) -> u16 {
+/// What [`dma_works`] compares with.
+pub fn remember() {
+    ata::must(ata::read_pio(SOURCE, &mut buffer(0)[..BYTES]), "READ SECTORS");
+}
+
+/// First port of the bus master.
+pub fn base(ide: Function) -> u16 {
     (ide.read32(BAR4) & 0xfff0) as u16
 }
 
@@ -55,7 +61,7 @@ fn move_to(ide: Function, place: u16, careful: bool) {
     ide.write16(COMMAND, command);
 }
 
-fn dma_works() {
+pub fn dma_works() {
     let data = &mut buffer(1)[..BYTES];
     data.fill(0xee);
     ata::must(ata::read_dma(SOURCE, data), "READ DMA");
@@ -63,7 +69,7 @@ fn dma_works() {
 }
 
 /// Nothing answers at the old place, and what is written there starts nothing at the new one.
-fn dead(old: u16, new: u16) {
+pub fn dead(old: u16, new: u16) {
     check_eq!(in8(old + BM_STATUS), 0xff, "bus-master status at the old place {old:#x}");
     out8(old + BM_COMMAND, BM_START);
     check_eq!(in8(new + BM_COMMAND) & BM_START, 0, "the start bit at the new place");

@@ -10,6 +10,7 @@ mod debug;
 mod defect;
 mod dma;
 mod e820;
+mod ecam;
 mod fpu;
 mod hlt;
 mod ide_bar4;
@@ -34,11 +35,14 @@ mod xsetbv;
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("bench", bench::run),
+    ("bench_cpus", bench::registers),
+    ("bench_q35", bench::registers),
     ("cpuid", cpuid::run),
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
     ("e820", e820::run),
+    ("ecam", ecam::run),
     ("fpu", fpu::run),
     ("hlt", hlt::run),
     ("ide_bar4", ide_bar4::run),

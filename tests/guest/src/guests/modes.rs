@@ -2,7 +2,7 @@
 //! Intel SDM Vol. 3A (order number 325384) 4.3 (32-bit paging), 4.4 (PAE), 10.8.5, 10.9.
 
 use crate::machine::cpu::{self, CR0_EM, CR0_MP, CR0_NE, CR0_TS, CR0_WP, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PGE};
-use crate::machine::exceptions::{PF, catch};
+use crate::machine::exceptions::{GP, PF, catch};
 use crate::machine::memory::{buffer, buffer_address, peek, poke};
 use crate::machine::modes::{Registers, bios, run32};
 use core::arch::{asm, global_asm};
@@ -15,6 +15,7 @@ pub fn run() {
     // SAFETY: emulators hold nothing in caches; under Shoji nothing is lost.
     unsafe { core::arch::asm!("invd") };
     control_registers();
+    refused_writes();
     debug_registers();
     for round in 0..50 {
         let r = bios(0x12, Registers::default());
@@ -59,6 +60,25 @@ fn control_registers() {
         cpu::cpuid(0);
         check_eq!((cpu::cr2(), cpu::cr8()), (0x1234_5678_9abc_def0, 5), "CR2 and CR8 after an exit");
         cpu::set_cr8(0);
+    }
+}
+
+/// A write of CR0 that the CPU refuses changes nothing; the same bits in one that it takes do change. QEMU, whose CPU is AMD's here,
+/// does not refuse.
+fn refused_writes() {
+    if !cpu::is_intel() {
+        return;
+    }
+    const PG: u64 = 1 << 31;
+    // SAFETY: refused, because paging cannot end in 64-bit mode; or a change of NE alone.
+    let vector = |value| catch(&mut || unsafe { cpu::set_cr0(value) }).err().map(|fault| fault.vector);
+    let cr0 = cpu::cr0();
+    for value in [cr0, cr0 ^ CR0_NE, cr0] {
+        let before = cpu::cr0();
+        check_eq!(vector((before ^ CR0_NE) & !PG), Some(GP), "the exception of a write of CR0 without PG");
+        check_eq!(cpu::cr0(), before, "CR0 after a write that was refused");
+        check_eq!(vector(value), None, "the exception of a write of CR0");
+        check_eq!(cpu::cr0(), value, "CR0 after a write that was taken");
     }
 }
 

@@ -4,7 +4,8 @@
 use super::shoji;
 use crate::machine::cpu::{self, EFER, rdmsr, wrmsr};
 use crate::machine::exceptions::{Fault, GP};
-use crate::machine::memory::{buffer, buffer_address};
+use crate::machine::irq;
+use crate::machine::memory::{buffer, buffer_address, peek, poke};
 use crate::machine::port::in8;
 
 const SCE: u64 = 1;
@@ -12,6 +13,17 @@ const LME: u64 = 1 << 8;
 const LMA: u64 = 1 << 10;
 const NXE: u64 = 1 << 11;
 const SVME: u64 = 1 << 12;
+
+const TSC: u32 = 0x10;
+const TSC_ADJUST: u32 = 0x3b;
+const TSC_DEADLINE: u32 = 0x6e0;
+/// Registers of the local APIC.
+const LVT_TIMER: u64 = 0xfee0_0320;
+const SPURIOUS: u64 = 0xfee0_00f0;
+const APIC_ENABLED: u32 = 1 << 8;
+const END_OF_INTERRUPT: u64 = 0xfee0_00b0;
+/// One whose device is quiet: the timer borrows its vector.
+const LINE: u8 = 5;
 
 const BIOS_UPDT_TRIG: u32 = 0x79;
 const FEATURE_CONFIG: u32 = 0x13c;
@@ -64,6 +76,9 @@ pub fn run() {
         (false, _) => {}
     }
     memory_types();
+    refused_memory_types();
+    deadline_timer(false);
+    time_stamp_counter();
     untouched();
     uncovered();
 }
@@ -183,6 +198,92 @@ fn memory_types() {
         check_eq!(read(msr, "a fixed MTRR"), value, "a fixed MTRR");
     }
     say!("{pairs} variable MTRRs, default type {types:#x}");
+}
+
+/// Types that are none, reserved bits, registers that the CPU has not: #GP, and nothing changes.
+fn refused_memory_types() {
+    let types = read(MTRR_DEF_TYPE, "MTRR_DEF_TYPE");
+    let last = MTRR_PHYSBASE_0 + 2 * (read(MTRRCAP, "MTRRCAP") & 0xff) as u32;
+    let base = read(MTRR_PHYSBASE_0, "MTRR_PHYSBASE");
+    // QEMU's own CPU takes them all.
+    if shoji() || cpu::is_intel() {
+        for (msr, value) in [(MTRR_DEF_TYPE, types & !0xff | 2), (MTRR_DEF_TYPE, types | 1 << 13), (MTRR_PHYSBASE_0, 7)]
+        {
+            // SAFETY: expected to be refused; if not, memory is slow.
+            expect_gp(unsafe { wrmsr(msr, value) }, "an MTRR that cannot be");
+        }
+        expect_gp(rdmsr(last), "an MTRR behind the last");
+    }
+    check_eq!(read(MTRR_DEF_TYPE, "MTRR_DEF_TYPE"), types, "MTRR_DEF_TYPE after the refusals");
+    check_eq!(read(MTRR_PHYSBASE_0, "MTRR_PHYSBASE"), base, "MTRR_PHYSBASE after the refusals");
+}
+
+/// The TSC is the guest's to set, TSC_ADJUST tells of it, and the deadline of the local APIC's timer is one of the guest's
+/// TSC. Intel SDM Vol. 3B 18.17.3, Vol. 3A 11.5.4.1.
+fn time_stamp_counter() {
+    const AHEAD: u64 = 1 << 40;
+    let adjust = rdmsr(TSC_ADJUST).ok();
+    let before = cpu::rdtsc();
+    write(TSC, before + AHEAD, "TSC");
+    if !shoji() && cpu::rdtsc() < before + AHEAD {
+        return say!("the TSC cannot be set");
+    }
+    tsc_is_near(before + AHEAD, "TSC after it was written");
+    if let Some(adjust) = adjust {
+        let moved = read(TSC_ADJUST, "TSC_ADJUST").wrapping_sub(adjust);
+        check!(moved <= AHEAD && AHEAD - moved < SOON, "TSC_ADJUST moves by {moved:#x}");
+        write(TSC_ADJUST, adjust.wrapping_add(moved + AHEAD), "TSC_ADJUST");
+        tsc_is_near(before + 2 * AHEAD, "TSC after TSC_ADJUST was written");
+    }
+    // Bochs' own local APIC counts on as if the TSC had not been set.
+    if shoji() {
+        deadline_timer(false);
+        deadline_timer(true);
+    }
+    match adjust {
+        Some(adjust) => write(TSC_ADJUST, adjust, "TSC_ADJUST"),
+        None => write(TSC, before, "TSC"),
+    }
+    tsc_is_near(before, "TSC as it was");
+}
+
+/// More than this program waits for anything.
+const SOON: u64 = 1 << 36;
+
+fn tsc_is_near(expected: u64, what: &str) {
+    let tsc = cpu::rdtsc();
+    check!(tsc >= expected && tsc - expected < SOON, "{what}: {tsc:#x}, not about {expected:#x}");
+}
+
+/// The deadline timer fires at its deadline, neither before nor much later, and at once when the TSC is set past it.
+fn deadline_timer(jump: bool) {
+    const DEADLINE_MODE: u32 = 2 << 17;
+    const PATIENCE: u64 = 1 << 27;
+    if cpu::cpuid(1).ecx & 1 << 24 == 0 {
+        return say!("no deadline timer");
+    }
+    let before = [LVT_TIMER, SPURIOUS].map(peek::<u32>);
+    poke(SPURIOUS, before[1] | APIC_ENABLED);
+    poke(LVT_TIMER, DEADLINE_MODE | u32::from(irq::VECTOR + LINE));
+    irq::with_lines(0, || {
+        let fired = irq::count(LINE);
+        let deadline = cpu::rdtsc() + if jump { SOON } else { 1_000_000 };
+        write(TSC_DEADLINE, deadline, "TSC_DEADLINE");
+        check_eq!(read(TSC_DEADLINE, "TSC_DEADLINE"), deadline, "TSC_DEADLINE while it waits");
+        if jump {
+            write(TSC, deadline, "TSC");
+        }
+        while irq::count(LINE) == fired {
+            cpu::enable_interrupts();
+            cpu::disable_interrupts();
+            check!(cpu::rdtsc() < deadline + PATIENCE, "the timer does not fire at its deadline");
+        }
+        check!(cpu::rdtsc() >= deadline, "the timer fires before its deadline");
+        poke(END_OF_INTERRUPT, 0u32);
+    });
+    poke(LVT_TIMER, before[0]);
+    poke(SPURIOUS, before[1]);
+    say!("the deadline timer fires{}", if jump { " when the TSC is set past its deadline" } else { "" });
 }
 
 fn untouched() {

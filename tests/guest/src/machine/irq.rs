@@ -8,7 +8,7 @@ const MASTER: u16 = 0x20;
 const SLAVE: u16 = 0xa0;
 const END_OF_INTERRUPT: u8 = 0x20;
 /// First vector of the lines while a guest takes interrupts itself.
-const VECTOR: u8 = 32;
+pub const VECTOR: u8 = 32;
 
 static COUNTS: [AtomicU32; 16] = [const { AtomicU32::new(0) }; 16];
 

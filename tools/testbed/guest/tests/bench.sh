@@ -1,5 +1,5 @@
 # Work between marks, for a host that counts instructions. It reads its counter in the pauses, when nothing runs.
-mark() { echo "MARK $*"; sleep 1; }
+mark() { echo "MARK $* $(cut -d ' ' -f 1 /proc/uptime)"; sleep 1; }
 
 for range in /sys/firmware/memmap/*; do
     echo "MEMMAP $(cat "$range/start") $(cat "$range/end") $(cat "$range/type")"

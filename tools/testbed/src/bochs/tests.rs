@@ -27,6 +27,9 @@ fn a_machine_has_the_cpu_the_memory_and_the_drives_that_were_asked_for() {
     assert!(text.contains(&format!("ata0-master: type=disk, path=\"{}\", mode=volatile", disk.display())));
     assert!(!text.contains("cdrom"));
 
+    let two = Bochs::new(&dir, "tigerlake", 640).unwrap().cpus(2).configuration().unwrap();
+    assert!(two.contains("cpu: model=tigerlake, count=2,"));
+
     let text = bare.disk(&disk, Writes::Kept).cd(&cd).configuration().unwrap();
     assert!(text.contains("disk.img\", mode=flat,"));
     assert!(text.contains(&format!("ata1-master: type=cdrom, path=\"{}\",", cd.display())));

@@ -24,8 +24,8 @@ impl fmt::Display for On {
 #[derive(Default)]
 pub struct Figures {
     values: BTreeMap<String, [Option<f64>; 2]>,
-    /// Exits on the way to the guest's init, by kind.
-    pub exits: BTreeMap<String, u64>,
+    /// Exits by kind, under a title.
+    pub exits: Vec<(String, BTreeMap<String, f64>)>,
 }
 
 impl Figures {
@@ -35,6 +35,10 @@ impl Figures {
 
     pub fn add(&mut self, on: On, values: BTreeMap<String, f64>) {
         values.into_iter().for_each(|(key, value)| self.set(key, on, value));
+    }
+
+    pub fn set_exits(&mut self, title: impl Into<String>, kinds: impl IntoIterator<Item = (&'static str, f64)>) {
+        self.exits.push((title.into(), kinds.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect()));
     }
 
     pub fn get(&self, key: &str, on: On) -> Option<f64> {

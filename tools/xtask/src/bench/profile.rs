@@ -21,7 +21,7 @@ pub fn print(workspace: &Workspace, logs: &Path) -> Result<()> {
     let progress = spinner("Start of Shoji, instruction by instruction");
     let start = trace::start(workspace, logs)?;
     progress.set_message("Exits, instruction by instruction");
-    tiny::measure(workspace, logs, Emulator::Qemu, On::Shoji)?;
+    tiny::measure(workspace, logs, Emulator::Qemu, On::Shoji, tiny::BENCH)?;
     let exits = trace::exits(workspace, logs)?;
     progress.finish_and_clear();
     let elf = workspace.shoji_elf()?;

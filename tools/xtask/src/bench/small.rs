@@ -2,7 +2,8 @@
 
 use super::exits::Exits;
 use super::figures::{Figures, On};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::io::BufRead;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
@@ -14,34 +15,45 @@ const MEMORY_MIB: u32 = 512;
 /// Ten times what an idle host takes.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The counter at a mark of the guest's script.
-struct Mark {
+/// The counters at a mark of the guest's script: a line `MARK name operations uptime`.
+pub struct Mark {
     /// Of the operation.
-    name: String,
+    pub name: String,
     /// Operations between the mark before and this one.
-    operations: u64,
-    instructions: u64,
+    pub operations: u64,
+    /// Of the guest's clock.
+    pub uptime_s: f64,
+    pub instructions: u64,
+    /// Exits since the mark before.
+    pub exits: Exits,
 }
 
-/// Boots it and runs its script `bench`.
-pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures) -> Result<()> {
+/// Boots it to run a script; `change` makes another machine of it.
+pub fn start(
+    workspace: &Workspace,
+    dir: &Path,
+    on: On,
+    script: &str,
+    change: impl FnOnce(Qemu) -> Qemu,
+) -> Result<(Machine, Monitor)> {
     let disk = disks::small(workspace, on == On::Bare)?;
-    let (dir, how) = match on {
-        On::Bare => (logs.join("linux-bare"), "bare"),
-        On::Shoji => (logs.join("linux-shoji"), "normal"),
-    };
-    let (qemu, mut monitor) =
-        Qemu::new(&dir, MEMORY_MIB, Accelerator::Tcg)?.until(Instant::now() + PATIENCE).monitor()?;
-    let qemu = qemu.request("shoji.test=bench", how).ide_disk(0, &disk.path, Writes::Dropped);
-    let mut machine = qemu.record_instructions().log_exits().start()?;
+    let how = if on == On::Bare { "bare" } else { "normal" };
+    let (qemu, monitor) = Qemu::new(dir, MEMORY_MIB, Accelerator::Tcg)?.until(Instant::now() + PATIENCE).monitor()?;
+    let qemu = qemu.request(&format!("shoji.test={script}"), how).ide_disk(0, &disk.path, Writes::Dropped);
+    Ok((change(qemu).record_instructions().log_exits().start()?, monitor))
+}
 
+/// Runs its script `bench`.
+pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures) -> Result<()> {
+    let dir = logs.join(if on == On::Bare { "linux-bare" } else { "linux-shoji" });
+    let (mut machine, mut monitor) = start(workspace, &dir, on, "bench", |qemu| qemu)?;
     machine.expect("STARTED")?;
     figures.set("boot", on, monitor.instructions()? as f64);
+    let mut log = machine.exit_log()?;
     if on == On::Shoji {
-        let log = std::fs::read(dir.join("exits.log")).context("no exit log")?;
-        set_exits(&Exits::count(&String::from_utf8_lossy(&log)), figures)?;
+        set_exits(Exits::count(&mut log)?, figures)?;
     }
-    let marks = marks(&mut machine, &mut monitor)?;
+    let marks = marks(&mut machine, &mut monitor, log)?;
     machine.wait(PATIENCE)?;
     for (name, cost) in costs(&marks) {
         figures.set(format!("linux_{name}"), on, cost);
@@ -58,8 +70,7 @@ pub fn measure(workspace: &Workspace, logs: &Path, on: On, figures: &mut Figures
     Ok(())
 }
 
-fn set_exits(exits: &Exits, figures: &mut Figures) -> Result<()> {
-    figures.exits = exits.by_kind.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+fn set_exits(exits: Exits, figures: &mut Figures) -> Result<()> {
     for (row, count) in [
         ("exits", exits.disk_aside()),
         ("exits_disk", exits.disk()),
@@ -70,18 +81,23 @@ fn set_exits(exits: &Exits, figures: &mut Figures) -> Result<()> {
     }
     let per_sector = exits.per_sector().context("the exit log shows no sector read by PIO")?;
     figures.set("exits_per_sector", On::Shoji, per_sector);
+    let kinds = exits.by_kind.into_iter().map(|(kind, count)| (kind, count as f64));
+    figures.set_exits("Exits from first VMRUN to guest init", kinds);
     Ok(())
 }
 
-/// Reads the counter at every mark, until the guest's verdict.
-fn marks(machine: &mut Machine, monitor: &mut Monitor) -> Result<Vec<Mark>> {
+/// Reads the counters at every mark, until the guest's verdict; `log` is the rest of the exit log.
+pub fn marks(machine: &mut Machine, monitor: &mut Monitor, mut log: impl BufRead) -> Result<Vec<Mark>> {
     let mut marks = Vec::new();
     while machine.expect_any(&["VERDICT ", "MARK "])?.0 != 0 {
         let mark = machine.expect("\n")?;
         let instructions = monitor.instructions()?;
-        let (name, operations) = mark.trim().split_once(' ').context("a mark without a number")?;
+        let exits = Exits::count(&mut log)?;
+        let words: Vec<&str> = mark.split_whitespace().collect();
+        let [name, operations, uptime] = words[..] else { bail!("a mark that says `{}`", mark.trim()) };
         ensure!(machine.console.is_quiet(), "the guest went on before its instructions were counted: host too busy");
-        marks.push(Mark { name: name.to_owned(), operations: operations.parse()?, instructions });
+        let (name, operations, uptime_s) = (name.to_owned(), operations.parse()?, uptime.parse()?);
+        marks.push(Mark { name, operations, uptime_s, instructions, exits });
     }
     let verdict = machine.expect("\n")?;
     ensure!(verdict.trim() == "pass", "the guest's verdict: {verdict}");
@@ -89,7 +105,7 @@ fn marks(machine: &mut Machine, monitor: &mut Monitor) -> Result<Vec<Mark>> {
 }
 
 /// Instructions of one operation of each name. Three marks each: start, after few, after many.
-fn costs(marks: &[Mark]) -> Vec<(&str, f64)> {
+pub fn costs(marks: &[Mark]) -> Vec<(&str, f64)> {
     let cost = |marks: &[Mark]| {
         let [start, few, many] = marks else { return None };
         let difference = |from: &Mark, to: &Mark| to.instructions.checked_sub(from.instructions);
@@ -119,7 +135,13 @@ mod tests {
 
     #[test]
     fn what_does_not_depend_on_the_number_of_operations_is_taken_off() {
-        let mark = |name: &str, operations, instructions| Mark { name: name.into(), operations, instructions };
+        let mark = |name: &str, operations, instructions| Mark {
+            name: name.into(),
+            operations,
+            uptime_s: 0.0,
+            instructions,
+            exits: Exits::default(),
+        };
         let marks = [
             mark("a", 0, 1000),
             mark("a", 2, 1000 + 500 + 2 * 30),

@@ -5,6 +5,7 @@ use super::rows::{ROWS, Row, Target};
 use super::vendors::{self, Machine};
 use anyhow::Result;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use testbed::program::{command, run};
 
 const HEADINGS: [&str; 6] = ["", "bare", "Shoji", "ratio", "target", "BitVisor"];
@@ -64,7 +65,7 @@ instruction between, by single steps; waiting for the disk varies with the host.
 pub fn json(figures: &Figures, others: &[Machine]) -> Result<String> {
     let all = json!({
         "rows": json_rows(ROWS, figures),
-        "exits_to_init": figures.exits,
+        "exits": figures.exits.iter().map(|(title, kinds)| json!({ "what": title, "kinds": kinds })).collect::<Value>(),
         "machines": vendors::json(figures, others),
     });
     Ok(serde_json::to_string_pretty(&all)?)
@@ -102,15 +103,21 @@ fn grid(figures: &Figures) -> Grid {
     std::iter::once(HEADINGS.map(str::to_owned).to_vec()).chain(ROWS.iter().map(row)).collect()
 }
 
+/// A line for each title.
 fn exits(figures: &Figures) -> String {
-    let kinds: Vec<String> = figures.exits.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
-    format!("Exits from first VMRUN to guest init: {}", kinds.join(", "))
+    let line = |(title, kinds): &(String, BTreeMap<String, f64>)| {
+        let total = kinds.values().sum();
+        let kinds: Vec<String> = kinds.iter().map(|(kind, count)| format!("{kind} {}", number(*count))).collect();
+        format!("{title}: {}{}{}", number(total), if kinds.is_empty() { "" } else { ": " }, kinds.join(", "))
+    };
+    figures.exits.iter().map(line).collect::<Vec<_>>().join(".\n\n")
 }
 
 fn limit(row: &Row, figures: &Figures) -> Option<f64> {
     match row.target {
         Target::None => None,
         Target::AtMost(limit) => Some(limit),
+        Target::Ratio(ratio) => Some(figures.get(row.key, On::Bare)? * ratio),
         Target::AsBare => figures.get(row.key, On::Bare),
     }
 }
@@ -159,6 +166,8 @@ mod tests {
         assert_eq!(verdict(&row(Target::AsBare), once(&figures)), "");
         figures.set("k", On::Bare, 3.0);
         assert_eq!(verdict(&row(Target::AsBare), once(&figures)), "<= 3 MISSED");
+        assert_eq!(verdict(&row(Target::Ratio(2.0)), once(&figures)), "<= 6 reached");
+        assert_eq!(verdict(&row(Target::Ratio(1.5)), once(&figures)), "<= 4.50 MISSED");
         assert_eq!(figures.ratio("k"), Some(2.0));
     }
 

@@ -15,7 +15,13 @@ pub enum Emulator {
     Bochs(&'static str),
 }
 
-/// The folder where the guest leaves its disk and logs.
+/// The guest with every row.
+pub const BENCH: &str = "bench";
+/// With the rows that are different on a machine that may have a second CPU, and on a Q35.
+pub const BENCH_CPUS: &str = "bench_cpus";
+pub const BENCH_Q35: &str = "bench_q35";
+
+/// The folder where guests leave disks and logs.
 fn dir(logs: &Path, emulator: Emulator, on: On) -> PathBuf {
     let on = if on == On::Bare { "bare" } else { "shoji" };
     logs.join(match emulator {
@@ -24,13 +30,19 @@ fn dir(logs: &Path, emulator: Emulator, on: On) -> PathBuf {
     })
 }
 
-/// Disk and boot medium of the guest, once [`measure`] has run in QEMU under Shoji.
+/// Disk and boot medium of the guest `bench`, once [`measure`] has run in QEMU under Shoji.
 pub fn disks(logs: &Path) -> [PathBuf; 2] {
     ["bench.img", "bench.medium"].map(|file| dir(logs, Emulator::Qemu, On::Shoji).join(file))
 }
 
-/// Runs the guest to its end; gives what it has measured.
-pub fn measure(workspace: &Workspace, logs: &Path, emulator: Emulator, on: On) -> Result<BTreeMap<String, f64>> {
+/// Runs a guest to its end; gives what it has measured.
+pub fn measure(
+    workspace: &Workspace,
+    logs: &Path,
+    emulator: Emulator,
+    on: On,
+    guest: &str,
+) -> Result<BTreeMap<String, f64>> {
     let dir = dir(logs, emulator, on);
     let mut cargo = command("cargo");
     cargo.current_dir(workspace.root()).args(["run", "--quiet", "-p", "guest-images", "--"]);
@@ -41,11 +53,11 @@ pub fn measure(workspace: &Workspace, logs: &Path, emulator: Emulator, on: On) -
         On::Bare => cargo.arg("bare"),
         On::Shoji => cargo.arg("shoji").arg(workspace.shoji_elf()?),
     };
-    run(cargo.arg(&dir).arg("bench")).with_context(|| format!("the tiny guest `bench` fails: {emulator:?}, {on}"))?;
-    let log = dir.join("bench/com2.log");
+    run(cargo.arg(&dir).arg(guest)).with_context(|| format!("the tiny guest `{guest}` fails: {emulator:?}, {on}"))?;
+    let log = dir.join(guest).join("com2.log");
     let log = std::fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;
     let values = parse(&log);
-    ensure!(!values.is_empty(), "the tiny guest `bench` measured nothing: {emulator:?}, {on}");
+    ensure!(!values.is_empty(), "the tiny guest `{guest}` measured nothing: {emulator:?}, {on}");
     Ok(values)
 }
 

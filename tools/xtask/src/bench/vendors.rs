@@ -28,7 +28,7 @@ pub fn measure(workspace: &Workspace, logs: &Path) -> Result<Vec<Machine>> {
         .into_iter()
         .map(|(model, name)| {
             let _progress = spinner(&format!("Tiny guest on {model} of Bochs, bare and under Shoji"));
-            let one = |on| tiny::measure(workspace, logs, Emulator::Bochs(model), on);
+            let one = |on| tiny::measure(workspace, logs, Emulator::Bochs(model), on, tiny::BENCH);
             let (bare, shoji) = thread::scope(|scope| {
                 let bare = scope.spawn(|| one(On::Bare));
                 (bare.join(), one(On::Shoji))
