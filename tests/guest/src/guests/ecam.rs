@@ -170,7 +170,7 @@ fn costs(page: u64) {
     let line = page + u64::from(INTERRUPT_LINE);
     let nothing = least(&mut || ());
     for (name, access) in [
-        ("ecam_read", &mut (|| drop(peek::<u32>(page))) as &mut dyn FnMut()),
+        ("ecam_read", &mut (|| _ = peek::<u32>(page)) as &mut dyn FnMut()),
         ("ecam_write", &mut || poke(line, 0x0e_u8)),
         ("xapic_write", &mut || poke(0xfee0_00b0, 0_u32)),
     ] {
