@@ -22,8 +22,6 @@ const APIC_BASE: u32 = 0x1b;
 /// Registers of the local APIC that may be read and written at any time.
 const APIC_VERSION: u64 = 0xfee0_0030;
 const APIC_EOI: u64 = 0xfee0_00b0;
-/// Its identification, as the address in CF8; nobody guards it.
-const HOST_BRIDGE: u32 = 1 << 31;
 /// Address packet and data of INT 13h, in memory that real mode reaches.
 const PACKET: u64 = 0x640;
 const LOW_DATA: u64 = 0x1000;
@@ -117,7 +115,6 @@ fn instructions() {
         ("wrmsr_intercepted", ticks!("wrmsr", apic_base as u32, APIC_BASE, apic_base >> 32)),
         ("in_port_92", ticks!("in al, dx", 0, 0, 0x92)),
         ("in_ata_alt_status", ticks!("in al, dx", 0, 0, ata::CONTROL)),
-        ("config_read", ticks!("out dx, eax\n mov dx, 0xcfc\n in eax, dx", HOST_BRIDGE, 0, 0xcf8)),
         ("in_unhooked", ticks!("in al, dx", 0, 0, 0x21)),
         ("out_port_80", ticks!("out dx, al", 0, 0, 0x80)),
         ("apic_read", ticks!("mov eax, [rcx]", 0, APIC_VERSION, 0)),
