@@ -200,7 +200,7 @@ fn stack(priority: u64) {
 fn tables() {
     apic::write(TASK_PRIORITY, 0x87); // as an entry: present, writable, and no address but 0
     let window = Remapped::through_table(485, PAGE);
-    for index in [8u64, 0, 3, 0x38] {
+    for index in [u64::from(TASK_PRIORITY) / 8, 0, 6, 0x38] {
         let at = window.linear() + index * 4096;
         let result = catch(&mut || _ = peek::<u8>(at));
         let written = catch(&mut || poke(at + 8, 0u8));
