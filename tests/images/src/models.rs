@@ -91,7 +91,9 @@ mod tests {
             assert!(exclusion.model.is_none_or(|name| model(name).is_some()), "{:?}", exclusion.model);
             assert!(!exclusion.why.is_empty());
         }
-        let runs = GUESTS.iter().map(|guest| MODELS.iter().filter(|model| model.excludes(guest).is_none()).count());
-        assert!(runs.clone().filter(|&models| models == MODELS.len()).count() * 4 > GUESTS.len() * 3);
+        // Those that want several CPUs do not run on models that have one.
+        let one_cpu: Vec<_> = GUESTS.iter().filter(|guest| guest.cpus.contains(&1)).collect();
+        let everywhere = one_cpu.iter().filter(|guest| MODELS.iter().all(|model| model.excludes(guest).is_none()));
+        assert!(everywhere.count() * 4 > one_cpu.len() * 3);
     }
 }

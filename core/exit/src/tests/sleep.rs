@@ -95,7 +95,7 @@ fn an_access_that_holds_more_than_the_register_is_seen_too() {
     {
         let (mut machine, mut cpu) = machine_with(None);
         assert_eq!(out(&mut cpu, &mut machine, port, width, value), Outcome::Sleep, "{port:#x} {width:?}");
-        let slept = machine.events().iter().any(|event| *event == Write(A + 1, Byte, (S3 >> 8) as u32));
+        let slept = machine.events().contains(&Write(A + 1, Byte, (S3 >> 8) as u32));
         assert!(!slept, "{port:#x} {width:?}");
     }
 }

@@ -253,6 +253,7 @@ pub fn interrupts(cpu: usize, vector: u8) -> u32 {
 }
 
 /// All CPUs that come here go on together.
+#[derive(Default)]
 pub struct Meeting(AtomicU64);
 
 impl Meeting {
