@@ -162,14 +162,10 @@ impl Bus {
             Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
-                // It may move the controller's registers: nobody is to be on the way to where they were or will be.
-                machine.stop_others(|machine| {
-                    self.with_session(machine, controller, |session, machine| {
-                        session.others_stand = true;
-                        if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
-                            self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
-                        }
-                    })
+                self.with_session_alone(machine, controller, |session, machine| {
+                    if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
+                        self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
+                    }
                 });
             }
         }

@@ -151,6 +151,24 @@ impl Bus {
     }
 }
 
+impl Bus {
+    /// As [`Bus::with_session`], while every other CPU of the guest stands still: the controller's registers may move, and
+    /// nobody is to be on the way to where they were or will be.
+    pub(crate) fn with_session_alone<M: Machine, R>(
+        &self,
+        machine: &mut M,
+        number: usize,
+        access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
+    ) -> Option<R> {
+        machine.stop_others(|machine| {
+            self.with_session(machine, number, |session, machine| {
+                session.others_stand = true;
+                access(session, machine)
+            })
+        })
+    }
+}
+
 impl Session<'_> {
     /// One call with everything that a mediator can reach. Its moves of hooks are in force afterwards.
     #[inline]

@@ -2,13 +2,14 @@
 //! configuration space. The firmware is trusted (threat model).
 
 use crate::{Hpa, direct};
+use acpi::AcpiError;
 use acpi::address::AddressSpace;
 use acpi::address::GenericAddress;
 use acpi::rsdp::Rsdp;
+use acpi::sdt::SdtHeader;
 use acpi::sdt::fadt::Fadt;
 use acpi::sdt::madt::{Madt, MadtEntry};
 use acpi::sdt::mcfg::{Mcfg, McfgEntry};
-use acpi::{AcpiError, AmlTable};
 use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
@@ -66,6 +67,8 @@ pub fn config_windows() -> Vec<ConfigWindow> {
     mcfg.get().entries().iter().map(window).collect()
 }
 
+/// The RSDP of ACPI 1.0 (ACPI s. 5.2.5.3).
+const RSDP_1_BYTES: usize = 20;
 /// How far the start code's tables reach, with room for a FACS.
 const BELOW_4_GIB: u64 = (1 << 32) - FACS_BYTES as u64;
 
@@ -77,6 +80,39 @@ pub struct Sleep {
     pub types: Types,
     /// Each FACS that the FADT names. Without any nobody wakes.
     pub facs: Vec<Hpa>,
+    /// By which firmware finds the FACS again when it wakes up: RSDP, RSDT, XSDT, FADT. They lie in the guest's memory.
+    pub way: Vec<Original>,
+}
+
+/// A table as the firmware has left it.
+pub struct Original {
+    at: Hpa,
+    content: Vec<u8>,
+}
+
+impl Original {
+    /// `None`: it lies above 4 GiB, where the start code's tables do not reach.
+    fn keep(at: u64, len_bytes: usize) -> Option<Self> {
+        Some(Self { at: Hpa(at), content: bytes(at, len_bytes)?.to_vec() })
+    }
+
+    /// As [`Original::keep`], of a table with a header (ACPI s. 5.2.6).
+    fn keep_table(at: u64) -> Option<Self> {
+        let header = bytes(at, size_of::<SdtHeader>())?;
+        Self::keep(at, u32::from_le_bytes(*header.get(4..)?.first_chunk()?) as usize)
+    }
+
+    /// Puts right what the guest has changed of it. False: it stays changed, because it lies in write-protected memory.
+    pub fn restore(&self) -> bool {
+        let is_intact = || bytes(self.at.0, self.content.len()) == Some(self.content.as_slice());
+        if !is_intact() {
+            // SAFETY: inside of the direct map, as it was kept; memory of firmware and guest.
+            unsafe {
+                core::ptr::copy_nonoverlapping(self.content.as_ptr(), direct::pointer(self.at), self.content.len());
+            }
+        }
+        is_intact()
+    }
 }
 
 /// Why a guest's way to sleep cannot be guarded.
@@ -101,18 +137,34 @@ pub fn sleep() -> Result<Sleep, NoSleep> {
     }
     let mut types = Types::default();
     for table in tables.dsdt().into_iter().chain(tables.ssdts()) {
-        aml(&table).map(|aml| types.scan(aml));
+        if let Some(aml) = bytes(table.phys_address as u64, table.length as usize) {
+            types.scan(aml);
+        }
     }
     let (legacy, extended) = (u64::from(fadt.firmware_ctrl), fadt.facs_address().unwrap_or(0) as u64);
     let mut facs: Vec<Hpa> =
         [legacy, extended].into_iter().filter(|at| (1..BELOW_4_GIB).contains(at)).map(Hpa).collect();
     facs.dedup();
+    let way = way_to_facs().ok_or(NoSleep::NoAcpi)?;
     Ok(Sleep {
         control: ports(fadt.pm1a_control_block(), fadt.pm1b_control_block())?,
         status: ports(fadt.pm1a_event_block(), fadt.pm1b_event_block())?,
         types,
         facs,
+        way,
     })
+}
+
+fn way_to_facs() -> Option<Vec<Original>> {
+    // SAFETY: as in `tables`.
+    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
+    let has_xsdt = rsdp.revision() > 0;
+    let fadt = tables()?.find_table::<Fadt>()?.physical_start as u64;
+    let xsdt = if has_xsdt { rsdp.xsdt_address() } else { 0 };
+    let tables = [rsdp.rsdt_address().into(), xsdt, fadt].into_iter().filter(|&at| at != 0);
+    let len_bytes = if has_xsdt { size_of::<Rsdp>() } else { RSDP_1_BYTES };
+    let rsdp = Original::keep(rsdp.physical_start as u64, len_bytes);
+    core::iter::once(rsdp).chain(tables.map(Original::keep_table)).collect()
 }
 
 /// A copy of the FACS that [`sleep`] has found.
@@ -140,12 +192,12 @@ fn ports(
     Ok((a, b.map_err(|_| NoSleep::NoPorts)?.map(port).transpose()?))
 }
 
-/// The bytes of a table. `None`: it lies above 4 GiB, where the start code's tables do not reach.
-fn aml(table: &AmlTable) -> Option<&'static [u8]> {
-    let (start, len) = (table.phys_address, table.length as usize);
-    let fits = start.checked_add(len).is_some_and(|end| end as u64 <= 1 << 32);
-    // SAFETY: inside the direct map; the firmware's table is constant until a guest runs, and its length is trusted.
-    fits.then(|| unsafe { core::slice::from_raw_parts(direct::pointer(Hpa(start as u64)), len) })
+/// What lies there now; not to be held while the guest runs. `None`: it lies above 4 GiB, where the start code's tables do not
+/// reach.
+fn bytes(at: u64, len_bytes: usize) -> Option<&'static [u8]> {
+    let fits = at.checked_add(len_bytes as u64).is_some_and(|end| end <= 1 << 32);
+    // SAFETY: inside the direct map, and constant while no guest runs.
+    fits.then(|| unsafe { core::slice::from_raw_parts(direct::pointer(Hpa(at)), len_bytes) })
 }
 
 fn tables() -> Option<AcpiTables<DirectMap>> {

@@ -17,7 +17,6 @@ const MIB: u32 = 1 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WakingVector {
     pub segment: u16,
-    /// Less than 16.
     pub ip: u16,
 }
 

@@ -10,7 +10,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use entry::{Jump, Return, TRAMPOLINE_BYTES};
 use exit::{Guest, Machine, SleepPorts, SleepRequest, Vcpu};
-use hw::acpi::{self, NoSleep};
+use hw::acpi::{self, NoSleep, Original};
 use hw::cpus::Cpu;
 use hw::{Hpa, cpu, direct, paging, port, time};
 use initfunc::Phase;
@@ -46,6 +46,7 @@ pub struct Sleep {
     /// PM1 status registers.
     status: Vec<u16>,
     facs: Vec<Hpa>,
+    way_to_facs: Vec<Original>,
     /// Where the firmware goes on: in the stub's memory, which is no one's but the guest's own BIOS calls'.
     place: Hpa,
     /// The VMM's page tables with the place.
@@ -61,7 +62,7 @@ impl Sleep {
         let place = u64::from(stub) << 4;
         let tables = paging::with_page_below(paging::root(), place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
         let status = [Some(way.status.0), way.status.1].into_iter().flatten().collect();
-        Ok(Self { status, facs: way.facs, place: Hpa(place), tables })
+        Ok(Self { status, facs: way.facs, way_to_facs: way.way, place: Hpa(place), tables })
     }
 
     /// Does what the guest wants. True: the machine has slept, and the guest goes on where it wanted to wake up; else behind its
@@ -128,10 +129,24 @@ impl Sleep {
         if woken {
             world.guest.bus.on_resume(machine);
             world.guest.adopt_local_apic(machine);
-            vcpu.wake(vector);
+            vcpu.wake(self.jump_to(vector));
         }
-        log::info!("{}", if woken { "the machine is awake" } else { "the machine was woken before it slept" });
+        log::info!("{}", if woken { "the machine is awake" } else { "the machine did not sleep" });
         Ok(woken)
+    }
+
+    /// Where the guest enters to be at `vector` after one instruction, a far jump at the end of the stub. It could enter there by
+    /// itself, but the code segment of a vector may look like none to a CPU that checks more than it should: Bochs 2.7 refuses VM
+    /// entries in real mode where the low bits of CS are set.
+    fn jump_to(&self, vector: WakingVector) -> WakingVector {
+        const FAR_JUMP: u8 = 0xea;
+        const AT: u16 = guest::STUB_BYTES as u16 - 16;
+        let ([ip, ip_high], [segment, segment_high]) = (vector.ip.to_le_bytes(), vector.segment.to_le_bytes());
+        let jump = [FAR_JUMP, ip, ip_high, segment, segment_high];
+        let at = Hpa(self.place.0 + u64::from(AT));
+        // SAFETY: the stub's stack, which nobody uses once the guest has started.
+        unsafe { core::ptr::copy_nonoverlapping(jump.as_ptr(), direct::pointer(at), jump.len()) };
+        WakingVector { segment: (self.place.0 >> 4) as u16, ip: AT }
     }
 
     /// Each FACS, and where the guest wants to wake up.
@@ -148,8 +163,14 @@ impl Sleep {
         Ok((facs, found?))
     }
 
-    /// True: all CPUs were reset, and this one is back. False: the machine was woken at once.
+    /// True: all CPUs were reset, and this one is back. False: the machine did not sleep, or was woken at once.
     fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> Result<bool, Failure> {
+        if !self.way_to_facs.iter().all(Original::restore) {
+            log::warn!(
+                "the machine does not sleep: the guest has changed the firmware's ACPI tables, by which it would be woken"
+            );
+            return Ok(false);
+        }
         let borrowed = self.read_place();
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.with_waking_vector(self.place.0 as u32).bytes());

@@ -231,6 +231,8 @@ fn set_guest(features: &Features, segment: u16) {
     set(Field::GUEST_TR_SELECTOR, 0, AccessRights::BUSY_TSS);
     let kept = KeptBits::of(features);
     for (field, value) in [
+        // "IA-32e mode guest" follows the guest's EFER (s. 26.2), which is given anew.
+        (Field::VM_ENTRY_CONTROLS, features.controls.entry.bits().into()),
         (Field::GUEST_GDTR_BASE, 0),
         (Field::GUEST_GDTR_LIMIT, 0xffff),
         (Field::GUEST_IDTR_BASE, 0),
@@ -265,8 +267,13 @@ fn set_guest(features: &Features, segment: u16) {
 /// As firmware enters a waking vector after a reset.
 pub fn wake(features: &Features, vector: WakingVector) {
     set_guest(features, vector.segment);
-    write(Field::GUEST_RIP, vector.ip.into());
-    write(Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0);
+    for (field, value) in [
+        (Field::GUEST_RIP, vector.ip.into()),
+        (Field::EXCEPTION_BITMAP, EXCEPTIONS.into()),
+        (Field::VM_ENTRY_INTERRUPTION_INFORMATION, 0),
+    ] {
+        write(field, value);
+    }
 }
 
 /// The state after INIT, at what a startup IPI names (SDM Vol. 3A table 10-1).

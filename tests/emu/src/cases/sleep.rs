@@ -1,15 +1,36 @@
 //! The machine sleeps (ACPI S3) and is woken up, and the guest goes on under Shoji.
 
 use super::disk_image::judge;
-use crate::case::{Boot, Case, Cx};
+use crate::case::{Boot, Case, Cx, last_failure};
 use anyhow::{Context, Result, ensure};
+use testbed::bochs::{self, Bochs, End, TICKS_PER_SECOND};
 use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")),
+        Case::new("the_guest_sleeps_on_vt_x", 1200, sleeps_in_bochs),
         Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, "4")),
     ]
+}
+
+/// VT-x with EPT and unrestricted guest. Bochs wakes a machine up as soon as it sleeps, by a reset.
+const INTEL: &str = "corei7_haswell_4770";
+/// Bochs seconds; the guest needs less than half.
+const BUDGET: u64 = 400 * TICKS_PER_SECOND;
+
+/// Nobody can type or ask here: the disk says what to do, and the logs are read afterwards.
+fn sleeps_in_bochs(cx: &Cx) -> Result<()> {
+    let base = cx.copy(&cx.small_disk()?)?;
+    base.request("shoji.test=sleep shoji.rounds=1 shoji.cpus=1 cryptomgr.notests no_console_suspend ignore_loglevel", cx.boot.how())?;
+    let disk = cx.copy_as(&base, "written.img")?;
+    let logs = cx.dir.join("bochs");
+    let machine = Bochs::new(&logs, INTEL, 512)?.with_unknown_msrs().disk(&disk.path, Writes::Kept);
+    let ended = machine.ticks(BUDGET).until(cx.deadline).run()?;
+    let said = String::from_utf8_lossy(&std::fs::read(logs.join("com2.log")).unwrap_or_default()).into_owned();
+    bochs::expect(ended, End::PowerOff)?;
+    ensure!(said.contains("VERDICT pass"), "the guest says: {}", last_failure(&said));
+    judge(cx, &base, &disk, &cx.plaintext(&disk)?)
 }
 
 /// The guest compares and writes a file in each round; then the raw disk is judged: what was written after a sleep is encrypted.
