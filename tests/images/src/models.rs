@@ -91,7 +91,9 @@ mod tests {
             assert!(exclusion.model.is_none_or(|name| model(name).is_some()), "{:?}", exclusion.model);
             assert!(!exclusion.why.is_empty());
         }
-        let runs = GUESTS.iter().map(|guest| MODELS.iter().filter(|model| model.excludes(guest).is_none()).count());
-        assert!(runs.clone().filter(|&models| models == MODELS.len()).count() * 4 > GUESTS.len() * 3);
+        // Not every model can have more than one CPU.
+        let guests = GUESTS.iter().filter(|guest| guest.cpus.contains(&1));
+        let runs = guests.map(|guest| MODELS.iter().filter(|model| model.excludes(guest).is_none()).count());
+        assert!(runs.clone().filter(|&models| models == MODELS.len()).count() * 4 > runs.count() * 3);
     }
 }

@@ -22,7 +22,10 @@ const BUDGET: u64 = 400 * TICKS_PER_SECOND;
 /// Nobody can type or ask here: the disk says what to do, and the logs are read afterwards.
 fn sleeps_in_bochs(cx: &Cx) -> Result<()> {
     let base = cx.copy(&cx.small_disk()?)?;
-    base.request("shoji.test=sleep shoji.rounds=1 shoji.cpus=1 cryptomgr.notests no_console_suspend ignore_loglevel", cx.boot.how())?;
+    base.request(
+        "shoji.test=sleep shoji.rounds=1 shoji.cpus=1 cryptomgr.notests no_console_suspend ignore_loglevel",
+        cx.boot.how(),
+    )?;
     let disk = cx.copy_as(&base, "written.img")?;
     let logs = cx.dir.join("bochs");
     let machine = Bochs::new(&logs, INTEL, 512)?.with_unknown_msrs().disk(&disk.path, Writes::Kept);
