@@ -72,7 +72,7 @@ fn port_kind(port: u16) -> &'static str {
     match port {
         // Command and control blocks of both channels; SeaBIOS gives the bus master a place from C000h on.
         0x1f0..=0x1f7 | 0x170..=0x177 | 0x3f6 | 0x376 | 0xc000.. => DISK,
-        0xcfc..=0xcff => "PCI configuration",
+        0xcf8..=0xcff => "PCI configuration",
         0x60 | 0x64 | 0x92 => "keyboard controller and A20",
         0x3f8..=0x3ff => "COM1",
         _ => NEEDLESS,

@@ -12,9 +12,10 @@ use testbed::Workspace;
 use testbed::progress::spinner;
 
 const QEMU: &str = "QEMU, EPYC (AMD-V)";
+/// The one with VT-x.
+pub const VTX: &str = "corei7_haswell_4770";
 /// CPU models of Bochs, and how their columns are called.
-const MODELS: [(&str, &str); 2] =
-    [("trinity_apu", "Bochs, trinity_apu (AMD-V)"), ("corei7_haswell_4770", "Bochs, haswell_4770 (VT-x)")];
+const MODELS: [(&str, &str); 2] = [("trinity_apu", "Bochs, trinity_apu (AMD-V)"), (VTX, "Bochs, haswell_4770 (VT-x)")];
 
 /// What was measured on one machine.
 pub struct Machine {
