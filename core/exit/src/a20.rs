@@ -102,17 +102,15 @@ impl Keyboard {
             KEYBOARD_DATA if self.data_port == DataPort::OutputPortWritten => {
                 self.data_port = DataPort::Other;
                 self.output_port = value & A20 != 0;
-                Some(value | A20)
+                value | A20
             }
-            _ => Some(value),
+            _ => value,
         };
-        if let Some(value) = passed {
-            ports.write(port, Width::Byte, u32::from(value));
-        }
+        ports.write(port, Width::Byte, u32::from(passed));
     }
 
     /// The command as the controller may have it.
-    fn command(&mut self, value: u8) -> Option<u8> {
+    fn command(&mut self, value: u8) -> u8 {
         self.data_port = match value {
             command::READ_OUTPUT_PORT => DataPort::OutputPortRead,
             command::WRITE_OUTPUT_PORT => DataPort::OutputPortWritten,
@@ -121,14 +119,15 @@ impl Keyboard {
         match value {
             command::DISABLE_A20 => {
                 self.output_port = false;
-                None
+                // Its opposite and not nothing: the controller must forget a command before, as the guest has.
+                command::ENABLE_A20
             }
             command::ENABLE_A20 => {
                 self.output_port = true;
-                Some(value)
+                value
             }
-            command::PULSE.. => Some(value | A20),
-            _ => Some(value),
+            command::PULSE.. => value | A20,
+            _ => value,
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use crate::mediated::Session;
 use crate::port_table::RegionOwner;
-use crate::wiring::Region;
 use crate::{Bus, Machine, Ports};
 use mediator::disk::DiskController;
 use mediator::{Access, ConfigAccess, Ctx, Op, RegionId, StringIo, Verdict, Violation, Width};
@@ -84,13 +83,11 @@ impl Bus {
 }
 
 impl Session<'_> {
-    /// Offset of a port in a region. `None`: the controller is in quarantine; or the region has been moved from there since
-    /// the port table was looked at, so that nothing is there any more.
+    /// Offset of a port in a region. `None`: the controller is in quarantine.
     #[inline]
     fn offset(&self, region: usize, port: u16) -> Option<u16> {
-        let Region { base, len, .. } = self.state.wiring.region(region)?;
-        let offset = port.checked_sub(base.get()?)?;
-        if offset >= *len || self.state.refusals.is_quarantined() { None } else { Some(offset) }
+        let base = self.state.wiring.region(region)?.base.get()?;
+        if self.state.refusals.is_quarantined() { None } else { Some(port.wrapping_sub(base)) }
     }
 
     /// The first question is asked here, in line; what needs more than it is rare.

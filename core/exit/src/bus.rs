@@ -137,7 +137,7 @@ impl Bus {
             let seen = gate.look();
             if seen.lets_pass(entry) {
                 let value = machine.ports().read(port, Width::Byte);
-                if gate.look() == seen && self.table.entry(port) == entry {
+                if gate.look() == seen {
                     return value;
                 }
             }

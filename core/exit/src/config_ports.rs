@@ -162,7 +162,7 @@ impl Bus {
             Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
-                self.with_session(machine, controller, |session, machine| {
+                self.with_session_alone(machine, controller, |session, machine| {
                     if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
                         self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
                     }

@@ -218,7 +218,7 @@ impl Bus {
             ConfigPage::Frozen => machine.write_mmio(at, width, value),
             ConfigPage::Controller(number) => {
                 let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
-                self.with_session(machine, number, |session, machine| {
+                self.with_session_alone(machine, number, |session, machine| {
                     if session.ask_config(machine, access) == Answered::Perform {
                         machine.write_mmio(at, width, value);
                     }

@@ -54,13 +54,18 @@ pub trait Machine {
     /// The time stamp counter of this CPU, without the guest's offset.
     fn tsc(&self) -> u64;
 
-    /// Whether the guest's accesses to `len` ports from `first` on leave the guest. All start as off.
+    /// Whether the guest's accesses to `len` ports from `first` on leave the guest. All start as off. Once the guest runs,
+    /// only while the other CPUs are stopped.
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);
 
     fn now(&self) -> Instant;
 
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
     fn provoke_defect(&mut self, defect: u64);
+
+    /// Calls `then` while every other CPU of the guest stands still between two exits, with no lock held; afterwards all of
+    /// them find what it has changed, intercepts of ports among it. The caller holds no lock either.
+    fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R;
 
     /// Number of this CPU, from 0 on.
     fn cpu_number(&self) -> usize;

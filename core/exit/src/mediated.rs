@@ -1,10 +1,9 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
 use crate::config_ports::{ConfigPorts, address_of};
-use crate::gate::Gate;
-use crate::port_table::{MAX_CONTROLLERS, PortTable, RegionOwner};
+use crate::port_table::{MAX_CONTROLLERS, PortTable};
 use crate::refusals::Refusals;
-use crate::wiring::{MappedDevice, Move, NoHooks, PortHooks, Wiring};
+use crate::wiring::{InterceptChange, MappedDevice, NoHooks, PortHooks, Wiring};
 use crate::{Bus, Machine, Parts};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,8 +39,6 @@ pub(crate) struct State {
     pub refusals: Refusals,
     /// Work that the mediator pushed and that is not yet performed.
     pub work: Vec<Work>,
-    /// Of this session.
-    moves: Vec<Move>,
 }
 
 /// One access of the guest to a controller, from the first question to the mediator until the access and all work are done;
@@ -49,6 +46,8 @@ pub(crate) struct State {
 pub(crate) struct Session<'b> {
     table: &'b PortTable,
     config: &'b ConfigPorts,
+    /// The other CPUs are stopped, so that regions may be moved.
+    pub others_stand: bool,
     pub state: Guard<'b, State, CONTROLLER>,
 }
 
@@ -76,7 +75,7 @@ impl Bus {
             self.run_attach(machine, driver, function, index, &mut work)?;
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
         self.hook(machine, &wiring)?;
-        let state = State { mediator, wiring, refusals: Refusals::default(), work, moves: Vec::new() };
+        let state = State { mediator, wiring, refusals: Refusals::default(), work };
         let (function, state) = (function.bdf, Ranked::new(state));
         self.controllers.push(Controller { function, config_address: address_of(function, 0), state });
         self.with_session(machine, index, |session, machine| session.settle(machine));
@@ -110,9 +109,7 @@ impl Bus {
             regions.filter_map(|(owner, region)| Some((owner.encode(), region.base.get()?, region)))
         };
         if !mapped().all(|(owner, base, region)| self.table.claim(owner, base, region.len, region.polled)) {
-            for (owner, base, region) in mapped() {
-                self.table.owned_among(owner, base, region.len).into_iter().for_each(|port| self.table.release(port));
-            }
+            mapped().for_each(|(owner, base, region)| self.table.release(owner, base, region.len));
             return Err(AttachError("its ports belong to something else that is guarded"));
         }
         mapped().for_each(|(_, base, region)| machine.set_port_intercept(base, region.len, true));
@@ -143,37 +140,52 @@ impl Bus {
         access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
     ) -> Option<R> {
         let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
-        let mut session = Session { table: &self.table, config: &self.config, state: controller.state.lock() };
+        let (table, config) = (&self.table, &self.config);
+        let mut session = Session { table, config, others_stand: false, state: controller.state.lock() };
         gate.close();
         let result = access(&mut session, machine);
-        session.end(machine, gate);
+        if !session.state.refusals.is_quarantined() {
+            gate.open(number, session.state.mediator.passing_reads());
+        }
         Some(result)
     }
 }
 
+impl Bus {
+    /// As [`Bus::with_session`], while every other CPU of the guest stands still: the controller's registers may move, and
+    /// nobody is to be on the way to where they were or will be.
+    pub(crate) fn with_session_alone<M: Machine, R>(
+        &self,
+        machine: &mut M,
+        number: usize,
+        access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
+    ) -> Option<R> {
+        machine.stop_others(|machine| {
+            self.with_session(machine, number, |session, machine| {
+                session.others_stand = true;
+                access(session, machine)
+            })
+        })
+    }
+}
+
 impl Session<'_> {
-    /// One call with everything that a mediator can reach. Where it has moved its regions to, accesses leave the guest
-    /// afterwards.
+    /// One call with everything that a mediator can reach. Its moves of hooks are in force afterwards.
     #[inline]
     pub fn call<M: Machine, R>(
         &mut self,
         machine: &mut M,
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
     ) -> R {
-        let State { mediator, wiring, work, moves, .. } = &mut *self.state;
-        let known = moves.len();
+        let State { mediator, wiring, work, .. } = &mut *self.state;
         let now = machine.now();
         let Parts { ports, memory, arena } = machine.parts();
         let mut device = MappedDevice { ports, config: self.config, wiring };
-        let mut hooks = PortHooks { table: self.table, wiring, moves };
+        let mut hooks = PortHooks { table: self.table, wiring, others_stand: self.others_stand, changes: Vec::new() };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
-        if moves.len() != known {
-            for &Move { region, new, .. } in moves.iter().skip(known) {
-                if let (Some(base), Some(region)) = (new, wiring.region(region)) {
-                    machine.set_port_intercept(base, region.len, true);
-                }
-            }
+        for InterceptChange { first, len, on } in hooks.changes {
+            machine.set_port_intercept(first, len, on);
         }
         result
     }
@@ -206,31 +218,5 @@ impl Session<'_> {
     pub fn refuse(&mut self, violation: Violation) {
         let State { mediator, refusals, .. } = &mut *self.state;
         refusals.note(mediator.name(), violation);
-    }
-
-    #[inline]
-    fn end<M: Machine>(mut self, machine: &mut M, gate: &Gate) {
-        if !self.state.moves.is_empty() {
-            self.leave_old_ports(machine);
-        }
-        if !self.state.refusals.is_quarantined() {
-            gate.open(self.state.wiring.controller, self.state.mediator.passing_reads());
-        }
-    }
-
-    /// The device has left them too by now.
-    #[cold]
-    fn leave_old_ports<M: Machine>(&mut self, machine: &mut M) {
-        let State { wiring, moves, .. } = &mut *self.state;
-        for Move { region: number, old, .. } in moves.drain(..) {
-            let (Some(base), Some(region)) = (old, wiring.region(number)) else { continue };
-            let owner = RegionOwner { controller: wiring.controller, region: number }.encode();
-            let ports = self.table.owned_among(owner, base, region.len);
-            for port in ports.into_iter().filter(|&port| !region.contains(port)) {
-                // In this order: who takes the port next has its accesses leave the guest.
-                machine.set_port_intercept(port, 1, false);
-                self.table.release(port);
-            }
-        }
     }
 }

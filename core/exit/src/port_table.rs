@@ -1,10 +1,9 @@
-//! The owner of every port, one byte each. CPUs read it without a lock.
+//! The owner of every port, one byte each. CPUs read it without a lock; it changes before the guest starts, and later
+//! while all CPUs but one stand still ([`crate::Machine::stop_others`]).
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
-use lock::{Ranked, rank::PORTS};
 use mediator::Width;
 
 /// Owners as the table holds them.
@@ -51,19 +50,15 @@ impl RegionOwner {
     }
 }
 
-const PORTS_END: usize = 1 << 16;
+const PORTS: usize = 1 << 16;
 
 /// Who owns each port.
-pub(crate) struct PortTable {
-    entries: Box<[AtomicU8; PORTS_END]>,
-    /// Held from the look whether ports are free until they are taken.
-    claims: Ranked<(), PORTS>,
-}
+pub(crate) struct PortTable(Box<[AtomicU8; PORTS]>);
 
 impl PortTable {
     /// All ports are the guest's.
     pub fn new() -> Self {
-        Self { entries: Box::new([const { AtomicU8::new(owner::NOBODY) }; PORTS_END]), claims: Ranked::new(()) }
+        Self(Box::new([const { AtomicU8::new(owner::NOBODY) }; PORTS]))
     }
 
     #[inline(always)]
@@ -74,7 +69,7 @@ impl PortTable {
     /// The owner, and whether it is the port of a polled register.
     #[inline(always)]
     pub fn entry(&self, port: u16) -> u8 {
-        self.entries.get(usize::from(port)).map_or(owner::HIDDEN, |entry| entry.load(Relaxed))
+        self.0.get(usize::from(port)).map_or(owner::HIDDEN, |entry| entry.load(Relaxed))
     }
 
     /// Are all ports that an access touches `owner`'s? Past port FFFFh there are none.
@@ -89,14 +84,13 @@ impl PortTable {
     }
 
     fn ports(&self, base: u16, len: u16) -> Option<&[AtomicU8]> {
-        self.entries.get(usize::from(base)..)?.get(..usize::from(len))
+        self.0.get(usize::from(base)..)?.get(..usize::from(len))
     }
 
     /// Takes the ports `base..base + len`, with a polled register among them at this offset. False, and nothing changed: one
     /// of them is not there, or somebody else's.
     #[must_use]
     pub fn claim(&self, owner: u8, base: u16, len: u16, polled: Option<u16>) -> bool {
-        let _held = self.claims.lock();
         let is_free = |entry: &AtomicU8| [owner::NOBODY, owner].contains(&(entry.load(Relaxed) & !owner::POLLED));
         let Some(ports) = self.ports(base, len).filter(|ports| ports.iter().all(is_free)) else { return false };
         for (offset, entry) in (0_u16..).zip(ports) {
@@ -106,14 +100,10 @@ impl PortTable {
         true
     }
 
-    /// Those of the ports `base..base + len` that are `owner`'s.
-    pub fn owned_among(&self, owner: u8, base: u16, len: u16) -> Vec<u16> {
-        (base..=u16::MAX).take(len.into()).filter(|&port| self.owner(port) == owner).collect()
-    }
-
-    /// The port is nobody's any more. Only by its owner.
-    pub fn release(&self, port: u16) {
-        if let Some(entry) = self.entries.get(usize::from(port)) {
+    /// What is `owner`'s of the ports `base..base + len` becomes nobody's.
+    pub fn release(&self, owner: u8, base: u16, len: u16) {
+        let ports = self.ports(base, len).unwrap_or_default();
+        for entry in ports.iter().filter(|entry| entry.load(Relaxed) & !owner::POLLED == owner) {
             entry.store(owner::NOBODY, Relaxed);
         }
     }

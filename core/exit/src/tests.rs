@@ -12,6 +12,7 @@ mod passing;
 mod platform;
 mod random;
 mod sleep;
+mod smp;
 mod string;
 mod task_faults;
 mod task_rig;

@@ -3,6 +3,7 @@
 use crate::Ports;
 use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
+use alloc::vec::Vec;
 use core::cell::Cell;
 use mediator::pci::{Bdf, PortRegion};
 use mediator::{Device, HookConflict, Hooks, Op, RegionId, Width};
@@ -15,13 +16,6 @@ pub(crate) struct Region {
     pub base: Cell<Option<u16>>,
     /// Offset of the polled register.
     pub polled: Option<u16>,
-}
-
-impl Region {
-    /// Does the port lie in it now?
-    pub fn contains(&self, port: u16) -> bool {
-        self.base.get().and_then(|base| port.checked_sub(base)).is_some_and(|offset| offset < self.len)
-    }
 }
 
 /// Where a controller's registers lie.
@@ -108,36 +102,50 @@ impl<P: Ports> Device for MappedDevice<'_, P> {
     }
 }
 
-/// Ports that a region has left or come to, as the machine is still to be told.
+/// Ports that begin or cease to leave the guest.
 #[derive(Clone, Copy)]
-pub(crate) struct Move {
-    pub region: usize,
-    pub old: Option<u16>,
-    pub new: Option<u16>,
+pub(crate) struct InterceptChange {
+    pub first: u16,
+    pub len: u16,
+    pub on: bool,
 }
 
 /// The hooks of one controller.
 pub(crate) struct PortHooks<'a> {
     pub table: &'a PortTable,
     pub wiring: &'a Wiring,
-    pub moves: &'a mut alloc::vec::Vec<Move>,
+    /// Otherwise nothing is moved: another CPU could be on its way to a port.
+    pub others_stand: bool,
+    /// Not yet told to the machine, which the mediator's call keeps borrowed.
+    pub changes: Vec<InterceptChange>,
 }
 
 impl Hooks for PortHooks<'_> {
-    /// What the region leaves stays its own until the access that moves it is over: the device still is there.
     fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict> {
+        if !self.others_stand {
+            return Err(HookConflict);
+        }
         let number = usize::from(region.0);
         let region = self.wiring.region(number).filter(|region| region.len > 0).ok_or(HookConflict)?;
         let owner = RegionOwner { controller: self.wiring.controller, region: number }.encode();
-        if base.is_some_and(|base| !self.table.claim(owner, base, region.len, region.polled)) {
+        let &Region { len, polled, .. } = region;
+        if base.is_some_and(|base| !self.table.claim(owner, base, len, polled)) {
             return Err(HookConflict);
         }
-        self.moves.push(Move { region: number, old: region.base.replace(base), new: base });
+        if let Some(old) = region.base.replace(base) {
+            self.table.release(owner, old, len);
+            self.changes.push(InterceptChange { first: old, len, on: false });
+        }
+        if let Some(base) = base {
+            // Again: where the two places overlap, the old one has just been released.
+            let _ours = self.table.claim(owner, base, len, polled);
+            self.changes.push(InterceptChange { first: base, len, on: true });
+        }
         Ok(())
     }
 }
 
-/// While a driver takes a controller over, nothing is hooked yet.
+/// Where nothing is to be moved.
 pub(crate) struct NoHooks;
 
 impl Hooks for NoHooks {

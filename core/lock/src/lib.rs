@@ -30,10 +30,16 @@ use core::ops::{Deref, DerefMut};
 use held::Mark;
 use spin::mutex::{TicketMutex, TicketMutexGuard};
 
+/// What a CPU does while it waits.
+#[cfg(not(feature = "threads"))]
+type Wait = spin::relax::Spin;
+#[cfg(feature = "threads")]
+type Wait = spin::relax::Yield;
+
 pub use held::set_held;
 
 /// A value behind a lock of this rank, one of [`rank`].
-pub struct Ranked<T, const RANK: u8>(TicketMutex<T>);
+pub struct Ranked<T, const RANK: u8>(TicketMutex<T, Wait>);
 
 impl<T, const RANK: u8> Ranked<T, RANK> {
     const RANK_FITS: () = assert!(RANK < rank::END);
@@ -74,7 +80,7 @@ impl<T: Default, const RANK: u8> Default for Ranked<T, RANK> {
 
 /// The value, as long as the lock is held.
 pub struct Guard<'a, T, const RANK: u8> {
-    value: TicketMutexGuard<'a, T>,
+    value: TicketMutexGuard<'a, T, Wait>,
     _mark: Mark,
 }
 

@@ -4,30 +4,28 @@
 pub const FIRMWARE: u8 = 0;
 /// One controller with its mediator, over an access of the guest and the work that follows it.
 pub const CONTROLLER: u8 = 1;
-/// Who owns which port, while it changes.
-pub const PORTS: u8 = 2;
 /// PCI configuration mechanism #1: from the address in CF8 to the data at CFC.
-pub const CONFIG: u8 = 3;
+pub const CONFIG: u8 = 2;
 /// The keyboard controller's command and data port.
-pub const KEYBOARD: u8 = 4;
+pub const KEYBOARD: u8 = 3;
 /// The guest's way to sleep.
-pub const SLEEP: u8 = 5;
+pub const SLEEP: u8 = 4;
 /// The guest's nested page tables.
-pub const NESTED: u8 = 6;
+pub const NESTED: u8 = 5;
 /// What the DMA arena has free.
-pub const ARENA: u8 = 7;
+pub const ARENA: u8 = 6;
 /// The list of the CPUs' exit counters.
-pub const COUNTERS: u8 = 8;
+pub const COUNTERS: u8 = 7;
 /// The list of the CPUs' last exits.
-pub const TRAILS: u8 = 9;
+pub const TRAILS: u8 = 8;
 /// Free page frames.
-pub const FRAMES: u8 = 10;
+pub const FRAMES: u8 = 9;
 /// The log's ring.
-pub const LOG: u8 = 11;
+pub const LOG: u8 = 10;
 /// COM1.
-pub const CONSOLE: u8 = 12;
+pub const CONSOLE: u8 = 11;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 13;
+pub const HEAP: u8 = 12;
 
 /// Past the last one.
-pub(crate) const END: u8 = 14;
+pub(crate) const END: u8 = 13;

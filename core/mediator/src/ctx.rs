@@ -114,9 +114,10 @@ pub struct HookConflict;
 
 /// Which ports lead to this mediator.
 pub trait Hooks {
-    /// From now on the region lies at `base`, or nowhere (`None`).
+    /// When this call ends the region lies at `base`, or nowhere (`None`).
     ///
     /// # Errors
-    /// [`HookConflict`]: nothing was changed.
+    /// [`HookConflict`]: nothing was changed. Only a write to configuration space ([`crate::Mediator::on_config`]) moves
+    /// regions; in any other call this is the answer.
     fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict>;
 }

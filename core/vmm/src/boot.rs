@@ -11,6 +11,7 @@ use crate::{cpus, devices, home};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
+use core::sync::atomic::AtomicU64;
 use exit::{Guest, Machine, Policy};
 use hw::heap::Heap;
 use hw::{HpaRange, acpi};
@@ -20,9 +21,13 @@ use mediator::Gpa;
 #[global_allocator]
 static HEAP: Heap = Heap::new();
 
+/// Ranks of the locks that the first CPU holds before it has an area of its own.
+static HELD: AtomicU64 = AtomicU64::new(0);
+
 /// Called by the start code with what the loader left in EAX and EBX.
 #[unsafe(no_mangle)]
 extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
+    lock::set_held(|| hw::cpus::here().map_or(&HELD, |cpu| &cpu.held_locks));
     HEAP.init();
     hw::descriptors::set_fault_handler(defect::on_fault);
     match start(magic, information) {

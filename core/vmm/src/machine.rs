@@ -152,6 +152,10 @@ impl Machine for RealMachine {
         crate::defect::provoke(defect);
     }
 
+    fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
+        cpus::while_others_stand(|| then(self))
+    }
+
     fn cpu_number(&self) -> usize {
         self.number
     }

@@ -1,12 +1,17 @@
 //! From the boot sector to the guest that the image names.
 
-use crate::machine::{com2, exceptions, hypervisor};
+use crate::machine::{area, com2, exceptions, hypervisor};
 use crate::report;
 use core::arch::global_asm;
 
 global_asm!(include_str!("start/boot.s"), options(raw));
-global_asm!(include_str!("start/modes.s"), options(raw));
-global_asm!(include_str!("start/exceptions.s"), options(raw));
+// One piece: the last two use macros and numbers of the first.
+global_asm!(
+    include_str!("start/modes.s"),
+    include_str!("start/cpus.s"),
+    include_str!("start/exceptions.s"),
+    options(raw)
+);
 
 /// What the image's builder writes into the boot sector at byte 4.
 #[repr(C)]
@@ -14,6 +19,7 @@ struct Parameters {
     name: [u8; 16],
     encrypted_first: u32,
     encrypted_sectors: u32,
+    cpus: u32,
 }
 
 unsafe extern "C" {
@@ -39,6 +45,11 @@ pub fn encrypted_range() -> Option<(u32, u32)> {
     (p.encrypted_sectors > 0).then_some((p.encrypted_first, p.encrypted_sectors))
 }
 
+/// CPUs of the machine, this one included.
+pub fn cpus() -> usize {
+    (parameters().cpus as usize).max(1)
+}
+
 /// BIOS drive number that the boot sector was given.
 pub fn drive() -> u8 {
     // SAFETY: written once, by the boot sector, before this code was loaded.
@@ -49,6 +60,7 @@ pub fn drive() -> u8 {
 /// 64-bit mode, interrupts off, which calls this.
 pub fn start(guests: &[(&str, fn())], prepare: fn()) -> ! {
     com2::init();
+    area::init(0);
     exceptions::init();
     let name = name();
     say!("guest {name}, BIOS drive {:#x}, {}", drive(), hypervisor::current());

@@ -59,3 +59,11 @@ fn end(End(for_qemu, for_bochs): End) -> ! {
         for_bochs.iter().for_each(|&byte| port::out8(BOCHS_EXIT, byte));
     }
 }
+
+/// Ends the guest unless it went well.
+pub fn must<T, E: fmt::Debug>(result: Result<T, E>, what: &str) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => fail(format_args!("{what}: {e:x?}")),
+    }
+}

@@ -2,9 +2,11 @@
 //! `tests/guest/attack/cases` tells more.
 
 use crate::TinyGuest;
-use crate::manifest::PLAIN;
+use crate::manifest::{PLAIN, PROTECTED};
 
 const ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 120, ..PLAIN };
+
+const PROTECTED_ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 120, ..PROTECTED };
 
 /// All of them.
 pub const ATTACKS: &[TinyGuest] = &[
@@ -50,16 +52,19 @@ pub const ATTACKS: &[TinyGuest] = &[
     TinyGuest {
         name: "self_ipi",
         purpose: "INIT, STARTUP, NMI, SMI and reserved IPIs to itself: as on the CPU; a reset brings the hypervisor back",
+        cpus: &[1, 2],
         ..ATTACK
     },
     TinyGuest {
         name: "apic_base",
         purpose: "the APIC's page onto the hypervisor's memory, and invalid modes: #GP(0), or the guest's own harm",
+        cpus: &[1, 2],
         ..ATTACK
     },
     TinyGuest {
         name: "mtrr_uc",
         purpose: "wrong memory types for the hypervisor's memory: taken or #GP(0); exits and disk I/O go on",
+        cpus: &[1, 2],
         ..ATTACK
     },
     TinyGuest {
@@ -100,6 +105,72 @@ pub const ATTACKS: &[TinyGuest] = &[
     TinyGuest {
         name: "other_modes",
         purpose: "SVM and VMX instructions in real, protected and compatibility mode: #UD or #GP in that mode",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "control_pairs",
+        purpose: "pairs of bits and random values of CR0, CR4 and EFER: #GP(0), or the guest goes on in that state",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "debug_calls",
+        purpose: "random hypercalls where debug hypercalls are allowed: answers in registers, and queued interrupts that come",
+        hypercalls: true,
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "legacy",
+        purpose: "POP SS and traps in 32-bit and virtual-8086 mode, tasks and PAE pointers in the hypervisor's memory: an exception or a reset",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "address_space",
+        purpose: "every GiB of physical addresses, and reserved address bits: read or an exception; the guest goes on",
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "cross_ipis",
+        purpose: "IPIs of every kind by all CPUs to all at once: CPUs start again under the hypervisor; a reset brings it back",
+        cpus: &[2, 4],
+        timeout_s: 300,
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "rewritten",
+        purpose: "instructions and page tables changed by another CPU around the exit: each attempt ends as one that stood there",
+        cpus: &[2],
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "storms_beside",
+        purpose: "storms of #DB and #AC, endless ones too: a CPU beside them lives, and INIT ends them",
+        cpus: &[2, 4],
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "exit_flood",
+        purpose: "every kind of exit at the highest rate for 10 s by all CPUs but one, which never stands still for long",
+        cpus: &[2, 4],
+        timeout_s: 300,
+        ..ATTACK
+    },
+    TinyGuest {
+        name: "disk_race",
+        purpose: "the disk's registers by all CPUs without a lock: no plain text in the encrypted range, and the disk works after a reset",
+        cpus: &[2, 4],
+        ..PROTECTED_ATTACK
+    },
+    TinyGuest {
+        name: "config_race",
+        purpose: "CF8 and CFC by all CPUs without a lock: wherever BAR4 has come to, its DMA is mediated",
+        cpus: &[2, 4],
+        ..PROTECTED_ATTACK
+    },
+    TinyGuest {
+        name: "mmio_forms",
+        purpose: "operands, stacks and tables in the local APIC's page, of every size and at every place: as bare, ignored, or an exception",
+        cpus: &[1, 2],
+        timeout_s: 300,
         ..ATTACK
     },
 ];

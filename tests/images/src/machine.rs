@@ -1,9 +1,10 @@
 //! The machine of a guest: QEMU's, or a model of Bochs.
 
 use crate::verdict::{End, Verdict, verdict};
-use crate::{TinyGuest, plain_text, qemu};
+use crate::{TinyGuest, model, plain_text, qemu};
 use anyhow::{Context, Result};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
@@ -17,6 +18,9 @@ pub const DRIVE_UNDER_SHOJI: u8 = 0x80;
 /// CPU without AES-NI needs three times as many for encrypted I/O.)
 const INSTRUCTIONS_PER_SECOND: u64 = 150_000_000;
 
+/// Where the boot sector keeps the number of CPUs.
+const CPUS_AT: u64 = 28;
+
 /// What the machine is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Emulator {
@@ -25,11 +29,24 @@ pub enum Emulator {
     Bochs(&'static str),
 }
 
+impl Emulator {
+    /// The machines that a guest is to run on: MiB of memory, and CPUs.
+    pub fn machines(self, guest: &TinyGuest) -> impl Iterator<Item = (u32, u32)> {
+        let most = match self {
+            Emulator::Qemu(_) => u32::MAX,
+            Emulator::Bochs(name) => model(name).map_or(1, |model| model.cpus),
+        };
+        let cpus = guest.cpus.iter().filter(move |&&cpus| cpus <= most);
+        cpus.flat_map(|&cpus| guest.memory_mib.iter().map(move |&memory_mib| (memory_mib, cpus)))
+    }
+}
+
 /// A machine for one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Machine<'a> {
     pub emulator: Emulator,
     pub memory_mib: u32,
+    pub cpus: u32,
     /// The guest's.
     pub disk: &'a Path,
     /// From [`crate::boot_media`]; `None`: without Shoji.
@@ -52,6 +69,7 @@ impl Machine<'_> {
     /// When the emulator cannot be run; what it then does is a verdict.
     pub fn run(&self, guest: &TinyGuest, limit: Duration) -> Result<Verdict> {
         fs::create_dir_all(self.logs).with_context(|| format!("cannot create {}", self.logs.display()))?;
+        File::options().write(true).open(self.disk)?.write_all_at(&self.cpus.to_le_bytes(), CPUS_AT)?;
         let end = match self.emulator {
             Emulator::Qemu(accelerator) => qemu::run(self, accelerator, guest, limit)?,
             Emulator::Bochs(model) => self.bochs(model, guest, limit)?,
@@ -64,7 +82,7 @@ impl Machine<'_> {
     }
 
     fn bochs(&self, model: &str, guest: &TinyGuest, limit: Duration) -> Result<End> {
-        let mut bochs = Bochs::new(self.logs, model, self.memory_mib)?.disk(self.disk, Writes::Kept);
+        let mut bochs = Bochs::new(self.logs, model, self.memory_mib)?.cpus(self.cpus).disk(self.disk, Writes::Kept);
         if let Some(medium) = self.medium {
             bochs = bochs.cd(medium);
         }

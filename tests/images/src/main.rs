@@ -94,7 +94,7 @@ fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<
     let emulator = emulator(cli)?;
     let guests = build(names, dir)?;
     let mut summary = Vec::new();
-    for (g, memory_mib) in guests.iter().flat_map(|g| g.memory_mib.iter().map(move |&m| (g, m))) {
+    for g in guests {
         let alone_on_bochs = cli.bochs.is_some() && shoji.is_none();
         let why =
             (g.uses_vtx && !alone_on_bochs).then_some("it uses VT-x itself: on Bochs' Intel models, without Shoji");
@@ -102,11 +102,13 @@ fn run(cli: &Cli, names: &[String], dir: &Path, shoji: Option<&Path>) -> Result<
             println!("{} is left out: {why}", g.name);
             continue;
         }
-        summary.push((g.name, memory_mib, run_one(g, memory_mib, emulator, dir, shoji)?));
+        for (memory_mib, cpus) in emulator.machines(g) {
+            summary.push((g.name, memory_mib, cpus, run_one(g, (memory_mib, cpus), emulator, dir, shoji)?));
+        }
     }
     println!();
-    for (name, memory_mib, verdict) in &summary {
-        println!("{name} ({memory_mib} MiB): {verdict:?}");
+    for (name, memory_mib, cpus, verdict) in &summary {
+        println!("{name} ({memory_mib} MiB, CPUs: {cpus}): {verdict:?}");
     }
     Ok(summary.iter().all(|(.., verdict)| *verdict == Verdict::Pass))
 }
@@ -125,12 +127,14 @@ fn compare(cli: &Cli, names: &[String], dir: &Path, elf: &Path) -> Result<bool> 
     let guests = build(if names.is_empty() { &attacks } else { names }, dir)?;
     let mut runs = Vec::new();
     for g in guests.into_iter().filter(|g| !g.uses_vtx && cli.bochs.is_none_or(|model| model.excludes(g).is_none())) {
-        let one = |shoji| -> Result<Results> {
-            let verdict = run_one(g, g.memory_mib[0], emulator, dir, shoji)?;
-            let com2 = fs::read(dir.join(g.name).join("com2.log")).unwrap_or_default();
-            Ok(Results::new(verdict, &String::from_utf8_lossy(&com2)))
-        };
-        runs.push((g, one(None)?, one(Some(elf))?));
+        for (memory_mib, cpus) in emulator.machines(g) {
+            let one = |shoji| -> Result<Results> {
+                let verdict = run_one(g, (memory_mib, cpus), emulator, dir, shoji)?;
+                let com2 = fs::read(dir.join(g.name).join("com2.log")).unwrap_or_default();
+                Ok(Results::new(verdict, &String::from_utf8_lossy(&com2)))
+            };
+            runs.push((g, one(None)?, one(Some(elf))?));
+        }
     }
     let machine = cli.bochs.map_or("QEMU", |model| model.name);
     print!("\n{}", table(machine, &runs));
@@ -138,7 +142,13 @@ fn compare(cli: &Cli, names: &[String], dir: &Path, elf: &Path) -> Result<bool> 
 }
 
 /// Runs one guest; the logs stay in the folder `DIR/NAME`.
-fn run_one(g: &TinyGuest, memory_mib: u32, emulator: Emulator, dir: &Path, shoji: Option<&Path>) -> Result<Verdict> {
+fn run_one(
+    g: &TinyGuest,
+    (memory_mib, cpus): (u32, u32),
+    emulator: Emulator,
+    dir: &Path,
+    shoji: Option<&Path>,
+) -> Result<Verdict> {
     if let (Some(why), Emulator::Qemu(accel::Accelerator::Kvm(_))) = (g.tcg_only, emulator) {
         println!("{} runs by TCG, because {why}", g.name);
     }
@@ -149,7 +159,7 @@ fn run_one(g: &TinyGuest, memory_mib: u32, emulator: Emulator, dir: &Path, shoji
         Ok::<_, Error>(medium)
     });
     let medium = medium.transpose()?;
-    let machine = Machine { emulator, memory_mib, disk: &disk, medium: medium.as_deref(), logs: &logs };
+    let machine = Machine { emulator, memory_mib, cpus, disk: &disk, medium: medium.as_deref(), logs: &logs };
     let verdict = machine.run(g, machine.limit(g))?;
     print!("{}", String::from_utf8_lossy(&fs::read(logs.join("com2.log")).unwrap_or_default()));
     Ok(verdict)

@@ -36,6 +36,8 @@ pub struct TinyGuest {
     pub defects: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
+    /// Numbers of CPUs to run it with. On Bochs there are two at most.
+    pub cpus: &'static [u32],
     pub board: Board,
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
@@ -58,13 +60,14 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     hypercalls: false,
     defects: false,
     memory_mib: &[512],
+    cpus: &[1],
     board: Board::I440fx,
     qemu: &[],
     tcg_only: None,
     uses_vtx: false,
     timeout_s: 60,
 };
-const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
+pub(crate) const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
 
 /// The tiny ones.
 pub const GUESTS: &[TinyGuest] = &[
@@ -178,6 +181,68 @@ pub const GUESTS: &[TinyGuest] = &[
         purpose: "a full stack of Shoji is told where there is another one; the case `defect` judges",
         hypercalls: true,
         defects: true,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_start",
+        purpose: "every CPU starts by INIT and startup IPIs, with the state of a CPU after INIT; others are ignored",
+        cpus: &[2, 4, 8],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_restart",
+        purpose: "a CPU starts anew by INIT from whatever it does: halted, looping, in its NMI handler, just started",
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_ipis",
+        purpose: "interrupts and NMIs from CPU to CPU come once each, on those that they are for",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "apic_forms",
+        purpose: "every register of the local APIC by every form of instruction that programs use on devices",
+        cpus: &[1, 2],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_memory",
+        purpose: "all CPUs touch new memory above 4 GiB at once, and addresses where nothing is",
+        memory_mib: &[6144],
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_disk",
+        purpose: "the disk and its encrypted range used by all CPUs, by DMA and PIO, one after the other",
+        cpus: &[2, 4],
+        timeout_s: 180,
+        ..PROTECTED
+    },
+    TinyGuest {
+        name: "smp_config",
+        purpose: "PCI configuration used by all CPUs, one after the other: each reads what it asks for",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "smp_exits",
+        purpose: "exits on all CPUs at once: each gets its share (FAIR lines)",
+        cpus: &[2, 4],
+        timeout_s: 120,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "x2apic",
+        purpose: "x2APIC mode where there is one: its registers, IPIs, and starts of CPUs",
+        cpus: &[2],
+        timeout_s: 120,
         ..PLAIN
     },
     TinyGuest {

@@ -9,18 +9,28 @@ pub struct Model {
     pub name: &'static str,
     /// Runs with every change; the others in long runs only.
     pub always: bool,
+    /// As many as it can be made of, and no more than Bochs gets through in reasonable time.
+    pub cpus: u32,
     /// What it is there for.
     pub purpose: &'static str,
 }
 
 /// All of them.
 pub const MODELS: &[Model] = &[
-    Model { name: "corei7_haswell_4770", always: true, purpose: "VT-x" },
-    Model { name: "corei7_skylake_x", always: false, purpose: "VT-x with PML and TSC scaling, AVX-512" },
-    Model { name: "tigerlake", always: false, purpose: "VT-x of today, CET" },
-    Model { name: "trinity_apu", always: true, purpose: "AMD-V with next RIP save and flush by ASID" },
-    Model { name: "phenom_8650_toliman", always: false, purpose: "AMD-V of the first CPUs with nested paging" },
+    Model { name: "corei7_haswell_4770", always: true, cpus: 2, purpose: "VT-x" },
+    Model { name: "corei7_skylake_x", always: false, cpus: 2, purpose: "VT-x with PML and TSC scaling, AVX-512" },
+    Model { name: "tigerlake", always: false, cpus: 2, purpose: "VT-x of today, CET" },
+    Model { name: "trinity_apu", always: true, cpus: AMD_CPUS, purpose: "AMD-V with next RIP save and flush by ASID" },
+    Model {
+        name: "phenom_8650_toliman",
+        always: false,
+        cpus: AMD_CPUS,
+        purpose: "AMD-V of the first CPUs with nested paging",
+    },
 ];
+
+/// Bochs 2.7 has AMD-V for machines of one CPU.
+const AMD_CPUS: u32 = 1;
 
 /// What is left out, and why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +66,9 @@ const USES_VTX: &str = "it uses VT-x itself";
 impl Model {
     /// Why a guest does not run on this model, if so.
     pub fn excludes(&self, guest: &TinyGuest) -> Option<&'static str> {
+        if guest.cpus.iter().all(|&cpus| cpus > self.cpus) {
+            return Some("it has too few CPUs");
+        }
         let applies = |e: &&Exclusion| e.guest == guest.name && e.model.is_none_or(|model| model == self.name);
         EXCLUSIONS.iter().find(applies).map(|exclusion| exclusion.why)
     }

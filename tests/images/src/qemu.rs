@@ -72,7 +72,7 @@ fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest)
     if let Some(medium) = machine.medium {
         drive_at("ide-cd", medium, 1, 0);
     }
-    arguments.extend(["-m".into(), machine.memory_mib.to_string()]);
+    arguments.extend(["-m".into(), machine.memory_mib.to_string(), "-smp".into(), machine.cpus.to_string()]);
     for log in ["shoji.log", "com2.log"] {
         arguments.push("-serial".into());
         arguments.push(format!("file:{}", name(&machine.logs.join(log))));
@@ -91,12 +91,14 @@ mod tests {
     #[test]
     fn guests_run_by_what_was_chosen_but_for_those_that_count_instructions() {
         let (kvm, path) = (Accelerator::Kvm(Vendor::Intel), Path::new("x"));
-        let machine = Machine { emulator: Emulator::Qemu(kvm), memory_mib: 512, disk: path, medium: None, logs: path };
+        let emulator = Emulator::Qemu(kvm);
+        let machine = Machine { emulator, memory_mib: 512, cpus: 4, disk: path, medium: None, logs: path };
         for guest in all() {
             let arguments = arguments(&machine, kvm, guest);
             let counts = arguments.iter().any(|word| word == "-icount");
             assert_eq!(guest.tcg_only.is_some(), counts, "{}", guest.name);
             let expected = if counts { Accelerator::Tcg } else { kvm };
+            assert!(arguments.windows(2).any(|words| words == ["-smp", "4"]));
             assert!(arguments.windows(4).any(|words| words == expected.arguments(true)), "{}", guest.name);
         }
     }

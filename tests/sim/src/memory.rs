@@ -82,7 +82,7 @@ impl GuestMemory for SimMemory {
 
     fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam> {
         let len = width.bytes();
-        if !Self::is_ram(at.0, len as u64) || at.0 % len as u64 != 0 {
+        if !Self::is_ram(at.0, len as u64) || !at.0.is_multiple_of(len as u64) {
             return Err(NotRam(at));
         }
         let equal = self.bytes[at.0 as usize..at.0 as usize + len] == old.to_le_bytes()[..len];

@@ -10,7 +10,7 @@ use testbed::accel::{self, Wish};
 use testbed::disk::Disk;
 use testbed::disks;
 use testbed::progress::spinner;
-use testbed::qemu::{Machine, Qemu, Writes};
+use testbed::qemu::{Chipset, Machine, Qemu, Writes};
 use testbed::shell::Shell;
 use testbed::xts::DiskKey;
 
@@ -19,11 +19,11 @@ pub struct RunArgs {
     /// Boot, log in, check that Shoji is there and that the disk works, power off
     #[arg(long)]
     smoke: bool,
-    /// Chipset: pc has IDE, q35 has AHCI
-    #[arg(long, value_enum, default_value_t = Chipset::Pc)]
-    vm: Chipset,
+    /// Chipset; the disk is on an IDE controller of either
+    #[arg(long, value_enum, default_value_t = Vm::Pc)]
+    vm: Vm,
     /// Number of CPUs
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     cpus: u32,
     /// What executes the guest: auto (KVM with nested virtualization where the host has it), kvm or tcg
     #[arg(long, default_value_t)]
@@ -37,24 +37,27 @@ pub struct RunArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Chipset {
+enum Vm {
     Pc,
     Q35,
 }
 
+impl Vm {
+    fn chipset(self) -> Chipset {
+        match self {
+            Self::Pc => Chipset::Pc,
+            Self::Q35 => Chipset::Q35,
+        }
+    }
+}
+
 pub fn run(workspace: &Workspace, args: &RunArgs) -> Result<()> {
-    ensure!(args.vm == Chipset::Pc, "--vm q35 needs the AHCI mediator, which comes with a later issue: use --vm pc");
-    ensure!(
-        args.cpus == 1,
-        "--cpus {} needs support for several CPUs, which comes with a later issue: use --cpus 1",
-        args.cpus
-    );
     let accelerator = accel::announce(args.accel)?;
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
     build::build(workspace, false, args.yes)?;
     let disk = disks::demo(workspace, false)?;
     let logs = workspace.output("run")?;
-    let qemu = Qemu::new(&logs, args.memory, accelerator)?;
+    let qemu = Qemu::new(&logs, args.memory, accelerator)?.chipset(args.vm.chipset()).cpus(args.cpus);
     let qemu = qemu.request("quiet", "normal").ide_disk(0, &disk.path, Writes::Kept);
     let log = logs.join("shoji.log");
     println!("Shoji's log (COM1): {}", log.display());

@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword, Word};
 use mediator::pci::{Bdf, Function};
 use mediator::{
-    Access, BusAddr, Ctx, Direction, Gpa, GuestSegment, HookConflict, Op, RegionId, Verdict, Violation, Width, Work,
+    Access, BusAddr, ConfigAccess, Ctx, Direction, Gpa, GuestSegment, HookConflict, Op, RegionId, Verdict, Violation,
+    Width, Work,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -185,7 +186,7 @@ fn guest_that_polls_a_refused_register_keeps_the_controller() {
     assert_eq!(asked.load(Ordering::Relaxed), 20_000);
 }
 
-fn copy_work(tag: u32) -> Work {
+pub(super) fn copy_work(tag: u32) -> Work {
     Work {
         tag,
         direction: Direction::DeviceToGuest,
@@ -273,20 +274,47 @@ fn mediator_that_never_ends_cannot_hang_the_vmm() {
     assert!(log_lines()[0].contains("work without end"));
 }
 
-/// A guest whose mediator moves a region when port 1F6 is written, and tells the result.
+/// A guest whose mediator tries to move a region at each access and each configuration access, and tells the results.
 fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Cpu<'static>, Moves) {
     let results = Arc::new(Mutex::new(Vec::new()));
-    let record = Arc::clone(&results);
-    let (machine, cpu) = guest(move |cx, access| {
-        if access.region == COMMAND && access.offset == 6 {
-            record.lock().unwrap().push(cx.hooks.move_region(region, base));
-            // The device finds its registers where they lie now.
-            cx.device.write(BUS_MASTER, 0, Byte, 9);
-            return Ok(Verdict::Done);
+    let [by_access, by_config] = [(); 2].map(|()| Arc::clone(&results));
+    let on_access = Box::new(move |cx: &mut Ctx<'_>, access: Access| {
+        if access.op == Op::Read {
+            return Ok(Verdict::Value(0x77));
         }
-        Ok(Verdict::Value(0x77))
+        by_access.lock().unwrap().push(cx.hooks.move_region(region, base));
+        Ok(Verdict::Done)
     });
+    let on_config = Box::new(move |cx: &mut Ctx<'_>, access: ConfigAccess| {
+        by_config.lock().unwrap().push(cx.hooks.move_region(region, base));
+        // The device finds its registers where they lie now.
+        cx.device.write(BUS_MASTER, 0, Byte, 9);
+        Ok(if access.op == Op::Read { Verdict::Value(0) } else { Verdict::Done })
+    });
+    let mut machine = MockMachine::new();
+    let cpu = cpu_with(&mut machine, Script { on_access, on_config, ..Script::default() });
     (machine, cpu, results)
+}
+
+/// Writes to the configuration space of the mediator's function.
+fn configure(cpu: &mut Cpu<'_>, machine: &mut MockMachine) {
+    write_port(cpu, machine, 0xcf8, Dword, 0x8000_0920);
+    write_port(cpu, machine, 0xcfc, Dword, 0);
+}
+
+#[test]
+fn regions_are_moved_by_writes_to_configuration_space_alone_and_while_the_other_cpus_stand() {
+    let (mut machine, mut cpu, results) = moving_guest(BUS_MASTER, Some(0xd000));
+    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, 0x8000_0920);
+    read_port(&mut cpu, &mut machine, 0xcfc, Dword);
+    assert_eq!((machine.stops, results.lock().unwrap().split_off(0)), (0, [Err(HookConflict); 2].into()));
+    configure(&mut cpu, &mut machine);
+    assert_eq!((machine.stops, results.lock().unwrap().split_off(0)), (1, [Ok(())].into()));
+    // Nobody else's configuration stops anybody.
+    write_port(&mut cpu, &mut machine, 0xcf8, Dword, 0x8000_1020);
+    write_port(&mut cpu, &mut machine, 0xcfc, Dword, 0);
+    assert_eq!(machine.stops, 1);
 }
 
 /// Ports whose accesses leave the guest.
@@ -297,7 +325,7 @@ fn intercepted_from(first: u16, machine: &MockMachine) -> Vec<u16> {
 #[test]
 fn moved_region_leads_to_the_mediator_and_the_old_ports_are_free() {
     let (mut machine, mut cpu, results) = moving_guest(BUS_MASTER, Some(0xc008));
-    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+    configure(&mut cpu, &mut machine);
     assert_eq!(*results.lock().unwrap(), [Ok(())]);
     assert_eq!(intercepted_from(0xc000, &machine), (0xc008..0xc018).collect::<Vec<_>>());
     assert_eq!(machine.events(), [Write(0xc008, Byte, 9)]);
@@ -309,7 +337,7 @@ fn moved_region_leads_to_the_mediator_and_the_old_ports_are_free() {
 #[test]
 fn region_moved_away_is_nowhere() {
     let (mut machine, mut cpu, _) = moving_guest(BUS_MASTER, None);
-    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+    configure(&mut cpu, &mut machine);
     assert_eq!(intercepted_from(0xc000, &machine), []);
     assert_eq!(machine.events(), []);
     assert_eq!(read_port(&mut cpu, &mut machine, 0xc000, Byte), 0);
@@ -320,13 +348,13 @@ fn region_moved_away_is_nowhere() {
 fn region_cannot_be_moved_over_what_is_guarded_or_past_the_last_port() {
     for base in [0x1f0, 0x1e8, 0x3f0, 0x92, 0x58, 0xcf8, 0xfff8] {
         let (mut machine, mut cpu, results) = moving_guest(BUS_MASTER, Some(base));
-        write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+        configure(&mut cpu, &mut machine);
         assert_eq!(*results.lock().unwrap(), [Err(HookConflict)], "{base:#x}");
         assert_eq!(intercepted_from(0xc000, &machine), (0xc000..0xc010).collect::<Vec<_>>());
         assert_eq!(read_port(&mut cpu, &mut machine, 0xc000, Byte), 0x77);
     }
     let (mut machine, mut cpu, results) = moving_guest(RegionId(9), Some(0xd000));
-    write_port(&mut cpu, &mut machine, 0x1f6, Byte, 0);
+    configure(&mut cpu, &mut machine);
     assert_eq!(*results.lock().unwrap(), [Err(HookConflict)]);
 }
 

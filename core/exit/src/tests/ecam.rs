@@ -211,3 +211,22 @@ fn windows_of_other_buses_hook_nothing_and_windows_above_4_gib_are_refused() {
         assert_eq!(guest.guard_config_window(&window), Err(WindowAbove4Gib), "{base:x}");
     }
 }
+
+#[test]
+fn registers_move_by_writes_in_memory_too_while_the_other_cpus_stand() {
+    let mut machine = MockMachine::new();
+    let moved = Arc::new(Mutex::new(Vec::new()));
+    let results = Arc::clone(&moved);
+    let on_config = Box::new(move |cx: &mut mediator::Ctx<'_>, _| {
+        results.lock().unwrap().push(cx.hooks.move_region(BUS_MASTER, Some(0xd000)));
+        Ok(Verdict::Passthrough)
+    });
+    let mut guest = guest_with(&mut machine, Script { on_config, ..Script::default() });
+    guest.guard_config_window(&ConfigWindow { base: Gpa(WINDOW), buses: 0..=0 }).unwrap();
+    let mut cpu = cpu_of(guest);
+    run(&mut cpu, &mut machine, LOAD[2].0, PAGE + 0x20, 0, false);
+    assert_eq!((machine.stops, moved.lock().unwrap().split_off(0)), (0, alloc::vec![Err(mediator::HookConflict)]));
+    run(&mut cpu, &mut machine, STORE[2].0, PAGE + 0x20, 0xd001, true);
+    assert_eq!((machine.stops, moved.lock().unwrap().split_off(0)), (1, alloc::vec![Ok(())]));
+    assert!(machine.intercepted.contains(&0xd000) && !machine.intercepted.contains(&0xc000));
+}

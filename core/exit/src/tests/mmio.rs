@@ -202,10 +202,11 @@ fn a_remembered_instruction_is_used_only_while_its_bytes_mode_and_tables_are_the
     // Its second byte, then its length.
     assert_eq!(run(MockVcpu::long(), &[0x89, 0x0f]), (0x0f0f, 0x1002, 0));
     assert_eq!(run(MockVcpu::long(), &[0x89, 0x47, 0]), (0x1234_5678, 0x1003, 0));
-    // The same bytes in 16-bit code: mov [bx], ax.
-    let real = run(MockVcpu::real(), &[0x89, 0x07]);
-    assert_eq!(real, (0x1234_5678, 0x1000, 1), "another operand");
+    // The same bytes in 16-bit code, right after: mov [bx], ax, which has another operand.
+    assert_eq!(run(MockVcpu::long(), &[0x89, 0x07]), (0x1234_5678, 0x1002, 0));
+    assert_eq!(run(MockVcpu::real(), &[0x89, 0x07]).1, 0x1000);
     // Other tables, in which the page is missing.
+    assert_eq!(run(MockVcpu::long(), &[0x89, 0x07]), (0x1234_5678, 0x1002, 0));
     let mut other = MockVcpu::long();
     other.control = ControlRegisters { cr0: 0x8000_0001, cr3: 0x10000, cr4: 0x20, efer: 0xd00 };
     assert_eq!(run(other, &[0x89, 0x07]).1, 0x1000);

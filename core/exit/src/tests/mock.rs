@@ -1,5 +1,7 @@
 //! A virtual CPU, a machine and a mediator that only remember.
 
+mod vcpu;
+
 use crate::*;
 use ::policy::{HiddenBits, MsrRow, Rule, in_order};
 use alloc::boxed::Box;
@@ -17,202 +19,11 @@ use mediator::{
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+pub use vcpu::{MockTask, MockVcpu};
+
 pub const RAM_BYTES: u64 = 8 << 20;
 /// The VMM's range within RAM.
 pub const VMM: core::ops::Range<u64> = 6 << 20..7 << 20;
-
-#[derive(Default)]
-pub struct MockVcpu {
-    pub gprs: [u64; 16],
-    pub rip: u64,
-    pub rflags: u64,
-    pub segments: [Segment; 6],
-    pub control: ControlRegisters,
-    pub cpl: u8,
-    pub instruction_len: Option<u8>,
-    pub injected: Vec<Exception>,
-    /// Calls of `skip_instruction`.
-    pub ended: usize,
-    /// Of the exit to be answered.
-    pub io: Option<IoExit>,
-    pub fault: Option<NestedFault>,
-    /// What the vCPU was told of memory types.
-    pub memory_types: Vec<x86::mtrr::Mtrrs>,
-    pub tsc_offset: u64,
-    pub counter_control: Option<u64>,
-    pub task: Option<MockTask>,
-    pub queued: Vec<u8>,
-    /// Calls of `start`.
-    pub started: Vec<u8>,
-    pub woken: Vec<::sleep::WakingVector>,
-}
-
-/// What a task switch needs; `None` in [`MockVcpu`]: the hardware would switch.
-#[derive(Clone, Copy)]
-pub struct MockTask {
-    pub request: TaskSwitch,
-    pub tr: Segment,
-    pub ldtr: Segment,
-    pub gdtr: (u64, u16),
-    pub dr7: u64,
-    pub nmi_blocked: Option<bool>,
-    pub pdptes: Option<[u64; 4]>,
-}
-
-impl MockVcpu {
-    /// 64-bit code without paging, which no CPU has, but which spares most tests the page tables.
-    pub fn long() -> Self {
-        let mut vcpu = Self { rflags: 2, ..Self::default() };
-        vcpu.control = ControlRegisters { cr0: 1, cr3: 0, cr4: 0, efer: 0x500 };
-        vcpu.segments = [Segment { limit: u32::MAX, access: 0x93, default_32: true, ..Segment::default() }; 6];
-        vcpu.segments[SegmentName::Cs as usize] =
-            Segment { limit: u32::MAX, access: 0x9b, long: true, ..Segment::default() };
-        vcpu.rip = 0x1000;
-        vcpu
-    }
-
-    pub fn real() -> Self {
-        let mut vcpu = Self { rflags: 2, ..Self::default() };
-        vcpu.control.cr0 = 0x10;
-        vcpu.segments = [Segment { limit: 0xffff, access: 0x93, ..Segment::default() }; 6];
-        vcpu.rip = 0x1000;
-        vcpu
-    }
-
-    /// Flat 32-bit protected mode without paging.
-    pub fn protected() -> Self {
-        let mut vcpu = Self::long();
-        vcpu.control.efer = 0;
-        let cs = &mut vcpu.segments[SegmentName::Cs as usize];
-        (cs.long, cs.default_32) = (false, true);
-        vcpu
-    }
-
-    pub fn get(&self, register: Gpr) -> u64 {
-        self.gprs[register as usize]
-    }
-
-    pub fn set(&mut self, register: Gpr, value: u64) {
-        self.gprs[register as usize] = value;
-    }
-}
-
-impl Vcpu for MockVcpu {
-    fn run(&mut self) -> Exit {
-        Exit::Unexpected(0)
-    }
-    fn io(&self) -> IoExit {
-        self.io.unwrap()
-    }
-    fn nested_fault(&self) -> NestedFault {
-        self.fault.unwrap()
-    }
-    fn gpr(&self, register: Gpr) -> u64 {
-        self.gprs[register as usize]
-    }
-    fn set_gpr(&mut self, register: Gpr, value: u64) {
-        self.gprs[register as usize] = value;
-    }
-    fn rip(&self) -> u64 {
-        self.rip
-    }
-    fn rflags(&self) -> u64 {
-        self.rflags
-    }
-    fn set_rflags(&mut self, value: u64) {
-        self.rflags = value;
-    }
-    fn segment(&self, name: SegmentName) -> Segment {
-        self.segments[name as usize]
-    }
-    fn control(&self) -> ControlRegisters {
-        self.control
-    }
-    fn set_efer(&mut self, value: u64) {
-        self.control.efer = value;
-    }
-    fn memory_types_changed(&mut self, types: &x86::mtrr::Mtrrs) {
-        self.memory_types.push(types.clone());
-    }
-    fn tsc_offset(&self) -> u64 {
-        self.tsc_offset
-    }
-    fn set_tsc_offset(&mut self, offset: u64) {
-        self.tsc_offset = offset;
-    }
-    fn set_counter_control(&mut self, value: u64) {
-        self.counter_control = Some(value);
-    }
-    fn cpl(&self) -> u8 {
-        self.cpl
-    }
-    fn instruction_len(&self) -> Option<u8> {
-        self.instruction_len
-    }
-    fn skip_instruction(&mut self, len_bytes: u8) {
-        self.rip = self.rip.wrapping_add(u64::from(len_bytes));
-        self.ended += 1;
-    }
-    fn inject(&mut self, exception: Exception) {
-        self.injected.push(exception);
-    }
-    fn reinject(&mut self) {}
-    fn queue_interrupt(&mut self, vector: u8) {
-        self.queued.push(vector);
-    }
-    fn wake(&mut self, vector: ::sleep::WakingVector) {
-        self.woken.push(vector);
-    }
-    fn start(&mut self, page: u8) {
-        self.started.push(page);
-    }
-    fn task_state(&mut self) -> Option<&mut dyn TaskState> {
-        if self.task.is_some() { Some(self) } else { None }
-    }
-}
-
-impl TaskState for MockVcpu {
-    fn task_switch(&self) -> TaskSwitch {
-        self.task.unwrap().request
-    }
-    fn task_register(&self) -> Segment {
-        self.task.unwrap().tr
-    }
-    fn set_task_register(&mut self, tss: Segment) {
-        self.task.as_mut().unwrap().tr = tss;
-    }
-    fn set_ldtr(&mut self, ldt: Segment) {
-        self.task.as_mut().unwrap().ldtr = ldt;
-    }
-    fn set_segment(&mut self, name: SegmentName, segment: Segment) {
-        self.segments[name as usize] = segment;
-        if name == SegmentName::Ss {
-            self.cpl = segment.access >> 5 & 3;
-        }
-    }
-    fn gdtr(&self) -> (u64, u16) {
-        self.task.unwrap().gdtr
-    }
-    fn set_cr3(&mut self, value: u64, pdptes: Option<[u64; 4]>) {
-        self.control.cr3 = value;
-        self.task.as_mut().unwrap().pdptes = pdptes;
-    }
-    fn set_task_switched(&mut self) {
-        self.control.cr0 |= 8;
-    }
-    fn dr7(&self) -> u64 {
-        self.task.unwrap().dr7
-    }
-    fn set_dr7(&mut self, value: u64) {
-        self.task.as_mut().unwrap().dr7 = value;
-    }
-    fn set_rip(&mut self, value: u64) {
-        self.rip = value;
-    }
-    fn set_nmi_blocked(&mut self, blocked: bool) {
-        self.task.as_mut().unwrap().nmi_blocked = Some(blocked);
-    }
-}
 
 // Registers of a CPU of both vendors.
 pub const EFER: u32 = 0xc000_0080;
@@ -296,6 +107,8 @@ pub struct MockPorts {
     /// Value of a byte read per port; other ports read as zero.
     pub values: BTreeMap<u16, u8>,
     pub config_address: u32,
+    /// Called once, while the next read is on its way.
+    pub before_read: Option<Box<dyn FnOnce()>>,
     /// Next byte that a string read gives.
     pub stream: u8,
 }
@@ -304,6 +117,9 @@ impl Ports for MockPorts {
     fn read(&mut self, port: u16, width: Width) -> u32 {
         if port == 0xcf8 && width == Width::Dword {
             return self.config_address;
+        }
+        if let Some(before) = self.before_read.take() {
+            before();
         }
         self.events.push(PortEvent::Read(port, width));
         let byte = |i: usize| self.values.get(&(port + i as u16)).copied().unwrap_or(0);
@@ -328,6 +144,7 @@ impl Ports for MockPorts {
     }
 }
 
+#[derive(Default)]
 pub struct MockMemory {
     pub bytes: Vec<u8>,
     /// What another CPU writes just before an address is next exchanged.
@@ -407,6 +224,8 @@ pub struct MockMachine {
     /// Ports whose accesses leave the guest.
     pub intercepted: BTreeSet<u16>,
     pub provoked: Vec<u64>,
+    /// Calls of `stop_others`.
+    pub stops: usize,
     pub cpu_number: usize,
     pub apic_ids: Vec<u32>,
     /// What was sent to CPUs: their numbers; of a startup IPI the page.
@@ -434,6 +253,7 @@ impl MockMachine {
             refused_msrs: Vec::new(),
             intercepted: BTreeSet::new(),
             provoked: Vec::new(),
+            stops: 0,
             cpu_number: 0,
             apic_ids: alloc::vec![0],
             inits: Vec::new(),
@@ -496,6 +316,10 @@ impl Machine for MockMachine {
     }
     fn provoke_defect(&mut self, defect: u64) {
         self.provoked.push(defect);
+    }
+    fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
+        self.stops += 1;
+        then(self)
     }
     fn cpu_number(&self) -> usize {
         self.cpu_number
@@ -656,7 +480,7 @@ pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
 }
 
 /// IN through the dispatcher.
-pub fn read_port(cpu: &mut Cpu<'_>, machine: &mut MockMachine, port: u16, width: Width) -> u64 {
+pub fn read_port(cpu: &mut Cpu<'_>, machine: &mut impl Machine, port: u16, width: Width) -> u64 {
     let mut vcpu = MockVcpu::long();
     vcpu.io = Some(port_access(port, width, true));
     assert_eq!(cpu.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
@@ -665,7 +489,7 @@ pub fn read_port(cpu: &mut Cpu<'_>, machine: &mut MockMachine, port: u16, width:
 }
 
 /// OUT through the dispatcher.
-pub fn write_port(cpu: &mut Cpu<'_>, machine: &mut MockMachine, port: u16, width: Width, value: u64) {
+pub fn write_port(cpu: &mut Cpu<'_>, machine: &mut impl Machine, port: u16, width: Width, value: u64) {
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rax, value);
     vcpu.io = Some(port_access(port, width, false));

@@ -6,8 +6,8 @@ use PortEvent::{Read, Write};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mediator::Width::{Byte, Word};
-use mediator::{Access, Ctx, Op, Verdict, Violation};
+use mediator::Width::{Byte, Dword, Word};
+use mediator::{Access, ConfigAccess, Ctx, Op, Verdict, Violation};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -31,7 +31,12 @@ impl Rig {
             answer(cx, access)
         });
         let mut machine = MockMachine::new();
-        let script = Script { on_access, passing: Arc::clone(&passing), ..Script::default() };
+        let on_config = Box::new(|cx: &mut Ctx<'_>, _: ConfigAccess| {
+            cx.hooks.move_region(COMMAND, Some(0xd000)).unwrap();
+            Ok(Verdict::Done)
+        });
+        let passing_too = Arc::clone(&passing);
+        let script = Script { on_access, on_config, passing: passing_too, ..Script::default() };
         let cpu = cpu_with(&mut machine, script);
         Self { machine, cpu, passing, asked }
     }
@@ -85,20 +90,30 @@ fn nothing_else_passes() {
 
 #[test]
 fn register_that_moves_takes_its_state_along() {
-    let mut rig = Rig::new(|cx, access| {
-        if access.offset == 5 {
-            cx.hooks.move_region(COMMAND, Some(0xd000)).unwrap();
-        }
-        Ok(if access.op == Op::Read { Verdict::Value(0x80) } else { Verdict::Done })
-    });
+    let mut rig = Rig::new(|_, access| Ok(if access.op == Op::Read { Verdict::Value(0x80) } else { Verdict::Done }));
     rig.let_pass(0b01);
-    write_port(&mut rig.cpu, &mut rig.machine, 0x1f5, Byte, 0);
-    let asked = rig.asked();
+    // Any write to configuration space moves it.
+    write_port(&mut rig.cpu, &mut rig.machine, 0xcf8, Dword, 0x8000_0910);
+    write_port(&mut rig.cpu, &mut rig.machine, 0xcfc, Dword, 0xd000);
     rig.machine.ports.values.insert(0xd007, 0x50);
-    assert_eq!((rig.read(0xd007), rig.asked()), (0x50, asked));
+    assert_eq!((rig.read(0xd007), rig.asked()), (0x50, 0));
     // The old place is the guest's, whatever the mediator says.
     write_port(&mut rig.cpu, &mut rig.machine, STATUS, Byte, 0);
-    assert_eq!(rig.asked(), asked);
+    assert_eq!((rig.read(STATUS), rig.asked()), (0, 0));
+}
+
+#[test]
+fn a_read_during_a_call_of_the_mediator_is_asked_again() {
+    // The gate is closed and opened again while the device is read, as by another CPU.
+    let mut rig = Rig::new(|_, access| Ok(if access.op == Op::Read { Verdict::Value(0x80) } else { Verdict::Done }));
+    rig.let_pass(0b01);
+    let guest = rig.cpu.guest;
+    rig.machine.ports.before_read = Some(Box::new(move || {
+        let mut other = MockMachine::new();
+        write_port(&mut Cpu::new(guest), &mut other, 0x1f6, Byte, 0);
+    }));
+    assert_eq!((rig.read(STATUS), rig.asked()), (0x80, 2));
+    assert_eq!((rig.read(STATUS), rig.asked()), (0, 2));
 }
 
 #[test]

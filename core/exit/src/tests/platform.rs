@@ -73,12 +73,22 @@ fn other_command_between_takes_the_output_port_away() {
 }
 
 #[test]
+fn a_command_that_closes_a20_is_no_way_past_the_one_before() {
+    let (mut machine, mut cpu) = platform();
+    write_port(&mut cpu, &mut machine, 0x64, Byte, 0xd1);
+    write_port(&mut cpu, &mut machine, 0x64, Byte, 0xdd);
+    // For the keyboard: the controller no longer waits for its output port.
+    write_port(&mut cpu, &mut machine, 0x60, Byte, 0x00);
+    assert_eq!(machine.events(), [Write(0x64, Byte, 0xd1), Write(0x64, Byte, 0xdf), Write(0x60, Byte, 0x00)]);
+}
+
+#[test]
 fn a20_commands_and_pulses_keep_it_open_and_reset_passes() {
     let (mut machine, mut cpu) = platform();
     for command in [0xdd, 0xdf, 0xfd, 0xf0, 0xfe, 0xff, 0xae] {
         write_port(&mut cpu, &mut machine, 0x64, Byte, command);
     }
-    let passed: Vec<_> = [0xdf, 0xff, 0xf2, 0xfe, 0xff, 0xae].map(|value| Write(0x64, Byte, value)).into();
+    let passed: Vec<_> = [0xdf, 0xdf, 0xff, 0xf2, 0xfe, 0xff, 0xae].map(|value| Write(0x64, Byte, value)).into();
     assert_eq!(machine.events(), passed);
 }
 

@@ -343,3 +343,12 @@ fn random_tables_never_panic() {
     }
     assert!(done > 500, "{done} of the switches succeeded");
 }
+
+#[test]
+fn a_tss_that_another_cpu_takes_meanwhile() {
+    let taken = |rig: &mut Rig| {
+        rig.machine.memory.changed_by_others.insert(GDT + u64::from(B) + 5, 0x8b);
+    };
+    before_the_commit(&[Jump, Call, SOFTWARE], taken, GeneralProtection(B.into()));
+    before_the_commit(&[INTERRUPT], taken, GeneralProtection(u32::from(B) | 1));
+}

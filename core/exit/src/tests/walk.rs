@@ -279,3 +279,24 @@ fn paging_features_come_from_cpuid() {
     let none = PagingFeatures { physical_bits: 36, gigabyte_pages: false };
     assert_eq!(PagingFeatures::detect(&mut machine), none);
 }
+
+/// 32-bit paging: the page table entry of linear address 0 is at 2000h. Another CPU writes `change` there once it was read.
+fn written_while_another_cpu_changes_it(change: u64) -> (Result<Gpa, u32>, u64) {
+    let mut machine = MockMachine::new();
+    machine.memory.put(0x1000, &(0x2000 | P | W | A).to_le_bytes());
+    machine.memory.put(0x2000, &(0x5000 | P | W).to_le_bytes());
+    machine.memory.changed_by_others.insert(0x2000, change);
+    let control = ControlRegisters { cr0: 0x8001_0001, cr3: 0x1000, ..ControlRegisters::default() };
+    let features = PagingFeatures { physical_bits: 40, gigabyte_pages: true };
+    let access = PageAccess { write: true, fetch: false, user: false, alignment_check: false };
+    let found = translate(&mut machine.memory, features, control, access, 0x123);
+    (found, machine.memory.qword(0x2000) & 0xffff_ffff)
+}
+
+#[test]
+fn an_entry_that_another_cpu_changes_meanwhile_is_walked_again() {
+    // Another page, one that is not to be written, and none.
+    assert_eq!(written_while_another_cpu_changes_it(0x7000 | P | W), (Ok(Gpa(0x7123)), 0x7000 | P | W | A | D));
+    assert_eq!(written_while_another_cpu_changes_it(0x7000 | P), (Err(0b11), 0x7000 | P));
+    assert_eq!(written_while_another_cpu_changes_it(0), (Err(0b10), 0));
+}

@@ -35,8 +35,7 @@ fn by_qemu(cx: &Cx) -> Result<()> {
 /// Nobody can type or ask here: the disk says what to do, and the logs are read afterwards.
 fn by_bochs(cx: &Cx, model: &str) -> Result<()> {
     let base = cx.copy(&cx.small_disk()?)?;
-    // The kernel's tests of its own cryptography would be a quarter of the run.
-    base.request("shoji.test=fio shoji.fio=2m cryptomgr.notests", cx.boot.how())?;
+    base.request("shoji.test=fio shoji.fio=2m", cx.boot.how())?;
     let disk = cx.copy_as(&base, "written.img")?;
     let logs = cx.dir.join("bochs");
     let machine = Bochs::new(&logs, model, 512)?.disk(&disk.path, Writes::Kept);

@@ -82,8 +82,7 @@ fn control_blocks(log: impl BufRead) -> Result<BTreeSet<String>> {
 /// Nobody can type or ask here: the disk says what to do, and the log is read afterwards.
 fn on_bochs(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
-    // The kernel's tests of its own cryptography would be a quarter of the run.
-    disk.request(&format!("shoji.test=cpus shoji.cpus={BOCHS_CPUS} cryptomgr.notests"), cx.boot.how())?;
+    disk.request(&format!("shoji.test=cpus shoji.cpus={BOCHS_CPUS}"), cx.boot.how())?;
     let logs = cx.dir.join("bochs");
     let machine = Bochs::new(&logs, INTEL, 512)?.cpus(BOCHS_CPUS).disk(&disk.path, Writes::Dropped);
     cx.pass_on_bochs(machine, &logs, BOCHS_BUDGET_S)?;

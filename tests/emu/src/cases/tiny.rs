@@ -51,15 +51,15 @@ fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emula
 fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
     let medium = (cx.boot == Boot::Shoji).then(|| boot_medium(cx, guest)).transpose()?;
     let programs = guest_images::build_programs(cx.workspace.root())?;
-    guest.memory_mib.iter().try_for_each(|&memory_mib| {
-        let disk = cx.dir.join(format!("{memory_mib}.img"));
+    emulator.machines(guest).try_for_each(|(memory_mib, cpus)| {
+        let name = format!("{memory_mib}-{cpus}");
+        let (disk, logs) = (cx.dir.join(format!("{name}.img")), cx.dir.join(name));
         guest_images::write_disk(&programs, guest, &disk)?;
-        let logs = cx.dir.join(memory_mib.to_string());
-        let machine = Machine { emulator, memory_mib, disk: &disk, medium: medium.as_deref(), logs: &logs };
+        let machine = Machine { emulator, memory_mib, cpus, disk: &disk, medium: medium.as_deref(), logs: &logs };
         match machine.run(guest, machine.limit(guest).min(cx.left()))? {
             Verdict::Pass => Ok(()),
-            Verdict::Fail(reason) => bail!("with {memory_mib} MiB the guest says: {reason}"),
-            Verdict::Broken(why) => bail!("with {memory_mib} MiB: {why}"),
+            Verdict::Fail(reason) => bail!("with {memory_mib} MiB and {cpus} CPUs the guest says: {reason}"),
+            Verdict::Broken(why) => bail!("with {memory_mib} MiB and {cpus} CPUs: {why}"),
         }
     })
 }

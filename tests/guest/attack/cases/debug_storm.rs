@@ -68,6 +68,11 @@ fn count() -> u64 {
 }
 
 pub fn run() {
+    debug_exceptions();
+    alignment_checks();
+}
+
+pub fn debug_exceptions() {
     with_entry(DB, storm_entry, || {
         storm("single steps", storm_steps, 0x400, 0);
         storm("instruction breakpoints", storm_break, 0x402, storm_target as *const () as u64);
@@ -77,7 +82,6 @@ pub fn run() {
             stack_breakpoints();
         }
     });
-    alignment_checks();
 }
 
 /// `control`: DR7. `address`: of breakpoint 0.
@@ -97,8 +101,8 @@ fn storm(name: &str, routine: unsafe extern "C" fn(), control: u64, address: u64
 /// Breakpoints on writes of four words of the stack that the delivery of #DB writes: each delivery raises the next.
 fn stack_breakpoints() {
     let before = count();
-    // SAFETY: the stack below is this function's; the entry returns from each.
     for _ in 0..2000 {
+        // SAFETY: the stack below is this function's; the entry returns from each.
         unsafe {
             asm!(
                 "mov rax, rsp", "and rax, -16", "sub rax, 24", "mov dr0, rax", "sub rax, 48", "mov dr1, rax",
@@ -112,7 +116,7 @@ fn stack_breakpoints() {
 }
 
 /// #AC at CPL 3: PUSHFQ, OR AC, POPFQ, then a misaligned read.
-fn alignment_checks() {
+pub fn alignment_checks() {
     let at = (buffer_address(21) + 1).to_le_bytes();
     let mut bytes = [0u8; 24];
     bytes[..9].copy_from_slice(&[0x9c, 0x81, 0x0c, 0x24, 0, 0, 4, 0, 0x9d]);

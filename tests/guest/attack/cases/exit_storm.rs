@@ -13,7 +13,7 @@ const MOST: u32 = 20_000;
 /// At least, for a CPU whose counter runs much faster than its instructions.
 const LEAST: u32 = 2000;
 
-const KINDS: [(&str, &[u8], u64, u64); 19] = [
+pub const KINDS: [(&str, &[u8], u64, u64); 19] = [
     ("CPUID", &[0x0f, 0xa2], 0, 0),
     ("CPUID of a leaf far out", &[0x0f, 0xa2], 0, 0xffff_ffff),
     ("RDMSR of EFER", &[0x0f, 0x32], 0xc000_0080, 0),

@@ -1,12 +1,20 @@
 //! The cases: one file each, whose first lines tell attack and safe result; one line each in [`ALL`].
 
 mod a20_and_resets;
+mod address_space;
 mod apic_base;
+mod config_race;
+mod control_pairs;
 mod control_regs;
+mod cross_ipis;
 mod debug_storm;
+mod disk_race;
+mod exit_flood;
 mod exit_storm;
 mod far_tables;
 mod hypercalls;
+mod legacy;
+mod mmio_forms;
 mod mov_ss;
 mod msr_reads;
 mod msr_writes;
@@ -15,8 +23,10 @@ mod other_modes;
 mod page_edge;
 mod port_sweep;
 mod prefixes;
+mod rewritten;
 mod segment_limits;
 mod self_ipi;
+mod storms_beside;
 mod string_io;
 mod syscall_tf;
 mod vmm_pages;
@@ -45,4 +55,15 @@ pub static ALL: &[(&str, fn())] = &[
     ("far_tables", far_tables::run),
     ("port_sweep", port_sweep::run),
     ("other_modes", other_modes::run),
+    ("control_pairs", control_pairs::run),
+    ("debug_calls", hypercalls::debug),
+    ("legacy", legacy::run),
+    ("address_space", address_space::run),
+    ("cross_ipis", cross_ipis::run),
+    ("rewritten", rewritten::run),
+    ("storms_beside", storms_beside::run),
+    ("exit_flood", exit_flood::run),
+    ("disk_race", disk_race::run),
+    ("config_race", config_race::run),
+    ("mmio_forms", mmio_forms::run),
 ];

@@ -38,7 +38,7 @@ pub fn run() {
     let mut kinds = [[0u32; 2]; PROBES.len() + 4];
     for (i, page) in (vmm.start..vmm.end()).step_by(4096).enumerate() {
         let probes = if i % 32 == 0 { PROBES.len() } else { EVERYWHERE };
-        nothing(page + (i as u64 * 0x9e8 & 0xff8));
+        nothing(page + ((i as u64 * 0x9e8) & 0xff8));
         for ((name, code), seen) in PROBES.into_iter().zip(&mut kinds).take(probes) {
             let registers = Registers { rsi: page, rdi: page, rcx: 4, rdx: 0x92, ..Registers::default() };
             let ended = code::run(code, registers);
@@ -103,16 +103,16 @@ fn stack(page: u64) -> Result<(), Fault> {
 /// Registers that the CPU itself loads from there.
 fn segments(at: u64) {
     let mut old = [0u64; 2];
-    for (name, load) in [
-        ("LGDT", &mut (|| unsafe { asm!("lgdt [{}]", in(reg) at) }) as &mut dyn FnMut()),
-        ("LIDT", &mut || unsafe { asm!("lidt [{}]", in(reg) at) }),
-        ("FXSAVE64", &mut || unsafe { asm!("fxsave64 [{}]", in(reg) at) }),
-    ] {
-        // SAFETY: the registers as they are, to come back; what is loaded from memory of all ones refuses itself.
-        unsafe { asm!("sgdt [{}]", in(reg) &raw mut old) };
-        let mut idt = [0u64; 2];
-        // SAFETY: as above.
-        unsafe { asm!("sidt [{}]", in(reg) &raw mut idt) };
+    let mut idt = [0u64; 2];
+    // SAFETY: memory of all ones is no table that LGDT or LIDT would take, and the tables of before come back below.
+    let mut lgdt = || unsafe { asm!("lgdt [{}]", in(reg) at) };
+    // SAFETY: as above.
+    let mut lidt = || unsafe { asm!("lidt [{}]", in(reg) at) };
+    // SAFETY: nothing of this program lies there.
+    let mut fxsave = || unsafe { asm!("fxsave64 [{}]", in(reg) at) };
+    for (name, load) in [("LGDT", &mut lgdt as &mut dyn FnMut()), ("LIDT", &mut lidt), ("FXSAVE64", &mut fxsave)] {
+        // SAFETY: writes the registers as they are to two variables.
+        unsafe { asm!("sgdt [{}]", "sidt [{}]", in(reg) &raw mut old, in(reg) &raw mut idt) };
         let result = catch(load);
         // SAFETY: the tables of before.
         unsafe { asm!("lgdt [{}]", "lidt [{}]", in(reg) &raw const old, in(reg) &raw const idt) };

@@ -2,15 +2,16 @@
 
 use core::fmt;
 use tiny::machine::exceptions::Fault;
-use tiny::machine::memory::{Map, Range, vmm_range};
+use tiny::machine::memory::{BUFFER_BYTES, Map, Range, buffer, buffer_address, vmm_range};
 use tiny::machine::port;
+use tiny::machine::smp::Life;
 
 /// Writes what was seen: the same line in each run on the same machine.
 macro_rules! seen {
     ($($arg:tt)*) => { say!("SEEN {}", format_args!($($arg)*)) };
 }
 
-pub mod code;
+pub use tiny::machine::code;
 pub mod random;
 pub mod steps;
 
@@ -75,4 +76,22 @@ pub fn qemu() -> bool {
     // QEMU fw_cfg device specification: selector 0 reads "QEMU".
     port::out16(0x510, 0);
     [(); 4].map(|()| port::in8(0x511)) == *b"QEMU"
+}
+
+/// Memory of the hypervisor, or a stretch of RAM of all ones that stands for it on the bare machine.
+pub fn target_memory() -> Range {
+    const STAND_IN: usize = 40;
+    hypervisor_memory().unwrap_or_else(|| {
+        buffer(STAND_IN).fill(0xff);
+        Range { start: buffer_address(STAND_IN), len: BUFFER_BYTES as u64, kind: 2 }
+    })
+}
+
+/// A watching CPU has lived on while others did `what`: no time without a round was longer than an emulator's own pauses.
+pub fn check_life(what: &str, life: Life) {
+    // QEMU's CPUs are threads of a host that may be busy, and its ticks are the host's; elsewhere ticks are instructions.
+    let limit = if qemu() { 30_000_000_000 } else { 20_000_000 };
+    say!("{what}: {life:?}");
+    check!(life.rounds > 100, "{what}: a CPU beside it gets through {} rounds", life.rounds);
+    check!(life.longest_gap < limit, "{what}: a CPU beside it stands still for {} ticks", life.longest_gap);
 }

@@ -4,6 +4,7 @@
 pub use crate::machine::hypervisor::shoji;
 
 mod a20;
+mod apic_forms;
 mod bench;
 mod cpuid;
 mod debug;
@@ -22,6 +23,11 @@ mod nmi;
 mod portio;
 mod prd_vmm;
 mod refused_cmds;
+mod smp_io;
+mod smp_ipis;
+mod smp_memory;
+mod smp_restart;
+mod smp_start;
 mod stringio;
 mod svm_insns;
 mod task_switch;
@@ -29,11 +35,13 @@ mod triple_fault;
 mod vm_entry;
 mod vmm_memory;
 mod vmx_insns;
+mod x2apic;
 mod xsetbv;
 
 /// Name in the image, and the guest; it passes by returning.
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
+    ("apic_forms", apic_forms::run),
     ("bench", bench::run),
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
@@ -54,6 +62,13 @@ pub static ALL: &[(&str, fn())] = &[
     ("portio", portio::run),
     ("prd_vmm", prd_vmm::run),
     ("refused_cmds", refused_cmds::run),
+    ("smp_config", smp_io::config),
+    ("smp_disk", smp_io::disk),
+    ("smp_exits", smp_io::exits),
+    ("smp_ipis", smp_ipis::run),
+    ("smp_memory", smp_memory::run),
+    ("smp_restart", smp_restart::run),
+    ("smp_start", smp_start::run),
     ("stack_overflow", defect::overflow),
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
@@ -62,5 +77,6 @@ pub static ALL: &[(&str, fn())] = &[
     ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),
     ("vmx_insns", vmx_insns::run),
+    ("x2apic", x2apic::run),
     ("xsetbv", xsetbv::run),
 ];

@@ -2,6 +2,11 @@
 
 use super::port::{in8, out8};
 use core::fmt::{self, Write};
+use core::hint::spin_loop;
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Relaxed, Release},
+};
 
 const BASE: u16 = 0x2f8;
 const LINE_STATUS: u16 = BASE + 5;
@@ -30,9 +35,23 @@ impl Write for Com2 {
     }
 }
 
+/// Held while a line is written; see [`line`].
+static BUSY: AtomicBool = AtomicBool::new(false);
+/// Looks at it before a CPU writes in spite of it: the other one may never come back.
+const PATIENCE: u32 = 50_000_000;
+
+/// Writes a line; those of several CPUs come one after the other.
 pub fn line(text: fmt::Arguments<'_>) {
+    let free = |_: &u32| BUSY.compare_exchange(false, true, Acquire, Relaxed).is_ok();
+    (0..PATIENCE).find(|i| {
+        free(i) || {
+            spin_loop();
+            false
+        }
+    });
     let _ = Com2.write_fmt(text); // cannot fail: write_str does not
     let _ = Com2.write_str("\n");
+    BUSY.store(false, Release);
 }
 
 /// Waits until the last byte has left.

@@ -1,6 +1,7 @@
 //! IDT, TSS, and running code that may end in an exception.
 //! Intel SDM Vol. 3A (order number 325384) 6.14.1 (gates), 7.7 (64-bit TSS).
 
+use super::area;
 use crate::report;
 use core::arch::asm;
 use core::ffi::c_void;
@@ -24,11 +25,12 @@ pub const MF: u64 = 16;
 pub const GP: u64 = 13;
 pub const PF: u64 = 14;
 
-/// Those with an entry from the start.
+/// Those with a gate from the start.
 const VECTORS: usize = 48;
 const GATES: usize = 256;
 const CODE64: u64 = 0x18;
 const TSS: u16 = 0x40;
+const GDT_LIMIT: u16 = 12 * 8 - 1;
 
 #[repr(C, align(16))]
 struct Gate(u64, u64);
@@ -39,64 +41,94 @@ struct TablePointer {
     base: u64,
 }
 
-/// 104 bytes; IST1 at byte 36, I/O map base at byte 102.
-#[repr(C, align(16))]
-struct TaskState([u8; 104]);
-
 static mut IDT: [Gate; GATES] = [const { Gate(0, 0) }; GATES];
-static mut TASK_STATE: TaskState = TaskState([0; 104]);
 #[unsafe(no_mangle)]
 static mut idt_pointer: TablePointer = TablePointer { limit: 0, base: 0 };
 
 unsafe extern "C" {
     static vector_entries: c_void;
-    static exception_stack_top: c_void;
     static mut gdt: [u64; 12];
-    static fault: Fault;
     fn catch_call(routine: extern "C" fn(u64), argument: u64) -> u32;
     fn enter_user(rip: u64) -> !;
 }
 
-/// Loads IDT and task register; again after a guest has loaded others. Exceptions run on a stack of their own (IST1), so that a guest may lose its stack.
+/// Loads IDT and task register; again after a guest has loaded others. Exceptions run on a stack of their own (IST1), so that
+/// a guest may lose its stack.
 pub fn init() {
-    // SAFETY: nothing else uses the tables meanwhile; all addresses are of this program.
+    set_gates(0..VECTORS);
+    // SAFETY: the table is this program's.
     unsafe {
-        let entries = (&raw const vector_entries) as u64;
-        let idt = (&raw mut IDT).cast::<Gate>();
-        for vector in 0..VECTORS {
-            let at = entries + 16 * vector as u64;
-            let ist = if vector < 32 { 1u64 } else { 0 };
-            let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
-            idt.add(vector).write(Gate(low, at >> 32));
-        }
         (&raw mut idt_pointer).write(TablePointer { limit: (GATES * 16 - 1) as u16, base: (&raw const IDT) as u64 });
-        asm!("lidt [{}]", in(reg) &raw const idt_pointer);
+    }
+    load_tables((&raw mut gdt).cast());
+}
 
-        let tss = (&raw mut TASK_STATE) as u64;
-        let stack = ((&raw const exception_stack_top) as u64).to_le_bytes();
-        (&raw mut TASK_STATE.0).cast::<u8>().add(36).cast::<[u8; 8]>().write(stack);
-        (&raw mut TASK_STATE.0).cast::<u8>().add(102).write(104);
-        (&raw mut gdt[8]).write(103 | (tss & 0xff_ffff) << 16 | 0x89 << 40 | (tss >> 24 & 0xff) << 56);
-        asm!("ltr {:x}", in(reg) TSS);
+/// The same on another CPU, with a GDT of its own.
+pub fn init_other() {
+    let own = (&raw const area::this().gdt).cast_mut();
+    // SAFETY: this CPU's area; the first CPU's table is complete.
+    unsafe { own.write((&raw const gdt).read()) };
+    load_tables(own.cast());
+}
+
+/// Gates for vectors that have none from the start: the local APIC's interrupts are counted.
+pub fn open_all_gates() {
+    set_gates(VECTORS..GATES);
+}
+
+fn set_gates(vectors: core::ops::Range<usize>) {
+    for vector in vectors {
+        let ist = if vector < 32 { 1u64 } else { 0 };
+        // SAFETY: an entry of this program; nothing comes by a gate that is half written.
+        unsafe {
+            let at = (&raw const vector_entries) as u64 + 16 * vector as u64;
+            let low = at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48;
+            (&raw mut IDT).cast::<Gate>().add(vector).write(Gate(low, at >> 32));
+        }
+    }
+}
+
+/// GDT, IDT and TSS of this CPU.
+fn load_tables(table: *mut u64) {
+    let area = area::this();
+    let tss = (&raw const area.task_state).cast::<u8>().cast_mut();
+    let pointer = TablePointer { limit: GDT_LIMIT, base: table as u64 };
+    // SAFETY: the area is this CPU's, and so is the table; all addresses are of this program.
+    unsafe {
+        tss.add(36).cast::<[u8; 8]>().write(area.exception_stack().to_le_bytes());
+        tss.add(102).write(104);
+        let base = tss as u64;
+        table.add(8).write(103 | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56);
+        table.add(9).write(base >> 32);
+        asm!("lgdt [{}]", "lidt [{}]", "ltr {:x}", in(reg) &raw const pointer, in(reg) &raw const idt_pointer, in(reg) TSS);
     }
 }
 
 /// Runs code while `entry` takes a vector, on the stack of whoever is interrupted. It ends by IRETQ and keeps all
 /// registers.
 pub fn with_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    with_gate(vector, 0, entry, code)
+}
+
+/// As [`with_entry`], on the CPU's stack for exceptions.
+pub fn with_stack_entry<T>(vector: u8, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
+    with_gate(vector, 1, entry, code)
+}
+
+fn with_gate<T>(vector: u8, ist: u64, entry: unsafe extern "C" fn(), code: impl FnOnce() -> T) -> T {
     let at = entry as usize as u64;
     // SAFETY: the gate is an interrupt gate at CPL 0; the old one comes back.
     unsafe {
         let gate = (&raw mut IDT).cast::<Gate>().add(vector.into());
         let old = gate.read();
-        gate.write(Gate(at & 0xffff | CODE64 << 16 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
+        gate.write(Gate(at & 0xffff | CODE64 << 16 | ist << 32 | 0x8e << 40 | (at >> 16 & 0xffff) << 48, at >> 32));
         let result = code();
         gate.write(old);
         result
     }
 }
 
-/// Sets the LDT descriptor of the GDT and loads it. `base` may be anywhere.
+/// Sets the LDT descriptor of the first CPU's GDT and loads it there. `base` may be anywhere.
 pub fn load_ldt(base: u64, limit: u16) {
     // SAFETY: the descriptor is nobody else's; nothing but a guest's probe uses an LDT selector.
     unsafe {
@@ -119,9 +151,13 @@ pub fn catch(code: &mut dyn FnMut()) -> Result<(), Fault> {
     // SAFETY: the stack of `catch` is live until the routine has ended, in whatever way.
     match unsafe { catch_call(run, (&raw mut code) as u64) } {
         0 => Ok(()),
-        // SAFETY: `fault` is written by the exception entry only, which has run.
-        _ => Err(unsafe { (&raw const fault).read_volatile() }),
+        _ => Err(last_fault()),
     }
+}
+
+fn last_fault() -> Fault {
+    // SAFETY: written by this CPU's exception entry only, which has run.
+    unsafe { (&raw const area::this().fault).read_volatile() }
 }
 
 /// Runs code at an address at CPL 3; it must end in an exception.
@@ -135,7 +171,6 @@ pub fn catch_user(rip: u64) -> Fault {
 
 #[unsafe(no_mangle)]
 extern "C" fn unexpected_exception() -> ! {
-    // SAFETY: as in `catch`.
-    let f = unsafe { (&raw const fault).read_volatile() };
+    let f = last_fault();
     report::fail(format_args!("unexpected exception {f:#x?}"))
 }

@@ -2,6 +2,7 @@
 //! Intel 8259A and 8254 data sheets (231468, 231164).
 
 use super::port::{in8, out8};
+use super::{apic, area};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const MASTER: u16 = 0x20;
@@ -9,6 +10,8 @@ const SLAVE: u16 = 0xa0;
 const END_OF_INTERRUPT: u8 = 0x20;
 /// First vector of the lines while a guest takes interrupts itself.
 pub const VECTOR: u8 = 32;
+/// Vectors from here on are the local APIC's, once `exceptions::open_all_gates` has run.
+const FIRST_OF_APIC: u64 = 48;
 
 static COUNTS: [AtomicU32; 16] = [const { AtomicU32::new(0) }; 16];
 
@@ -19,6 +22,13 @@ pub fn count(line: u8) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn on_interrupt(vector: u64) {
+    if vector >= FIRST_OF_APIC {
+        area::this().interrupts[vector as usize & 0xff].fetch_add(1, Relaxed);
+        if vector != apic::SPURIOUS_VECTOR.into() {
+            apic::end_of_interrupt();
+        }
+        return;
+    }
     let line = (vector as u8).wrapping_sub(VECTOR) & 15;
     COUNTS[usize::from(line)].fetch_add(1, Relaxed);
     if line >= 8 {
@@ -47,6 +57,12 @@ pub fn with_lines<T>(lines: u16, code: impl FnOnce() -> T) -> T {
     let result = code();
     program(8, 0x70, masks.0, masks.1);
     result
+}
+
+/// Masks all lines.
+pub fn mask_all() {
+    out8(MASTER + 1, 0xff);
+    out8(SLAVE + 1, 0xff);
 }
 
 /// PIT channel 0 as rate generator: `divisor` of 1,193,182 Hz; 0 is 65536, as the BIOS has it.

@@ -158,7 +158,8 @@ impl Remapped {
         self.page << 21
     }
 
-    fn set(&self, value: u64) {
+    /// Changes the directory entry.
+    pub fn set(&self, value: u64) {
         poke(self.entry, value);
         // SAFETY: flushes the entry that was changed.
         unsafe { core::arch::asm!("invlpg [{}]", in(reg) self.linear()) };

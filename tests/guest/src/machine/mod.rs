@@ -1,7 +1,10 @@
 //! The bare machine, as far as the guests need it.
 
+pub mod apic;
+pub mod area;
 pub mod ata;
 pub mod cmos;
+pub mod code;
 pub mod com2;
 pub mod cpu;
 pub mod exceptions;
@@ -12,4 +15,6 @@ pub mod memory;
 pub mod modes;
 pub mod pci;
 pub mod port;
+pub mod smp;
+pub mod time;
 pub mod vmx;

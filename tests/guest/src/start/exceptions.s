@@ -4,18 +4,19 @@
 .section .text.exceptions, "ax"
 .code64
 
-// 48 entries of 16 bytes: exceptions 0 to 31, then the 16 lines of the PIC.
+// 256 entries of 16 bytes: exceptions 0 to 31, then the 16 lines of the PIC, then the local APIC's.
 .balign 16
 .global vector_entries
 vector_entries:
 .set vector, 0
-.rept 48
+.rept 256
     .balign 16
     // #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, #VC, #SX push an error code themselves.
     .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
     .byte 0x6a, 0
     .endif
-    .byte 0x6a, vector
+    .byte 0x68
+    .long vector
     jmp common_entry
     .set vector, vector + 1
 .endr
@@ -24,22 +25,24 @@ vector_entries:
 common_entry:
     cmp qword ptr [rsp], 32
     jae 2f
-    mov [fault + 32], rcx
-    mov [fault + 40], rsi
-    mov [fault + 48], rdi
-    pop qword ptr [fault]
-    pop qword ptr [fault + 8]
-    pop qword ptr [fault + 16]
+    mov rbx, rsp                    // IST1: a stack of this CPU's area
+    and rbx, -CPU_AREA
+    mov [rbx + 32], rcx
+    mov [rbx + 40], rsi
+    mov [rbx + 48], rdi
+    pop qword ptr [rbx]
+    pop qword ptr [rbx + 8]
+    pop qword ptr [rbx + 16]
     mov rax, cr2
-    mov [fault + 24], rax
+    mov [rbx + 24], rax
     mov ax, 0x10                    // SS is null after an exception at CPL 3
     mov ss, ax
     cld
-    mov rsp, [catch_stack]
+    mov rsp, [rbx + 56]
     test rsp, rsp
     mov eax, 1
     jnz 3f
-    mov rsp, offset exception_stack_top
+    lea rsp, [rbx + CPU_EXCEPTION_STACK]
     call unexpected_exception
 
 2:  push rax
@@ -67,7 +70,7 @@ common_entry:
     iretq
 
 // extern "C" fn catch_call(routine: extern "C" fn(u64), argument: u64) -> u32
-// 0: the routine returned. 1: it ended in an exception, which `fault` describes.
+// 0: the routine returned. 1: it ended in an exception, which the CPU's area describes.
 .global catch_call
 catch_call:
     push rbx
@@ -77,12 +80,14 @@ catch_call:
     push r14
     push r15
     pushfq
-    mov [catch_stack], rsp
+    mov rbx, rsp
+    and rbx, -CPU_AREA
+    mov [rbx + 56], rsp
     mov rax, rdi
     mov rdi, rsi
     call rax
     xor eax, eax
-3:  mov qword ptr [catch_stack], 0
+3:  mov qword ptr [rbx + 56], 0
     popfq
     pop r15
     pop r14
@@ -102,12 +107,3 @@ enter_user:
     push 0x3b
     push rdi
     iretq
-
-.section .data.exceptions, "aw"
-.balign 8
-// vector, error code, RIP, CR2, RCX, RSI, RDI at the exception
-.global fault
-fault:
-    .space 56
-catch_stack:
-    .quad 0

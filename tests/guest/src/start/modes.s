@@ -8,6 +8,13 @@
 .set DATA16, 0x28
 .set EFER, 0xc0000080
 
+// Each CPU has an area of its own, aligned to its size: what `machine/area.rs` tells at the bottom, stacks above. It is found by the
+// stack pointer, so that FS and GS are the guests'.
+.set CPU_AREAS, 0x1a00000
+.set CPU_AREA, 0x10000
+.set CPU_MOST, 16
+.set CPU_EXCEPTION_STACK, 0x4000    // its top, from the area's start
+
 .macro FAR_JUMP32 selector, target
     .byte 0xea
     .long \target
@@ -103,7 +110,7 @@
 .global start16
 start16:
     REAL_TO_PROTECTED
-    mov esp, offset stack_top
+    mov esp, CPU_AREAS + CPU_AREA
     cld
     mov edi, offset bss_start
     mov ecx, offset bss_end
@@ -130,7 +137,7 @@ start16:
     adc edx, 0
     loop 3b
     PROTECTED_TO_LONG
-    mov esp, offset stack_top
+    mov esp, CPU_AREAS + CPU_AREA
     call guest_main
 4:  hlt
     jmp 4b
@@ -255,10 +262,5 @@ page_pointers:
     .space 4096
 page_directories:
     .space 8 * 4096
-    .space 32768
-stack_top:
     .space 4096
 stack32_top:
-    .space 8192
-.global exception_stack_top
-exception_stack_top:

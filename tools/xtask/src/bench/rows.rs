@@ -38,7 +38,6 @@ pub const ROWS: &[Row] = &[
     row("cpuid", "CPUID", AtMost(120.0), "5 -> 358"),
     row("in_port_92", "IN of a hooked port: 92h", AtMost(120.0), "3 -> 241"),
     row("in_ata_alt_status", "IN of a hooked port: ATA alternate status", AtMost(120.0), "3 -> 241"),
-    row("config_read", "PCI configuration read of an unguarded function: CF8, CFC", AtMost(250.0), ""),
     row("in_unhooked", "IN of an unhooked port", AsBare, ""),
     row(
         "config_read_unguarded",
@@ -82,7 +81,6 @@ pub const VENDOR_ROWS: &[Row] = &[
     row("wrmsr_intercepted", "WRMSR, intercepted: APIC_BASE", None, ""),
     row("in_port_92", "IN of a hooked port: 92h", None, ""),
     row("in_ata_alt_status", "IN of a hooked port: ATA alternate status", None, ""),
-    row("config_read", "PCI configuration read of an unguarded function: CF8, CFC", AtMost(250.0), ""),
     row("in_unhooked", "IN of an unhooked port", AsBare, ""),
     row("out_port_80", "OUT 80h", AsBare, ""),
     row("rdtsc", "RDTSC", AsBare, ""),

@@ -6,8 +6,8 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Crates that are about a vendor's extension; `core/x86` holds the definitions of both.
-const OF_A_VENDOR: [&str; 3] = ["core/svm", "core/vmx", "core/x86"];
+/// Crates that are about a vendor's extension; `core/x86` holds the definitions of both, `core/policy` what a guest gets of each.
+const OF_A_VENDOR: [&str; 4] = ["core/policy", "core/svm", "core/vmx", "core/x86"];
 /// Asks which vendor's CPU this is.
 const CHOICE: &str = "core/vmm/src/vendor.rs";
 /// Words of the manuals' chapters on SVM and VMX, as they stand in names: `SvmVcpu` and `SVM_KEY` both hold `svm`.

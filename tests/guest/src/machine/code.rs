@@ -1,8 +1,8 @@
 //! Code that is made at run time.
 
+use super::exceptions::{Fault, catch};
+use super::memory::{buffer, buffer_address};
 use core::arch::asm;
-use tiny::machine::exceptions::{Fault, catch};
-use tiny::machine::memory::{buffer, buffer_address};
 
 const BUFFER: usize = 20;
 const UD2: [u8; 2] = [0x0f, 0x0b];
@@ -25,13 +25,14 @@ pub struct Registers {
     pub rdi: u64,
 }
 
-/// Puts code into a page of RAM, a UD2 behind it; where it lies. The next call overwrites it.
+/// Puts code into a page of RAM, a UD2 behind it; where it lies. The CPU's next call overwrites it.
 pub fn place(code: &[u8]) -> u64 {
-    let page = &mut buffer(BUFFER)[..4096];
+    let offset = 4096 * super::smp::number();
+    let page = &mut buffer(BUFFER)[offset..][..4096];
     page.fill(0xcc);
     page[..code.len()].copy_from_slice(code);
     page[code.len()..][..2].copy_from_slice(&UD2);
-    buffer_address(BUFFER)
+    buffer_address(BUFFER) + offset as u64
 }
 
 /// Calls code, which may change all registers but RBX, RBP and RSP.
@@ -53,12 +54,26 @@ pub fn run(code: &[u8], registers: Registers) -> Ended {
 /// The same at CPL 3; the registers are whatever they are.
 pub fn run_user(code: &[u8]) -> Ended {
     let at = place(code);
-    ended(at, Err(tiny::machine::exceptions::catch_user(at)))
+    ended(at, Err(super::exceptions::catch_user(at)))
 }
 
 fn ended(at: u64, result: Result<(), Fault>) -> Ended {
     match result {
         Err(fault) => Ended { fault, distance: fault.rip.wrapping_sub(at) as i64 },
-        Ok(()) => tiny::report::fail(format_args!("code came back over its UD2")),
+        Ok(()) => crate::report::fail(format_args!("code came back over its UD2")),
     }
+}
+
+/// Runs 32-bit code with a UD2 behind it in compatibility mode at CPL 0, with this selector in DS.
+pub fn run_compatible(code: &[u8], data: u32, r: Registers) -> Ended {
+    const CODE32: u64 = 0x08;
+    let at = place(code);
+    // SAFETY: DS is not used by 64-bit code; the far return enters 32-bit code, which ends in an exception.
+    let result = catch(&mut || unsafe {
+        asm!("push {segment}", "push {at}", "mov ds, {data:e}", ".byte 0x48, 0xcb", segment = in(reg) CODE32, at = in(reg) at,
+            data = in(reg) data, in("rax") r.rax, in("rcx") r.rcx, in("rdx") r.rdx, in("rsi") r.rsi, in("rdi") r.rdi)
+    });
+    // SAFETY: flat data.
+    unsafe { asm!("mov ds, {:e}", in(reg) 0x10u32) };
+    ended(at, result)
 }
