@@ -184,10 +184,13 @@ impl LocalApics {
         Some(())
     }
 
-    /// The guest writes IA32_APIC_BASE: it may switch between the modes as the CPU lets it, and move nothing. `None`: #GP.
+    /// The guest writes IA32_APIC_BASE: it may switch x2APIC mode on as the CPU lets it, and neither move the page nor switch the
+    /// local APIC off, by which the other CPUs of the VMM reach this one. `None`: #GP.
     fn write_base<M: Machine>(&self, machine: &mut M, value: u64) -> Option<()> {
-        let moved = (machine.read_msr(BASE)? ^ value) & !(BASE_ENABLE | BASE_X2APIC);
-        if moved != 0 {
+        let before = machine.read_msr(BASE)?;
+        let moved = (before ^ value) & !(BASE_ENABLE | BASE_X2APIC);
+        let switched_off = before & !value & BASE_ENABLE;
+        if moved | switched_off != 0 {
             return None;
         }
         machine.write_msr(BASE, value)?;

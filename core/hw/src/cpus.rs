@@ -195,7 +195,12 @@ impl Cpu {
         entry_slot.store(entry, SeqCst);
     }
 
-    /// Stack and entry. `None`: it never has waited, and starts from nothing.
+    /// It waits no more.
+    pub fn clear_return_point(&self) {
+        self.set_return_point(0, 0);
+    }
+
+    /// Stack and entry. `None`: it does not wait, or never has, and starts from nothing.
     pub fn return_point(&self) -> Option<(u64, u64)> {
         let [stack, entry] = &self.return_point;
         Some((stack.load(SeqCst), entry.load(SeqCst))).filter(|&(_, entry)| entry != 0)
@@ -295,7 +300,10 @@ pub fn while_others_stand<R>(action: impl FnOnce() -> R) -> R {
         assert!(stands, "CPU {} does not stand still", cpu.number);
     }
     let result = action();
-    ORDER.store(order::GO, SeqCst);
+    if ORDER.compare_exchange(order::STAND, order::GO, SeqCst, SeqCst).is_err() {
+        // Another CPU stops them all for good, this one among them.
+        this.stand_while_ordered();
+    }
     result
 }
 

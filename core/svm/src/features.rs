@@ -4,7 +4,7 @@ use crate::instructions;
 use core::fmt;
 use hw::{Hpa, cpus, msr};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
-use x86::msr as number;
+use x86::msr::{self as number, VmCr};
 use x86_64::registers::control::{Efer, EferFlags};
 
 /// VM_CR.SVMDIS (APM s. 15.30.1).
@@ -117,6 +117,10 @@ pub fn enable() -> Result<(), Unsupported> {
     unsafe {
         Efer::update(|flags| flags.insert(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
         msr::write(number::VM_HSAVE_PA, save_area).ok_or(Unsupported::NoSvm)?;
+        // An INIT that comes in the host becomes #SX instead of taking the CPU away (s. 15.28). Bochs 2.7 has no such register.
+        if let Some(value) = msr::read(number::VM_CR) {
+            let _ = msr::write(number::VM_CR, value | VmCr::R_INIT.bits());
+        }
         instructions::clgi();
     }
     Ok(())
@@ -127,6 +131,9 @@ pub fn disable() {
     if Efer::read().contains(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE) {
         // SAFETY: no guest runs any more.
         unsafe {
+            if let Some(value) = msr::read(number::VM_CR) {
+                let _ = msr::write(number::VM_CR, value & !VmCr::R_INIT.bits());
+            }
             instructions::stgi();
             Efer::update(|flags| flags.remove(EferFlags::SECURE_VIRTUAL_MACHINE_ENABLE));
         }

@@ -151,7 +151,9 @@ impl Sleep {
 
     /// Each FACS, and where the guest wants to wake up.
     fn waking_vector(&self) -> Result<(Vec<(Hpa, Facs)>, WakingVector), Unwakeable> {
-        let facs: Vec<_> = self.facs.iter().filter_map(|&at| Some((at, Facs::parse(acpi::read_facs(at))?))).collect();
+        // One that is none any more may still be one to the firmware.
+        let facs = self.facs.iter().map(|&at| Some((at, Facs::parse(acpi::read_facs(at))?)));
+        let facs: Vec<_> = facs.collect::<Option<_>>().ok_or(Unwakeable::None)?;
         // Where there are two the guest uses one of them.
         let mut found = Err(Unwakeable::None);
         for (_, facs) in &facs {
@@ -169,6 +171,11 @@ impl Sleep {
             log::warn!(
                 "the machine does not sleep: the guest has changed the firmware's ACPI tables, by which it would be woken"
             );
+            return Ok(false);
+        }
+        // A CPU that stands in the midst of an exit, because it wanted the others to stand as well, would not find back into it.
+        if !hw::cpus::all().iter().skip(1).all(|cpu| cpu.return_point().is_some()) {
+            log::warn!("the machine does not sleep: another CPU is about to change what all CPUs share");
             return Ok(false);
         }
         let borrowed = self.read_place();

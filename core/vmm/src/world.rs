@@ -107,6 +107,7 @@ impl<V: Vendor> World<V> {
                     page = V::while_nmis_come(&wait);
                 })
             };
+            cpu.clear_return_point();
             if !was_reset {
                 vcpu.take_up();
                 if has_slept {

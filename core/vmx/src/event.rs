@@ -32,9 +32,14 @@ pub fn set_window(window: ProcessorControls, open: bool) {
     } else {
         wanted.fetch_and(!window.bits(), Ordering::Relaxed)
     };
-    if (before & window.bits() != 0) == open {
-        return;
+    if (before & window.bits() != 0) != open {
+        write_windows();
     }
+}
+
+/// The VMCS is told, after a change or when it is the current one again: meanwhile an NMI may have come.
+pub fn write_windows() {
+    let wanted = &cpus::this().nmi.kept;
     // An NMI between load and write has changed both, and the write has undone the one in the VMCS.
     loop {
         let controls = wanted.load(Ordering::Relaxed);

@@ -474,6 +474,7 @@ impl Vcpu for VmxVcpu {
         if let Err(fail) = unsafe { instructions::vmptrld(self.vmcs) } {
             panic!("VMPTRLD fails: {fail}");
         }
+        event::write_windows();
     }
 
     fn wake(&mut self, vector: WakingVector) {

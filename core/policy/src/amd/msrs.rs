@@ -22,8 +22,8 @@ const fn counter(first: u32, last: u32) -> MsrRow {
 
 /// SYSCFG: MtrrFixDramEn and MtrrFixDramModEn, which reach the first MiB only.
 const SYSCFG: Rule = Frozen { free: 1 << 18 | 1 << 19 };
-/// HWCR: all but TlbCacheDis, LockTscToCurrentP0 and TscFreqSel.
-const HWCR: Rule = Masked { free: !(1 << 3 | 1 << 21 | 1 << 24), set_only: 0 };
+/// HWCR: McStatusWrEn, CpbDis, IRPerfEn and CpuidUserDis. Others lock what is the VMM's, or make its own accesses of CF8-CFF fault.
+const HWCR: Rule = Masked { free: 1 << 18 | 1 << 25 | 1 << 30 | 1 << 35, set_only: 0 };
 /// NB_CFG: EnableCf8ExtCfg.
 const NB_CFG: Rule = Masked { free: 1 << 46, set_only: 0 };
 /// INT_PENDING: SmiOnCmpHalt and C1eOnCmpHalt.

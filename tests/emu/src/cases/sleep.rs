@@ -17,15 +17,15 @@ pub fn cases() -> Vec<Case> {
 /// VT-x with EPT and unrestricted guest. Bochs wakes a machine up as soon as it sleeps, by a reset.
 const INTEL: &str = "corei7_haswell_4770";
 /// Bochs seconds; the guest needs less than half.
-const BUDGET: u64 = 400 * TICKS_PER_SECOND;
+const BUDGET: u64 = 160 * TICKS_PER_SECOND;
 
 /// Nobody can type or ask here: the disk says what to do, and the logs are read afterwards.
 fn sleeps_in_bochs(cx: &Cx) -> Result<()> {
     let base = cx.copy(&cx.small_disk()?)?;
-    base.request(
-        "shoji.test=sleep shoji.rounds=1 shoji.cpus=1 cryptomgr.notests no_console_suspend ignore_loglevel",
-        cx.boot.how(),
-    )?;
+    // After a reset Bochs 2.7 counts TSC deadlines from another zero than the TSC itself, unless TSC_ADJUST is written, which
+    // Shoji keeps from the CPU: the timer would fire at once, without end.
+    let args = "shoji.test=sleep shoji.rounds=2 shoji.cpus=1 cryptomgr.notests lapic=notscdeadline";
+    base.request(args, cx.boot.how())?;
     let disk = cx.copy_as(&base, "written.img")?;
     let logs = cx.dir.join("bochs");
     let machine = Bochs::new(&logs, INTEL, 512)?.with_unknown_msrs().disk(&disk.path, Writes::Kept);
@@ -33,7 +33,16 @@ fn sleeps_in_bochs(cx: &Cx) -> Result<()> {
     let said = String::from_utf8_lossy(&std::fs::read(logs.join("com2.log")).unwrap_or_default()).into_owned();
     bochs::expect(ended, End::PowerOff)?;
     ensure!(said.contains("VERDICT pass"), "the guest says: {}", last_failure(&said));
+    woke_up(cx, 2, &std::fs::read_to_string(logs.join("shoji.log")).unwrap_or_default())?;
     judge(cx, &base, &disk, &cx.plaintext(&disk)?)
+}
+
+/// Shoji, not the firmware alone, has woken the guest up: as often as it slept.
+fn woke_up(cx: &Cx, rounds: u32, log: &str) -> Result<()> {
+    let woken = log.matches("the machine is awake").count();
+    let right = cx.boot == Boot::Bare || woken == rounds as usize;
+    ensure!(right, "the guest slept {rounds} times, but Shoji woke up {woken} times");
+    Ok(())
 }
 
 /// The guest compares and writes a file in each round; then the raw disk is judged: what was written after a sleep is encrypted.
@@ -51,9 +60,6 @@ fn sleeps(cx: &Cx, cpus: &str) -> Result<()> {
         ensure!(awake == 0, "round {round}: {seen}");
     }
     cx.expect_pass(&mut machine)?;
-    if cx.boot == Boot::Shoji {
-        let woken = machine.shoji_log().matches("the machine is awake").count();
-        ensure!(woken == rounds as usize, "the guest slept {rounds} times, but Shoji woke up {woken} times");
-    }
+    woke_up(cx, rounds, &machine.shoji_log())?;
     judge(cx, &base, &disk, &cx.plaintext(&disk)?)
 }
