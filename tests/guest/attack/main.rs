@@ -20,7 +20,7 @@ mod cases;
 #[cfg(target_os = "none")]
 #[unsafe(no_mangle)]
 extern "C" fn guest_main() -> ! {
-    tiny::boot::start(cases::ALL, frame::steps::begin)
+    tiny::boot::start(cases::ALL, frame::begin)
 }
 
 #[cfg(not(target_os = "none"))]

@@ -1,7 +1,7 @@
 //! The log and the verdict.
 
 use crate::boot;
-use crate::machine::{com2, port};
+use crate::machine::{com2, port, smp};
 use core::fmt;
 
 /// isa-debug-exit: QEMU ends with status `2 * value + 1`.
@@ -47,6 +47,9 @@ pub fn pass() -> ! {
 }
 
 pub fn fail(reason: fmt::Arguments<'_>) -> ! {
+    if boot::cpus() > 1 {
+        say!("CPU {}:", smp::number());
+    }
     say!("FAIL {}: {reason}", boot::name());
     end(FAIL)
 }

@@ -234,7 +234,7 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest {
         name: "smp_exits",
         purpose: "exits on all CPUs at once: each gets its share (FAIR lines)",
-        cpus: &[2, 4],
+        cpus: &[1, 2, 4],
         timeout_s: 120,
         ..PLAIN
     },

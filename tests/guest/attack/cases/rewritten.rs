@@ -1,7 +1,7 @@
 //! An instruction that exits is rewritten by another CPU all the time, between its exit and the hypervisor's look at it too; and the
 //! page tables that lead to it, and to its operand, change as fast.
 //!
-//! Safe: each attempt ends as one of the instructions would, or with #PF where a page was missing; what the hypervisor carries out
+//! Safe: each attempt ends as one of the instructions, or a mixture of two, would, or with #PF where a page was missing; what the hypervisor carries out
 //! is one of those that stood there; nothing of its memory is read, executed or written.
 
 use crate::frame::code::{self, Registers};
@@ -24,7 +24,7 @@ const RET: u8 = 0xc3;
 const DB: u64 = 1;
 const BP: u64 = 3;
 
-/// All are harmless with the registers of [`registers`], from any byte on.
+/// All are harmless with the registers of [`registers`], from any byte on, and so are mixtures of two: a CPU may fetch those.
 const INSTRUCTIONS: [&[u8]; 18] = [
     &[0x0f, 0xa2],             // CPUID
     &[0xe4, 0x92],             // IN AL, 92h

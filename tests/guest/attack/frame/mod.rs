@@ -1,6 +1,7 @@
 //! What the cases share: what they saw, code made at run time, steps that may end in a reset.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tiny::machine::exceptions::Fault;
 use tiny::machine::memory::{BUFFER_BYTES, Map, Range, buffer, buffer_address, vmm_range};
 use tiny::machine::port;
@@ -71,11 +72,19 @@ pub fn hypervisor_memory() -> Option<Range> {
     found
 }
 
-/// Is this machine QEMU's? Its emulation leaves out checks of the CPU.
-pub fn qemu() -> bool {
+static QEMU: AtomicBool = AtomicBool::new(false);
+
+/// Looks what machine this is; on the first CPU, before others can do so at the same time.
+pub fn begin() {
     // QEMU fw_cfg device specification: selector 0 reads "QEMU".
     port::out16(0x510, 0);
-    [(); 4].map(|()| port::in8(0x511)) == *b"QEMU"
+    QEMU.store([(); 4].map(|()| port::in8(0x511)) == *b"QEMU", Relaxed);
+    steps::begin();
+}
+
+/// Is this machine QEMU's? Its emulation leaves out checks of the CPU.
+pub fn qemu() -> bool {
+    QEMU.load(Relaxed)
 }
 
 /// Memory of the hypervisor, or a stretch of RAM of all ones that stands for it on the bare machine.

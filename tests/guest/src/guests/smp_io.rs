@@ -101,7 +101,7 @@ pub fn config() {
     let offsets = [0u8, 8, pci::BAR4, 0x3c];
     let expected = devices.map(|device| offsets.map(|offset| device.read32(offset)));
     smp::on_all(&|| {
-        for i in 0..3000usize {
+        for i in 0..400usize {
             let (d, o) = ((i + smp::number()) % devices.len(), (i / 3 + smp::number()) % offsets.len());
             let value = lock.with(|| devices[d].read32(offsets[o]));
             check_eq!(value, expected[d][o], "register {:#x} of {:?} on CPU {}", offsets[o], devices[d], smp::number());

@@ -35,11 +35,11 @@ pub fn place(code: &[u8]) -> u64 {
     buffer_address(BUFFER) + offset as u64
 }
 
-/// Calls code, which may change all registers but RBX, RBP and RSP.
+/// Calls code, which may change all registers but RSP. RBX and RBP are what RDI is, so that code that nobody meant does no harm.
 pub fn call(at: u64, r: Registers) -> Result<(), Fault> {
     // SAFETY: what the code does is the attack; the stack and the callee's registers come back after an exception too.
     catch(&mut || unsafe {
-        asm!("push rbx", "push rbp", "call r10", "pop rbp", "pop rbx", in("r10") at, inout("rax") r.rax => _,
+        asm!("push rbx", "push rbp", "mov rbx, rdi", "mov rbp, rdi", "call r10", "pop rbp", "pop rbx", in("r10") at, inout("rax") r.rax => _,
             inout("rcx") r.rcx => _, inout("rdx") r.rdx => _, inout("rsi") r.rsi => _, inout("rdi") r.rdi => _,
             out("r8") _, out("r9") _, out("r11") _, out("r12") _, out("r13") _, out("r14") _, out("r15") _)
     })
