@@ -190,8 +190,8 @@ fn in_both_directions(cpus: usize) {
         }
         cpu::disable_interrupts();
     });
-    for cpu in 0..cpus {
-        check_eq!(interrupts(cpu, VECTOR) - before[cpu], ROUNDS, "IPIs that CPU {cpu} took of its neighbour");
+    for (cpu, &before) in before.iter().enumerate().take(cpus) {
+        check_eq!(interrupts(cpu, VECTOR) - before, ROUNDS, "IPIs that CPU {cpu} took of its neighbour");
     }
     say!("{ROUNDS} IPIs from each CPU to the next, at once");
 }
