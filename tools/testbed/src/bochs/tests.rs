@@ -67,6 +67,7 @@ fn failed_entries_are_found_in_complaints_of_the_cpu_only() {
                     00259005862e[CPU0  ] VMRUN: VMRUN intercept bit is not set!\n\
                     00259005863e[CPU0  ] VMRUN: with CPL!=0 cause #GP(0)\n\
                     00259005863e[CPU0  ] SVM VMEXIT: I/O port 0x01f7\n\
+                    00274131865e[CPU1  ] VMFAIL: VMWRITE with invalid VMCS ptr !\n\
                     00259005864e[CPU0  ] RDMSR: Unknown register 0xc0010114\n\
                     00259005865i[CPU0  ] VMFAIL: no complaint\n\
                     no line of a log\n\n");
@@ -89,6 +90,9 @@ fn the_end_is_told_by_status_log_and_debugger_together() {
     assert_eq!(end(bad(), &panic("no memory"), ""), End::Panic("no memory".into()));
     assert!(matches!(end(bad(), &Log::default(), ""), End::Panic(_)));
     assert_eq!(end(bad(), &log("00303732733i[SIM   ] quit_sim called with exit code 0"), ""), End::Quit);
+    let reported = log("00277448625p[HD    ] >>PANIC<< IO write(0x01f0): current command is 20h\n\
+                        00303732733i[SIM   ] quit_sim called with exit code 0");
+    assert_eq!(end(good(), &reported, ""), End::Quit);
 }
 
 #[test]
