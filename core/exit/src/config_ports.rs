@@ -120,7 +120,7 @@ impl Bus {
     }
 
     /// The address is read once: what was decided about is what is accessed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width) -> u32 {
         let address = self.config.address();
         match self.guarded(address) {

@@ -63,11 +63,7 @@ impl<'g> Cpu<'g> {
     pub fn on_exit<V: Vcpu, M: Machine>(&mut self, vcpu: &mut V, machine: &mut M, exit: Exit) -> Outcome {
         let answer = match exit {
             Exit::Cpuid => cpuid::on_cpuid(self, vcpu, machine),
-            Exit::Io => match io::on_io(self, vcpu, machine) {
-                Ok(Outcome::Resume) => Ok(()),
-                Ok(end) => return end,
-                Err(exception) => Err(exception),
-            },
+            Exit::Io => return io::on_io(self, vcpu, machine),
             Exit::ReadMsr => msr::on_read(self, vcpu, machine),
             Exit::WriteMsr => msr::on_write(self, vcpu, machine),
             Exit::Hypercall => hypercall::on_hypercall(self, vcpu, machine),

@@ -1,19 +1,18 @@
 //! IN and OUT.
 
 use crate::sleep::Written;
-use crate::{Cpu, Exception, ExitKind, Gpr, IoExit, Machine, Outcome, Vcpu, gpr, string};
+use crate::{Cpu, ExitKind, Gpr, IoExit, Machine, Outcome, Vcpu, gpr, string};
 use mediator::Width;
 
 #[inline(always)]
-pub(crate) fn on_io<V: Vcpu, M: Machine>(
-    cpu: &mut Cpu<'_>,
-    vcpu: &mut V,
-    machine: &mut M,
-) -> Result<Outcome, Exception> {
+pub(crate) fn on_io<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Outcome {
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        return string::on_string(cpu, vcpu, machine).map(|()| Outcome::Resume);
+        if let Err(exception) = string::on_string(cpu, vcpu, machine) {
+            vcpu.inject(exception);
+        }
+        return Outcome::Resume;
     }
     cpu.counters.count(ExitKind::Port);
     // Each width by itself: where it is known, half of the instructions fall away.
@@ -22,8 +21,8 @@ pub(crate) fn on_io<V: Vcpu, M: Machine>(
         Width::Word => on_port(cpu, vcpu, machine, io, Width::Word),
         _ => on_port(cpu, vcpu, machine, io, Width::Dword),
     };
-    vcpu.skip_instruction(io.instruction_len);
-    Ok(outcome)
+    vcpu.skip_io();
+    outcome
 }
 
 /// A single value.

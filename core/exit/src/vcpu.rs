@@ -127,8 +127,6 @@ pub struct IoExit {
     pub string: bool,
     /// REP prefix; only of INS and OUTS.
     pub rep: bool,
-    /// Length of the instruction, from the CPU.
-    pub instruction_len: u8,
 }
 
 /// A guest access that nested paging refused.
@@ -216,6 +214,8 @@ pub trait Vcpu {
     /// Past the instruction that exited, or by 0 bytes when a repetition of it has ended: RIP moves on (wrapped to the
     /// mode's width by the implementation), TF traps, and the interrupt shadow ends.
     fn skip_instruction(&mut self, len_bytes: u8);
+    /// Likewise past the IN or OUT that exited, whose length the CPU tells.
+    fn skip_io(&mut self);
     /// Raises an exception at the guest's next entry, in place of any event that was being delivered.
     fn inject(&mut self, exception: Exception);
     /// The event whose delivery was cut off by the exit is delivered again at the next entry. Without such an event

@@ -75,14 +75,26 @@ impl SvmVcpu {
         })
     }
 
+    /// The instruction that exited has been carried out; `next` is the next one's RIP.
+    #[inline(always)]
+    fn go_on_at(&mut self, next: u64) {
+        let vmcb = &mut *self.vmcb;
+        vmcb.save.rip = next;
+        vmcb.control.interrupt_shadow = 0;
+        if vmcb.save.rflags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
+            self.end_instruction();
+        }
+    }
+
     #[inline(always)]
     fn enter(&mut self) {
         // QEMU's SMM entry clears it in the saved state; VMRUN refuses a guest without.
         self.vmcb.save.efer |= Efer::SVME.bits();
         // SAFETY: `enable` has run, the VMCB is complete, and its nested tables leave VMM memory out.
         unsafe { switch::run(&mut self.gprs, self.at.0) };
-        self.vmcb.control.event_inj = Event::NONE;
-        self.vmcb.control.tlb_control = TlbControl::NOTHING;
+        let control = &mut self.vmcb.control;
+        control.event_inj = Event::NONE;
+        control.tlb_control = TlbControl::NOTHING;
     }
 
     /// Before an entry: what waits for the guest. True: the guest has run already, and its exit is to be answered.
@@ -212,16 +224,16 @@ impl Vcpu for SvmVcpu {
         let info = IoInfo::from_bits_retain(control.exit_info1);
         IoExit {
             port: info.port(),
-            width: match info.width_bytes() {
-                1 => Width::Byte,
-                2 => Width::Word,
-                _ => Width::Dword,
+            width: if info.contains(IoInfo::SZ32) {
+                Width::Dword
+            } else if info.contains(IoInfo::SZ16) {
+                Width::Word
+            } else {
+                Width::Byte
             },
             input: info.contains(IoInfo::IN),
             string: info.contains(IoInfo::STR),
             rep: info.contains(IoInfo::REP),
-            // EXITINFO2 is the next RIP (APM s. 15.10.2).
-            instruction_len: control.exit_info2.wrapping_sub(self.vmcb.save.rip) as u8,
         }
     }
 
@@ -318,13 +330,15 @@ impl Vcpu for SvmVcpu {
 
     #[inline(always)]
     fn skip_instruction(&mut self, len_bytes: u8) {
-        let save = &mut self.vmcb.save;
+        let save = &self.vmcb.save;
         let next = save.rip.wrapping_add(u64::from(len_bytes));
-        save.rip = if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff };
-        self.vmcb.control.interrupt_shadow = 0;
-        if self.vmcb.save.rflags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
-            self.end_instruction();
-        }
+        self.go_on_at(if save.cs.attrib.contains(Attributes::LONG) { next } else { next & 0xffff_ffff });
+    }
+
+    #[inline(always)]
+    fn skip_io(&mut self) {
+        // The next RIP (APM s. 15.10.2).
+        self.go_on_at(self.vmcb.control.exit_info2);
     }
 
     fn inject(&mut self, exception: Exception) {

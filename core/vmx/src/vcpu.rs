@@ -342,7 +342,6 @@ impl Vcpu for VmxVcpu {
             input: info.contains(IoQualification::IN),
             string: info.contains(IoQualification::STRING),
             rep: info.contains(IoQualification::REP),
-            instruction_len: read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8,
         }
     }
 
@@ -442,6 +441,11 @@ impl Vcpu for VmxVcpu {
         if flags & (RFLAGS_TRAP | RFLAGS_RESUME) != 0 {
             end_instruction(flags);
         }
+    }
+
+    #[inline(always)]
+    fn skip_io(&mut self) {
+        self.skip_instruction(read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8);
     }
 
     fn inject(&mut self, exception: Exception) {

@@ -476,7 +476,7 @@ pub fn cpu_with(machine: &mut MockMachine, script: Script) -> Cpu<'static> {
 }
 
 pub fn port_access(port: u16, width: Width, input: bool) -> IoExit {
-    IoExit { port, width, input, string: false, rep: false, instruction_len: 1 }
+    IoExit { port, width, input, string: false, rep: false }
 }
 
 /// IN through the dispatcher.

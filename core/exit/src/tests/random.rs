@@ -107,7 +107,6 @@ fn exit(random: &mut Random, vcpu: &mut MockVcpu) -> Exit {
                 input: random.chance(8),
                 string: random.chance(8),
                 rep: random.chance(8),
-                instruction_len: 2,
             });
             Exit::Io
         }

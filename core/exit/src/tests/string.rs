@@ -22,7 +22,7 @@ const REP_OUTSW: &[u8] = &[0xf3, 0x66, 0x6f];
 fn access(port: u16, width: Width, code: &[u8]) -> IoExit {
     let input = code.iter().any(|byte| matches!(byte, 0x6c | 0x6d));
     let rep = matches!(code[0], 0xf2 | 0xf3);
-    IoExit { port, width, input, string: true, rep, instruction_len: code.len() as u8 }
+    IoExit { port, width, input, string: true, rep }
 }
 
 struct Run {
@@ -152,7 +152,7 @@ fn real_mode_uses_16_bit_registers_and_its_segments() {
 fn address_size_prefix_clears_the_upper_half() {
     let code = &[0x67, 0xf3, 0x6c]; // rep insb with EDI and ECX
     let mut run = Run::new(MockVcpu::long(), code).with(Gpr::Rdi, 0xffff_0000_0000_2000).with(Gpr::Rcx, 0x5_0000_0001);
-    run.vcpu.io = Some(IoExit { port: PORT, width: Byte, input: true, string: true, rep: true, instruction_len: 3 });
+    run.vcpu.io = Some(IoExit { port: PORT, width: Byte, input: true, string: true, rep: true });
     run.cpu.on_exit(&mut run.vcpu, &mut run.machine, Exit::Io);
     assert_eq!(run.state(Gpr::Rdi), (0x2001, 0, 0x1003));
 }

@@ -135,6 +135,9 @@ impl Vcpu for MockVcpu {
         self.rip = self.rip.wrapping_add(u64::from(len_bytes));
         self.ended += 1;
     }
+    fn skip_io(&mut self) {
+        self.skip_instruction(1);
+    }
     fn inject(&mut self, exception: Exception) {
         self.injected.push(exception);
     }
