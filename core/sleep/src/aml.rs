@@ -14,13 +14,14 @@ const DWORD_PREFIX: u8 = 0x0c;
 
 /// The first two numbers of each package that `_Sd_` names, for the digit `d`: SLP_TYPa and SLP_TYPb (ACPI s. 7.4.2).
 pub fn sleep_packages(aml: &[u8], digit: u8) -> impl Iterator<Item = (u8, u8)> {
-    let name = [b'_', b'S', digit, b'_'];
-    let starts = aml.windows(name.len()).enumerate().filter(move |(_, window)| *window == name).map(|(at, _)| at);
-    starts.filter_map(move |at| {
-        let (before, named) = aml.split_at_checked(at)?;
+    // The digit is rare, and a look at one byte is cheap: this is done for all tables before the guest starts.
+    let digits = aml.iter().enumerate().filter(move |(_, byte)| **byte == digit).map(|(at, _)| at);
+    digits.filter_map(move |at| {
+        let (before, from_digit) = aml.split_at_checked(at)?;
+        let before = before.strip_suffix(b"_S")?;
         let before = before.strip_suffix(&[ROOT_CHAR]).unwrap_or(before);
         before.ends_with(&[NAME_OP]).then_some(())?;
-        package(named.get(name.len()..)?)
+        package(from_digit.strip_prefix(&[digit, b'_'])?)
     })
 }
 
