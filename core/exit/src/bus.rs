@@ -75,6 +75,13 @@ impl Bus {
         self.sleep = Some(Ranked::new(SleepControl::new(ports)));
     }
 
+    /// From now on the machine does not sleep in a way that keeps its memory, and the log tells why when the guest asks for it.
+    pub fn deny_suspend(&mut self, why: &'static str) {
+        if let Some(sleep) = &mut self.sleep {
+            sleep.get_mut().deny_suspend(why);
+        }
+    }
+
     /// What the guest wants after [`crate::Outcome::Sleep`]. `None`: another CPU has taken it.
     pub fn take_sleep(&self) -> Option<SleepRequest> {
         self.sleep.as_ref()?.lock().take()

@@ -111,12 +111,22 @@ impl Bus {
         self.controllers.iter().position(|controller| controller.config_address == function)
     }
 
-    /// Is a write refused because of what it would move?
-    #[inline]
-    fn is_frozen(&self, address: u32, port: u16, width: Width) -> bool {
+    /// A write to a function that no mediator guards. Where it would change a frozen register it is dropped, and also where it
+    /// depends on the chipset which register it reaches.
+    fn write_unguarded<M: Machine>(&self, machine: &mut M, address: u32, port: u16, width: Width, value: u32) {
         let frozen = &self.config.frozen;
-        frozen.is_of(function_of(address))
-            && offset_of(address, port).is_none_or(|offset| frozen.refuses(offset, width))
+        let function = frozen.function(function_of(address));
+        self.config.with_address(machine.ports(), address, |ports| {
+            let refused = function.is_some_and(|function| {
+                offset_of(address, port).is_none_or(|offset| {
+                    let before = ports.read(port, width);
+                    frozen.refuses(function, offset, width, value.into(), before.into())
+                })
+            });
+            if !refused {
+                ports.write(port, width, value);
+            }
+        });
     }
 
     /// The address is read once: what was decided about is what is accessed.
@@ -156,8 +166,7 @@ impl Bus {
     pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
         let address = self.config.address();
         match self.guarded(address) {
-            None if self.is_frozen(address, port, width) => {}
-            None => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
+            None => self.write_unguarded(machine, address, port, width, value),
             // None of the bytes puts anything to sleep.
             Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {

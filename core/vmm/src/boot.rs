@@ -103,7 +103,7 @@ fn make_guest(
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
-    devices::attach(&mut guest, machine)?;
+    devices::attach(&mut guest, machine, way_to_sleep.as_ref())?;
     devices::protect(&mut guest, machine, &loaded.config.disks)?;
     initialise(Phase::Config1)?;
     Ok((guest, way_to_sleep))

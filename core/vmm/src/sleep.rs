@@ -17,6 +17,7 @@ use initfunc::Phase;
 use mediator::Width;
 use sleep::control::WAKE_STATUS;
 use sleep::{Facs, State, Unwakeable, WakingVector};
+use spin::Mutex;
 
 /// A machine sleeps, or has been woken already, within this time.
 const PATIENCE_MS: u64 = 10_000;
@@ -46,7 +47,7 @@ pub struct Sleep {
     /// PM1 status registers.
     status: Vec<u16>,
     facs: Vec<Hpa>,
-    way_to_facs: Vec<Original>,
+    way: Mutex<Vec<Original>>,
     /// Where the firmware goes on: in the stub's memory, which is no one's but the guest's own BIOS calls'.
     place: Hpa,
     /// The VMM's page tables with the place.
@@ -62,7 +63,7 @@ impl Sleep {
         let place = u64::from(stub) << 4;
         let tables = paging::with_page_below(paging::root(), place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
         let status = [Some(way.status.0), way.status.1].into_iter().flatten().collect();
-        Ok(Self { status, facs: way.facs, way_to_facs: way.way, place: Hpa(place), tables })
+        Ok(Self { status, facs: way.facs, way: Mutex::new(way.way), place: Hpa(place), tables })
     }
 
     /// Does what the guest wants. True: the machine has slept, and the guest goes on where it wanted to wake up; else behind its
@@ -167,9 +168,9 @@ impl Sleep {
 
     /// True: all CPUs were reset, and this one is back. False: the machine did not sleep, or was woken at once.
     fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> Result<bool, Failure> {
-        if !self.way_to_facs.iter().all(Original::restore) {
+        if !self.way.lock().iter().all(Original::restore) {
             log::warn!(
-                "the machine does not sleep: the guest has changed the firmware's ACPI tables, by which it would be woken"
+                "the machine does not sleep: the guest has changed the firmware, or its ACPI tables, by which it would be woken"
             );
             return Ok(false);
         }
@@ -190,6 +191,8 @@ impl Sleep {
             cpus::settle()?;
             hw::cpus::all().iter().skip(1).for_each(|cpu| cpu.depart());
             hw::cpus::this().forget_kicks();
+            // The firmware has changed its own area, before anybody else could.
+            self.way.lock().iter_mut().for_each(Original::renew);
         }
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.bytes());

@@ -114,6 +114,22 @@ fn a_type_without_a_name_is_refused() {
 }
 
 #[test]
+fn where_suspending_is_denied_nothing_is_written_and_the_log_tells_why_once() {
+    let mut machine = MockMachine::new();
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.bus.guard_sleep(&mut machine, SleepPorts { a: A, b: None, types: types() });
+    guest.bus.deny_suspend("a test");
+    let mut cpu = cpu_of(guest);
+    log_lines();
+    for _ in 0..2 {
+        assert_eq!(out(&mut cpu, &mut machine, A, Word, S3), Outcome::Resume);
+    }
+    assert_eq!((machine.events(), cpu.guest.bus.take_sleep()), (Vec::new(), None));
+    assert_eq!(log_lines().iter().filter(|line| line.contains("a test")).count(), 1);
+    assert_eq!(out(&mut cpu, &mut machine, A, Word, S5), Outcome::Sleep, "the machine can still be switched off");
+}
+
+#[test]
 fn with_two_registers_both_are_waited_for_and_written_in_their_order() {
     let (mut machine, mut cpu) = machine_with(Some(B));
     assert_eq!(out(&mut cpu, &mut machine, A, Word, S3), Outcome::Resume);
