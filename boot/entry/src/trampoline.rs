@@ -143,6 +143,11 @@ fn offset(symbol: *const [u8; 0]) -> usize {
     symbol as usize - &raw const trampoline_code as usize
 }
 
+/// What [`install`] writes: all of it is to lie in the one page that [`Jump::page_tables`] map.
+pub fn code_bytes() -> usize {
+    offset(&raw const trampoline_end)
+}
+
 /// Writes the trampoline to the physical address `at`, a multiple of 16 below 1 MiB, which `page` maps. From then on a CPU
 /// that starts there goes to where `jump` tells.
 ///
@@ -166,7 +171,7 @@ pub unsafe fn install(page: *mut u8, at: u64, jump: &Jump) {
         argument: jump.argument,
         entry: jump.entry,
     };
-    let (start, end) = (&raw const trampoline_code, offset(&raw const trampoline_end));
+    let (start, end) = (&raw const trampoline_code, code_bytes());
     // SAFETY: the symbols bound the bytes assembled above, of which `Landing` has the layout of the last ones; the page is the
     // caller's and larger.
     unsafe {

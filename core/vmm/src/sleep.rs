@@ -59,8 +59,12 @@ impl Sleep {
     ///
     /// # Errors
     /// No memory is left.
+    ///
+    /// # Panics
+    /// The trampoline does not fit into the page of the stub, which is aligned to KiB only: a defect.
     pub fn new(way: acpi::Sleep, stub: u16) -> Result<Self, Failure> {
         let place = u64::from(stub) << 4;
+        assert!(place % paging::KIB_4 + entry::code_bytes() as u64 <= paging::KIB_4, "the trampoline at {place:#x}");
         let tables = paging::with_page_below(paging::root(), place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
         let status = [Some(way.status.0), way.status.1].into_iter().flatten().collect();
         Ok(Self { status, facs: way.facs, way: Mutex::new(way.way), place: Hpa(place), tables })
@@ -201,7 +205,7 @@ impl Sleep {
         Ok(woken)
     }
 
-    /// Returns when the machine was woken before the CPU was reset.
+    /// Returns when the machine was woken before the CPU was reset, or does not go to sleep.
     fn write_request(&self, back: Return, request: &SleepRequest, machine: &mut RealMachine) {
         let jump = Jump {
             page_tables: self.tables.0 as u32,
@@ -210,9 +214,17 @@ impl Sleep {
             argument: 0,
             entry: back.entry,
         };
-        // SAFETY: the place is borrowed.
-        unsafe { entry::install(direct::pointer(self.place), self.place.0, &jump) };
+        let mut trampoline = vec![0; TRAMPOLINE_BYTES];
+        // SAFETY: our own bytes, as many as it wants.
+        unsafe { entry::install(trampoline.as_mut_ptr(), self.place.0, &jump) };
+        self.write_place(&trampoline);
         cpu::write_back_caches();
+        if self.read_place() != trampoline {
+            log::warn!(
+                "the machine does not sleep: the memory where Shoji would wake up does not hold what is written there"
+            );
+            return;
+        }
         request.perform(machine.ports());
         let start = time::now().0;
         while !self.is_woken() {
