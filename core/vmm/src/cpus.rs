@@ -30,7 +30,7 @@ const PATIENCE_MS: u64 = 2000;
 pub struct Found {
     /// Local APICs of those that are there; the first is this CPU's.
     pub apic_ids: Vec<u32>,
-    /// Others may be plugged in.
+    /// There may be others: to be plugged in, or such as the firmware does not tell of, which the guest could start.
     pub may_grow: bool,
 }
 
@@ -61,7 +61,8 @@ pub fn find() -> Result<Found, Failure> {
             apic_ids.push(apic.id);
         }
     }
-    Ok(Found { apic_ids, may_grow: told.iter().any(|apic| !apic.enabled) })
+    let may_grow = told.iter().any(|apic| !apic.enabled) || cpu::logical_processors() > apic_ids.len();
+    Ok(Found { apic_ids, may_grow })
 }
 
 /// Starts all CPUs but this one; each then does what `life` tells. They are waited for until they have arrived.
