@@ -172,10 +172,10 @@ impl Bus {
         match owner {
             owner::FIRST_REGION.. => self.write_region(machine, owner, port, width, value),
             owner::NOBODY => machine.ports().write(port, width, value),
-            owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
-            owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
+            owner::SYSTEM_CONTROL => return self.system_control.write(machine.ports(), value as u8),
+            owner::KEYBOARD => return self.keyboard.lock().write(machine.ports(), port, value as u8),
             owner::SLEEP => return self.write_sleep(machine, port, width, value),
-            owner::CONFIG_ADDRESS => self.config.write_beside(machine.ports(), port, width, value),
+            owner::CONFIG_ADDRESS => return self.config.write_beside(machine.ports(), port, width, value),
             _ => {}
         }
         Written::Done
@@ -207,7 +207,7 @@ impl Bus {
     }
 
     /// REP OUTS of `data`, a multiple of the width.
-    pub(crate) fn write_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &[u8]) {
+    pub(crate) fn write_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &[u8]) -> Written {
         match self.sole_owner(port, width) {
             Some(region @ owner::FIRST_REGION..) => self.write_region_string(machine, region, port, width, data),
             Some(owner::NOBODY) => machine.ports().write_string(port, width, data),
@@ -215,14 +215,19 @@ impl Bus {
                 for element in data.chunks_exact(width.bytes()) {
                     let mut value = [0; 4];
                     value.iter_mut().zip(element).for_each(|(byte, written)| *byte = *written);
-                    if self.write(machine, port, width, u32::from_le_bytes(value)) == Written::Sleep {
-                        // No guest does that, and the instruction could not go on after it.
-                        log::warn!("the guest's OUTS does not put the machine to sleep");
-                        self.take_sleep();
+                    match self.write(machine, port, width, u32::from_le_bytes(value)) {
+                        Written::Done => {}
+                        Written::Sleep => {
+                            // No guest does that, and the instruction could not go on after it.
+                            log::warn!("the guest's OUTS does not put the machine to sleep");
+                            self.take_sleep();
+                        }
+                        Written::Reset => return Written::Reset,
                     }
                 }
             }
         }
+        Written::Done
     }
 
     /// Byte by byte, lowest port first; past port FFFFh there is nothing.
@@ -242,10 +247,11 @@ impl Bus {
     pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
         let mut written = Written::Done;
         for (offset, byte) in (0_u16..).zip(value.to_le_bytes()).take(width.bytes()) {
-            if let Some(port) = port.checked_add(offset)
-                && self.write(machine, port, Width::Byte, u32::from(byte)) == Written::Sleep
-            {
-                written = Written::Sleep;
+            let Some(port) = port.checked_add(offset) else { break };
+            match self.write(machine, port, Width::Byte, u32::from(byte)) {
+                Written::Done => {}
+                Written::Sleep => written = Written::Sleep,
+                Written::Reset => return Written::Reset,
             }
         }
         written

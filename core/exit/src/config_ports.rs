@@ -8,6 +8,7 @@
 use crate::ask::Answered;
 use crate::ecam::Frozen;
 use crate::mediated::Session;
+use crate::sleep::Written;
 use crate::{Bus, Machine, Ports};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -17,6 +18,9 @@ use mediator::{ConfigAccess, Op, Violation, Width};
 
 pub(crate) const CONFIG_ADDRESS: u16 = 0xcf8;
 pub(crate) const CONFIG_DATA: u16 = 0xcfc;
+/// Reset control register of Intel's and AMD's chipsets (PIIX4 datasheet 290562-001, 4.2.7); bit 2 resets.
+const RESET_CONTROL: u16 = 0xcf9;
+const RESET_CPU: u8 = 1 << 2;
 const ENABLE: u32 = 1 << 31;
 /// The last one that this mechanism reaches; the others are reached in memory alone.
 const LAST_REGISTER: u16 = 0xff;
@@ -54,9 +58,14 @@ impl ConfigPorts {
         self.address.store(address, Relaxed);
     }
 
-    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers (CF9: reset).
-    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers.
+    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) -> Written {
+        let bytes = (port..).zip(value.to_le_bytes()).take(width.bytes());
+        if bytes.into_iter().any(|(port, byte)| port == RESET_CONTROL && byte & RESET_CPU != 0) {
+            return Written::Reset;
+        }
         self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
+        Written::Done
     }
 
     /// IN of less than a dword.

@@ -13,7 +13,7 @@ pub(crate) fn on_io<V: Vcpu, M: Machine>(
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        return string::on_string(cpu, vcpu, machine).map(|()| Outcome::Resume);
+        return string::on_string(cpu, vcpu, machine);
     }
     cpu.counters.count(ExitKind::Port);
     // Each width by itself: where it is known, half of the instructions fall away.
@@ -34,9 +34,18 @@ fn on_port<V: Vcpu, M: Machine>(cpu: &Cpu<'_>, vcpu: &mut V, machine: &mut M, io
         gpr::set_low(vcpu, Gpr::Rax, width, u64::from(value));
     } else {
         let value = vcpu.gpr(Gpr::Rax) as u32;
-        if cpu.guest.bus.write(machine, io.port, width, value) == Written::Sleep {
-            return Outcome::Sleep;
-        }
+        return cpu.guest.bus.write(machine, io.port, width, value).into();
     }
     Outcome::Resume
+}
+
+impl From<Written> for Outcome {
+    #[inline(always)]
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Done => Self::Resume,
+            Written::Sleep => Self::Sleep,
+            Written::Reset => Self::Reset,
+        }
+    }
 }

@@ -55,6 +55,9 @@ pub(crate) enum Written {
     Done,
     /// The machine is to sleep; [`crate::Bus::take_sleep`] tells more.
     Sleep,
+    /// The machine is to be reset: by the VMM, which wipes its keys before. What the CPU alone is reset by counts as well: it would go
+    /// on outside of the virtual machine.
+    Reset,
 }
 
 /// The guard of the registers.

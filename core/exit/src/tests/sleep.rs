@@ -155,7 +155,7 @@ fn two_registers_that_disagree_are_taken_for_the_one_that_keeps_the_memory() {
 #[test]
 fn outs_puts_nothing_to_sleep() {
     let (mut machine, cpu) = machine_with(None);
-    cpu.guest.bus.write_string(&mut machine, A, Word, &(S3 as u16).to_le_bytes());
+    let _ = cpu.guest.bus.write_string(&mut machine, A, Word, &(S3 as u16).to_le_bytes());
     assert_eq!(machine.events(), []);
     assert_eq!(cpu.guest.bus.take_sleep(), None);
 }
