@@ -15,7 +15,7 @@ const EFER: u32 = 0xc000_0080;
 
 /// How many logical processors this CPU's package may have, by CPUID: for machines whose firmware does not tell, or not of all.
 pub fn logical_processors() -> usize {
-    logical_processors_by(|leaf, subleaf| __cpuid_count(leaf, subleaf))
+    logical_processors_by(__cpuid_count)
 }
 
 /// The most that a leaf tells: 1 (SDM Vol. 2A CPUID, EBX), 0Bh (the same, EBX of each level), 8000_0008h (APM Vol. 3 s. E.4.7).
