@@ -94,22 +94,22 @@ fn a20_commands_and_pulses_keep_it_open() {
 /// The VMM makes it, when it has wiped its keys.
 #[test]
 fn a_reset_by_any_port_is_left_to_the_vmm() {
-    const NOTHING: &[(u16, u64)] = &[];
-    let resets: [(&[(u16, u64)], u16, mediator::Width, u64); 10] = [
-        (NOTHING, 0x92, Byte, 0x01),
-        (NOTHING, 0x91, Word, 0x0300),
-        (NOTHING, 0x64, Byte, 0xfe),
-        (NOTHING, 0x64, Byte, 0xf0),
-        (&[(0x64, 0xd1)], 0x60, Byte, 0xde),
-        (NOTHING, 0xcf9, Byte, 0x06),
-        (NOTHING, 0xcf9, Byte, 0x04),
-        (NOTHING, 0xcf8, Word, 0x0600),
-        (NOTHING, 0xcf9, Word, 0x000e),
-        (NOTHING, 0xcf7, Dword, 0x0006_0000),
+    // What is written to port 64h before; port, width and value.
+    let resets = [
+        (None, 0x92, Byte, 0x01),
+        (None, 0x91, Word, 0x0300),
+        (None, 0x64, Byte, 0xfe),
+        (None, 0x64, Byte, 0xf0),
+        (Some(0xd1), 0x60, Byte, 0xde),
+        (None, 0xcf9, Byte, 0x06),
+        (None, 0xcf9, Byte, 0x04),
+        (None, 0xcf8, Word, 0x0600),
+        (None, 0xcf9, Word, 0x000e),
+        (None, 0xcf7, Dword, 0x0006_0000),
     ];
     for (before, port, width, value) in resets {
         let (mut machine, mut cpu) = platform();
-        before.iter().for_each(|&(port, value)| write_port(&mut cpu, &mut machine, port, Byte, value));
+        before.into_iter().for_each(|command| write_port(&mut cpu, &mut machine, 0x64, Byte, command));
         machine.events();
         let mut vcpu = MockVcpu::long();
         vcpu.set(Gpr::Rax, value);
