@@ -13,7 +13,7 @@ mod waking;
 
 pub use leave::boot_natively;
 pub use switch::move_image;
-pub use trampoline::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES, install};
+pub use trampoline::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES, code_bytes, install, is_entered};
 pub use waking::{Return, leave};
 
 /// Virtual address that the image is linked at; the physical one is free (`link.ld` has the same number).

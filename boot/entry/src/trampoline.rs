@@ -7,13 +7,14 @@ core::arch::global_asm!(
     r#"
     .section .rodata.trampoline, "a"
     .balign 8
-    .global trampoline_code, trampoline32, trampoline64, trampoline_gdt, trampoline_landing, trampoline_end
+    .global trampoline_code, trampoline32, trampoline64, trampoline_gdt, trampoline_landing, trampoline_entered, trampoline_end
 trampoline_code:
     .code16
     cli
     cld
     movw %cs, %ax
     movw %ax, %ds
+    movl $1, trampoline_entered - trampoline_code
     xorl %ebx, %ebx
     movw %ax, %bx
     shll $4, %ebx                   /* EBX: where the page lies, to the end */
@@ -90,6 +91,8 @@ trampoline_argument:
     .quad 0
 trampoline_entry:
     .quad 0
+trampoline_entered:
+    .quad 0
 trampoline_end:
     .code64
     .text
@@ -103,6 +106,7 @@ unsafe extern "C" {
     static trampoline64: [u8; 0];
     static trampoline_gdt: [u8; 0];
     static trampoline_landing: [u8; 0];
+    static trampoline_entered: [u8; 0];
     static trampoline_end: [u8; 0];
 }
 
@@ -137,10 +141,16 @@ struct Landing {
     stack: u64,
     argument: u64,
     entry: u64,
+    entered: u64,
 }
 
 fn offset(symbol: *const [u8; 0]) -> usize {
     symbol as usize - &raw const trampoline_code as usize
+}
+
+/// What [`install`] writes: all of it is to lie in the one page that [`Jump::page_tables`] map.
+pub fn code_bytes() -> usize {
+    offset(&raw const trampoline_end)
 }
 
 /// Writes the trampoline to the physical address `at`, a multiple of 16 below 1 MiB, which `page` maps. From then on a CPU
@@ -165,12 +175,22 @@ pub unsafe fn install(page: *mut u8, at: u64, jump: &Jump) {
         stack: jump.stack,
         argument: jump.argument,
         entry: jump.entry,
+        entered: 0,
     };
-    let (start, end) = (&raw const trampoline_code, offset(&raw const trampoline_end));
+    let (start, end) = (&raw const trampoline_code, code_bytes());
     // SAFETY: the symbols bound the bytes assembled above, of which `Landing` has the layout of the last ones; the page is the
     // caller's and larger.
     unsafe {
         core::ptr::copy_nonoverlapping(start.cast::<u8>(), page, end);
         page.add(offset(&raw const trampoline_landing)).cast::<Landing>().write_unaligned(landing);
     }
+}
+
+/// Has a CPU begun with what [`install`] has written to `page`?
+///
+/// # Safety
+/// As for [`install`], which has run.
+pub unsafe fn is_entered(page: *const u8) -> bool {
+    // SAFETY: in the page; another CPU writes it.
+    unsafe { page.add(offset(&raw const trampoline_entered)).cast::<u64>().read_volatile() != 0 }
 }

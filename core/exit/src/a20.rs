@@ -1,11 +1,14 @@
 //! The A20 gate stays open: with address line 20 masked, the VMM's own memory would alias.
 //!
+//! Both registers of it reset the machine as well, which is the VMM's to do.
+//!
 //! The guest sees the state that it set, as on CPUs that ignore A20M#; the machine never does.
 //!
 //! Specifications: Intel 82371AB (PIIX4) datasheet (290562-001), 4.2.6 (port 92h); IBM PS/2 Hardware Interface
 //! Technical Reference (1988), keyboard and auxiliary device controller.
 
 use crate::Ports;
+use crate::sleep::Written;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
 use mediator::Width;
@@ -17,6 +20,8 @@ pub(crate) const KEYBOARD_COMMAND: u16 = 0x64;
 
 /// In port 92h and in the keyboard controller's output port alike.
 const A20: u8 = 1 << 1;
+/// In port 92h: resets when it is set. In the output port: when it is clear.
+const RESET: u8 = 1 << 0;
 
 /// Commands of the keyboard controller.
 mod command {
@@ -61,10 +66,13 @@ impl SystemControl {
     }
 
     #[inline]
-    pub fn write<P: Ports>(&self, ports: &mut P, value: u8) {
+    pub fn write<P: Ports>(&self, ports: &mut P, value: u8) -> Written {
+        if value & RESET != 0 {
+            return Written::Reset;
+        }
         self.0.store(value & A20, Relaxed);
-        // Bit 0, the fast reset, passes.
         ports.write(SYSTEM_CONTROL, Width::Byte, u32::from(value | A20));
+        Written::Done
     }
 }
 
@@ -96,7 +104,14 @@ impl Keyboard {
         u32::from(seen)
     }
 
-    pub fn write<P: Ports>(&mut self, ports: &mut P, port: u16, value: u8) {
+    pub fn write<P: Ports>(&mut self, ports: &mut P, port: u16, value: u8) -> Written {
+        let drives_lines = match port {
+            KEYBOARD_COMMAND => value >= command::PULSE,
+            _ => self.data_port == DataPort::OutputPortWritten,
+        };
+        if drives_lines && value & RESET == 0 {
+            return Written::Reset;
+        }
         let passed = match port {
             KEYBOARD_COMMAND => self.command(value),
             KEYBOARD_DATA if self.data_port == DataPort::OutputPortWritten => {
@@ -107,6 +122,7 @@ impl Keyboard {
             _ => value,
         };
         ports.write(port, Width::Byte, u32::from(passed));
+        Written::Done
     }
 
     /// The command as the controller may have it.

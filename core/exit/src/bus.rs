@@ -3,6 +3,7 @@
 
 use crate::a20::{KEYBOARD_COMMAND, KEYBOARD_DATA, Keyboard, SYSTEM_CONTROL, SystemControl};
 use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
+use crate::ecam::FrozenValues;
 use crate::gate::Gate;
 use crate::mediated::Controller;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
@@ -75,14 +76,27 @@ impl Bus {
         self.sleep = Some(Ranked::new(SleepControl::new(ports)));
     }
 
+    /// From now on the machine does not sleep in a way that keeps its memory, and the log tells why when the guest asks for it.
+    pub fn deny_suspend(&mut self, why: &'static str) {
+        if let Some(sleep) = &mut self.sleep {
+            sleep.get_mut().deny_suspend(why);
+        }
+    }
+
     /// What the guest wants after [`crate::Outcome::Sleep`]. `None`: another CPU has taken it.
     pub fn take_sleep(&self) -> Option<SleepRequest> {
         self.sleep.as_ref()?.lock().take()
     }
 
+    /// The machine is about to sleep: what [`Self::on_resume`] wants to know.
+    pub fn on_suspend<M: Machine>(&self, machine: &mut M) -> FrozenValues {
+        self.config.frozen_values(machine.ports())
+    }
+
     /// The machine has slept, and its devices were reset. No CPU of the guest runs.
-    pub fn on_resume<M: Machine>(&self, machine: &mut M) {
+    pub fn on_resume<M: Machine>(&self, machine: &mut M, frozen: &FrozenValues) {
         self.config.adopt(machine.ports());
+        self.config.restore_frozen(machine.ports(), frozen);
         self.system_control.reset();
         *self.keyboard.lock() = Keyboard::default();
         for index in 0..self.controllers.len() {
@@ -165,10 +179,10 @@ impl Bus {
         match owner {
             owner::FIRST_REGION.. => self.write_region(machine, owner, port, width, value),
             owner::NOBODY => machine.ports().write(port, width, value),
-            owner::SYSTEM_CONTROL => self.system_control.write(machine.ports(), value as u8),
-            owner::KEYBOARD => self.keyboard.lock().write(machine.ports(), port, value as u8),
+            owner::SYSTEM_CONTROL => return self.system_control.write(machine.ports(), value as u8),
+            owner::KEYBOARD => return self.keyboard.lock().write(machine.ports(), port, value as u8),
             owner::SLEEP => return self.write_sleep(machine, port, width, value),
-            owner::CONFIG_ADDRESS => self.config.write_beside(machine.ports(), port, width, value),
+            owner::CONFIG_ADDRESS => return self.config.write_beside(machine.ports(), port, width, value),
             _ => {}
         }
         Written::Done
@@ -200,7 +214,7 @@ impl Bus {
     }
 
     /// REP OUTS of `data`, a multiple of the width.
-    pub(crate) fn write_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &[u8]) {
+    pub(crate) fn write_string<M: Machine>(&self, machine: &mut M, port: u16, width: Width, data: &[u8]) -> Written {
         match self.sole_owner(port, width) {
             Some(region @ owner::FIRST_REGION..) => self.write_region_string(machine, region, port, width, data),
             Some(owner::NOBODY) => machine.ports().write_string(port, width, data),
@@ -208,14 +222,19 @@ impl Bus {
                 for element in data.chunks_exact(width.bytes()) {
                     let mut value = [0; 4];
                     value.iter_mut().zip(element).for_each(|(byte, written)| *byte = *written);
-                    if self.write(machine, port, width, u32::from_le_bytes(value)) == Written::Sleep {
-                        // No guest does that, and the instruction could not go on after it.
-                        log::warn!("the guest's OUTS does not put the machine to sleep");
-                        self.take_sleep();
+                    match self.write(machine, port, width, u32::from_le_bytes(value)) {
+                        Written::Done => {}
+                        Written::Sleep => {
+                            // No guest does that, and the instruction could not go on after it.
+                            log::warn!("the guest's OUTS does not put the machine to sleep");
+                            self.take_sleep();
+                        }
+                        Written::Reset => return Written::Reset,
                     }
                 }
             }
         }
+        Written::Done
     }
 
     /// Byte by byte, lowest port first; past port FFFFh there is nothing.
@@ -235,10 +254,11 @@ impl Bus {
     pub(crate) fn write_split<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) -> Written {
         let mut written = Written::Done;
         for (offset, byte) in (0_u16..).zip(value.to_le_bytes()).take(width.bytes()) {
-            if let Some(port) = port.checked_add(offset)
-                && self.write(machine, port, Width::Byte, u32::from(byte)) == Written::Sleep
-            {
-                written = Written::Sleep;
+            let Some(port) = port.checked_add(offset) else { break };
+            match self.write(machine, port, Width::Byte, u32::from(byte)) {
+                Written::Done => {}
+                Written::Sleep => written = Written::Sleep,
+                Written::Reset => return Written::Reset,
             }
         }
         written

@@ -8,6 +8,7 @@
 use crate::ask::Answered;
 use crate::ecam::Frozen;
 use crate::mediated::Session;
+use crate::sleep::Written;
 use crate::{Bus, Machine, Ports};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -17,6 +18,9 @@ use mediator::{ConfigAccess, Op, Violation, Width};
 
 pub(crate) const CONFIG_ADDRESS: u16 = 0xcf8;
 pub(crate) const CONFIG_DATA: u16 = 0xcfc;
+/// Reset control register of Intel's and AMD's chipsets (PIIX4 datasheet 290562-001, 4.2.7); bit 2 resets.
+const RESET_CONTROL: u16 = 0xcf9;
+const RESET_CPU: u8 = 1 << 2;
 const ENABLE: u32 = 1 << 31;
 /// The last one that this mechanism reaches; the others are reached in memory alone.
 const LAST_REGISTER: u16 = 0xff;
@@ -54,9 +58,14 @@ impl ConfigPorts {
         self.address.store(address, Relaxed);
     }
 
-    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers (CF9: reset).
-    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) {
+    /// OUT of less than a dword to the ports CF8-CFB, where chipsets have other registers.
+    pub fn write_beside<P: Ports>(&self, ports: &mut P, port: u16, width: Width, value: u32) -> Written {
+        let bytes = (port..).zip(value.to_le_bytes()).take(width.bytes());
+        if bytes.into_iter().any(|(port, byte)| port == RESET_CONTROL && byte & RESET_CPU != 0) {
+            return Written::Reset;
+        }
         self.with_address(ports, self.address(), |ports| ports.write(port, width, value));
+        Written::Done
     }
 
     /// IN of less than a dword.
@@ -111,12 +120,22 @@ impl Bus {
         self.controllers.iter().position(|controller| controller.config_address == function)
     }
 
-    /// Is a write refused because of what it would move?
-    #[inline]
-    fn is_frozen(&self, address: u32, port: u16, width: Width) -> bool {
+    /// A write to a function that no mediator guards. Where it would change a frozen register it is dropped, and also where it
+    /// depends on the chipset which register it reaches.
+    fn write_unguarded<M: Machine>(&self, machine: &mut M, address: u32, port: u16, width: Width, value: u32) {
         let frozen = &self.config.frozen;
-        frozen.is_of(function_of(address))
-            && offset_of(address, port).is_none_or(|offset| frozen.refuses(offset, width))
+        let function = frozen.function(function_of(address));
+        self.config.with_address(machine.ports(), address, |ports| {
+            let refused = function.is_some_and(|function| {
+                offset_of(address, port).is_none_or(|offset| {
+                    let before = ports.read(port, width);
+                    frozen.refuses(function, offset, width, value.into(), before.into())
+                })
+            });
+            if !refused {
+                ports.write(port, width, value);
+            }
+        });
     }
 
     /// The address is read once: what was decided about is what is accessed.
@@ -156,8 +175,7 @@ impl Bus {
     pub(crate) fn write_config<M: Machine>(&self, machine: &mut M, port: u16, width: Width, value: u32) {
         let address = self.config.address();
         match self.guarded(address) {
-            None if self.is_frozen(address, port, width) => {}
-            None => self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value)),
+            None => self.write_unguarded(machine, address, port, width, value),
             // None of the bytes puts anything to sleep.
             Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {

@@ -1,16 +1,16 @@
 //! PCI configuration space in memory (enhanced configuration access mechanism), as far as it is guarded.
 //!
-//! The page of each guarded function is hooked and leads to its mediator, as the ports CFC-CFF do. Where a register of
-//! the host bridge places the window, that register is frozen, for both ways to it: else the guest could move the window
-//! from under its hooks.
+//! The page of each guarded function is hooked and leads to its mediator, as the ports CFC-CFF do. Registers by which the
+//! guest could move something from under its guard, this window among them, are frozen, for both ways to them.
 //!
 //! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
 
 use crate::ask::Answered;
-use crate::config_ports::address_of;
+use crate::config_ports::{ConfigPorts, address_of};
 use crate::hooks::{Hook, HookedPage, Owner};
 use crate::mmio::Operand;
-use crate::{Bus, Guest, Machine};
+use crate::{Bus, Guest, Machine, Ports};
+use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use mediator::pci::Bdf;
@@ -41,48 +41,95 @@ impl ConfigWindow {
     }
 }
 
-/// Registers in the configuration space of one function that the guest may read and not write.
+/// Registers in the configuration space of one function that the guest may read and not change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FrozenRegisters {
     pub function: Bdf,
     /// Their offsets.
     pub registers: RangeInclusive<u16>,
+    /// What the guest would do by a change, for the log: "move ...".
+    pub what: &'static str,
 }
 
 impl FrozenRegisters {
-    /// Does an access touch one of them?
-    fn touches(&self, offset: u16, width: Width) -> bool {
-        let last = offset.saturating_add(width.bytes() as u16).saturating_sub(1);
-        offset <= *self.registers.end() && *self.registers.start() <= last
+    /// Would a write change one of them? `value` and `before`, which stands there now, are of `width` at `offset`.
+    fn changes(&self, offset: u16, width: Width, value: u64, before: u64) -> bool {
+        let difference = ((value ^ before) & width.ones()).to_le_bytes();
+        let mut changed = (offset..).zip(difference).filter(|&(_, bits)| bits != 0);
+        changed.any(|(register, _)| self.registers.contains(&register))
     }
 }
 
 /// The frozen registers of a guest.
 #[derive(Default)]
-pub(crate) struct Frozen {
-    registers: Option<FrozenRegisters>,
-    noted: AtomicBool,
-}
+pub(crate) struct Frozen(Vec<(FrozenRegisters, AtomicBool)>);
 
 impl Frozen {
-    /// Are they in the function that CF8 selects by this address?
-    #[inline]
-    pub fn is_of(&self, config_address: u32) -> bool {
-        self.registers.as_ref().is_some_and(|frozen| address_of(frozen.function, 0) == config_address)
+    fn add(&mut self, registers: FrozenRegisters) {
+        self.0.push((registers, AtomicBool::new(false)));
     }
 
-    /// Whether a write to the function that has them touches one.
-    pub fn refuses(&self, offset: u16, width: Width) -> bool {
-        let Some(frozen) = &self.registers else { return false };
-        let refused = frozen.touches(offset, width);
-        if refused && !self.noted.swap(true, Relaxed) {
-            let function = frozen.function;
+    /// Their functions, each once.
+    fn functions(&self) -> impl Iterator<Item = Bdf> {
+        let functions = || self.0.iter().map(|(frozen, _)| frozen.function);
+        functions()
+            .enumerate()
+            .filter(move |&(n, function)| !functions().take(n).any(|f| f == function))
+            .map(|(_, f)| f)
+    }
+
+    /// Each of them, a byte in size, in the order in which they can be put back: what switches on what is placed by others comes
+    /// after those.
+    fn registers(&self) -> impl Iterator<Item = (Bdf, u16)> {
+        self.0.iter().flat_map(|(frozen, _)| frozen.registers.clone().rev().map(|offset| (frozen.function, offset)))
+    }
+
+    /// The function with some of them that CF8 selects by this address.
+    #[inline]
+    pub fn function(&self, config_address: u32) -> Option<Bdf> {
+        let mut functions = self.0.iter().map(|(frozen, _)| frozen.function);
+        functions.find(|&function| address_of(function, 0) == config_address)
+    }
+
+    /// Whether a write to `function` is refused: it would change one of them. `before` stands there now.
+    pub fn refuses(&self, function: Bdf, offset: u16, width: Width, value: u64, before: u64) -> bool {
+        let mut frozen = self.0.iter().filter(|(frozen, _)| frozen.function == function);
+        let Some((frozen, noted)) = frozen.find(|(frozen, _)| frozen.changes(offset, width, value, before)) else {
+            return false;
+        };
+        if !noted.swap(true, Relaxed) {
+            let what = frozen.what;
             log::warn!(
-                "guest's write to register {offset:#x} of {function}, which places configuration space, ignored; \
-                 further ones are not logged"
+                "guest's write to register {offset:#x} of {function} ignored, as it would {what}; further ones are not logged"
             );
         }
-        refused
+        true
+    }
+}
+
+/// What frozen registers hold, byte by byte.
+pub struct FrozenValues(Vec<(Bdf, u16, u32)>);
+
+impl ConfigPorts {
+    pub fn frozen_values<P: Ports>(&self, ports: &mut P) -> FrozenValues {
+        let value = |(function, at)| (function, at, self.access_function(ports, function, at, Width::Byte, Op::Read));
+        FrozenValues(self.frozen.registers().map(value).collect())
+    }
+
+    /// Puts back what was changed by others than the guest.
+    pub fn restore_frozen<P: Ports>(&self, ports: &mut P, values: &FrozenValues) {
+        let mut changed = 0_u32;
+        for &(function, at, value) in &values.0 {
+            if self.access_function(ports, function, at, Width::Byte, Op::Read) != value {
+                self.access_function(ports, function, at, Width::Byte, Op::Write(value.into()));
+                changed = changed.saturating_add(1);
+            }
+        }
+        if changed > 0 {
+            log::info!(
+                "{changed} bytes of frozen chipset registers are put back, which the firmware has left otherwise"
+            );
+        }
     }
 }
 
@@ -94,14 +141,14 @@ pub struct WindowAbove4Gib;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum ConfigPage {
     Controller(usize),
-    /// Of the function that has frozen registers.
-    Frozen,
+    /// Of a function that has frozen registers.
+    Frozen(Bdf),
 }
 
 impl Guest {
     /// Freezes registers of an unguarded function, for every way that leads to them.
     pub fn freeze_config(&mut self, frozen: FrozenRegisters) {
-        self.bus.config.frozen.registers = Some(frozen);
+        self.bus.config.frozen.add(frozen);
     }
 
     /// Guards a window. To be called when all controllers are attached and what is to be frozen is. The pages of
@@ -113,8 +160,8 @@ impl Guest {
         let controllers = self.bus.controllers.iter().enumerate();
         let controllers =
             controllers.map(|(n, controller)| (controller.function, ConfigPage::Controller(n), Hook::All));
-        let frozen = self.bus.config.frozen.registers.iter();
-        let pages = controllers.chain(frozen.map(|frozen| (frozen.function, ConfigPage::Frozen, Hook::Writes)));
+        let frozen = self.bus.config.frozen.functions();
+        let pages = controllers.chain(frozen.map(|function| (function, ConfigPage::Frozen(function), Hook::Writes)));
         for (function, owner, hook) in pages.filter(|(function, ..)| window.buses.contains(&function.bus)) {
             let page = window.page(function).ok_or(WindowAbove4Gib)?;
             self.hooked_pages.push(HookedPage { page, hook, owner: Owner::Config(owner) });
@@ -214,8 +261,12 @@ impl Bus {
 
     fn write_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width, value: u64) {
         match page {
-            ConfigPage::Frozen if self.config.frozen.refuses(offset(at), width) => {}
-            ConfigPage::Frozen => machine.write_mmio(at, width, value),
+            ConfigPage::Frozen(function) => {
+                let before = machine.read_mmio(at, width);
+                if !self.config.frozen.refuses(function, offset(at), width, value, before) {
+                    machine.write_mmio(at, width, value);
+                }
+            }
             ConfigPage::Controller(number) => {
                 let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
                 self.with_session_alone(machine, number, |session, machine| {

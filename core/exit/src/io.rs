@@ -9,10 +9,10 @@ pub(crate) fn on_io<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machin
     let io = vcpu.io();
     if io.string {
         // It asks for the details again: handed over, they would go through memory in every exit.
-        if let Err(exception) = string::on_string(cpu, vcpu, machine) {
+        return string::on_string(cpu, vcpu, machine).unwrap_or_else(|exception| {
             vcpu.inject(exception);
-        }
-        return Outcome::Resume;
+            Outcome::Resume
+        });
     }
     cpu.counters.count(ExitKind::Port);
     // Each width by itself: where it is known, half of the instructions fall away.
@@ -33,9 +33,18 @@ fn on_port<V: Vcpu, M: Machine>(cpu: &Cpu<'_>, vcpu: &mut V, machine: &mut M, io
         gpr::set_low(vcpu, Gpr::Rax, width, u64::from(value));
     } else {
         let value = vcpu.gpr(Gpr::Rax) as u32;
-        if cpu.guest.bus.write(machine, io.port, width, value) == Written::Sleep {
-            return Outcome::Sleep;
-        }
+        return cpu.guest.bus.write(machine, io.port, width, value).into();
     }
     Outcome::Resume
+}
+
+impl From<Written> for Outcome {
+    #[inline(always)]
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Done => Self::Resume,
+            Written::Sleep => Self::Sleep,
+            Written::Reset => Self::Reset,
+        }
+    }
 }

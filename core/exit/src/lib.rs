@@ -58,7 +58,7 @@ pub use bus::Bus;
 pub use counters::{Counters, ExitKind};
 pub use cpu::{Cpu, Outcome};
 pub use delivery::second_exception;
-pub use ecam::{ConfigWindow, FrozenRegisters, WindowAbove4Gib};
+pub use ecam::{ConfigWindow, FrozenRegisters, FrozenValues, WindowAbove4Gib};
 pub use guest::Guest;
 pub use hooks::Hook;
 pub use hypercall::FirmwareCall;

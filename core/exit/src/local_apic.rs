@@ -184,12 +184,13 @@ impl LocalApics {
         Some(())
     }
 
-    /// The guest writes IA32_APIC_BASE: it may switch x2APIC mode on as the CPU lets it, and neither move the page nor switch the
-    /// local APIC off, by which the other CPUs of the VMM reach this one. `None`: #GP.
+    /// The guest writes IA32_APIC_BASE: it may switch x2APIC mode on as the CPU lets it, and not leave it, nor move the page or
+    /// switch the local APIC off: by it the other CPUs of the VMM reach this one, whose ID may not fit into xAPIC mode. `None`: #GP
+    /// (for most of it a CPU's own, SDM Vol. 3A 11.12.5).
     fn write_base<M: Machine>(&self, machine: &mut M, value: u64) -> Option<()> {
         let before = machine.read_msr(BASE)?;
         let moved = (before ^ value) & !(BASE_ENABLE | BASE_X2APIC);
-        let switched_off = before & !value & BASE_ENABLE;
+        let switched_off = before & !value & (BASE_ENABLE | BASE_X2APIC);
         if moved | switched_off != 0 {
             return None;
         }

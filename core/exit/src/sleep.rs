@@ -55,6 +55,9 @@ pub(crate) enum Written {
     Done,
     /// The machine is to sleep; [`crate::Bus::take_sleep`] tells more.
     Sleep,
+    /// The machine is to be reset: by the VMM, which wipes its keys before. What the CPU alone is reset by counts as well: it would go
+    /// on outside of the virtual machine.
+    Reset,
 }
 
 /// The guard of the registers.
@@ -63,13 +66,20 @@ pub(crate) struct SleepControl {
     /// Register a has been written, b not yet.
     half: Option<(u8, SleepWrite)>,
     request: Option<SleepRequest>,
+    /// Why nothing is suspended.
+    denied: Option<&'static str>,
     /// A refusal was logged.
     complained: bool,
 }
 
 impl SleepControl {
     pub fn new(ports: SleepPorts) -> Self {
-        Self { ports, half: None, request: None, complained: false }
+        Self { ports, half: None, request: None, denied: None, complained: false }
+    }
+
+    /// From now on [`State::Suspended`] is refused.
+    pub fn deny_suspend(&mut self, why: &'static str) {
+        self.denied = Some(why);
     }
 
     pub fn take(&mut self) -> Option<SleepRequest> {
@@ -103,20 +113,24 @@ impl SleepControl {
                 SleepRequest { state: State::Kept, a, b: b.map(|(_, b)| b) }.perform(ports);
                 Written::Done
             }
+            (Some(_), Some(State::Suspended)) if let Some(why) = self.denied => {
+                self.refuse(format_args!("a sleep that Shoji does not offer here: {why}"));
+                Written::Done
+            }
             (Some((_, a)), Some(state)) => {
                 self.request = Some(SleepRequest { state, a, b: b.map(|(_, b)| b) });
                 Written::Sleep
             }
             _ => {
-                self.refuse(kind);
+                self.refuse(format_args!("a sleep that the firmware has no name for (SLP_TYP {kind})"));
                 Written::Done
             }
         }
     }
 
-    fn refuse(&mut self, kind: u8) {
+    fn refuse(&mut self, what: core::fmt::Arguments<'_>) {
         if !core::mem::replace(&mut self.complained, true) {
-            log::warn!("the guest asks for a sleep that the firmware has no name for (SLP_TYP {kind}); refused");
+            log::warn!("the guest asks for {what}; refused");
         }
     }
 }

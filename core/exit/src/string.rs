@@ -4,9 +4,11 @@
 //! its segment, page and rights are checked here; INS checks them before the device is read.
 
 use crate::counters::Notice;
-use crate::cpu::Answer;
+use crate::sleep::Written;
 use crate::walk::{self, PageAccess};
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, IoExit, Machine, Segment, SegmentName, Vcpu, gpr, instruction};
+use crate::{
+    Cpu, Exception, ExitKind, Gpr, Guest, IoExit, Machine, Outcome, Segment, SegmentName, Vcpu, gpr, instruction,
+};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use mediator::{Gpa, GuestMemory, Width};
 
@@ -48,7 +50,11 @@ struct Run {
     elements: u64,
 }
 
-pub(crate) fn on_string<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
+pub(crate) fn on_string<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &mut V,
+    machine: &mut M,
+) -> Result<Outcome, Exception> {
     let io = vcpu.io();
     cpu.counters.count(ExitKind::StringPort);
     let string = decode(cpu, vcpu, machine, io)?;
@@ -61,14 +67,14 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, ma
             break;
         }
         if moved_bytes >= EXIT_BYTES || steps >= EXIT_STEPS {
-            return Ok(());
+            return Ok(Outcome::Resume);
         }
         let run = string.next_run(cpu.guest, vcpu, machine, if single_step { 1 } else { count })?;
         let run_bytes = (run.elements as usize).wrapping_mul(element_bytes);
         if io.input {
             string.input(cpu, machine, &run, run_bytes)
-        } else {
-            string.output(cpu, machine, &run, run_bytes)
+        } else if string.output(cpu, machine, &run, run_bytes) == Written::Reset {
+            return Ok(Outcome::Reset);
         }
         string.advance(vcpu, run.elements);
         moved_bytes = moved_bytes.wrapping_add(run_bytes);
@@ -79,11 +85,11 @@ pub(crate) fn on_string<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, ma
         if single_step && count > 1 {
             // The trap comes after each repetition, with RIP still at the instruction (APM Vol. 2 13.1.4).
             vcpu.skip_instruction(0);
-            return Ok(());
+            return Ok(Outcome::Resume);
         }
     }
     vcpu.skip_instruction(string.instruction_len);
-    Ok(())
+    Ok(Outcome::Resume)
 }
 
 /// Address size and segment stand in the prefixes only.
@@ -238,8 +244,8 @@ impl StringMove {
         }
     }
 
-    fn output<M: Machine>(&self, cpu: &mut Cpu<'_>, machine: &mut M, run: &Run, run_bytes: usize) {
-        let Some(data) = cpu.buffer.get_mut(..run_bytes) else { return };
+    fn output<M: Machine>(&self, cpu: &mut Cpu<'_>, machine: &mut M, run: &Run, run_bytes: usize) -> Written {
+        let Some(data) = cpu.buffer.get_mut(..run_bytes) else { return Written::Done };
         // What comes from no RAM is all ones, as on an empty bus.
         let memory = machine.memory();
         let (head, tail) = data.split_at_mut(run.first_bytes.min(run_bytes));
@@ -248,7 +254,7 @@ impl StringMove {
                 piece.fill(0xff);
             }
         }
-        cpu.guest.bus.write_string(machine, self.io.port, self.io.width, data);
+        cpu.guest.bus.write_string(machine, self.io.port, self.io.width, data)
     }
 
     /// Moves index and count past the elements moved, so that an exception or a resumption finds them right.

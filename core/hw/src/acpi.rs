@@ -69,6 +69,9 @@ pub fn config_windows() -> Vec<ConfigWindow> {
 
 /// The RSDP of ACPI 1.0 (ACPI s. 5.2.5.3).
 const RSDP_1_BYTES: usize = 20;
+/// Option ROMs and BIOS. What firmware needs of it to write stays writable, code beside it as well (SeaBIOS).
+const FIRMWARE_AREA: u64 = 0xc_0000;
+const FIRMWARE_AREA_BYTES: usize = 256 << 10;
 /// How far the start code's tables reach, with room for a FACS.
 const BELOW_4_GIB: u64 = (1 << 32) - FACS_BYTES as u64;
 
@@ -80,11 +83,12 @@ pub struct Sleep {
     pub types: Types,
     /// Each FACS that the FADT names. Without any nobody wakes.
     pub facs: Vec<Hpa>,
-    /// By which firmware finds the FACS again when it wakes up: RSDP, RSDT, XSDT, FADT. They lie in the guest's memory.
+    /// What firmware runs when it wakes up, and by which it finds the FACS again: its area below 1 MiB, RSDP, RSDT, XSDT, FADT.
+    /// All lie in memory that the guest can write, of the firmware's area at least a part.
     pub way: Vec<Original>,
 }
 
-/// A table as the firmware has left it.
+/// Memory as the firmware has left it.
 pub struct Original {
     at: Hpa,
     content: Vec<u8>,
@@ -100,6 +104,13 @@ impl Original {
     fn keep_table(at: u64) -> Option<Self> {
         let header = bytes(at, size_of::<SdtHeader>())?;
         Self::keep(at, u32::from_le_bytes(*header.get(4..)?.first_chunk()?) as usize)
+    }
+
+    /// From now on it is what lies there now.
+    pub fn renew(&mut self) {
+        if let Some(now) = bytes(self.at.0, self.content.len()) {
+            self.content.copy_from_slice(now);
+        }
     }
 
     /// Puts right what the guest has changed of it. False: it stays changed, because it lies in write-protected memory.
@@ -151,7 +162,7 @@ pub fn sleep() -> Result<Sleep, NoSleep> {
         status: ports(fadt.pm1a_event_block(), fadt.pm1b_event_block())?,
         types,
         facs,
-        way,
+        way: way.into_iter().chain(Original::keep(FIRMWARE_AREA, FIRMWARE_AREA_BYTES)).collect(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What every CPU needs before the VMM runs on it for good.
 
 use crate::msr;
-use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
 use initfunc::initfunc;
 use x86_64::registers::control::{Cr4, Cr4Flags, Efer, EferFlags};
 
@@ -13,16 +13,31 @@ pub fn write_back_caches() {
 
 const EFER: u32 = 0xc000_0080;
 
-/// How many logical processors this CPU's package may have, by CPUID leaf 1: for machines whose firmware does not tell.
+/// How many logical processors this CPU's package may have, by CPUID: for machines whose firmware does not tell, or not of all.
 pub fn logical_processors() -> usize {
-    const HTT: u32 = 1 << 28;
-    let leaf = __cpuid(1);
-    if leaf.edx & HTT != 0 { (leaf.ebx >> 16 & 0xff) as usize } else { 1 }
+    logical_processors_by(__cpuid_count)
 }
+
+/// The most that a leaf tells: 1 (SDM Vol. 2A CPUID, EBX), 0Bh (the same, EBX of each level), 8000_0008h (APM Vol. 3 s. E.4.7).
+fn logical_processors_by(cpuid: impl Fn(u32, u32) -> CpuidResult) -> usize {
+    const HTT: u32 = 1 << 28;
+    const SIZES: u32 = 0x8000_0008;
+    let first = cpuid(1, 0);
+    let by_first = if first.edx & HTT != 0 { first.ebx >> 16 & 0xff } else { 1 };
+    let has_levels = cpuid(0, 0).eax >= TOPOLOGY;
+    let by_levels = (0..2).filter(|_| has_levels).map(|level| cpuid(TOPOLOGY, level).ebx & 0xffff).max().unwrap_or(1);
+    let (vendor, has_sizes) = (cpuid(0, 0).ebx, cpuid(0x8000_0000, 0).eax >= SIZES);
+    // Reserved on Intel's.
+    let is_amd = vendor == u32::from_le_bytes(*b"Auth");
+    let by_sizes = if is_amd && has_sizes { (cpuid(SIZES, 0).ecx & 0xff) + 1 } else { 1 };
+    by_first.max(by_levels).max(by_sizes) as usize
+}
+
+/// CPUID leaf.
+const TOPOLOGY: u32 = 0xb;
 
 /// The number that this CPU's local APIC has by itself (SDM Vol. 3A s. 11.4.6, Vol. 2A CPUID leaves 1 and 0Bh).
 pub fn apic_id() -> u32 {
-    const TOPOLOGY: u32 = 0xb;
     let topology = (__cpuid(0).eax >= TOPOLOGY).then(|| __cpuid_count(TOPOLOGY, 0));
     // A CPU without local APIC in the leaf leaves EBX zero.
     topology.filter(|leaf| leaf.ebx != 0).map_or_else(|| __cpuid(1).ebx >> 24, |leaf| leaf.edx)
@@ -108,3 +123,30 @@ fn init() -> Result<(), &'static str> {
 }
 initfunc!("pcpu0", init);
 initfunc!("wakeup0", init);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers by leaf and subleaf: EAX, EBX, ECX, EDX; else zeroes.
+    fn count(answers: &[(u32, u32, [u32; 4])]) -> usize {
+        logical_processors_by(|leaf, subleaf| {
+            let found = answers.iter().find(|answer| (answer.0, answer.1) == (leaf, subleaf));
+            let [eax, ebx, ecx, edx] = found.map_or([0; 4], |answer| answer.2);
+            CpuidResult { eax, ebx, ecx, edx }
+        })
+    }
+
+    #[test]
+    fn a_cpu_has_as_many_siblings_as_any_leaf_tells() {
+        let amd = u32::from_le_bytes(*b"Auth");
+        assert_eq!(count(&[]), 1);
+        assert_eq!(count(&[(1, 0, [0, 8 << 16, 0, 0])]), 1, "without HTT the number means nothing");
+        assert_eq!(count(&[(1, 0, [0, 8 << 16, 0, 1 << 28])]), 8);
+        assert_eq!(count(&[(0, 0, [0xb, 0, 0, 0]), (0xb, 0, [0, 2, 0, 0]), (0xb, 1, [0, 12, 0, 0])]), 12);
+        assert_eq!(count(&[(0, 0, [0xa, 0, 0, 0]), (0xb, 0, [0, 2, 0, 0])]), 1, "there is no such leaf");
+        let sizes = [(0x8000_0000, 0, [0x8000_0008, 0, 0, 0]), (0x8000_0008, 0, [0, 0, 0x300f, 0])];
+        assert_eq!(count(&[(0, 0, [1, amd, 0, 0]), sizes[0], sizes[1]]), 16);
+        assert_eq!(count(&sizes), 1, "reserved on other CPUs");
+    }
+}

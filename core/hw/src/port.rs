@@ -1,35 +1,40 @@
-//! I/O ports.
+//! I/O ports. Accesses keep their order with those of memory, for the compiler as for the CPU (SDM Vol. 3A 9.3): gates and devices
+//! with DMA rely on it. So the assembly may touch memory, for all that is said to the compiler.
 
+use core::arch::asm;
 use mediator::Width;
-use x86_64::instructions::port::Port;
 
 /// Reads a port; the value is zero-extended. A qword is no port access and reads all ones.
 ///
 /// # Safety
 /// The caller may use the device behind the port.
+#[inline]
 pub unsafe fn read(port: u16, width: Width) -> u32 {
+    let value: u32;
     // SAFETY: the caller's promise.
     unsafe {
         match width {
-            Width::Byte => u32::from(Port::<u8>::new(port).read()),
-            Width::Word => u32::from(Port::<u16>::new(port).read()),
-            Width::Dword => Port::<u32>::new(port).read(),
-            Width::Qword => u32::MAX,
+            Width::Byte => asm!("in al, dx", in("dx") port, inout("eax") 0 => value, options(nostack, preserves_flags)),
+            Width::Word => asm!("in ax, dx", in("dx") port, inout("eax") 0 => value, options(nostack, preserves_flags)),
+            Width::Dword => asm!("in eax, dx", in("dx") port, out("eax") value, options(nostack, preserves_flags)),
+            Width::Qword => value = u32::MAX,
         }
     }
+    value
 }
 
 /// Writes a port. A qword is no port access and vanishes.
 ///
 /// # Safety
 /// As [`read`].
+#[inline]
 pub unsafe fn write(port: u16, width: Width, value: u32) {
     // SAFETY: the caller's promise.
     unsafe {
         match width {
-            Width::Byte => Port::<u8>::new(port).write(value as u8),
-            Width::Word => Port::<u16>::new(port).write(value as u16),
-            Width::Dword => Port::<u32>::new(port).write(value),
+            Width::Byte => asm!("out dx, al", in("dx") port, in("al") value as u8, options(nostack, preserves_flags)),
+            Width::Word => asm!("out dx, ax", in("dx") port, in("ax") value as u16, options(nostack, preserves_flags)),
+            Width::Dword => asm!("out dx, eax", in("dx") port, in("eax") value, options(nostack, preserves_flags)),
             Width::Qword => {}
         }
     }
@@ -45,9 +50,9 @@ pub unsafe fn read_string(port: u16, width: Width, data: &mut [u8]) {
     // SAFETY: writes exactly `count` elements, which fit into `data`; the port is the caller's promise.
     unsafe {
         match width {
-            Width::Byte => core::arch::asm!("rep insb", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
-            Width::Word => core::arch::asm!("rep insw", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
-            Width::Dword => core::arch::asm!("rep insd", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
+            Width::Byte => asm!("rep insb", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
+            Width::Word => asm!("rep insw", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
+            Width::Dword => asm!("rep insd", in("dx") port, inout("rcx") count => _, inout("rdi") to => _),
             Width::Qword => {}
         }
     }
@@ -64,13 +69,13 @@ pub unsafe fn write_string(port: u16, width: Width, data: &[u8]) {
     unsafe {
         match width {
             Width::Byte => {
-                core::arch::asm!("rep outsb", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+                asm!("rep outsb", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
             }
             Width::Word => {
-                core::arch::asm!("rep outsw", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+                asm!("rep outsw", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
             }
             Width::Dword => {
-                core::arch::asm!("rep outsd", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
+                asm!("rep outsd", in("dx") port, inout("rcx") count => _, inout("rsi") from => _)
             }
             Width::Qword => {}
         }

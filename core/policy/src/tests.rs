@@ -64,6 +64,15 @@ fn hot_registers_do_not_exit() {
     }
 }
 
+/// On AMD's CPUs two bits of SYSCFG let the fixed MTRRs send accesses of the first MiB to devices.
+#[test]
+fn what_routes_memory_is_frozen_as_the_firmware_left_it() {
+    let policy = amd::policy();
+    for msr in [0xc001_0010, 0xc001_0016, 0xc001_0019, 0xc001_001a, 0xc001_001d] {
+        assert_eq!(find(&policy.msrs, msr).map(MsrRow::rule), Some(Rule::FROZEN), "{msr:#x}");
+    }
+}
+
 /// Values that the CPU uses as an address in whatever mode it is, or that take memory from the VMM.
 #[test]
 fn registers_that_reach_the_vmm_are_not_the_guests() {

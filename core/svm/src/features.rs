@@ -10,6 +10,8 @@ use x86_64::registers::control::{Efer, EferFlags};
 /// VM_CR.SVMDIS (APM s. 15.30.1).
 const SVM_DISABLED: u64 = 1 << 4;
 
+/// SYSCFG.MtrrFixDramModEn (APM s. 7.9.3): the fixed MTRRs show and take where accesses of the first MiB go, to RAM or to devices.
+const MODIFY_ROUTES: u64 = 1 << 19;
 /// SYSCFG.MemEncryptionModEn (APM s. 7.10.4).
 const MEMORY_ENCRYPTION: u64 = 1 << 23;
 
@@ -120,6 +122,10 @@ pub fn enable() -> Result<(), Unsupported> {
         // An INIT that comes in the host becomes #SX instead of taking the CPU away (s. 15.28). Bochs 2.7 has no such register.
         if let Some(value) = msr::read(number::VM_CR) {
             let _ = msr::write(number::VM_CR, value | VmCr::R_INIT.bits());
+        }
+        // Firmware is to leave it clear; the guest cannot set it (`policy`).
+        if let Some(value) = msr::read(number::SYSCFG).filter(|value| value & MODIFY_ROUTES != 0) {
+            let _ = msr::write(number::SYSCFG, value & !MODIFY_ROUTES);
         }
         instructions::clgi();
     }

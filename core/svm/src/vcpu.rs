@@ -100,15 +100,20 @@ impl SvmVcpu {
     /// Before an entry: what waits for the guest. True: the guest has run already, and its exit is to be answered.
     #[cold]
     fn prepare(&mut self) -> bool {
-        if ExitCode(self.vmcb.control.exit_code) == ExitCode::IRET
-            && let Some(step) = Step::begin(self.vmcb)
-        {
+        let is_iret = ExitCode(self.vmcb.control.exit_code) == ExitCode::IRET;
+        let step = if is_iret { Step::begin(self.vmcb) } else { None };
+        // The handler that ends by such an IRET, or by the fault that it raises, is to end before the next NMI: that goes with the
+        // entry after the next exit.
+        let is_unseen = is_iret && step.is_none();
+        if let Some(step) = step {
             self.enter();
             if !step.end(self.vmcb) {
                 return true;
             }
         }
-        nmi::deliver(self.vmcb);
+        if !is_unseen {
+            nmi::deliver(self.vmcb);
+        }
         event::deliver_queued(self.vmcb, &mut self.queued);
         self.busy = !self.queued.is_empty() || nmi::waits(self.vmcb);
         false

@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{cpus, devices, home};
+use crate::{cpus, devices, home, reset};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -30,6 +30,7 @@ extern "sysv64" fn shoji_main(magic: u32, information: u32) -> ! {
     lock::set_held(|| hw::cpus::here().map_or(&HELD, |cpu| &cpu.held_locks));
     HEAP.init();
     hw::descriptors::set_fault_handler(defect::on_fault);
+    hw::cpus::set_silence_handler(reset::on_silence);
     match start(magic, information) {
         Ok(never) => match never {},
         Err(failure) => failure::stop(failure),
@@ -103,7 +104,7 @@ fn make_guest(
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
-    devices::attach(&mut guest, machine)?;
+    devices::attach(&mut guest, machine, way_to_sleep.as_ref())?;
     devices::protect(&mut guest, machine, &loaded.config.disks)?;
     initialise(Phase::Config1)?;
     Ok((guest, way_to_sleep))

@@ -23,14 +23,19 @@ static FAILURE: Mutex<Option<Failure>> = Mutex::new(None);
 
 /// After INIT a CPU wants 10 ms until it takes the startup IPI (Intel MultiProcessor Specification 1.4 s. B.4).
 const INIT_MS: u64 = 10;
+/// It begins with the trampoline in this time.
+const STARTUP_MS: u64 = 200;
+/// It may miss the lot: QEMU 7.2 keeps a startup IPI of the firmware's that its CPU has not taken yet over our INIT, and sends it
+/// there instead.
+const ATTEMPTS: u32 = 5;
 /// It makes its virtual CPU in this time.
-const PATIENCE_MS: u64 = 2000;
+const PATIENCE_MS: u64 = 4000;
 
 /// The machine's CPUs as the firmware tells them.
 pub struct Found {
     /// Local APICs of those that are there; the first is this CPU's.
     pub apic_ids: Vec<u32>,
-    /// Others may be plugged in.
+    /// There may be others: to be plugged in, or such as the firmware does not tell of, which the guest could start.
     pub may_grow: bool,
 }
 
@@ -61,7 +66,8 @@ pub fn find() -> Result<Found, Failure> {
             apic_ids.push(apic.id);
         }
     }
-    Ok(Found { apic_ids, may_grow: told.iter().any(|apic| !apic.enabled) })
+    let may_grow = told.iter().any(|apic| !apic.enabled) || cpu::logical_processors() > apic_ids.len();
+    Ok(Found { apic_ids, may_grow })
 }
 
 /// Starts all CPUs but this one; each then does what `life` tells. They are waited for until they have arrived.
@@ -97,15 +103,14 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
         argument: core::ptr::from_ref(cpu) as u64,
         entry,
     };
-    // SAFETY: the page is borrowed; the CPU runs nothing that is needed, as no guest runs on it, and there is code for it.
-    unsafe {
-        entry::install(direct::pointer(Hpa(TRAMPOLINE_AT)), TRAMPOLINE_AT, &jump);
-        lapic::send_init(cpu.apic_id());
-        time::wait_ms(INIT_MS);
-        lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
-        if !cpu.await_arrival(PATIENCE_MS) && FAILURE.lock().is_none() {
-            // Older CPUs may miss the first one; the others ignore the second.
-            lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
+    let page = Borrowed::page();
+    // SAFETY: the page is borrowed.
+    unsafe { entry::install(page, TRAMPOLINE_AT, &jump) };
+    for _ in 0..ATTEMPTS {
+        send_it_there(cpu);
+        // SAFETY: installed above.
+        if unsafe { entry::is_entered(page) } {
+            break;
         }
     }
     if cpu.await_arrival(PATIENCE_MS) {
@@ -115,6 +120,21 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
     let (number, id) = (cpu.number(), cpu.apic_id());
     Err(format!("CPU {number} (local APIC {id:#x}) cannot be guarded: {why}; or switch it off in the firmware setup")
         .into())
+}
+
+/// INIT, and startup IPIs to the trampoline (SDM Vol. 3A s. 9.4.4.1).
+fn send_it_there(cpu: &Cpu) {
+    // SAFETY: the CPU runs nothing that is needed, as no guest runs on it, and there is code for it.
+    unsafe {
+        lapic::send_init(cpu.apic_id());
+        time::wait_ms(INIT_MS);
+        lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
+        if !cpu.await_arrival(STARTUP_MS) && FAILURE.lock().is_none() {
+            // Older CPUs may miss the first one; the others ignore the second.
+            lapic::send_startup(cpu.apic_id(), (TRAMPOLINE_AT >> 12) as u8);
+            cpu.await_arrival(STARTUP_MS);
+        }
+    }
 }
 
 /// A CPU that has come back from the trampoline to where it was before its reset leaves the page tables and descriptors of there.

@@ -13,7 +13,7 @@ use hw::port;
 use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::Bdf;
 use mediator::{Gpa, Width};
-use pci::{Address, CONFIG_ADDRESS, ConfigSpace, scan};
+use pci::{Address, CONFIG_ADDRESS, ConfigSpace, chipset, scan};
 
 /// Configuration space through the ports; before the guest runs nobody else uses them.
 struct ConfigPorts;
@@ -43,9 +43,14 @@ impl ConfigSpace for ConfigPorts {
     }
 }
 
-/// Lets the drivers of the manifest take over what they match. Fail closed: a controller that cannot be taken over
-/// keeps the guest from starting.
-pub fn attach(guest: &mut Guest, machine: &mut RealMachine) -> Result<(), Failure> {
+/// Lets the drivers of the manifest take over what they match, and guards what places them, memory and the PM1 control register,
+/// which `way_to_sleep` tells. Fail closed: a controller that cannot be taken over keeps the guest from starting, and a machine
+/// whose way to sleep can be moved does not suspend.
+pub fn attach(
+    guest: &mut Guest,
+    machine: &mut RealMachine,
+    way_to_sleep: Option<&hw::acpi::Sleep>,
+) -> Result<(), Failure> {
     let drivers = manifest::drivers();
     for function in scan(&mut ConfigPorts) {
         let Some(driver) = drivers.iter().find(|driver| (driver.matches)(&function)) else { continue };
@@ -54,28 +59,49 @@ pub fn attach(guest: &mut Guest, machine: &mut RealMachine) -> Result<(), Failur
             .attach(machine, driver, &function)
             .map_err(|e| format!("the {} controller {} cannot be guarded: {}", driver.name, function.bdf, e.0))?;
     }
+    let sleep_is_fixed = freeze_chipset(guest, way_to_sleep);
+    let windows = guard_config_windows(guest);
+    if !sleep_is_fixed {
+        guest.bus.deny_suspend(UNKNOWN_CHIPSET);
+    } else if windows.is_err() {
+        guest.bus.deny_suspend(UNKNOWN_WINDOW);
+    }
     if guest.bus.controllers().next().is_none() {
         return Ok(());
     }
-    guard_config_windows(guest)
+    windows
 }
 
-/// Where configuration space is mapped to memory, the controllers' part of it is guarded as the ports are, and the register
-/// that could move it from under the hooks is frozen.
+/// Freezes the registers of the chipset by which the guest could move things from under their guards. False: those of the way to
+/// sleep are not known, or lead to the firmware by memory that the guest can change.
+fn freeze_chipset(guest: &mut Guest, way_to_sleep: Option<&hw::acpi::Sleep>) -> bool {
+    let mut freeze = |found: chipset::Registers| {
+        let chipset::Registers { function, registers, what } = found;
+        guest.freeze_config(FrozenRegisters { function, registers, what });
+    };
+    // Without a table of windows the guest itself could switch one on.
+    chipset::config_window(&mut ConfigPorts).into_iter().for_each(&mut freeze);
+    let memory = chipset::memory(&mut ConfigPorts);
+    // A second control register is the work of a chipset that is not known here.
+    let control = way_to_sleep.map(|way| way.control).filter(|(_, b)| b.is_none());
+    let power = control.and_then(|(a, _)| chipset::power(&mut ConfigPorts, a));
+    let all_known = memory.is_some() && power.is_some();
+    memory.into_iter().chain(power.into_iter().flatten()).for_each(&mut freeze);
+    all_known
+}
+
+/// Where configuration space is mapped to memory, the guarded part of it is guarded as the ports are.
+///
+/// # Errors
+/// The register that places it, and could move it from under the hooks, is not known; or it lies where it cannot be hooked.
 fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
     let mut ports = ConfigPorts;
-    let host_bridge = pci::function(&mut ports, HOST_BRIDGE).filter(|bridge| bridge.vendor == pci::VENDOR_INTEL);
-    // Without a table the guest itself could switch the window on.
-    let pciexbar = host_bridge.map(|_| {
-        let registers = pci::PCIEXBAR..=pci::PCIEXBAR + 7;
-        guest.freeze_config(FrozenRegisters { function: HOST_BRIDGE, registers });
-        pci::read_pciexbar(&mut ports, HOST_BRIDGE)
-    });
+    let pciexbar = chipset::config_window(&mut ports).and_then(|found| pci::read_pciexbar(&mut ports, found.function));
     // AMD's CPUs have it in an MSR, which their policy freezes.
     let mmio_config_base = hw::msr::read(x86::msr::MMIO_CONFIG_BASE).and_then(pci::mmio_config_base);
     for window in hw::acpi::config_windows().into_iter().filter(|window| window.segment == 0) {
         let base = window.base.0;
-        if ![pciexbar.flatten(), mmio_config_base].contains(&Some(base)) {
+        if ![pciexbar, mmio_config_base].contains(&Some(base)) {
             return Err(format!(
                 "the register that places PCI configuration space at {base:#x} is not known; {USE_ANOTHER}"
             )
@@ -90,7 +116,8 @@ fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
     Ok(())
 }
 
-const HOST_BRIDGE: Bdf = Bdf { bus: 0, device: 0, function: 0 };
+const UNKNOWN_CHIPSET: &str = "it does not know this chipset, whose registers could lead the machine past Shoji";
+const UNKNOWN_WINDOW: &str = "it cannot guard this machine's PCI configuration space in memory";
 const USE_ANOTHER: &str = "Shoji cannot guard its IDE controller there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot

@@ -21,3 +21,9 @@ pub fn machine() -> ! {
         core::arch::asm!("push 0", "push 0", "lidt [rsp]", "int3", options(noreturn));
     }
 }
+
+/// For [`hw::cpus::set_silence_handler`].
+pub fn on_silence(cpu: usize) -> ! {
+    log::error!("CPU {cpu} does not leave the guest within seconds: the machine is reset");
+    machine()
+}

@@ -17,6 +17,7 @@ use initfunc::Phase;
 use mediator::Width;
 use sleep::control::WAKE_STATUS;
 use sleep::{Facs, State, Unwakeable, WakingVector};
+use spin::Mutex;
 
 /// A machine sleeps, or has been woken already, within this time.
 const PATIENCE_MS: u64 = 10_000;
@@ -46,7 +47,7 @@ pub struct Sleep {
     /// PM1 status registers.
     status: Vec<u16>,
     facs: Vec<Hpa>,
-    way_to_facs: Vec<Original>,
+    way: Mutex<Vec<Original>>,
     /// Where the firmware goes on: in the stub's memory, which is no one's but the guest's own BIOS calls'.
     place: Hpa,
     /// The VMM's page tables with the place.
@@ -58,11 +59,15 @@ impl Sleep {
     ///
     /// # Errors
     /// No memory is left.
+    ///
+    /// # Panics
+    /// The trampoline does not fit into the page of the stub, which is aligned to KiB only: a defect.
     pub fn new(way: acpi::Sleep, stub: u16) -> Result<Self, Failure> {
         let place = u64::from(stub) << 4;
+        assert!(place % paging::KIB_4 + entry::code_bytes() as u64 <= paging::KIB_4, "the trampoline at {place:#x}");
         let tables = paging::with_page_below(paging::root(), place & !(paging::KIB_4 - 1)).ok_or(NO_MEMORY)?;
         let status = [Some(way.status.0), way.status.1].into_iter().flatten().collect();
-        Ok(Self { status, facs: way.facs, way_to_facs: way.way, place: Hpa(place), tables })
+        Ok(Self { status, facs: way.facs, way: Mutex::new(way.way), place: Hpa(place), tables })
     }
 
     /// Does what the guest wants. True: the machine has slept, and the guest goes on where it wanted to wake up; else behind its
@@ -118,6 +123,7 @@ impl Sleep {
         };
         log::info!("the machine sleeps");
         initialise(Phase::Suspend)?;
+        let frozen = world.guest.bus.on_suspend(machine);
         vcpu.put_away();
         let woken = hw::cpus::while_others_stand(|| self.sleep(&facs, request, machine))?;
         if woken {
@@ -127,7 +133,7 @@ impl Sleep {
         }
         vcpu.take_up();
         if woken {
-            world.guest.bus.on_resume(machine);
+            world.guest.bus.on_resume(machine, &frozen);
             world.guest.adopt_local_apic(machine);
             vcpu.wake(self.jump_to(vector));
         }
@@ -167,9 +173,9 @@ impl Sleep {
 
     /// True: all CPUs were reset, and this one is back. False: the machine did not sleep, or was woken at once.
     fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> Result<bool, Failure> {
-        if !self.way_to_facs.iter().all(Original::restore) {
+        if !self.way.lock().iter().all(Original::restore) {
             log::warn!(
-                "the machine does not sleep: the guest has changed the firmware's ACPI tables, by which it would be woken"
+                "the machine does not sleep: the guest has changed the firmware, or its ACPI tables, by which it would be woken"
             );
             return Ok(false);
         }
@@ -190,6 +196,8 @@ impl Sleep {
             cpus::settle()?;
             hw::cpus::all().iter().skip(1).for_each(|cpu| cpu.depart());
             hw::cpus::this().forget_kicks();
+            // The firmware has changed its own area, before anybody else could.
+            self.way.lock().iter_mut().for_each(Original::renew);
         }
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.bytes());
@@ -198,7 +206,7 @@ impl Sleep {
         Ok(woken)
     }
 
-    /// Returns when the machine was woken before the CPU was reset.
+    /// Returns when the machine was woken before the CPU was reset, or does not go to sleep.
     fn write_request(&self, back: Return, request: &SleepRequest, machine: &mut RealMachine) {
         let jump = Jump {
             page_tables: self.tables.0 as u32,
@@ -207,9 +215,17 @@ impl Sleep {
             argument: 0,
             entry: back.entry,
         };
-        // SAFETY: the place is borrowed.
-        unsafe { entry::install(direct::pointer(self.place), self.place.0, &jump) };
+        let mut trampoline = vec![0; TRAMPOLINE_BYTES];
+        // SAFETY: our own bytes, as many as it wants.
+        unsafe { entry::install(trampoline.as_mut_ptr(), self.place.0, &jump) };
+        self.write_place(&trampoline);
         cpu::write_back_caches();
+        if self.read_place() != trampoline {
+            log::warn!(
+                "the machine does not sleep: the memory where Shoji would wake up does not hold what is written there"
+            );
+            return;
+        }
         request.perform(machine.ports());
         let start = time::now().0;
         while !self.is_woken() {

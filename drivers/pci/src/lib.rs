@@ -1,4 +1,5 @@
-//! PCI configuration space: mechanism 1, where it lies in memory, headers, the scan at boot, and what a guard of a function needs.
+//! PCI configuration space: mechanism 1, where it lies in memory, headers, the scan at boot, what
+//! a guard of a function needs, and the registers of chipsets that guards rely on.
 //!
 //! PCI Local Bus Specification, revision 3.0. Nothing here touches a port: the VMM gives a [`ConfigSpace`], and asks
 //! [`Address::decode`] what an access of the guest to CFCh-CFFh means.
@@ -18,6 +19,7 @@
 extern crate alloc;
 
 mod bar;
+pub mod chipset;
 mod ecam;
 pub mod header;
 mod mechanism1;

@@ -28,11 +28,14 @@ pub fn function(space: &mut dyn ConfigSpace, bdf: Bdf) -> Option<Function> {
 /// All functions of buses 0 to 255, in order. Functions 1 to 7 are asked for only where function 0 says that they may
 /// exist (PCI 3.0 s. 6.2.1): other devices may answer for every function number.
 pub fn scan(space: &mut dyn ConfigSpace) -> Vec<Function> {
+    (0..=u8::MAX).flat_map(|bus| functions_of_bus(space, bus)).collect()
+}
+
+/// All functions of one bus, in order, as [`scan`] finds them.
+pub(crate) fn functions_of_bus(space: &mut dyn ConfigSpace, bus: u8) -> Vec<Function> {
     let mut found = Vec::new();
-    for bus in 0..=u8::MAX {
-        for device in 0..32 {
-            scan_device(space, bus, device, &mut found);
-        }
+    for device in 0..32 {
+        scan_device(space, bus, device, &mut found);
     }
     found
 }

@@ -61,7 +61,7 @@ fn an_io_bar_gives_its_first_port() {
 }
 
 #[derive(Default)]
-struct Machine {
+pub(crate) struct Machine {
     dwords: BTreeMap<(Bdf, u16), u32>,
     asked: Vec<Bdf>,
 }

@@ -1,12 +1,15 @@
 //! The guests that attack, one case each: what is tried, and the safe result that a pass shows. A case's own file in
 //! `tests/guest/attack/cases` tells more.
 
-use crate::TinyGuest;
 use crate::manifest::{PLAIN, PROTECTED};
+use crate::{Board, TinyGuest};
 
 const ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 120, ..PLAIN };
 
 const PROTECTED_ATTACK: TinyGuest = TinyGuest { program: "attack", timeout_s: 120, ..PROTECTED };
+
+const CHIPSET: &str =
+    "the chipset's registers that place power management and memory, by ports and in memory: they stay as they were";
 
 /// All of them.
 pub const ATTACKS: &[TinyGuest] = &[
@@ -92,6 +95,8 @@ pub const ATTACKS: &[TinyGuest] = &[
         purpose: "A20 off in every way, every command of the keyboard controller, reset ports: memory does not alias; a reset brings the hypervisor back",
         ..ATTACK
     },
+    TinyGuest { name: "chipset", purpose: CHIPSET, ..ATTACK },
+    TinyGuest { name: "chipset_q35", purpose: CHIPSET, board: Board::Q35, ..ATTACK },
     TinyGuest {
         name: "far_tables",
         purpose: "IDT, GDT, LDT, TSS and page tables in the hypervisor's memory: an exception, or a reset that brings it back",

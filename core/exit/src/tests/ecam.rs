@@ -28,7 +28,7 @@ fn guest(
         verdict(access)
     });
     let mut guest = guest_with(machine, Script { on_config, ..Script::default() });
-    guest.freeze_config(FrozenRegisters { function: BRIDGE, registers: 0x60..=0x67 });
+    guest.freeze_config(FrozenRegisters { function: BRIDGE, registers: 0x60..=0x67, what: "move it" });
     guest.guard_config_window(&ConfigWindow { base: Gpa(WINDOW), buses: 0..=255 }).unwrap();
     machine.mmio_events.clear();
     (cpu_of(guest), asked)
@@ -59,6 +59,15 @@ const STORE: [(&[u8], Width); 4] = [
     (&[0x89, 0x07], Width::Dword),
     (&[0x48, 0x89, 0x07], Width::Qword),
 ];
+
+/// What was written to memory since the last instruction began.
+fn writes(machine: &MockMachine) -> Vec<(u64, Width, u64)> {
+    let writes = machine.mmio_events.iter().filter_map(|event| match *event {
+        MmioEvent::Write(at, width, value) => Some((at, width, value)),
+        MmioEvent::Read(..) => None,
+    });
+    writes.collect()
+}
 
 fn passing(_: ConfigAccess) -> Result<Verdict, Violation> {
     Ok(Verdict::Passthrough)
@@ -151,11 +160,8 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
             MmioEvent::Read(..) => false,
         };
         assert!(!machine.mmio_events.iter().any(touched), "{offset:x} {width}");
-        let written = machine.mmio_events.iter().map(|event| match event {
-            MmioEvent::Write(_, width, _) => width.bytes(),
-            MmioEvent::Read(..) => 0,
-        });
-        assert_eq!(written.sum::<usize>() < 1 << width, refused, "{offset:x} {width}");
+        let written = writes(&machine).iter().map(|&(_, width, _)| width.bytes()).sum::<usize>();
+        assert_eq!(written < 1 << width, refused, "{offset:x} {width}");
         assert!(asked.lock().unwrap().is_empty());
     }
     for (address, port, width, passes) in [
@@ -173,8 +179,9 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
         let (mut cpu, _) = guest(&mut machine, passing);
         write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
         machine.events();
-        write_port(&mut cpu, &mut machine, port, width, 0);
-        assert_eq!(!machine.events().is_empty(), passes, "{address:x} {port:x}");
+        write_port(&mut cpu, &mut machine, port, width, width.ones());
+        let written = machine.events().contains(&PortEvent::Write(port, width, width.ones() as u32));
+        assert_eq!(written, passes, "{address:x} {port:x}");
         read_port(&mut cpu, &mut machine, port, width);
         assert_eq!(machine.events().len(), 1, "reads pass");
     }
@@ -185,10 +192,80 @@ fn a_write_across_the_border_of_frozen_registers_changes_what_lies_outside_as_by
     let mut machine = MockMachine::new();
     let (mut cpu, _) = guest(&mut machine, passing);
     run(&mut cpu, &mut machine, STORE[3].0, WINDOW + 0x5c, 0x2222_2222_1111_1111, true);
-    assert_eq!(machine.mmio_events, [MmioEvent::Write(WINDOW + 0x5c, Width::Dword, 0x1111_1111)]);
+    assert_eq!(writes(&machine), [(WINDOW + 0x5c, Width::Dword, 0x1111_1111)]);
     run(&mut cpu, &mut machine, STORE[2].0, WINDOW + 0x66, 0x4433_2211, true);
-    let written = [(0x68, 0x33), (0x69, 0x44)].map(|(at, byte)| MmioEvent::Write(WINDOW + at, Width::Byte, byte));
-    assert_eq!(machine.mmio_events, written);
+    assert_eq!(writes(&machine), [(WINDOW + 0x68, Width::Byte, 0x33), (WINDOW + 0x69, Width::Byte, 0x44)]);
+}
+
+#[test]
+fn a_write_that_leaves_frozen_registers_as_they_are_passes_and_one_that_does_not_is_told_once() {
+    let mut machine = MockMachine::new();
+    let (mut cpu, _) = guest(&mut machine, passing);
+    machine.mmio.insert(WINDOW + 0x60, 0xb000_0001);
+    run(&mut cpu, &mut machine, STORE[2].0, WINDOW + 0x60, 0xb000_0001, true);
+    assert_eq!(writes(&machine), [(WINDOW + 0x60, Width::Dword, 0xb000_0001)]);
+    machine.ports.values.insert(0xcfe, 0x12);
+    write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, 0x8000_0060);
+    machine.events();
+    let events = |machine: &mut MockMachine, cpu: &mut Cpu<'_>, value| {
+        write_port(cpu, machine, 0xcfc, Width::Dword, value);
+        machine.events().into_iter().filter(|event| matches!(event, PortEvent::Write(..))).collect::<Vec<_>>()
+    };
+    assert_eq!(events(&mut machine, &mut cpu, 0x12_0000), [PortEvent::Write(0xcfc, Width::Dword, 0x12_0000)]);
+    log_lines();
+    for _ in 0..2 {
+        assert_eq!(events(&mut machine, &mut cpu, 0x13_0000), []);
+    }
+    assert_eq!(log_lines().iter().filter(|line| line.contains("00:00.0") && line.contains("move it")).count(), 1);
+}
+
+#[test]
+fn frozen_registers_that_the_firmware_changes_while_the_machine_sleeps_are_put_back_the_last_one_first() {
+    let mut machine = MockMachine::new();
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.bus.guard_platform(&mut machine);
+    guest.freeze_config(FrozenRegisters { function: BRIDGE, registers: 0x60..=0x63, what: "test" });
+    for (port, value) in [(0xcfc, 1), (0xcfd, 2), (0xcfe, 3), (0xcff, 4)] {
+        machine.ports.values.insert(port, value);
+    }
+    let frozen = guest.bus.on_suspend(&mut machine);
+    machine.ports.values.insert(0xcfc, 0);
+    machine.ports.values.insert(0xcff, 0);
+    machine.events();
+    guest.bus.on_resume(&mut machine, &frozen);
+    let data = |event: &PortEvent| matches!(event, PortEvent::Write(0xcfc..=0xcff, ..));
+    let written: Vec<_> = machine.events().into_iter().filter(data).collect();
+    assert_eq!(written, [PortEvent::Write(0xcff, Width::Byte, 4), PortEvent::Write(0xcfc, Width::Byte, 1)]);
+    assert_eq!(machine.ports.config_address & 0xffff_ff00, 0x8000_0000);
+}
+
+#[test]
+fn several_ranges_of_one_function_and_those_of_another_are_frozen_and_each_function_hooked_once() {
+    let mut machine = MockMachine::new();
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.bus.guard_platform(&mut machine);
+    let power = Bdf { bus: 0, device: 0x1f, function: 0 };
+    for (function, registers) in [(BRIDGE, 0x60..=0x67), (power, 0x40..=0x44), (BRIDGE, 0x90..=0x96)] {
+        guest.freeze_config(FrozenRegisters { function, registers, what: "test" });
+    }
+    guest.guard_config_window(&ConfigWindow { base: Gpa(WINDOW), buses: 0..=0 }).unwrap();
+    let power_page = WINDOW + 0xf_8000;
+    let pages: Vec<_> = guest.hooked_pages().collect();
+    assert_eq!(pages, [(Gpa(WINDOW), Hook::Writes), (Gpa(power_page), Hook::Writes)]);
+    let mut cpu = cpu_of(guest);
+    let places =
+        [(WINDOW + 0x67, 0), (WINDOW + 0x68, 1), (WINDOW + 0x96, 0), (power_page + 0x44, 0), (power_page + 0x60, 1)];
+    for (at, passes) in places {
+        run(&mut cpu, &mut machine, STORE[0].0, at, 1, true);
+        assert_eq!(writes(&machine).len(), passes, "{at:x}");
+    }
+    for (address, passes) in [(0x8000_0094_u64, 0), (0x8000_0098, 1), (0x8000_f844, 0), (0x8000_f860, 1)] {
+        write_port(&mut cpu, &mut machine, 0xcf8, Width::Dword, address);
+        machine.events();
+        write_port(&mut cpu, &mut machine, 0xcfc, Width::Byte, 1);
+        let events = machine.events();
+        assert_eq!(events.iter().filter(|event| matches!(event, PortEvent::Write(..))).count(), passes, "{address:x}");
+    }
 }
 
 #[test]

@@ -279,6 +279,9 @@ fn a_local_apic_by_which_the_others_reach_their_cpu_stays_on() {
         assert!(rig.write_msr(1, BASE, PAGE));
         assert_eq!(rig.machines[1].msrs[&BASE], mode);
     }
+    let mut rig = Rig::new(&[0, 0x100], X2APIC);
+    assert!(rig.write_msr(1, BASE, XAPIC), "in xAPIC mode nobody could reach it by its ID");
+    assert_eq!(rig.machines[1].msrs[&BASE], X2APIC);
 }
 
 #[test]

@@ -114,6 +114,22 @@ fn a_type_without_a_name_is_refused() {
 }
 
 #[test]
+fn where_suspending_is_denied_nothing_is_written_and_the_log_tells_why_once() {
+    let mut machine = MockMachine::new();
+    let mut guest = Guest::new(&mut machine, policy(), false);
+    guest.bus.guard_sleep(&mut machine, SleepPorts { a: A, b: None, types: types() });
+    guest.bus.deny_suspend("a test");
+    let mut cpu = cpu_of(guest);
+    log_lines();
+    for _ in 0..2 {
+        assert_eq!(out(&mut cpu, &mut machine, A, Word, S3), Outcome::Resume);
+    }
+    assert_eq!((machine.events(), cpu.guest.bus.take_sleep()), (Vec::new(), None));
+    assert_eq!(log_lines().iter().filter(|line| line.contains("a test")).count(), 1);
+    assert_eq!(out(&mut cpu, &mut machine, A, Word, S5), Outcome::Sleep, "the machine can still be switched off");
+}
+
+#[test]
 fn with_two_registers_both_are_waited_for_and_written_in_their_order() {
     let (mut machine, mut cpu) = machine_with(Some(B));
     assert_eq!(out(&mut cpu, &mut machine, A, Word, S3), Outcome::Resume);
@@ -139,7 +155,7 @@ fn two_registers_that_disagree_are_taken_for_the_one_that_keeps_the_memory() {
 #[test]
 fn outs_puts_nothing_to_sleep() {
     let (mut machine, cpu) = machine_with(None);
-    cpu.guest.bus.write_string(&mut machine, A, Word, &(S3 as u16).to_le_bytes());
+    let _ = cpu.guest.bus.write_string(&mut machine, A, Word, &(S3 as u16).to_le_bytes());
     assert_eq!(machine.events(), []);
     assert_eq!(cpu.guest.bus.take_sleep(), None);
 }
@@ -159,7 +175,8 @@ fn after_waking_up_a20_and_the_configuration_address_are_those_of_a_reset_and_me
     write_port(&mut cpu, &mut machine, 0xcf8, Dword, 0x8000_0940);
     machine.ports.values.insert(0xcf8, 0);
     machine.ports.values.insert(0x60, 0);
-    cpu.guest.bus.on_resume(&mut machine);
+    let frozen = cpu.guest.bus.on_suspend(&mut machine);
+    cpu.guest.bus.on_resume(&mut machine, &frozen);
     assert_eq!(told.load(Ordering::Relaxed), 1);
     assert_eq!(read_port(&mut cpu, &mut machine, 0x92, Byte) & 2, 2);
     assert_eq!(read_port(&mut cpu, &mut machine, 0x60, Byte), 0, "no answer of the keyboard controller is awaited");

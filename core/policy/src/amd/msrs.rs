@@ -1,8 +1,7 @@
 //! MSRs of AMD's CPUs, families 10h to 1Ah.
 
 use crate::Rule::{
-    Absent, ApicBase, Efer, Forced, Frozen, InterruptCommand, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust,
-    TscDeadline,
+    Absent, ApicBase, Efer, Forced, InterruptCommand, Locked, Masked, MemoryType, Pass, Tsc, TscAdjust, TscDeadline,
 };
 use crate::{MsrRow, Rule, in_order};
 
@@ -20,8 +19,6 @@ const fn counter(first: u32, last: u32) -> MsrRow {
     row(first..=last, "PERF_CTR", Pass, "counts what PERF_CTL selects, which is the guest alone")
 }
 
-/// SYSCFG: MtrrFixDramEn and MtrrFixDramModEn, which reach the first MiB only.
-const SYSCFG: Rule = Frozen { free: 1 << 18 | 1 << 19 };
 /// HWCR: McStatusWrEn, CpbDis, IRPerfEn and CpuidUserDis. Others lock what is the VMM's, or make its own accesses of CF8-CFF fault.
 const HWCR: Rule = Masked { free: 1 << 18 | 1 << 25 | 1 << 30 | 1 << 35, set_only: 0 };
 /// NB_CFG: EnableCf8ExtCfg.
@@ -41,7 +38,8 @@ const UNUSED: &str = "the VMM uses no SYSCALL, no SYSENTER and no segment base";
 const ERRORS: &str = "machine checks are the guest's to report; a write clears a status or switches a report on";
 const RESOURCES: &str = "shares of caches and bandwidth: slow the VMM at most as much as the guest slows itself";
 const TRAFFIC: &str = "counts traffic of the whole chip, by no address";
-const FIXED_RANGES: &str = "types of the first MiB, where no memory of the VMM lies";
+const FIXED_RANGES: &str =
+    "types of the first MiB, where no memory of the VMM lies; not where its accesses go, while SYSCFG stands";
 const ROUTING: &str = "routes the physical addresses of VMM memory between RAM and devices";
 const SMRAM: &str = "SMM runs outside nested paging; its memory must not move onto the VMM's";
 const VOLTAGE: &str = "frequency and voltage of each P-state: too little lets the VMM's cipher err";
@@ -118,7 +116,12 @@ pub const MSRS: &[MsrRow] = &[
     row(0xc000_2000..=0xc000_2fff, "MCA_CTL, _STATUS, _ADDR, _MISC, _CONFIG, ...", Pass, ERRORS),
     event_select(0xc001_0000, 0xc001_0003),
     counter(0xc001_0004, 0xc001_0007),
-    row(0xc001_0010..=0xc001_0010, "SYSCFG", SYSCFG, "memory encryption, SNP, enables of TOP_MEM"),
+    row(
+        0xc001_0010..=0xc001_0010,
+        "SYSCFG",
+        Rule::FROZEN,
+        "memory encryption, SNP, TOP_MEM; MtrrFixDramEn and MtrrFixDramModEn route the first MiB, where the VMM wakes up",
+    ),
     row(0xc001_0015..=0xc001_0015, "HWCR", HWCR, "whether the TSC changes its pace, and translations are cached"),
     row(0xc001_0016..=0xc001_0019, "IORR_BASE, IORR_MASK", Rule::FROZEN, ROUTING),
     row(0xc001_001a..=0xc001_001a, "TOP_MEM", Rule::FROZEN, ROUTING),

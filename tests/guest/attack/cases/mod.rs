@@ -3,6 +3,7 @@
 mod a20_and_resets;
 mod address_space;
 mod apic_base;
+mod chipset;
 mod config_race;
 mod control_pairs;
 mod control_regs;
@@ -52,6 +53,8 @@ pub static ALL: &[(&str, fn())] = &[
     ("syscall_tf", syscall_tf::run),
     ("segment_limits", segment_limits::run),
     ("a20_and_resets", a20_and_resets::run),
+    ("chipset", chipset::run),
+    ("chipset_q35", chipset::run),
     ("far_tables", far_tables::run),
     ("port_sweep", port_sweep::run),
     ("other_modes", other_modes::run),
