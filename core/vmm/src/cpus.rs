@@ -1,12 +1,13 @@
 //! The other CPUs: found, started, and brought into the VMM before the guest's first instruction.
 
+use crate::borrowed::Borrowed;
 use crate::failure::{Failure, halt};
 use alloc::format;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use entry::{Jump, TRAMPOLINE_AT, TRAMPOLINE_BYTES};
 use hw::cpus::Cpu;
-use hw::{Hpa, acpi, cpu, descriptors, direct, lapic, paging, time};
+use hw::{Hpa, acpi, cpu, descriptors, lapic, paging, time};
 use spin::{Mutex, Once};
 
 const NO_MEMORY: &str = "the memory kept for Shoji does not suffice for its CPUs; raise `reserve` in [memory]";
@@ -24,7 +25,7 @@ static FAILURE: Mutex<Option<Failure>> = Mutex::new(None);
 /// After INIT a CPU wants 10 ms until it takes the startup IPI (Intel MultiProcessor Specification 1.4 s. B.4).
 const INIT_MS: u64 = 10;
 /// It begins with the trampoline in this time.
-const STARTUP_MS: u64 = 200;
+const STARTUP_MS: u64 = 50;
 /// It may miss the lot: QEMU 7.2 keeps a startup IPI of the firmware's that its CPU has not taken yet over our INIT, and sends it
 /// there instead.
 const ATTEMPTS: u32 = 5;
@@ -86,13 +87,14 @@ pub fn restart_others() -> Result<(), Failure> {
     if others.is_empty() {
         return Ok(());
     }
-    let borrowed = Borrowed::take();
-    let result = others.iter().try_for_each(|cpu| start(cpu));
-    borrowed.give_back();
+    let page = Borrowed::take(Hpa(TRAMPOLINE_AT), TRAMPOLINE_BYTES);
+    let result = others.iter().try_for_each(|cpu| start(cpu, &page));
+    page.give_back();
     result
 }
 
-fn start(cpu: &'static Cpu) -> Result<(), Failure> {
+/// `page` is borrowed for the trampoline.
+fn start(cpu: &'static Cpu, page: &Borrowed) -> Result<(), Failure> {
     let root = Hpa(TABLES.load(Ordering::Relaxed));
     let tables = TRAMPOLINE_TABLES.try_call_once(|| paging::with_page_below(root, TRAMPOLINE_AT).ok_or(NO_MEMORY))?;
     let (stack, entry) = cpu.return_point().unwrap_or((cpu.stack().end, arrive as *const () as u64));
@@ -103,13 +105,12 @@ fn start(cpu: &'static Cpu) -> Result<(), Failure> {
         argument: core::ptr::from_ref(cpu) as u64,
         entry,
     };
-    let page = Borrowed::page();
     // SAFETY: the page is borrowed.
-    unsafe { entry::install(page, TRAMPOLINE_AT, &jump) };
+    unsafe { entry::install(page.pointer(), TRAMPOLINE_AT, &jump) };
     for _ in 0..ATTEMPTS {
         send_it_there(cpu);
         // SAFETY: installed above.
-        if unsafe { entry::is_entered(page) } {
+        if unsafe { entry::is_entered(page.pointer()) } {
             break;
         }
     }
@@ -166,26 +167,4 @@ extern "sysv64" fn live(cpu: &'static Cpu) -> ! {
     }
     cpu.depart();
     halt()
-}
-
-/// The trampoline's page while it is the VMM's: what was there comes back.
-pub struct Borrowed(Vec<u8>);
-
-impl Borrowed {
-    fn page() -> *mut u8 {
-        direct::pointer(Hpa(TRAMPOLINE_AT))
-    }
-
-    /// No guest runs meanwhile.
-    pub fn take() -> Self {
-        let mut content = alloc::vec![0; TRAMPOLINE_BYTES];
-        // SAFETY: conventional memory, in the direct map.
-        unsafe { core::ptr::copy_nonoverlapping(Self::page(), content.as_mut_ptr(), content.len()) };
-        Self(content)
-    }
-
-    pub fn give_back(self) {
-        // SAFETY: as above; no CPU comes by the trampoline any more.
-        unsafe { core::ptr::copy_nonoverlapping(self.0.as_ptr(), Self::page(), self.0.len()) };
-    }
 }

@@ -7,6 +7,8 @@ extern crate alloc;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod borrowed;
+#[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
 mod defect;

@@ -1,6 +1,7 @@
 //! Sleep of the machine (ACPI Specification 6.5 s. 16.1): what the guest asks for is made by the VMM, which wakes up before it.
 
 use crate::boot::initialise;
+use crate::borrowed::Borrowed;
 use crate::failure::Failure;
 use crate::machine::RealMachine;
 use crate::vendor::Vendor;
@@ -19,6 +20,10 @@ use sleep::control::WAKE_STATUS;
 use sleep::{Facs, State, Unwakeable, WakingVector};
 use spin::Mutex;
 
+/// Where SeaBIOS lets the other CPUs begin when it wakes up, and what stands there meanwhile: CLI; HLT; JMP to the HLT. It does not
+/// wait for them before it puts back what was there, so that one that comes late would run memory of the guest, outside of it.
+const FIRMWARE_START: Hpa = Hpa(0x10000);
+const PARK: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
 /// A machine sleeps, or has been woken already, within this time.
 const PATIENCE_MS: u64 = 10_000;
 
@@ -125,11 +130,13 @@ impl Sleep {
         initialise(Phase::Suspend)?;
         let frozen = world.guest.bus.on_suspend(machine);
         vcpu.put_away();
-        let woken = hw::cpus::while_others_stand(|| self.sleep(&facs, request, machine))?;
-        if woken {
+        let parked = hw::cpus::while_others_stand(|| self.sleep(&facs, request, machine))?;
+        let woken = parked.is_some();
+        if let Some(parked) = parked {
             V::enable(&world.features)?;
             initialise(Phase::Resume)?;
             cpus::restart_others()?;
+            parked.give_back();
         }
         vcpu.take_up();
         if woken {
@@ -171,27 +178,35 @@ impl Sleep {
         Ok((facs, found?))
     }
 
-    /// True: all CPUs were reset, and this one is back. False: the machine did not sleep, or was woken at once.
-    fn sleep(&self, facs: &[(Hpa, Facs)], request: &SleepRequest, machine: &mut RealMachine) -> Result<bool, Failure> {
+    /// `Some`: all CPUs were reset, and this one is back; the memory is to be given back when the others are. `None`: the machine
+    /// did not sleep, or was woken at once.
+    fn sleep(
+        &self,
+        facs: &[(Hpa, Facs)],
+        request: &SleepRequest,
+        machine: &mut RealMachine,
+    ) -> Result<Option<Borrowed>, Failure> {
         if !self.way.lock().iter().all(Original::restore) {
             log::warn!(
                 "the machine does not sleep: the guest has changed the firmware, or its ACPI tables, by which it would be woken"
             );
-            return Ok(false);
+            return Ok(None);
         }
         // A CPU that stands in the midst of an exit, because it wanted the others to stand as well, would not find back into it.
         if !hw::cpus::all().iter().skip(1).all(|cpu| cpu.return_point().is_some()) {
             log::warn!("the machine does not sleep: another CPU is about to change what all CPUs share");
-            return Ok(false);
+            return Ok(None);
         }
-        let borrowed = self.read_place();
+        let place = Borrowed::take(self.place, TRAMPOLINE_BYTES);
+        let parked = Borrowed::take(FIRMWARE_START, PARK.len());
+        parked.put(&PARK);
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.with_waking_vector(self.place.0 as u32).bytes());
         }
         self.clear_wake_status();
         // SAFETY: the trampoline comes here after a reset of the CPU, on this stack, whose memory and page tables nobody changes
         // meanwhile, as no other CPU runs.
-        let woken = unsafe { entry::leave(|back| self.write_request(back, request, machine)) };
+        let woken = unsafe { entry::leave(|back| self.write_request(back, &place, request, machine)) };
         if woken {
             cpus::settle()?;
             hw::cpus::all().iter().skip(1).for_each(|cpu| cpu.depart());
@@ -202,12 +217,16 @@ impl Sleep {
         for (at, facs) in facs {
             acpi::write_facs(*at, facs.bytes());
         }
-        self.write_place(&borrowed);
-        Ok(woken)
+        place.give_back();
+        if woken {
+            return Ok(Some(parked));
+        }
+        parked.give_back();
+        Ok(None)
     }
 
     /// Returns when the machine was woken before the CPU was reset, or does not go to sleep.
-    fn write_request(&self, back: Return, request: &SleepRequest, machine: &mut RealMachine) {
+    fn write_request(&self, back: Return, place: &Borrowed, request: &SleepRequest, machine: &mut RealMachine) {
         let jump = Jump {
             page_tables: self.tables.0 as u32,
             allow_no_execute: cpu::has_no_execute_switch(),
@@ -218,9 +237,9 @@ impl Sleep {
         let mut trampoline = vec![0; TRAMPOLINE_BYTES];
         // SAFETY: our own bytes, as many as it wants.
         unsafe { entry::install(trampoline.as_mut_ptr(), self.place.0, &jump) };
-        self.write_place(&trampoline);
+        place.put(&trampoline);
         cpu::write_back_caches();
-        if self.read_place() != trampoline {
+        if place.read() != trampoline {
             log::warn!(
                 "the machine does not sleep: the memory where Shoji would wake up does not hold what is written there"
             );
@@ -248,18 +267,6 @@ impl Sleep {
     fn is_woken(&self) -> bool {
         // SAFETY: reading has no effect.
         self.status.iter().any(|&status| unsafe { port::read(status, Width::Word) } & u32::from(WAKE_STATUS) != 0)
-    }
-
-    fn read_place(&self) -> Vec<u8> {
-        let mut content = vec![0; TRAMPOLINE_BYTES];
-        // SAFETY: the stub's memory, in the direct map; no CPU of the guest runs.
-        unsafe { core::ptr::copy_nonoverlapping(direct::pointer(self.place), content.as_mut_ptr(), content.len()) };
-        content
-    }
-
-    fn write_place(&self, content: &[u8]) {
-        // SAFETY: as above.
-        unsafe { core::ptr::copy_nonoverlapping(content.as_ptr(), direct::pointer(self.place), content.len()) };
     }
 }
 
