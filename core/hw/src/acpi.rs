@@ -14,6 +14,7 @@ use acpi::{AcpiTables, Handler, PciAddress, PhysicalMapping};
 use alloc::vec::Vec;
 use core::ptr::NonNull;
 use sleep::{FACS_BYTES, Types};
+use spin::Once;
 
 /// Port of the power management timer, where the FADT names one (ACPI s. 5.2.9).
 pub fn pm_timer_port() -> Option<u16> {
@@ -167,8 +168,7 @@ pub fn sleep() -> Result<Sleep, NoSleep> {
 }
 
 fn way_to_facs() -> Option<Vec<Original>> {
-    // SAFETY: as in `tables`.
-    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
+    let rsdp = rsdp()?;
     let has_xsdt = rsdp.revision() > 0;
     let fadt = tables()?.find_table::<Fadt>()?.physical_start as u64;
     let xsdt = if has_xsdt { rsdp.xsdt_address() } else { 0 };
@@ -212,11 +212,19 @@ fn bytes(at: u64, len_bytes: usize) -> Option<&'static [u8]> {
 }
 
 fn tables() -> Option<AcpiTables<DirectMap>> {
+    // SAFETY: the address was found and validated.
+    unsafe { AcpiTables::from_rsdp(DirectMap, rsdp()?.physical_start) }.ok()
+}
+
+/// Searched for once, which takes long; before the guest runs.
+fn rsdp() -> Option<PhysicalMapping<DirectMap, Rsdp>> {
+    static PLACE: Once<Option<usize>> = Once::new();
     // SAFETY: a BIOS machine keeps the RSDP in the areas that are searched; the direct map covers them and all tables
     // below 4 GiB.
-    let rsdp = unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?;
-    // SAFETY: the address was just found and validated.
-    unsafe { AcpiTables::from_rsdp(DirectMap, rsdp.physical_start) }.ok()
+    let search = || Some(unsafe { Rsdp::search_for_on_bios(DirectMap) }.ok()?.physical_start);
+    let place = (*PLACE.call_once(search))?;
+    // SAFETY: there is one.
+    Some(unsafe { DirectMap.map_physical_region(place, size_of::<Rsdp>()) })
 }
 
 /// The crate's way to physical memory. Its ports, PCI and sleeping serve the AML interpreter, which is not built.

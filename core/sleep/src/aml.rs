@@ -12,16 +12,18 @@ const BYTE_PREFIX: u8 = 0x0a;
 const WORD_PREFIX: u8 = 0x0b;
 const DWORD_PREFIX: u8 = 0x0c;
 
-/// The first two numbers of each package that `_Sd_` names, for the digit `d`: SLP_TYPa and SLP_TYPb (ACPI s. 7.4.2).
-pub fn sleep_packages(aml: &[u8], digit: u8) -> impl Iterator<Item = (u8, u8)> {
-    // The digit is rare, and a look at one byte is cheap: this is done for all tables before the guest starts.
-    let digits = aml.iter().enumerate().filter(move |(_, byte)| **byte == digit).map(|(at, _)| at);
-    digits.filter_map(move |at| {
-        let (before, from_digit) = aml.split_at_checked(at)?;
-        let before = before.strip_suffix(b"_S")?;
+/// The digit `d` and the first two numbers of each package that `_Sd_` names: SLP_TYPa and SLP_TYPb (ACPI s. 7.4.2).
+pub fn sleep_packages(aml: &[u8]) -> impl Iterator<Item = (u8, u8, u8)> {
+    // The letter is rare, and a look at one byte is cheap: this is done for all tables before the guest starts.
+    let letters = aml.iter().enumerate().filter(|(_, byte)| **byte == b'S').map(|(at, _)| at);
+    letters.filter_map(move |at| {
+        let (before, from_letter) = aml.split_at_checked(at)?;
+        let before = before.strip_suffix(b"_")?;
         let before = before.strip_suffix(&[ROOT_CHAR]).unwrap_or(before);
         before.ends_with(&[NAME_OP]).then_some(())?;
-        package(from_digit.strip_prefix(&[digit, b'_'])?)
+        let (&[_, digit, b'_'], named) = from_letter.split_first_chunk()? else { return None };
+        let (a, b) = package(named)?;
+        Some((digit, a, b))
     })
 }
 

@@ -26,19 +26,15 @@ pub struct Types {
 impl Types {
     /// Adds what a table of AML code tells, header or not. Where one value has two states, the one that needs more care counts.
     pub fn scan(&mut self, aml: &[u8]) {
-        let states = [
-            (b'0', State::Kept),
-            (b'1', State::Kept),
-            (b'2', State::Suspended),
-            (b'3', State::Suspended),
-            (b'4', State::Off),
-            (b'5', State::Off),
-        ];
-        for (digit, state) in states {
-            for (a, b) in aml::sleep_packages(aml, digit) {
-                add(&mut self.a, a, state);
-                add(&mut self.b, b, state);
-            }
+        for (digit, a, b) in aml::sleep_packages(aml) {
+            let state = match digit {
+                b'0' | b'1' => State::Kept,
+                b'2' | b'3' => State::Suspended,
+                b'4' | b'5' => State::Off,
+                _ => continue,
+            };
+            add(&mut self.a, a, state);
+            add(&mut self.b, b, state);
         }
     }
 
