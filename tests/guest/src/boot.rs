@@ -20,6 +20,7 @@ struct Parameters {
     encrypted_first: u32,
     encrypted_sectors: u32,
     cpus: u32,
+    rounds: u32,
 }
 
 unsafe extern "C" {
@@ -48,6 +49,11 @@ pub fn encrypted_range() -> Option<(u32, u32)> {
 /// CPUs of the machine, this one included.
 pub fn cpus() -> usize {
     (parameters().cpus as usize).max(1)
+}
+
+/// How often to do what is done again and again.
+pub fn rounds() -> u32 {
+    parameters().rounds.max(1)
 }
 
 /// BIOS drive number that the boot sector was given.

@@ -20,6 +20,7 @@ const INSTRUCTIONS_PER_SECOND: u64 = 150_000_000;
 
 /// Where the boot sector keeps the number of CPUs.
 const CPUS_AT: u64 = 28;
+const ROUNDS_AT: u64 = 32;
 
 /// What the machine is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,7 @@ pub struct Machine<'a> {
     pub emulator: Emulator,
     pub memory_mib: u32,
     pub cpus: u32,
+    pub rounds: u32,
     /// The guest's.
     pub disk: &'a Path,
     /// From [`crate::boot_media`]; `None`: without Shoji.
@@ -69,7 +71,9 @@ impl Machine<'_> {
     /// When the emulator cannot be run; what it then does is a verdict.
     pub fn run(&self, guest: &TinyGuest, limit: Duration) -> Result<Verdict> {
         fs::create_dir_all(self.logs).with_context(|| format!("cannot create {}", self.logs.display()))?;
-        File::options().write(true).open(self.disk)?.write_all_at(&self.cpus.to_le_bytes(), CPUS_AT)?;
+        let disk = File::options().write(true).open(self.disk)?;
+        disk.write_all_at(&self.cpus.to_le_bytes(), CPUS_AT)?;
+        disk.write_all_at(&self.rounds.to_le_bytes(), ROUNDS_AT)?;
         let end = match self.emulator {
             Emulator::Qemu(accelerator) => qemu::run(self, accelerator, guest, limit)?,
             Emulator::Bochs(model) => self.bochs(model, guest, limit)?,

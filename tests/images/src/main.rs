@@ -159,7 +159,15 @@ fn run_one(
         Ok::<_, Error>(medium)
     });
     let medium = medium.transpose()?;
-    let machine = Machine { emulator, memory_mib, cpus, disk: &disk, medium: medium.as_deref(), logs: &logs };
+    let machine = Machine {
+        emulator,
+        memory_mib,
+        cpus,
+        rounds: g.rounds[0],
+        disk: &disk,
+        medium: medium.as_deref(),
+        logs: &logs,
+    };
     let verdict = machine.run(g, machine.limit(g))?;
     print!("{}", String::from_utf8_lossy(&fs::read(logs.join("com2.log")).unwrap_or_default()));
     Ok(verdict)

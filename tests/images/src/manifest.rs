@@ -38,6 +38,8 @@ pub struct TinyGuest {
     pub memory_mib: &'static [u32],
     /// Numbers of CPUs to run it with. On Bochs there are two at most.
     pub cpus: &'static [u32],
+    /// How often it does what it does again and again: with every change, and in long runs.
+    pub rounds: [u32; 2],
     pub board: Board,
     /// Further QEMU arguments.
     pub qemu: &'static [&'static str],
@@ -61,6 +63,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     defects: false,
     memory_mib: &[512],
     cpus: &[1],
+    rounds: [1, 1],
     board: Board::I440fx,
     qemu: &[],
     tcg_only: None,
@@ -124,8 +127,10 @@ pub const GUESTS: &[TinyGuest] = &[
     },
     TinyGuest {
         name: "triple_fault",
-        purpose: "a triple fault and three reset ports reset the machine; it comes back under Shoji",
-        timeout_s: 180,
+        purpose: "a triple fault and all reset ports reset the machine while another CPU is in its exits; it comes back under Shoji",
+        cpus: &[1, 2],
+        rounds: [1, 50],
+        timeout_s: 600,
         ..PLAIN
     },
     TinyGuest {

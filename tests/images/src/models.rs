@@ -65,6 +65,7 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     },
     Exclusion { guest: "legacy", model: Some("trinity_apu"), from_cpus: 1, why: NO_V86 },
     Exclusion { guest: "legacy", model: Some("phenom_8650_toliman"), from_cpus: 1, why: NO_V86 },
+    Exclusion { guest: "triple_fault", model: None, from_cpus: 2, why: NO_RESET },
     Exclusion { guest: "self_ipi", model: None, from_cpus: 2, why: NO_RESET },
     Exclusion { guest: "mmio_forms", model: None, from_cpus: 2, why: NO_RESET },
     Exclusion { guest: "vm_entry", model: Some("trinity_apu"), from_cpus: 1, why: USES_VTX },

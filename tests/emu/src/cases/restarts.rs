@@ -60,8 +60,9 @@ fn kexec(cx: &Cx) -> Result<()> {
     judge(cx, &machine, CPUS)
 }
 
+/// With Linux, which takes its time to boot; the many resets are those of the tiny guest `triple_fault`.
 fn resets(cx: &Cx, reset: &Reset) -> Result<()> {
-    let rounds = cx.count(3, 50);
+    let rounds = cx.count(3, 10);
     let test = format!("reboots shoji.reboot={}", reset.linux);
     let machine = run(cx, |qemu| qemu.chipset(reset.chipset).log_exits(), &test, rounds)?;
     every_kernel_is_inside(cx, &machine, rounds)?;

@@ -50,12 +50,14 @@ fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emula
 
 fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
     let medium = (cx.boot == Boot::Shoji).then(|| boot_medium(cx, guest)).transpose()?;
+    let rounds = cx.count(guest.rounds[0], guest.rounds[1]);
     let programs = guest_images::build_programs(cx.workspace.root())?;
     emulator.machines(guest).try_for_each(|(memory_mib, cpus)| {
         let name = format!("{memory_mib}-{cpus}");
         let (disk, logs) = (cx.dir.join(format!("{name}.img")), cx.dir.join(name));
         guest_images::write_disk(&programs, guest, &disk)?;
-        let machine = Machine { emulator, memory_mib, cpus, disk: &disk, medium: medium.as_deref(), logs: &logs };
+        let machine =
+            Machine { emulator, memory_mib, cpus, rounds, disk: &disk, medium: medium.as_deref(), logs: &logs };
         match machine.run(guest, machine.limit(guest).min(cx.left()))? {
             Verdict::Pass => Ok(()),
             Verdict::Fail(reason) => bail!("with {memory_mib} MiB and {cpus} CPUs the guest says: {reason}"),

@@ -7,11 +7,11 @@
 boot_sector:
     jmp 2f
     // Written into the image by its builder: name of the guest (16 bytes), first LBA and number of sectors of the
-    // encrypted range (4 + 4 bytes; 0, 0: none); number of CPUs (4 bytes), by who makes the machine.
+    // encrypted range (4 + 4 bytes; 0, 0: none); number of CPUs and of rounds (4 + 4 bytes), by who makes the machine.
     .org 4
 .global boot_parameters
 boot_parameters:
-    .space 28
+    .space 32
 2:  cli
     xor ax, ax
     mov ds, ax
