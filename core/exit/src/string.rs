@@ -178,7 +178,8 @@ impl StringMove {
     /// Linear address of the element at `index`, and the bytes from there on before limit or index end (at least one
     /// element).
     fn linear<V: Vcpu>(&self, vcpu: &V, index: u64) -> Result<(u64, u64), Exception> {
-        let last = index.checked_add((self.io.width.bytes() as u64).wrapping_sub(1)).ok_or(GENERAL_PROTECTION)?;
+        // In 64-bit mode the end of all addresses is followed by address 0; an index of fewer bits does not reach it.
+        let last = index.wrapping_add((self.io.width.bytes() as u64).wrapping_sub(1));
         if instruction::is_64_bit(vcpu) {
             let base = match self.segment_name {
                 SegmentName::Fs | SegmentName::Gs => self.segment.base,

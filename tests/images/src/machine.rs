@@ -33,12 +33,24 @@ pub enum Emulator {
 impl Emulator {
     /// The machines that a guest is to run on: MiB of memory, and CPUs.
     pub fn machines(self, guest: &TinyGuest) -> impl Iterator<Item = (u32, u32)> {
-        let can = move |cpus| match self {
-            Emulator::Qemu(_) => true,
-            Emulator::Bochs(name) => model(name).is_some_and(|model| model.excludes_with(guest, cpus).is_none()),
-        };
-        let cpus = guest.cpus.iter().filter(move |&&cpus| can(cpus));
+        let cpus = guest.cpus.iter().filter(move |&&cpus| self.excludes(guest, cpus).is_none());
         cpus.flat_map(|&cpus| guest.memory_mib.iter().map(move |&memory_mib| (memory_mib, cpus)))
+    }
+
+    /// Why a guest does not run on so many CPUs of it, if so.
+    pub fn excludes(self, guest: &TinyGuest, cpus: u32) -> Option<&'static str> {
+        match self {
+            Self::Qemu(_) => None,
+            Self::Bochs(name) => model(name).map_or(Some("no such model"), |model| model.excludes_with(guest, cpus)),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qemu(Accelerator::Tcg) => "QEMU",
+            Self::Qemu(Accelerator::Kvm(_)) => "QEMU with KVM",
+            Self::Bochs(model) => model,
+        }
     }
 }
 

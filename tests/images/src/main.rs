@@ -4,8 +4,8 @@
 use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use guest_images::{
-    ATTACKS, Emulator, MODELS, Machine, Model, Results, TinyGuest, Verdict, all, blob, boot_media, build_programs,
-    guest, model, table, write_disk,
+    ATTACKS, Emulator, MODELS, Machine, Model, Pair, Results, TinyGuest, Verdict, all, blob, boot_media,
+    build_programs, guest, model, write_disk, write_section,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,14 @@ enum Verb {
     /// Runs them under Shoji; ELF is its image
     Shoji { elf: PathBuf, dir: PathBuf, names: Vec<String> },
     /// Runs them on the machine alone and under Shoji, and prints a table; without names all that attack
-    Compare { elf: PathBuf, dir: PathBuf, names: Vec<String> },
+    Compare {
+        elf: PathBuf,
+        dir: PathBuf,
+        names: Vec<String>,
+        /// Writes the table to this file as well, as the part on this machine
+        #[arg(long, conflicts_with = "names")]
+        write: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -66,7 +73,7 @@ fn perform(cli: &Cli) -> Result<bool> {
         Verb::Build { dir, names } => build(names, dir).map(|_| true),
         Verb::Bare { dir, names } => run(cli, names, dir, None),
         Verb::Shoji { elf, dir, names } => run(cli, names, dir, Some(elf)),
-        Verb::Compare { elf, dir, names } => compare(cli, names, dir, elf),
+        Verb::Compare { elf, dir, names, write } => compare(cli, names, dir, elf, write.as_deref()),
     }
 }
 
@@ -74,11 +81,15 @@ fn perform(cli: &Cli) -> Result<bool> {
 fn build(names: &[String], dir: &Path) -> Result<Vec<&'static TinyGuest>> {
     let guests = select(names)?;
     fs::create_dir_all(dir)?;
-    let programs = build_programs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?;
+    let programs = programs()?;
     for g in &guests {
         write_disk(&programs, g, &dir.join(g.name).with_extension("img"))?;
     }
     Ok(guests)
+}
+
+fn programs() -> Result<PathBuf> {
+    Ok(build_programs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))?)
 }
 
 fn select(names: &[String]) -> Result<Vec<&'static TinyGuest>> {
@@ -120,25 +131,32 @@ fn emulator(cli: &Cli) -> Result<Emulator> {
     })
 }
 
-/// Runs guests twice and prints what is different; says whether all passed.
-fn compare(cli: &Cli, names: &[String], dir: &Path, elf: &Path) -> Result<bool> {
+/// Runs guests twice and prints what is different; says whether all passed and every difference is explained.
+fn compare(cli: &Cli, names: &[String], dir: &Path, elf: &Path, write: Option<&Path>) -> Result<bool> {
     let emulator = emulator(cli)?;
-    let attacks: Vec<String> = ATTACKS.iter().map(|g| g.name.into()).collect();
-    let guests = build(if names.is_empty() { &attacks } else { names }, dir)?;
-    let mut runs = Vec::new();
-    for g in guests.into_iter().filter(|g| !g.uses_vtx && cli.bochs.is_none_or(|model| model.excludes(g).is_none())) {
+    let guests = if names.is_empty() { ATTACKS.iter().collect() } else { select(names)? };
+    let programs = programs()?;
+    let mut pairs = Vec::new();
+    for g in guests.iter().copied().filter(|g| !g.uses_vtx) {
         for (memory_mib, cpus) in emulator.machines(g) {
-            let one = |shoji| -> Result<Results> {
-                let verdict = run_one(g, (memory_mib, cpus), emulator, dir, shoji)?;
+            let one = |side: &str, shoji| -> Result<Results> {
+                let dir = dir.join(format!("{side}-{cpus}"));
+                fs::create_dir_all(&dir)?;
+                write_disk(&programs, g, &dir.join(g.name).with_extension("img"))?;
+                let verdict = run_one(g, (memory_mib, cpus), emulator, &dir, shoji)?;
                 let com2 = fs::read(dir.join(g.name).join("com2.log")).unwrap_or_default();
                 Ok(Results::new(verdict, &String::from_utf8_lossy(&com2)))
             };
-            runs.push((g, one(None)?, one(Some(elf))?));
+            pairs.push(Pair { guest: g, cpus, bare: one("bare", None)?, shoji: one("shoji", Some(elf))? });
         }
     }
-    let machine = cli.bochs.map_or("QEMU", |model| model.name);
-    print!("\n{}", table(machine, &runs));
-    Ok(runs.iter().all(|(_, bare, shoji)| bare.verdict == Verdict::Pass && shoji.verdict == Verdict::Pass))
+    let comparison = guest_images::compare(emulator, &guests, &pairs);
+    print!("\n{}", comparison.text);
+    if let Some(file) = write {
+        write_section(file, emulator, &comparison.text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let passed = |results: &Results| results.verdict == Verdict::Pass;
+    Ok(comparison.unexplained == 0 && pairs.iter().all(|pair| passed(&pair.bare) && passed(&pair.shoji)))
 }
 
 /// Runs one guest; the logs stay in the folder `DIR/NAME`.

@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 
 /// Instructions in a second of the machine's time.
 pub const TICKS_PER_SECOND: u64 = 50_000_000;
-/// How often the debugger may stop before it ends the emulator: it stops at every triple fault as well. No more than the
-/// debugger has time breakpoints: it would go on without one, for ever.
-const STOPS: u64 = 5;
+/// How often the debugger may stop before it ends the emulator: it stops at every triple fault and INIT as well.
+const STOPS: u64 = 12;
+/// So many points in time the debugger stops at, at most. Without one it would go on for ever.
+const POINTS: u64 = 5;
 /// Folders with the firmware's images, after `BXSHARE`.
 const SHARES: [&str; 2] = ["/usr/share/bochs", "/usr/local/share/bochs"];
 const BIOS: &str = "BIOS-bochs-latest";
@@ -262,8 +263,11 @@ impl Bochs {
 
     /// Time stops a machine once and never again, so that each `c` gets its own.
     fn debugger_script(&self) -> String {
-        let stops: String = (0..STOPS).map(|stop| format!("sba {}\n", self.ticks + stop * 1000)).collect();
-        stops + &"c\n".repeat(STOPS as usize) + "quit\n"
+        let stop_at = |point| format!("sba {}\n", self.ticks + point * 1000);
+        let first: String = (0..POINTS).map(stop_at).collect();
+        // Whenever one of the points is used up there is room for another; else the debugger says that there is none.
+        let stops: String = (POINTS..POINTS + STOPS).map(|point| format!("c\n{}", stop_at(point))).collect();
+        first + &stops + "quit\n"
     }
 }
 

@@ -222,6 +222,23 @@ fn address_that_is_not_canonical_raises_gp_before_the_device_is_read() {
 }
 
 #[test]
+fn element_that_wraps_to_address_0_raises_what_its_pages_raise() {
+    let mut run = paged(7, REP_INSW).with(Gpr::Rdi, u64::MAX).with(Gpr::Rcx, 1);
+    run.go(PORT, Word, REP_INSW);
+    assert_eq!(run.vcpu.injected, [Exception::PageFault { error: 2, address: u64::MAX }]);
+    assert_eq!(run.machine.events(), []);
+    // The last page is there, and so is the first one.
+    let mut run = paged(7, REP_INSW).with(Gpr::Rdi, u64::MAX).with(Gpr::Rcx, 1);
+    for (at, entry) in [(0x10ff8, 0x14007_u64), (0x14ff8, 0x15007), (0x15ff8, 0x16007), (0x16ff8, 0x20_1007)] {
+        run.machine.memory.put(at, &entry.to_le_bytes());
+    }
+    run.machine.ports.stream = 1;
+    run.go(PORT, Word, REP_INSW);
+    assert_eq!((run.machine.memory.bytes[0x20_1fff], run.machine.memory.bytes[0]), (1, 2));
+    assert_eq!(run.state(Gpr::Rdi), (1, 0, 0x1003));
+}
+
+#[test]
 fn segment_limits_and_types_are_checked() {
     let refused = |access: u8, limit: u32, index: u64, code: &[u8]| {
         let mut run = Run::new(MockVcpu::protected(), code).with(Gpr::Rdi, index).with(Gpr::Rsi, index);

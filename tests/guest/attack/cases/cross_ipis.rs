@@ -54,6 +54,8 @@ pub fn run() {
                 (0..100).for_each(|_| apic::send(smp::destination(1), INIT | ASSERT));
                 delay_ms(500);
             });
+            // If this CPU was the faster one, the machine is reset now.
+            by_other(INIT | ASSERT)();
         }),
         ("a last look", &all_there),
     ]);

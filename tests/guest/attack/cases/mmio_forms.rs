@@ -114,10 +114,7 @@ fn run_form(code: &[u8], at: u64) -> Ended {
 }
 
 fn one(&(name, form): &(&str, &[u8]), at: u64) {
-    let ended = run_form(form, at);
-    let done = ended.fault.vector == UD && ended.distance == form.len() as i64;
-    let how = How(if done { Ok(()) } else { Err(ended.fault) });
-    seen!("{name} at {:#x}: {how}", at - PAGE);
+    seen!("{name} at {:#x}: {}", at - PAGE, How::of(run_form(form, at), form));
     alive(name);
 }
 
@@ -152,10 +149,10 @@ fn limits() {
             buffer(LDT)[..8].copy_from_slice(&descriptor.to_le_bytes());
             load_ldt(buffer_address(LDT), 7);
             let r = Registers { rsi: TASK_PRIORITY.into(), rcx: 0x11, ..Registers::default() };
-            let fault = code::run_compatible(form, DATA, r).fault;
+            let ended = code::run_compatible(form, DATA, r);
             let inside = u64::from(TASK_PRIORITY) + bytes <= limit + 1;
-            check!(inside || crate::frame::qemu() || fault.vector == 13, "limit {limit:#x}: {fault:x?}");
-            seen!("{bytes} bytes with limit {limit:#x}: {}", How(Err(fault)));
+            check!(inside || crate::frame::qemu() || ended.fault.vector == 13, "limit {limit:#x}: {ended:x?}");
+            seen!("{bytes} bytes with limit {limit:#x}: {}", How::of(ended, form));
         }
     }
     alive("limits");

@@ -6,13 +6,14 @@
 
 use crate::frame::code::{self, Registers};
 use crate::frame::{How, hypervisor_memory, qemu};
-use core::arch::asm;
-use tiny::machine::exceptions::{catch, load_ldt};
+use tiny::machine::exceptions::{Fault, GP, load_ldt};
 use tiny::machine::memory::{buffer, buffer_address, peek, poke};
 
 const LDT: usize = 29;
 /// Selector 0 of the LDT.
 const DATA: u32 = 0x04;
+const SS: u64 = 12;
+const AC: u64 = 17;
 const EXPAND_DOWN: u64 = 0x97;
 const EXPAND_UP: u64 = 0x93;
 const BIG: u64 = 1 << 54;
@@ -50,38 +51,21 @@ fn one(kind: &str, access: u64, base: u64, limit: u64, name: &str, form: &[u8], 
     load_ldt(buffer_address(LDT), 7);
     let unchecked = qemu(); // its emulation knows no limits
     for offset in [limit + 1 - bytes.min(limit), limit, limit + 1, 0u64.wrapping_sub(2) & 0xffff_ffff] {
-        let result = compatible(form, offset);
+        let registers = Registers { rsi: offset, rcx: 0x5a5a_5a5a, ..Registers::default() };
+        let how = How::of(code::run_compatible(form, DATA, registers), form);
         // Downwards, what is behind the limit is the segment.
         let inside = match kind {
             "up" => offset + bytes <= limit + 1,
             _ => offset > limit && offset + bytes <= 1 << 32,
         };
         check!(
-            inside || unchecked || matches!(result, 12 | 13 | 17),
-            "{name} at {offset:#x} of a segment {kind} with limit {limit:#x}: {result}"
+            inside || unchecked || matches!(how.0, Err(Fault { vector: SS | GP | AC, .. })),
+            "{name} at {offset:#x} of a segment {kind} with limit {limit:#x}: {how}"
         );
         let relative = base.wrapping_sub(border) as i64;
         if access == EXPAND_UP || !inside {
-            seen!("{name}, segment {kind} at {relative:#x}, limit {limit:#x}, offset {offset:#x}: vector {result}");
+            seen!("{name}, segment {kind} at {relative:#x}, limit {limit:#x}, offset {offset:#x}: {how}");
         }
-    }
-}
-
-/// Runs 32-bit code in compatibility mode; the vector of its end: 6 when it was carried out (UD2).
-fn compatible(form: &[u8], offset: u64) -> u64 {
-    let at = code::place(form);
-    let result = catch(&mut || {
-        // SAFETY: DS is not used by 64-bit code; the far return enters 32-bit code, which ends in an exception.
-        unsafe {
-            asm!("mov ds, {data:e}", "push 0x08", "push {at}", "retfq", data = in(reg) DATA, at = in(reg) at,
-                in("rsi") offset, in("rcx") 0x5a5a_5a5au64)
-        }
-    });
-    // SAFETY: the null selector.
-    unsafe { asm!("mov ds, {0:e}", in(reg) 0x10u32) };
-    match result {
-        Err(fault) => fault.vector,
-        Ok(()) => tiny::report::fail(format_args!("32-bit code came back")),
     }
 }
 
@@ -102,9 +86,9 @@ fn across(border: u64) {
         for back in [1u64, 4, 7, 8, 15] {
             poke(border - 32, PATTERN);
             let registers = Registers { rsi: border - back, rdi: buffer_address(31), ..Registers::default() };
-            let result = code::run(code, registers).fault;
+            let how = How::of(code::run(code, registers), code);
             check_eq!(peek::<u64>(border - 32), PATTERN, "{name}: RAM before the operand");
-            seen!("{name} from {back} bytes before the border: {}", How(Err(result)));
+            seen!("{name} from {back} bytes before the border: {how}");
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use tiny::machine::exceptions::Fault;
+use tiny::machine::code::Ended;
+use tiny::machine::exceptions::{Fault, UD};
 use tiny::machine::memory::{BUFFER_BYTES, Map, Range, buffer, buffer_address, vmm_range};
 use tiny::machine::port;
 use tiny::machine::smp::Life;
@@ -57,6 +58,14 @@ impl fmt::Display for How {
                 if error != 0 { write!(f, "({error:#x})") } else { Ok(()) }
             }
         }
+    }
+}
+
+impl How {
+    /// Of code that a UD2 stands behind: done, or how it ended before that.
+    pub fn of(ended: Ended, code: &[u8]) -> Self {
+        let done = ended.fault.vector == UD && ended.distance == code.len() as i64;
+        Self(if done { Ok(()) } else { Err(ended.fault) })
     }
 }
 

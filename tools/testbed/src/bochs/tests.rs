@@ -55,9 +55,9 @@ fn every_stop_of_the_debugger_comes_with_its_own_point_in_time_and_the_last_quit
     let script = Bochs::new(&scratch("script"), "tigerlake", 64).unwrap().ticks(7000).debugger_script();
     let lines: Vec<&str> = script.lines().collect();
     let count = |word: &str| lines.iter().filter(|line| line.starts_with(word)).count() as u64;
-    assert_eq!((count("sba "), count("c"), count("quit")), (STOPS, STOPS, 1));
+    assert_eq!((count("sba "), count("c"), count("quit")), (POINTS + STOPS, STOPS, 1));
     assert_eq!((lines[0], lines.last().copied()), ("sba 7000", Some("quit")));
-    assert_eq!(lines.iter().collect::<std::collections::HashSet<_>>().len() as u64, STOPS + 2);
+    assert_eq!(lines.iter().collect::<std::collections::HashSet<_>>().len() as u64, POINTS + STOPS + 2);
 }
 
 #[test]
