@@ -42,9 +42,7 @@ impl Plan {
 
 /// Runs them all; says whether all passed.
 pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
-    // A run of some cases only is no complete one: it neither resumes nor leaves a table.
-    let tier = if plan.filters.is_empty() { plan.tier } else { Tier::Ci };
-    let mut progress = Progress::load(workspace, tier)?;
+    let mut progress = Progress::load(workspace, plan.tier)?;
     let mut rows = Vec::new();
     for case in cases.iter().filter(|case| plan.takes(case)) {
         match case.tcg_only.filter(|_| plan.accelerator != Accelerator::Tcg) {
@@ -68,7 +66,8 @@ pub fn run(workspace: &Workspace, plan: &Plan, cases: &[Case]) -> Result<bool> {
         rows.push(Row { name: case.name.clone(), passed: result.is_ok(), seconds });
     }
     let failed = rows.iter().filter(|row| !row.passed).count();
-    if let Some(progress) = progress {
+    // A run of some cases only is no complete one: it leaves no table, and a later one need not repeat it.
+    if let Some(progress) = progress.filter(|_| plan.filters.is_empty()) {
         progress.finish()?;
         println!("table: {}", shown(workspace, &results::write_table(workspace, &rows)?));
     }
