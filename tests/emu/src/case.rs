@@ -59,17 +59,35 @@ pub struct Case {
     pub timeout: Duration,
     /// Why it cannot run by KVM, if so.
     pub tcg_only: Option<&'static str>,
+    /// Its emulator has one thread, as Bochs has: others like it may run on the other cores.
+    pub one_thread: bool,
     pub run: Run,
 }
 
 /// A case's body.
-pub type Run = Box<dyn Fn(&Cx) -> Result<()>>;
+pub type Run = Box<dyn Fn(&Cx) -> Result<()> + Send + Sync>;
 
 impl Case {
     /// A case of the CI tier, bare and under Shoji.
-    pub fn new(name: impl Into<String>, timeout_s: u64, run: impl Fn(&Cx) -> Result<()> + 'static) -> Self {
-        let timeout = Duration::from_secs(timeout_s);
-        Self { name: name.into(), tier: Tier::Ci, on: On::Both, timeout, tcg_only: None, run: Box::new(run) }
+    pub fn new(
+        name: impl Into<String>,
+        timeout_s: u64,
+        run: impl Fn(&Cx) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            tier: Tier::Ci,
+            on: On::Both,
+            timeout: Duration::from_secs(timeout_s),
+            tcg_only: None,
+            one_thread: false,
+            run: Box::new(run),
+        }
+    }
+
+    pub fn beside_others(mut self) -> Self {
+        self.one_thread = true;
+        self
     }
 
     pub fn only_in_long_runs(mut self) -> Self {

@@ -19,14 +19,15 @@ pub fn cases() -> Vec<Case> {
     let refused = |name: &str, model: &'static str, words: &'static [&'static str]| {
         Case::new(name, 300, move |cx| refuses(cx, machine(cx, model, None)?, words)).on(On::ShojiOnly)
     };
-    vec![
+    let cases = vec![
         refused("a_cpu_without_ept_is_refused", "core2_penryn_t9600", &["EPT", "2010"]),
         refused("a_cpu_without_unrestricted_guest_is_refused", "corei5_lynnfield_750", &["unrestricted guest", "2010"]),
         refused("an_intel_cpu_without_vt_x_is_refused", "p4_prescott_celeron_336", &["no VT-x"]),
         refused("an_amd_cpu_without_amd_v_is_refused", "athlon64_venice", &["no AMD-V"]),
         Case::new("vt_x_that_is_locked_off_is_refused", 300, locked_off).on(On::ShojiOnly),
         Case::new("vt_x_that_the_firmware_left_open_is_switched_on", 300, left_open).on(On::ShojiOnly),
-    ]
+    ];
+    cases.into_iter().map(Case::beside_others).collect()
 }
 
 /// Bochs' own firmware switches VT-x on and locks it; SeaBIOS leaves the register as it is after a reset.

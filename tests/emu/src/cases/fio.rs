@@ -21,7 +21,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn on_bochs(model: &'static str) -> Case {
-    Case::new(format!("the_small_guest_passes_fio_on_{model}"), 1200, |cx| by_bochs(cx, model))
+    Case::new(format!("the_small_guest_passes_fio_on_{model}"), 1200, |cx| by_bochs(cx, model)).beside_others()
 }
 
 fn by_qemu(cx: &Cx) -> Result<()> {

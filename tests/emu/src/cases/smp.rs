@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
         })
         .only_by_tcg(LOGGED),
         Case::new("a_cpu_that_the_guest_does_not_start_runs_nothing", 240, one_of_two).only_by_tcg(LOGGED),
-        Case::new(format!("two_cpus_reach_the_guests_shell_on_{INTEL}"), 1200, on_bochs),
+        Case::new(format!("two_cpus_reach_the_guests_shell_on_{INTEL}"), 1200, on_bochs).beside_others(),
     ]);
     cases
 }

@@ -34,6 +34,7 @@ fn on_qemu(guest: &'static TinyGuest) -> Case {
 fn on_bochs(guest: &'static TinyGuest, model: &'static Model) -> Case {
     let case =
         case(guest, format!("{}_{}_on_{}", kind(guest), guest.name, model.name), |_| Emulator::Bochs(model.name));
+    let case = case.beside_others();
     if model.always { case } else { case.only_in_long_runs() }
 }
 
@@ -42,7 +43,7 @@ fn kind(guest: &TinyGuest) -> &'static str {
     if guest.program == "attack" { "attack" } else { "tiny_guest" }
 }
 
-fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emulator + 'static) -> Case {
+fn case(guest: &'static TinyGuest, name: String, emulator: impl Fn(&Cx) -> Emulator + Send + Sync + 'static) -> Case {
     let case = Case::new(name, TIMEOUT_S, move |cx| run(cx, guest, emulator(cx)));
     let case = if guest.uses_vtx { case.on(On::BareOnly) } else { case };
     if guest.name.starts_with(BENCH) { case.only_in_long_runs() } else { case }
