@@ -92,7 +92,7 @@ mod tests {
     fn guests_run_by_what_was_chosen_but_for_those_that_count_instructions() {
         let (kvm, path) = (Accelerator::Kvm(Vendor::Intel), Path::new("x"));
         let emulator = Emulator::Qemu(kvm);
-        let machine = Machine { emulator, memory_mib: 512, cpus: 4, disk: path, medium: None, logs: path };
+        let machine = Machine { emulator, memory_mib: 512, cpus: 4, rounds: 1, disk: path, medium: None, logs: path };
         for guest in all() {
             let arguments = arguments(&machine, kvm, guest);
             let counts = arguments.iter().any(|word| word == "-icount");
