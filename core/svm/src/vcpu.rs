@@ -234,6 +234,7 @@ impl Vcpu for SvmVcpu {
             } else if info.contains(IoInfo::SZ16) {
                 Width::Word
             } else {
+                // Also if the CPU names no size.
                 Width::Byte
             },
             input: info.contains(IoInfo::IN),

@@ -85,6 +85,7 @@ impl Case {
         }
     }
 
+    /// Of a case whose emulator has one thread: others like it may run at the same time.
     pub fn beside_others(mut self) -> Self {
         self.one_thread = true;
         self

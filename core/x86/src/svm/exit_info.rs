@@ -47,17 +47,6 @@ impl IoInfo {
         (self.bits() >> 16) as u16
     }
 
-    /// 1, 2 or 4; a byte if the CPU names no size.
-    pub const fn width_bytes(self) -> u8 {
-        if self.contains(Self::SZ32) {
-            4
-        } else if self.contains(Self::SZ16) {
-            2
-        } else {
-            1
-        }
-    }
-
     /// Effective segment of OUTS by its encoding (ES 0 ... GS 5); only with decode assists.
     pub const fn segment(self) -> u8 {
         (self.bits() >> 10 & 7) as u8
@@ -71,15 +60,15 @@ mod tests {
     #[test]
     fn a_rep_insw_from_the_ide_data_port_is_decoded() {
         let info = IoInfo::from_bits_retain(0x01F0_00AD);
-        assert!(info.contains(IoInfo::IN | IoInfo::STR | IoInfo::REP | IoInfo::A16));
-        assert_eq!((info.port(), info.width_bytes(), info.segment()), (0x1F0, 2, 0));
+        assert!(info.contains(IoInfo::IN | IoInfo::STR | IoInfo::REP | IoInfo::A16 | IoInfo::SZ16));
+        assert_eq!((info.port(), info.segment()), (0x1F0, 0));
     }
 
     #[test]
     fn an_out_dx_eax_is_decoded() {
         let info = IoInfo::from_bits_retain(0x0CF8_0D40);
-        assert!(!info.intersects(IoInfo::IN | IoInfo::STR | IoInfo::REP));
-        assert_eq!((info.port(), info.width_bytes(), info.segment()), (0xCF8, 4, 3));
+        assert!(info.contains(IoInfo::SZ32) && !info.intersects(IoInfo::IN | IoInfo::STR | IoInfo::REP));
+        assert_eq!((info.port(), info.segment()), (0xCF8, 3));
     }
 
     #[test]

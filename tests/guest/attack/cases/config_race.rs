@@ -10,6 +10,7 @@ use crate::frame::target_memory;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tiny::boot;
 use tiny::machine::ata::{self, Prd, Wait};
+use tiny::machine::hypervisor;
 use tiny::machine::memory::{buffer, peek};
 use tiny::machine::pci::{BAR4, COMMAND, COMMAND_BUS_MASTER, COMMAND_IO, Function};
 use tiny::machine::port::{in32, out8, out16, out32};
@@ -54,6 +55,7 @@ pub fn run() {
     });
     say!("BAR4 is {:#x}, was {bar:#x}", ide.read32(BAR4));
     if ide.read32(0) == u32::MAX {
+        check!(hypervisor::current().0.is_some(), "the controller is lost on the bare machine");
         check_eq!(peek::<u64>(vmm.start), before, "memory of the hypervisor");
         return seen!("the controller is lost");
     }
@@ -102,7 +104,7 @@ fn dma_is_mediated(bm: u16, vmm: u32) {
     ata::must(ata::dma_at(bm, command, true, Wait::Poll, pieces), "a read by DMA");
     check_eq!(ata::pattern_mismatch(first.into(), 5, back), None, "the sector that differs");
     // Into the hypervisor's memory: refused or without effect; on the bare machine the stand-in is overwritten.
-    if tiny::machine::hypervisor::current().0.is_some() {
+    if hypervisor::current().0.is_some() {
         let before: u64 = peek(vmm.into());
         let result = ata::dma_at(bm, command, true, Wait::Poll, [Prd { address: vmm, bytes: 0x2000 }]);
         say!("DMA to the hypervisor's memory: {result:x?}");
