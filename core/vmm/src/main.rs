@@ -29,6 +29,8 @@ mod reset;
 #[cfg(target_os = "none")]
 mod sleep;
 #[cfg(target_os = "none")]
+mod tasks;
+#[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]
 mod world;
