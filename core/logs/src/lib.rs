@@ -20,6 +20,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod answer;
 mod logs;
 mod ring;
 #[cfg(test)]
@@ -27,5 +28,6 @@ mod tests;
 mod text;
 
 pub use abi::log::{Level, Record};
+pub use answer::answer;
 pub use logs::{Logs, Progress, Sink};
 pub use text::Text;

@@ -1,6 +1,8 @@
 //! The log by its interface, with threads as CPUs.
 
-use crate::{Level, Logs, Progress, Record, Sink, Text};
+use crate::{Level, Logs, Progress, Record, Sink, Text, answer};
+use abi::hypercall::Error;
+use abi::log::{Header, Request};
 use std::boxed::Box;
 use std::format;
 use std::string::{String, ToString};
@@ -223,4 +225,68 @@ fn readers_beside_writers_miss_nothing_without_being_told() {
         assert_eq!(seen + lost, CPUS as u64 * RECORDS);
         assert!(seen > 0);
     });
+}
+
+fn ask(logs: &Logs, request: &Request, room: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = [0; 32];
+    let request = postcard::to_slice(request, &mut bytes).unwrap();
+    let mut room = std::vec![0xaa; room];
+    let len = answer(logs, "previous\nrun", 77, request, &mut room)?;
+    room.truncate(len);
+    Ok(room)
+}
+
+fn parse(answer: &[u8]) -> (Header, Vec<(u64, String)>) {
+    let (header, mut rest): (Header, _) = postcard::take_from_bytes(answer).unwrap();
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (record, behind): (Record<'_>, _) = postcard::take_from_bytes(rest).unwrap();
+        records.push((record.number, record.text.to_string()));
+        rest = behind;
+    }
+    (header, records)
+}
+
+#[test]
+fn the_guest_gets_every_record_by_asking_again_whatever_its_buffer_holds() {
+    let logs = started();
+    (0..20).for_each(|n| write(&logs, 0, n, &"x".repeat(n as usize)));
+    for room in [70, 100, 4096] {
+        let (mut from, mut numbers) = (0, Vec::new());
+        loop {
+            let answer = ask(&logs, &Request::Records { from, level: Level::Info }, room).unwrap();
+            let (header, records) = parse(&answer);
+            assert_eq!((header.now_ns, header.lost), (77, 0));
+            numbers.extend(records.iter().map(|(number, _)| *number));
+            if records.is_empty() {
+                break;
+            }
+            assert_eq!(header.next, numbers.last().unwrap() + 1);
+            from = header.next;
+        }
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{room}");
+    }
+    let request = Request::Records { from: 19, level: Level::Info };
+    assert_eq!(ask(&logs, &request, 40), Err(Error::BufferTooSmall), "no room for the record");
+    assert_eq!(ask(&logs, &request, 23), Err(Error::BufferTooSmall), "no room for the header");
+}
+
+#[test]
+fn the_record_of_the_last_run_comes_in_pieces() {
+    let logs = started();
+    let piece = |skip_bytes, room| ask(&logs, &Request::Previous { skip_bytes }, room).unwrap();
+    assert_eq!(piece(0, 100), b"previous\nrun");
+    assert_eq!(piece(0, 5), b"previ");
+    assert_eq!(piece(5, 100), b"ous\nrun");
+    assert_eq!(piece(12, 100), b"");
+    assert_eq!(piece(u32::MAX, 100), b"");
+}
+
+#[test]
+fn what_is_no_request_is_refused() {
+    let logs = started();
+    let mut room = [0; 64];
+    for bytes in [&[][..], &[2], &[0, 0], &[0, 0, 4], &[1], &[1, 0, 0], &[0xff; 20]] {
+        assert_eq!(answer(&logs, "", 0, bytes, &mut room), Err(Error::Parameters), "{bytes:?}");
+    }
 }
