@@ -190,6 +190,10 @@ impl Machine for RealMachine {
         crate::defect::provoke(defect);
     }
 
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        crate::deadlines::try_them(argument)
+    }
+
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         cpus::while_others_stand(|| then(self))
     }

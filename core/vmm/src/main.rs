@@ -13,6 +13,8 @@ mod calls;
 #[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
+mod deadlines;
+#[cfg(target_os = "none")]
 mod defect;
 #[cfg(target_os = "none")]
 mod devices;
