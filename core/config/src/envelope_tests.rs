@@ -402,6 +402,19 @@ fn slots_are_named_and_the_last_one_stays() {
 }
 
 #[test]
+fn a_replaced_slot_keeps_name_and_place_and_forgets_what_opened_it() {
+    let mut envelope = envelope();
+    let memory = &mut memory(CHEAP)[..];
+    envelope.replace(0, Credential::PassPhrase(b"battery staple", memory), CHEAP, random(4)).unwrap();
+    let absent = envelope.replace(3, Credential::RawKey(&RAW), CHEAP, random(5));
+    assert_eq!(error(absent), SlotError::Absent);
+    let locked = locked(&blob_of(&envelope));
+    assert_eq!(error(by_pass_phrase(&locked, TEXT)), UnlockError::Wrong);
+    let (_, opened) = locked.unlock(Credential::PassPhrase(b"battery staple", memory)).unwrap();
+    assert_eq!((opened.opened(), locked.slots()[0].name.as_str(), locked.slots().len()), (Some(0), "alice", 3));
+}
+
+#[test]
 fn a_master_key_leaves_its_source() {
     let mut key = [0x11; 32];
     let _envelope = Envelope::new(&mut key, 0);
