@@ -117,6 +117,14 @@ fn each_slot_opens_the_same_configuration() {
     }
 }
 
+/// If this fails, FORMAT_VERSION must go up: a blob of today would not open tomorrow.
+#[test]
+fn the_bytes_of_a_locked_blob_of_version_2_never_change() {
+    let blob = blob_of(&envelope());
+    let length_and_checksum = [597, 0x15FE_3F37_u32].map(u32::to_le_bytes).concat();
+    assert_eq!(blob[12..20], length_and_checksum);
+}
+
 #[test]
 fn the_public_part_is_known_before_and_nothing_else() {
     let blob = blob_of(&envelope());
