@@ -9,6 +9,7 @@
 //! the blob is long, or try a pass phrase for longer than [`validate`](crate::validate()) allows; that it was altered
 //! is seen as soon as a slot is open.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
@@ -256,7 +257,7 @@ impl Envelope {
     /// Without slots yet. The master key is random; `counter` is that of the blob whose place the new one takes.
     #[must_use]
     pub fn new(master_key: &mut [u8; 32], counter: u64) -> Self {
-        let master = SecretKey(mem::take(master_key));
+        let master = SecretKey(Box::new(mem::take(master_key)));
         Self { master, slots: Vec::new(), counter, opened: None }
     }
 

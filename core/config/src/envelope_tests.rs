@@ -367,7 +367,7 @@ fn a_secret_part_with_public_entries_is_refused() {
     blob.extend(nonce);
     let total = blob.len() + secret.len() + TAG_BYTES;
     blob::set_length(&mut blob, total);
-    let tag = slot::seal(&SecretKey([0x11; 32]), &nonce, &bound(&blob), &mut secret).unwrap();
+    let tag = slot::seal(&SecretKey(Box::new([0x11; 32])), &nonce, &bound(&blob), &mut secret).unwrap();
     let blob = reseal([blob, secret, tag.to_vec()].concat());
     assert!(blob.len() > at + length);
     assert_eq!(error(locked(&blob).unlock_with_raw_key(&RAW)), UnlockError::Blob(Kind::Memory.malformed()));
