@@ -5,6 +5,7 @@ pub mod form;
 pub mod grub;
 pub mod keys;
 pub mod load;
+pub mod lock;
 pub mod report;
 pub mod show;
 mod table;
