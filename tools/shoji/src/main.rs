@@ -1,6 +1,8 @@
 //! The command `shoji`.
 #![forbid(unsafe_code)]
 
+mod inside;
+
 use std::fmt::Display;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -18,7 +20,8 @@ use shoji::{keys, show};
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 good, 1 the file has errors, 2 wrong usage, 3 a file cannot be read or written."
+    after_help = "Exit status: 0 good, 1 the file has errors, 2 wrong usage, 3 a file cannot be read or written, \
+                  4 Shoji does not run here or refuses."
 )]
 enum Command {
     /// Check, compile or show a configuration
@@ -29,6 +32,8 @@ enum Command {
     Key(KeyCommand),
     /// Print the script that adds Shoji to GRUB's menu (install it as /etc/grub.d/09_shoji and run update-grub)
     GrubEntry(GrubEntry),
+    #[command(flatten)]
+    Guest(inside::Command),
 }
 
 #[derive(Subcommand)]
@@ -90,13 +95,15 @@ struct GrubEntry {
 }
 
 /// Why the command ends without success.
-enum Failure {
+pub(crate) enum Failure {
     /// Already reported.
     Findings,
     /// Wrong usage that clap cannot see.
     Usage(String),
     /// Operation, path and reason.
     Io(String),
+    /// What Shoji says, or that there is none.
+    Shoji(String),
 }
 
 impl Failure {
@@ -112,12 +119,14 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Show { file, json }) => show(&file, json),
         Command::Key(KeyCommand::New { file }) => new_key(&file),
         Command::GrubEntry(options) => grub_entry(options),
+        Command::Guest(command) => inside::perform(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Findings) => ExitCode::from(1),
         Err(Failure::Usage(message)) => fail(2, &message),
         Err(Failure::Io(message)) => fail(3, &message),
+        Err(Failure::Shoji(message)) => fail(4, &message),
     }
 }
 
