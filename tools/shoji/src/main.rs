@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use command::config::{self, ConfigCommand};
-use command::{Failure, print};
+use command::{Failure, inside, print};
 use shoji::grub::{self, GrubPath};
 use shoji::keys;
 
@@ -17,7 +17,8 @@ use shoji::keys;
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Exit status: 0 good, 1 the file has errors or does not open, 2 wrong usage, 3 a file cannot be read or written."
+    after_help = "Exit status: 0 good, 1 the file has errors or does not open, 2 wrong usage, 3 a file cannot be read or written, \
+                  4 Shoji does not run here or refuses."
 )]
 enum Command {
     /// Check, compile, lock or show a configuration
@@ -28,6 +29,8 @@ enum Command {
     Key(KeyCommand),
     /// Print the script that adds Shoji to GRUB's menu (install it as /etc/grub.d/09_shoji and run update-grub)
     GrubEntry(GrubEntry),
+    #[command(flatten)]
+    Guest(inside::Command),
 }
 
 #[derive(Subcommand)]
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Config(command) => config::run(command),
         Command::Key(KeyCommand::New { file }) => new_key(&file),
         Command::GrubEntry(options) => grub_entry(options),
+        Command::Guest(command) => inside::perform(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Err(Failure::Refused(message)) => fail(1, &message),
         Err(Failure::Usage(message)) => fail(2, &message),
         Err(Failure::Io(message)) => fail(3, &message),
+        Err(Failure::Shoji(message)) => fail(4, &message),
     }
 }
 

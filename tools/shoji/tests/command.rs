@@ -251,3 +251,15 @@ fn new_keys_are_random_private_and_never_overwritten() {
     assert!(outcome.stderr.contains("cannot make a.key"), "{}", outcome.stderr);
     assert_eq!(read("a.key"), a);
 }
+
+#[test]
+fn without_shoji_the_guests_commands_say_so() {
+    let folder = Folder::new("without_shoji");
+    for line in ["status", "status --json", "log", "log --previous", "log -f"] {
+        let outcome = folder.shoji(line);
+        assert_eq!((outcome.status, &outcome.stdout[..]), (4, ""), "{line}");
+        assert!(outcome.stderr.starts_with("shoji: Shoji does not run here"), "{}", outcome.stderr);
+    }
+    assert_eq!(folder.shoji("status --json --prometheus").status, 2);
+    assert_eq!(folder.shoji("log --level loud").status, 2);
+}

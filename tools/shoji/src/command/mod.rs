@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod config;
+pub mod inside;
 pub mod slots;
 
 use std::fmt::Display;
@@ -20,6 +21,8 @@ pub enum Failure {
     Usage(String),
     /// Operation, path and reason.
     Io(String),
+    /// What Shoji says, or that there is none.
+    Shoji(String),
 }
 
 impl Failure {
