@@ -16,20 +16,22 @@ pub const NESTED: u8 = 5;
 pub const ARENA: u8 = 6;
 /// The list of the CPUs' exit counters.
 pub const COUNTERS: u8 = 7;
+/// The shell's sessions.
+pub const SHELL: u8 = 8;
 /// The list of the CPUs' last exits.
-pub const TRAILS: u8 = 8;
+pub const TRAILS: u8 = 9;
 /// Free page frames.
-pub const FRAMES: u8 = 9;
+pub const FRAMES: u8 = 10;
 /// The tasks and timers of one CPU: whoever holds a lock may wake a task.
-pub const TASKS: u8 = 10;
+pub const TASKS: u8 = 11;
 /// A CPU's ring of the log.
-pub const LOG: u8 = 11;
+pub const LOG: u8 = 12;
 /// What numbers the records of all rings.
-pub const LOG_CLOCK: u8 = 12;
+pub const LOG_CLOCK: u8 = 13;
 /// The serial port.
-pub const CONSOLE: u8 = 13;
+pub const CONSOLE: u8 = 14;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 14;
+pub const HEAP: u8 = 15;
 
 /// Past the last one.
-pub(crate) const END: u8 = 15;
+pub(crate) const END: u8 = 16;
