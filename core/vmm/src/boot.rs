@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, reset, tasks};
+use crate::{calls, cpus, devices, heartbeat, home, reset, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -86,6 +86,9 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     V::enable(&world.features)?;
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
+    if loaded.config.debug.heartbeat {
+        heartbeat::start();
+    }
     drop(loaded);
     home::wipe_loaded_image();
     failure::never_boot_without_shoji();
