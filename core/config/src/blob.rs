@@ -8,7 +8,8 @@
 //! | 8 | 4 | format version |
 //! | 12 | 4 | total length in bytes, header included |
 //! | 16 | 4 | CRC-32 (ISO-HDLC, as in Ethernet and GPT) of all other bytes |
-//! | 20 | | entries |
+//! | 20 | 8 | rollback counter: greater each time that a configuration takes the place of another |
+//! | 28 | | entries |
 //!
 //! The checksum finds accidental corruption only. It does not tell who wrote the blob: authentication comes with
 //! login.
@@ -20,17 +21,18 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use zeroize::Zeroizing;
 
 use crate::entry::{self, Entries, Kind, MAX_ENTRY_BYTES};
-use crate::schema::{Config, Debug};
+use crate::schema::Config;
 use crate::validate::{MAX_DISK_RULES, Problem, validate};
 
 /// Version of the header, of the entries' layout and of the schema's serde form.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Greatest length of a blob: 1 MiB.
 pub const MAX_BLOB_BYTES: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"SHOJICFG";
-const HEADER_BYTES: usize = 20;
+const HEADER_BYTES: usize = 28;
+const CHECKSUM: core::ops::Range<usize> = 16..20;
 
 /// Why a blob cannot be used. Displayed as one sentence that ends with what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,20 +113,22 @@ impl core::error::Error for BlobError {}
 pub fn encode(config: &Config) -> Result<Zeroizing<Vec<u8>>, BlobError> {
     first_problem(config)?;
     // Never reallocated, so no copy of a key stays behind: MAX_ENTRY_BYTES leaves room for the entry's header.
-    let room = config.disks.len().saturating_add(6).saturating_mul(MAX_ENTRY_BYTES);
+    let room = config.disks.len().saturating_add(7).saturating_mul(MAX_ENTRY_BYTES);
     let mut out = Zeroizing::new(Vec::with_capacity(room));
     out.extend(MAGIC);
     out.extend(FORMAT_VERSION.to_le_bytes());
-    out.extend([0; 8]);
+    out.extend([0; HEADER_BYTES - 12]);
     entry::push(&mut out, Kind::Memory, &config.memory)?;
     entry::push(&mut out, Kind::Boot, &config.boot)?;
     entry::push(&mut out, Kind::Log, &config.log)?;
+    entry::push(&mut out, Kind::Login, &config.login)?;
+    entry::push(&mut out, Kind::GuestCalls, &config.guest_calls)?;
     entry::push(&mut out, Kind::Debug, &config.debug)?;
-    if config.debug.defects {
-        entry::push(&mut out, Kind::Defects, &true)?;
-    }
     for rule in &config.disks {
         entry::push(&mut out, Kind::Disk, rule)?;
+    }
+    if let Some(dbgsh) = &config.dbgsh {
+        entry::push(&mut out, Kind::Dbgsh, dbgsh)?;
     }
     seal(&mut out);
     Ok(out)
@@ -138,7 +142,7 @@ fn seal(blob: &mut [u8]) {
         field.copy_from_slice(&length.to_le_bytes());
     }
     let sum = checksum(blob);
-    if let Some(field) = blob.get_mut(16..HEADER_BYTES) {
+    if let Some(field) = blob.get_mut(CHECKSUM) {
         field.copy_from_slice(&sum.to_le_bytes());
     }
 }
@@ -147,8 +151,8 @@ fn seal(blob: &mut [u8]) {
 fn checksum(blob: &[u8]) -> u32 {
     const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
     let mut digest = CRC.digest();
-    digest.update(blob.get(..16).unwrap_or_default());
-    digest.update(blob.get(HEADER_BYTES..).unwrap_or_default());
+    digest.update(blob.get(..CHECKSUM.start).unwrap_or_default());
+    digest.update(blob.get(CHECKSUM.end..).unwrap_or_default());
     digest.finalize()
 }
 
@@ -157,16 +161,18 @@ fn checksum(blob: &[u8]) -> u32 {
 /// # Errors
 /// Whatever the bytes are, a [`BlobError`] and never a panic.
 pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
-    let (mut memory, mut boot, mut log, mut debug) = (None, None, None, None);
-    let (mut defects, mut disks) = (None, Vec::new());
+    let (mut memory, mut boot, mut log, mut login) = (None, None, None, None);
+    let (mut guest_calls, mut debug, mut disks, mut dbgsh) = (None, None, Vec::new(), None);
     for entry in Entries(open(blob)?) {
         let entry = entry?;
         match entry.kind {
             Kind::Memory => entry.decode_once(&mut memory)?,
             Kind::Boot => entry.decode_once(&mut boot)?,
             Kind::Log => entry.decode_once(&mut log)?,
+            Kind::Login => entry.decode_once(&mut login)?,
+            Kind::GuestCalls => entry.decode_once(&mut guest_calls)?,
             Kind::Debug => entry.decode_once(&mut debug)?,
-            Kind::Defects => entry.decode_once(&mut defects)?,
+            Kind::Dbgsh => entry.decode_once(&mut dbgsh)?,
             // One too many is enough for `validate` to refuse.
             Kind::Disk if disks.len() > MAX_DISK_RULES => {}
             Kind::Disk => disks.push(entry.decode()?),
@@ -176,8 +182,11 @@ pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
         memory: memory.unwrap_or_default(),
         boot: boot.unwrap_or_default(),
         log: log.unwrap_or_default(),
-        debug: Debug { defects: defects.unwrap_or_default(), ..debug.unwrap_or_default() },
+        login: login.unwrap_or_default(),
+        guest_calls: guest_calls.unwrap_or_default(),
+        debug: debug.unwrap_or_default(),
         disks,
+        dbgsh,
     };
     first_problem(&config)?;
     Ok(config)
@@ -195,7 +204,7 @@ fn open(blob: &[u8]) -> Result<&[u8], BlobError> {
     let Some((header, entries)) = blob.split_first_chunk::<HEADER_BYTES>() else {
         return Err(BlobError::Truncated { bytes, expected: HEADER_BYTES });
     };
-    let &[_, _, _, _, _, _, _, _, v0, v1, v2, v3, l0, l1, l2, l3, c0, c1, c2, c3] = header;
+    let &[_, _, _, _, _, _, _, _, v0, v1, v2, v3, l0, l1, l2, l3, c0, c1, c2, c3, ..] = header;
     let found = u32::from_le_bytes([v0, v1, v2, v3]);
     let expected = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
     if found != FORMAT_VERSION {

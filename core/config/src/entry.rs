@@ -25,21 +25,24 @@ pub enum Kind {
     Log = 3,
     Debug = 4,
     Disk = 5,
-    /// [`crate::Debug::defects`], where it is set.
-    Defects = 6,
+    // 6 was a part of `Debug` in format version 1.
+    Login = 7,
+    GuestCalls = 8,
+    Dbgsh = 9,
 }
 
 impl Kind {
-    /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log or what helps a developer
-    /// weakens nothing.
+    const ALL: [Self; 8] =
+        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk, Self::Login, Self::GuestCalls, Self::Dbgsh];
+
+    /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log, what helps a developer or which
+    /// hypercalls answer weakens nothing.
     fn is_mandatory(self) -> bool {
-        !matches!(self, Self::Log | Self::Debug | Self::Defects)
+        !matches!(self, Self::Log | Self::Debug | Self::GuestCalls | Self::Dbgsh)
     }
 
     fn from_number(number: u16) -> Option<Self> {
-        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk, Self::Defects]
-            .into_iter()
-            .find(|kind| *kind as u16 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 }
 

@@ -24,4 +24,7 @@ mod validate;
 
 pub use blob::{BlobError, FORMAT_VERSION, MAX_BLOB_BYTES, encode, parse};
 pub use schema::*;
-pub use validate::{MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, validate};
+pub use validate::{
+    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, validate,
+    validate_public,
+};

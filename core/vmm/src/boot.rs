@@ -99,7 +99,7 @@ fn make_guest(
     if loaded.config.debug.defects {
         guest.allow_defects();
     }
-    if loaded.config.log.serial {
+    if loaded.config.log.serial == Some(config::COM1) {
         guest.bus.hide_com1(machine);
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;

@@ -42,7 +42,7 @@ pub fn read(magic: u32, information: u32) -> Result<Loaded, Failure> {
         Level::Info => LevelFilter::Info,
         Level::Debug => LevelFilter::Debug,
     });
-    if !config.log.serial {
+    if config.log.serial != Some(config::COM1) {
         hw::console::release_serial();
     }
     let loader_drive = info.boot_drive.map_or(FIRST_HARD_DISK, |from| from.drive);

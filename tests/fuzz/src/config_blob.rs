@@ -64,13 +64,7 @@ fn configurations() -> Vec<Config> {
             rule("c", DiskSelector::Position { channel: 1, unit: 1 }, RangeSelector::Partition(1)),
         ],
     ];
-    let config = |disks| Config {
-        memory: Default::default(),
-        boot: Default::default(),
-        log: Default::default(),
-        debug: Default::default(),
-        disks,
-    };
+    let config = |disks| Config { disks, ..Config::default() };
     rules.map(config).into()
 }
 
