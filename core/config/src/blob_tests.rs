@@ -3,6 +3,7 @@ use alloc::{format, vec};
 
 use super::*;
 use crate::schema::*;
+use crate::validate::validate;
 
 fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
     let key = XtsKey(core::array::from_fn(|i| i as u8));
@@ -44,6 +45,12 @@ fn sealed(entries: &[&[u8]]) -> Vec<u8> {
     entries.iter().for_each(|entry| blob.extend_from_slice(entry));
     seal(&mut blob);
     blob
+}
+
+/// Makes length and checksum right.
+fn seal(blob: &mut [u8]) {
+    set_length(blob, blob.len());
+    set_checksum(blob);
 }
 
 fn error(blob: &[u8]) -> BlobError {

@@ -116,16 +116,25 @@ fn check_login(login: &Login, found: &mut Vec<Problem>) {
     if !(1..=10).contains(&login.tries) {
         report("login.tries", format!("is {} but must be from 1 to 10; the default is 3", login.tries));
     }
-    let (mib, passes) = (login.memory_mib, login.passes);
+    if let Some((key, message)) = cost_problem(login.memory_mib, login.passes) {
+        report(key, message);
+    }
+}
+
+/// What is wrong with the cost of a pass phrase.
+pub fn cost_problem(mib: u32, passes: u32) -> Option<(&'static str, String)> {
     if !(1..=MAX_ARGON2_MIB).contains(&mib) {
-        report("login.memory", format!("is {mib} MiB but must be from 1 MiB to 4 GiB; the default is \"256 MiB\""));
+        let message = format!("is {mib} MiB but must be from 1 MiB to 4 GiB; the default is \"256 MiB\"");
+        return Some(("login.memory", message));
     }
     if !(1..=MAX_ARGON2_PASSES).contains(&passes) {
-        report("login.passes", format!("is {passes} but must be from 1 to {MAX_ARGON2_PASSES}; the default is 3"));
-    } else if mib <= MAX_ARGON2_MIB && mib.saturating_mul(passes) > MAX_ARGON2_MIB_PASSED {
-        let message = format!("is {passes}, too many for {mib} MiB: each try would take minutes; lower one of the two");
-        report("login.passes", message);
+        let message = format!("is {passes} but must be from 1 to {MAX_ARGON2_PASSES}; the default is 3");
+        return Some(("login.passes", message));
     }
+    (mib.saturating_mul(passes) > MAX_ARGON2_MIB_PASSED).then(|| {
+        let message = format!("is {passes}, too many for {mib} MiB: each try would take minutes; lower one of the two");
+        ("login.passes", message)
+    })
 }
 
 fn check_dbgsh(config: &Config, found: &mut Vec<Problem>) {
@@ -230,7 +239,7 @@ fn overlap(a: &RangeSelector, b: &RangeSelector) -> bool {
 }
 
 /// Text that can be compared with IDENTIFY data and shown in a log: printable ASCII, trimmed, bounded.
-fn check_text(text: &str) -> Result<(), String> {
+pub fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("is empty".to_string());
     }
