@@ -37,7 +37,11 @@ pub enum ExitKind {
     Unexpected,
 }
 
-/// Names in the order of [`ExitKind`].
+impl ExitKind {
+    /// Names for people, in the order of the kinds.
+    pub const NAMES: [&str; 22] = NAMES;
+}
+
 const NAMES: [&str; 22] = [
     "cpuid",
     "rdmsr",
@@ -81,9 +85,14 @@ impl Counters {
         self.0.get(usize::from(kind as u8)).map_or(0, |count| count.load(Relaxed))
     }
 
+    /// How often each kind happened, in the order of [`ExitKind::NAMES`].
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|count| count.load(Relaxed))
+    }
+
     /// Names for the log and how often each happened on all of these CPUs.
-    pub(crate) fn sum(cpus: &[Arc<Self>]) -> impl Iterator<Item = (&'static str, u64)> {
-        let of_kind = |kind| cpus.iter().filter_map(move |cpu| cpu.0.get(kind));
+    pub(crate) fn sum(cpus: &[(usize, Arc<Self>)]) -> impl Iterator<Item = (&'static str, u64)> {
+        let of_kind = |kind| cpus.iter().filter_map(move |(_, cpu)| cpu.0.get(kind));
         NAMES.into_iter().enumerate().map(move |(kind, name)| {
             (name, of_kind(kind).fold(0, |sum: u64, count| sum.wrapping_add(count.load(Relaxed))))
         })

@@ -1,12 +1,13 @@
 //! One guest: what all of its CPUs share.
 
+use crate::calls::Allowed;
 use crate::counters::{Counters, Notices};
 use crate::hooks::HookedPage;
 use crate::hypercall::Firmware;
 use crate::local_apic::LocalApics;
 use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
-use crate::{Bus, FirmwareCall, Machine, Policy, msr};
+use crate::{Bus, Callers, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -18,6 +19,7 @@ pub struct Guest {
     pub(crate) policy: Policy,
     pub(crate) hypercalls: bool,
     pub(crate) defects: bool,
+    pub(crate) calls: Allowed,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) paging: PagingFeatures,
     /// Bits of EFER that the guest may set.
@@ -26,8 +28,8 @@ pub struct Guest {
     pub(crate) msr_refusals: MsrRefusals,
     pub(crate) local_apics: Option<LocalApics>,
     pub(crate) hooked_pages: Vec<HookedPage>,
-    /// Of each CPU.
-    counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
+    /// Of each CPU, with its number.
+    counters: Ranked<Vec<(usize, Arc<Counters>)>, COUNTERS>,
 }
 
 impl Guest {
@@ -39,6 +41,7 @@ impl Guest {
             policy,
             hypercalls,
             defects: false,
+            calls: Allowed::default(),
             firmware: None,
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
@@ -55,16 +58,26 @@ impl Guest {
         self.defects = true;
     }
 
+    /// The guest may make the hypercall of this name, one that was given to [`crate::register`]. False: there is none.
+    pub fn allow_call(&mut self, name: &str, callers: Callers) -> bool {
+        self.calls.allow(name, callers)
+    }
+
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
         self.firmware = Some(Firmware { at, handler: Ranked::new(handler) });
     }
 
     /// Counters for one more CPU.
-    pub(crate) fn add_counters(&self) -> Arc<Counters> {
+    pub(crate) fn add_counters(&self, number: usize) -> Arc<Counters> {
         let counters = Arc::<Counters>::default();
-        self.counters.lock().push(Arc::clone(&counters));
+        self.counters.lock().push((number, Arc::clone(&counters)));
         counters
+    }
+
+    /// Those of each CPU that has started, with its number.
+    pub fn counters(&self) -> Vec<(usize, Arc<Counters>)> {
+        self.counters.lock().clone()
     }
 
     /// Writes the exit counters to the log, those of all CPUs together.

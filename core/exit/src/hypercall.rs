@@ -1,10 +1,11 @@
-//! The hypercall instruction: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
+//! The hypercall instruction: the firmware stub first, then debug hypercalls and those with names, else #UD as on a CPU without
+//! them.
 
 use crate::cpu::Answer;
-use crate::instruction::{self, Opcode};
+use crate::instruction;
 use crate::walk::{self, PageAccess};
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu};
-use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu, calls};
+use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN, VERSION};
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
 use mediator::{Gpa, GuestMemory};
@@ -27,14 +28,19 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V,
     let at = instruction::linear_rip(vcpu);
     let stub = cpu.guest.firmware.as_ref().filter(|firmware| firmware.at == at);
     let firmware = stub.filter(|_| runs_bios_code(cpu.guest, vcpu, machine, at));
-    let debug = cpu.guest.hypercalls && vcpu.cpl() == 0;
-    if firmware.is_none() && !debug {
+    let is_kernel = vcpu.cpl() == 0;
+    let debug = cpu.guest.hypercalls && is_kernel;
+    let named = cpu.guest.calls.any(is_kernel);
+    if firmware.is_none() && !debug && !named {
         return Err(Exception::InvalidOpcode);
     }
-    let opcode = Opcode::of(&cpu.guest.policy.hypercall);
-    let len_bytes = instruction::length(cpu, vcpu, machine, &opcode)?;
+    let len_bytes = instruction::hypercall_length(cpu, vcpu, machine)?;
     match firmware {
         Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
+        None if named && !(debug && is_debug_number(vcpu.gpr(Gpr::Rax))) => {
+            let result = calls::perform(cpu, vcpu, machine)?;
+            vcpu.set_gpr(Gpr::Rax, result);
+        }
         None => debug_hypercall(cpu.guest, vcpu, machine),
     }
     vcpu.skip_instruction(len_bytes);
@@ -67,6 +73,10 @@ fn runs_bios_code<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M,
     reaches(SegmentName::Es, Gpr::Rdi, BUFFER_BYTES)
         && reaches(SegmentName::Ss, Gpr::Rsp, FRAME_BYTES)
         && is_one_to_one(stub, false)
+}
+
+fn is_debug_number(number: u64) -> bool {
+    number < VERSION
 }
 
 fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &mut M) {

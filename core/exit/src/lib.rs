@@ -19,6 +19,7 @@ extern crate std;
 mod a20;
 mod ask;
 mod bus;
+mod calls;
 mod config_ports;
 mod counters;
 mod cpu;
@@ -55,6 +56,7 @@ mod walk;
 mod wiring;
 
 pub use bus::Bus;
+pub use calls::{Call, Caller, Callers, Handler, register};
 pub use counters::{Counters, ExitKind};
 pub use cpu::{Cpu, Outcome};
 pub use delivery::second_exception;

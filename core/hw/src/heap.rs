@@ -34,6 +34,11 @@ impl Heap {
         // SAFETY: called once, at the start, when nothing else refers to MEMORY.
         self.0.lock().init_from_slice(unsafe { &mut (*memory).0 });
     }
+
+    /// What is allocated, of [`HEAP_BYTES`].
+    pub fn used_bytes(&self) -> usize {
+        self.0.lock().used()
+    }
 }
 
 impl Default for Heap {

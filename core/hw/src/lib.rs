@@ -20,7 +20,7 @@ pub mod frames;
 pub mod guest_ram;
 pub mod heap;
 pub mod lapic;
-mod logger;
+pub mod logger;
 pub mod msr;
 pub mod nested;
 pub mod nmi;

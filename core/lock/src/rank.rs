@@ -20,12 +20,14 @@ pub const COUNTERS: u8 = 7;
 pub const TRAILS: u8 = 8;
 /// Free page frames.
 pub const FRAMES: u8 = 9;
-/// The log's ring.
+/// A CPU's ring of the log.
 pub const LOG: u8 = 10;
-/// COM1.
-pub const CONSOLE: u8 = 11;
+/// What numbers the records of all rings.
+pub const LOG_CLOCK: u8 = 11;
+/// The serial port.
+pub const CONSOLE: u8 = 12;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 12;
+pub const HEAP: u8 = 13;
 
 /// Past the last one.
-pub(crate) const END: u8 = 13;
+pub(crate) const END: u8 = 14;

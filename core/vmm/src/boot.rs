@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{cpus, devices, home, reset};
+use crate::{calls, cpus, devices, home, reset};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -19,7 +19,7 @@ use initfunc::Phase;
 use mediator::Gpa;
 
 #[global_allocator]
-static HEAP: Heap = Heap::new();
+pub static HEAP: Heap = Heap::new();
 
 /// Ranks of the locks that the first CPU holds before it has an area of its own.
 static HELD: AtomicU64 = AtomicU64::new(0);
@@ -42,6 +42,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
     set_clock();
     initialise(Phase::Pcpu)?;
+    initialise(Phase::VmmCall)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
     if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
@@ -53,7 +54,9 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     log::info!("CPU: {features}");
     let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    calls::status::note_reserved(vmm.len_bytes());
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
+    hw::logger::add_cpus(hw::cpus::all().len());
     let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
     // SAFETY: it is the first, and its stack was just made.
     unsafe { hw::cpus::on_own_stack(first, || guard::<V>(loaded, features, vmm, found.may_grow)) }
@@ -68,6 +71,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
     let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
+    calls::allow(&mut guest, &loaded.config)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
     if may_grow || hw::cpus::all().len() > 1 {
@@ -99,8 +103,8 @@ fn make_guest(
     if loaded.config.debug.defects {
         guest.allow_defects();
     }
-    if loaded.config.log.serial == Some(config::COM1) {
-        guest.bus.hide_com1(machine);
+    if let Some(port) = loaded.config.log.serial {
+        guest.bus.hide_serial(machine, port);
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;

@@ -9,6 +9,8 @@ mod boot;
 #[cfg(target_os = "none")]
 mod borrowed;
 #[cfg(target_os = "none")]
+mod calls;
+#[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
 mod defect;

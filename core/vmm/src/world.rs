@@ -51,7 +51,7 @@ impl<V: Vendor> World<V> {
     /// The exit loop.
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
         let mut machine = RealMachine::new(self.machine, cpu.number());
-        let mut guest_cpu = exit::Cpu::new(&self.guest);
+        let mut guest_cpu = exit::Cpu::new(&self.guest, cpu.number());
         self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
         loop {
             let exit = vcpu.run();

@@ -410,7 +410,7 @@ fn a_signal_is_the_run_loops_affair_and_leaves_the_guest_as_it_is() {
 fn the_log_sums_up_what_all_cpus_counted() {
     let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
     let guest = Guest::new(&mut machine, policy(), false);
-    let mut cpus = [Cpu::new(&guest), Cpu::new(&guest)];
+    let mut cpus = [Cpu::new(&guest, 0), Cpu::new(&guest, 1)];
     for cpu in [0, 1, 1] {
         cpus[cpu].on_exit(&mut MockVcpu::long(), &mut machine, Exit::Cpuid);
     }
