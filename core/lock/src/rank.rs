@@ -26,8 +26,10 @@ pub const LOG: u8 = 10;
 pub const LOG_CLOCK: u8 = 11;
 /// The serial port.
 pub const CONSOLE: u8 = 12;
+/// The screen.
+pub const SCREEN: u8 = 13;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 13;
+pub const HEAP: u8 = 14;
 
 /// Past the last one.
-pub(crate) const END: u8 = 14;
+pub(crate) const END: u8 = 15;

@@ -35,9 +35,9 @@ pub enum Answer<T, F> {
     Open(T),
     /// It is not the right one.
     Wrong,
-    /// It cannot be one at all, as a recovery key with a wrong checksum: nothing was tried, so it is not counted. Why, and what to
-    /// do.
-    Mistyped(&'static str),
+    /// It cannot be one at all, as a recovery key with a wrong checksum: nothing was tried, so it is not counted. The check has
+    /// said why.
+    Mistyped,
     /// Nothing that is typed helps.
     Failed(F),
 }
@@ -82,7 +82,7 @@ pub fn run<C: Terminal, T, F>(
         match answer {
             Answer::Open(opened) => return Outcome::Open(opened),
             Answer::Failed(why) => return Outcome::Failed(why),
-            Answer::Mistyped(why) => say(terminal, format_args!("{why}\n")),
+            Answer::Mistyped => {}
             Answer::Wrong => {
                 wrong = tries.min(wrong).saturating_add(1);
                 let Some(left @ 1..) = tries.checked_sub(wrong) else {

@@ -71,7 +71,7 @@ impl SvmVcpu {
             msr_permissions,
             queued: QueuedInterrupts::default(),
             busy: false,
-            trail: trails::add(),
+            trail: trails::of_this_cpu(),
         })
     }
 

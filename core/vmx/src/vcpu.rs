@@ -86,7 +86,7 @@ impl VmxVcpu {
             msr_bitmap,
             queued: QueuedInterrupts::default(),
             rewritten: None,
-            trail: trails::add(),
+            trail: trails::of_this_cpu(),
         })
     }
 
