@@ -50,6 +50,7 @@ pub struct Disk {
     pub model: String,
     pub serial: String,
     pub sectors: u64,
+    pub sector_bytes: u32,
     /// What of it is encrypted.
     pub rules: Vec<Rule>,
 }

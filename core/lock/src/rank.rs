@@ -20,16 +20,18 @@ pub const COUNTERS: u8 = 7;
 pub const TRAILS: u8 = 8;
 /// Free page frames.
 pub const FRAMES: u8 = 9;
+/// The tasks and timers of one CPU: whoever holds a lock may wake a task.
+pub const TASKS: u8 = 10;
 /// A CPU's ring of the log.
-pub const LOG: u8 = 10;
+pub const LOG: u8 = 11;
 /// What numbers the records of all rings.
-pub const LOG_CLOCK: u8 = 11;
+pub const LOG_CLOCK: u8 = 12;
 /// The serial port.
-pub const CONSOLE: u8 = 12;
+pub const CONSOLE: u8 = 13;
 /// The screen.
-pub const SCREEN: u8 = 13;
+pub const SCREEN: u8 = 14;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 14;
+pub const HEAP: u8 = 15;
 
 /// Past the last one.
-pub(crate) const END: u8 = 15;
+pub(crate) const END: u8 = 16;

@@ -127,7 +127,7 @@ fn a_long_text_is_cut_between_escapes() {
     for padding in 0..4 {
         let text = Text::of(format_args!("{}{}", "x".repeat(padding), "\x1b".repeat(1000)));
         assert!(text.is_cut() && text.as_str().len() > 508, "{}", text.as_str().len());
-        assert!(text.as_str()[padding..].len() % 4 == 0);
+        assert!(text.as_str()[padding..].len().is_multiple_of(4));
     }
     assert!(!Text::of(format_args!("{}", "x".repeat(512))).is_cut());
     assert_eq!(Text::of(format_args!("{}", "x".repeat(513))).as_str().len(), 512);

@@ -46,7 +46,7 @@ fn a_built_configuration_is_what_the_vmm_reads() {
     let outcome = folder.shoji("config build shoji.toml");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let blob = fs::read(folder.path("shoji.conf")).unwrap();
-    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule\n", blob.len()));
+    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule, not locked\n", blob.len()));
     let config = config::parse(&blob).unwrap();
     assert_eq!((config.boot.drive, config.log.serial), (Some(0x81), None));
     assert_eq!(config.dbgsh.unwrap().key.0, [9; 32]);
@@ -250,4 +250,16 @@ fn new_keys_are_random_private_and_never_overwritten() {
     assert_eq!(outcome.status, 3);
     assert!(outcome.stderr.contains("cannot make a.key"), "{}", outcome.stderr);
     assert_eq!(read("a.key"), a);
+}
+
+#[test]
+fn without_shoji_the_guests_commands_say_so() {
+    let folder = Folder::new("without_shoji");
+    for line in ["status", "status --json", "log", "log --previous", "log -f"] {
+        let outcome = folder.shoji(line);
+        assert_eq!((outcome.status, &outcome.stdout[..]), (4, ""), "{line}");
+        assert!(outcome.stderr.starts_with("shoji: Shoji does not run here"), "{}", outcome.stderr);
+    }
+    assert_eq!(folder.shoji("status --json --prometheus").status, 2);
+    assert_eq!(folder.shoji("log --level loud").status, 2);
 }

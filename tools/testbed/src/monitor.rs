@@ -25,11 +25,7 @@ pub(crate) fn pipes(dir: &Path, name: &str) -> Result<(Console, PathBuf)> {
         artifact::remove(&pipe)?;
         mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).with_context(|| format!("cannot make {}", pipe.display()))?;
         // For both directions, since opening for one would wait for the emulator.
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&pipe)
-            .with_context(|| format!("cannot open {}", pipe.display()))
+        OpenOptions::new().read(true).write(true).open(&pipe).with_context(|| format!("cannot open {}", pipe.display()))
     };
     Ok((Console::new(open("out")?, open("in")?), path))
 }

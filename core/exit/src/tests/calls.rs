@@ -115,7 +115,7 @@ fn a_name_leads_to_a_number_for_those_who_may_make_the_call() {
 fn parameters_and_answer_may_lie_across_pages() {
     let mut machine = MockMachine::with_code(&HYPERCALL);
     let mut cpu = guest(&mut machine, &BOTH);
-    let text: std::vec::Vec<u8> = (0..4096_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let text: std::vec::Vec<u8> = (0..4096_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     machine.memory.put(IN, &text);
     for len in [0, 1, 15, 16, 17, 4096] {
         machine.memory.bytes[OUT as usize - 8..OUT as usize + 5000].fill(0);

@@ -44,6 +44,7 @@ pub fn note_disks(disks: &[DiskInfo], ranges: &[DiskRanges]) {
         model: disk.model.clone(),
         serial: disk.serial.clone(),
         sectors: disk.sectors,
+        sector_bytes: disk.sector_bytes,
         rules: rules_of(index),
     });
     DISKS.call_once(|| disks.collect());

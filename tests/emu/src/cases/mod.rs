@@ -6,6 +6,8 @@ mod defect;
 mod disk_image;
 mod dmesg;
 mod fio;
+mod inside;
+mod login;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -27,10 +29,12 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        login::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),
         defect::cases(),
+        inside::cases(),
         debian::cases(),
     ]
     .into_iter()
