@@ -30,8 +30,10 @@ pub const LOG: u8 = 12;
 pub const LOG_CLOCK: u8 = 13;
 /// The serial port.
 pub const CONSOLE: u8 = 14;
+/// The screen.
+pub const SCREEN: u8 = 15;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 15;
+pub const HEAP: u8 = 16;
 
 /// Past the last one.
-pub(crate) const END: u8 = 16;
+pub(crate) const END: u8 = 17;
