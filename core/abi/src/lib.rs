@@ -12,6 +12,8 @@
     )
 )]
 
+pub mod call;
+
 /// Physical address of the byte by which a boot loader knows that Shoji has had its turn.
 ///
 /// It lies in the intra-application area of the BIOS data area (0x4F0-0x4FF), which POST zeroes: the mark is gone

@@ -40,8 +40,9 @@ pub struct Cpu {
     pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
-    /// See [`Cpu::extension_area`].
+    /// See [`Cpu::extension_area`] and [`Cpu::switch_area`].
     extension_area: AtomicU64,
+    switch_area: AtomicU64,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
     pub(crate) descriptors: DescriptorTables,
@@ -112,6 +113,7 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
+        switch_area: AtomicU64::new(0),
         return_point: [const { AtomicU64::new(0) }; 2],
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };
@@ -166,10 +168,12 @@ impl Cpu {
     /// A frame that the CPU's virtualization extension has for itself (VM_HSAVE_PA, the VMXON region): always the same one,
     /// zeroed when it is first asked for. `None`: no frame is left.
     pub fn extension_area(&self) -> Option<Hpa> {
-        if self.extension_area.load(Relaxed) == 0 {
-            self.extension_area.store(frames::alloc(1)?.0, Relaxed);
-        }
-        Some(Hpa(self.extension_area.load(Relaxed)))
+        frame_of(&self.extension_area)
+    }
+
+    /// A further one, for what the extension leaves in the CPU's registers while a program runs in ring 3.
+    pub fn switch_area(&self) -> Option<Hpa> {
+        frame_of(&self.switch_area)
     }
 
     /// Linear addresses of its stack.
@@ -342,6 +346,14 @@ pub unsafe fn dismiss_others() {
         // SAFETY: the caller's promise.
         unsafe { lapic::send_init(cpu.apic_id) };
     }
+}
+
+/// The frame that is noted there; only its own CPU does so.
+fn frame_of(slot: &AtomicU64) -> Option<Hpa> {
+    if slot.load(Relaxed) == 0 {
+        slot.store(frames::alloc(1)?.0, Relaxed);
+    }
+    Some(Hpa(slot.load(Relaxed)))
 }
 
 /// Those on which the VMM runs.

@@ -18,14 +18,20 @@ pub const ARENA: u8 = 6;
 pub const COUNTERS: u8 = 7;
 /// The list of the CPUs' last exits.
 pub const TRAILS: u8 = 8;
+/// What is kept of the programs in ring 3.
+pub const PROGRAMS: u8 = 9;
+/// What waits for a program.
+pub const QUEUE: u8 = 10;
+/// Which services there are.
+pub const MESSAGES: u8 = 11;
 /// Free page frames.
-pub const FRAMES: u8 = 9;
+pub const FRAMES: u8 = 12;
 /// The log's ring.
-pub const LOG: u8 = 10;
+pub const LOG: u8 = 13;
 /// COM1.
-pub const CONSOLE: u8 = 11;
+pub const CONSOLE: u8 = 14;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 12;
+pub const HEAP: u8 = 15;
 
 /// Past the last one.
-pub(crate) const END: u8 = 13;
+pub(crate) const END: u8 = 16;

@@ -1,0 +1,20 @@
+//! The smallest program: it greets.
+#![cfg_attr(target_os = "none", no_std)]
+#![forbid(unsafe_code)]
+
+use userlib::{Error, Leases, Port, Service};
+
+struct Hello;
+
+impl Service<Port> for Hello {
+    fn handle(&self, op: u64, leases: &mut dyn Leases) -> Result<u64, Error> {
+        match op {
+            0 => Ok(leases.write(0, 0, b"Hello from ring 3.\n")? as u64),
+            _ => Ok(op),
+        }
+    }
+}
+
+fn main() {
+    userlib::serve(&[("log", &Hello)]);
+}
