@@ -3,7 +3,9 @@
 //! FS and GS are the guest's whenever the VMM runs, so a CPU knows itself by its stack: each has an area, aligned to its size,
 //! with its [`Cpu`] at the bottom and its stack at the top.
 
+use crate::apic_timer::Lent;
 use crate::descriptors::Tables as DescriptorTables;
+use crate::interrupts::Noted;
 use crate::nmi::NmiState;
 use crate::paging::{KIB_4, Tables};
 use crate::{Hpa, frames, lapic, time};
@@ -45,6 +47,8 @@ pub struct Cpu {
     switch_area: AtomicU64,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
+    pub(crate) interrupts: Noted,
+    pub(crate) timer: Lent,
     pub(crate) descriptors: DescriptorTables,
 }
 const _: () = assert!(size_of::<Cpu>() as u64 <= CPU_END);
@@ -115,6 +119,8 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         extension_area: AtomicU64::new(0),
         switch_area: AtomicU64::new(0),
         return_point: [const { AtomicU64::new(0) }; 2],
+        interrupts: Noted::new(),
+        timer: Lent::new(),
         descriptors: DescriptorTables::new(area + FAULT_STACK.end),
     };
     // SAFETY: just mapped, as large, and nobody else's; it stays so for good.

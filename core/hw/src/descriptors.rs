@@ -1,7 +1,7 @@
-//! GDT, TSS and IDT of the VMM (APM s. 4.6, 12.2.5 and 8.2). Interrupts stay off for good; what the IDT catches are NMIs
-//! and the VMM's own faults.
+//! GDT, TSS and IDT of the VMM (APM s. 4.6, 12.2.5 and 8.2). What the IDT catches are NMIs, the VMM's own faults, and interrupts
+//! where they are let in ([`crate::interrupts`]).
 
-use crate::{cpus, msr, nmi, xcr};
+use crate::{cpus, interrupts, msr, nmi, xcr};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use initfunc::initfunc;
@@ -85,8 +85,9 @@ impl Tables {
 /// Those of the time before the CPU has an area.
 static EARLY: Tables = Tables::new(0);
 
-/// Vectors that CPUs raise by themselves.
-const VECTORS: usize = 32;
+/// Vectors that there are; the lowest are raised by CPUs themselves.
+const VECTORS: usize = 256;
+const EXCEPTIONS: u64 = 32;
 
 /// A 64-bit interrupt gate (APM s. 4.8.3).
 #[derive(Clone, Copy)]
@@ -158,7 +159,7 @@ core::arch::global_asm!(
     .global exception_stubs
 exception_stubs:
     .set vector, 0
-    .rept 32
+    .rept 256
     .balign 16
     .if (vector == 8) || (vector >= 10 && vector <= 14) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
     .else
@@ -253,6 +254,7 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
             frame.rip = nmi::on_nmi(frame.rip);
             return;
         }
+        EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,

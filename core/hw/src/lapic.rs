@@ -9,6 +9,10 @@ const APIC_BASE: u32 = 0x1b;
 const X2APIC_MODE: u64 = 1 << 10;
 const BASE: u64 = 0x000f_ffff_ffff_f000;
 
+const ENABLED: u64 = 1 << 11;
+/// The registers in x2APIC mode: one MSR for 16 bytes of the page.
+const X2APIC_FIRST: u32 = 0x800;
+
 /// Interrupt command register: in x2APIC mode one MSR, else two registers of the page.
 const X2APIC_ICR: u32 = 0x830;
 const ICR_LOW: usize = 0x300;
@@ -26,6 +30,69 @@ const PATIENCE: u32 = 100_000;
 /// Where the page of its registers lies.
 pub fn base() -> Hpa {
     Hpa(msr::read(APIC_BASE).unwrap_or(0) & BASE)
+}
+
+/// Is it on? Else it has no registers.
+pub fn is_on() -> bool {
+    msr::read(APIC_BASE).unwrap_or(0) & ENABLED != 0
+}
+
+/// Reads the register at this offset in the page, in whatever mode the local APIC is, which is on.
+pub(crate) fn read(register: u16) -> u32 {
+    let base = msr::read(APIC_BASE).unwrap_or(0);
+    if base & X2APIC_MODE != 0 {
+        return msr::read(X2APIC_FIRST | u32::from(register >> 4)).unwrap_or(0) as u32;
+    }
+    // SAFETY: a register of the local APIC, in the direct map as in `send`. None of those that are read is changed by it.
+    unsafe { direct::pointer(Hpa(base & BASE)).add(register.into()).cast::<u32>().read_volatile() }
+}
+
+/// Writes likewise.
+///
+/// # Safety
+/// The guest, whose local APIC it is, does not mind.
+pub(crate) unsafe fn write(register: u16, value: u32) {
+    let base = msr::read(APIC_BASE).unwrap_or(0);
+    // SAFETY: the caller's promise, and as in `read`. A CPU without the register raises #GP in x2APIC mode, which is dealt with.
+    unsafe {
+        if base & X2APIC_MODE != 0 {
+            let _ = msr::write(X2APIC_FIRST | u32::from(register >> 4), value.into());
+        } else {
+            direct::pointer(Hpa(base & BASE)).add(register.into()).cast::<u32>().write_volatile(value);
+        }
+    }
+}
+
+/// Ends the interrupt of the highest priority that is in service.
+///
+/// # Safety
+/// It was the VMM's.
+pub(crate) unsafe fn end_of_interrupt() {
+    const EOI: u16 = 0xb0;
+    // SAFETY: the caller's promise.
+    unsafe { write(EOI, 0) };
+}
+
+/// Is this vector's bit set in the eight registers from `first` on?
+fn has_bit(first: u16, vector: u8) -> bool {
+    read(first + u16::from(vector / 32) * 0x10) & 1 << (vector % 32) != 0
+}
+
+/// Is an interrupt with this vector in service? Spurious ones are not.
+pub(crate) fn is_in_service(vector: u8) -> bool {
+    has_bit(0x100, vector)
+}
+
+/// Waits one with this vector to be taken?
+pub(crate) fn is_requested(vector: u8) -> bool {
+    has_bit(0x200, vector)
+}
+
+/// Sends this CPU an interrupt with this vector.
+pub(crate) fn send_to_itself(vector: u8) {
+    const TO_ITSELF: u32 = 0x4_4000;
+    // The destination is not looked at.
+    send(0, TO_ITSELF | u32::from(vector));
 }
 
 /// Sends an NMI to the CPU with this local APIC.

@@ -10,6 +10,7 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod acpi;
+pub mod apic_timer;
 pub mod arena;
 pub mod console;
 pub mod cpu;
@@ -19,6 +20,7 @@ pub mod direct;
 pub mod frames;
 pub mod guest_ram;
 pub mod heap;
+pub mod interrupts;
 pub mod lapic;
 mod logger;
 pub mod msr;

@@ -80,8 +80,20 @@ fn ticks() -> u64 {
 
 /// Time since Shoji started, without that in which the machine slept.
 pub fn now() -> Instant {
-    let nanos = (u128::from(ticks()) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32;
-    Instant(nanos as u64)
+    Instant(nanos(ticks()))
+}
+
+/// How long so many ticks of the TSC are.
+pub fn nanos(ticks: u64) -> u64 {
+    ((u128::from(ticks) * u128::from(NANOS_PER_TICK.load(Ordering::Relaxed))) >> 32) as u64
+}
+
+/// What the TSC shows at that time, or soon after.
+pub fn tsc_at(time: Instant) -> u64 {
+    let ticks = (u128::from(time.0) << 32).div_ceil(u128::from(NANOS_PER_TICK.load(Ordering::Relaxed)).max(1));
+    // Far enough away, and not so far that it would look like the past.
+    let ticks = u64::try_from(ticks).unwrap_or(u64::MAX).min(1 << 62);
+    START.load(Ordering::Relaxed).wrapping_add(ticks)
 }
 
 /// Waits; for what the hardware wants time for before the guest runs.

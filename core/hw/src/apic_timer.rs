@@ -1,0 +1,236 @@
+//! The timer of this CPU's local APIC, lent by the guest: what the crate `timer` decides, done with the hardware. For where the VMM
+//! needs to be woken and has nothing else: while ring 3 runs, and on AMD-V while the guest does.
+//!
+//! Between [`lend`] and [`give_back`] either the guest does not run on this CPU, or its accesses to the timer leave it and come to
+//! [`Access`]. The interrupt of the timer is taken in the host only: with it interrupts are let in ([`crate::interrupts`]).
+
+use crate::{cpus, interrupts, lapic, msr, time};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use initfunc::initfunc;
+use spin::Once;
+use timer::{Apic, Debt, Loan, Ratio, Register, VECTOR};
+
+const TSC_DEADLINE: u32 = 0x6e0;
+/// Spurious interrupt vector register; bit 8: the local APIC is enabled by software, else its timer cannot interrupt.
+const SPURIOUS: u16 = 0xf0;
+const SOFTWARE_ENABLED: u32 = 1 << 8;
+
+/// What one CPU keeps of it. Its own CPU alone touches that, with interrupts off.
+pub(crate) struct Lent(UnsafeCell<State>);
+// SAFETY: see above.
+unsafe impl Sync for Lent {}
+
+struct State {
+    loan: Option<Loan>,
+    debt: Debt,
+    was_disabled: bool,
+    /// It is being given back.
+    ends: bool,
+}
+
+impl Lent {
+    pub const fn new() -> Self {
+        Self(UnsafeCell::new(State { loan: None, debt: Debt::NONE, was_disabled: false, ends: false }))
+    }
+}
+
+/// Calls `then` with this CPU's state.
+fn with<R>(then: impl FnOnce(&mut State, &mut Hardware) -> R) -> R {
+    // SAFETY: this CPU's, and interrupts are off in all that calls this, the handler included. None of it calls another.
+    then(unsafe { &mut *cpus::this().timer.0.get() }, &mut Hardware)
+}
+
+struct Hardware;
+
+impl Apic for Hardware {
+    fn read(&mut self, register: Register) -> u32 {
+        lapic::read(register as u16)
+    }
+
+    fn write(&mut self, register: Register, value: u32) {
+        // SAFETY: the timer is lent, being lent, or being given back.
+        unsafe { lapic::write(register as u16, value) };
+    }
+
+    fn deadline(&mut self) -> u64 {
+        msr::read(TSC_DEADLINE).unwrap_or(0)
+    }
+
+    fn set_deadline(&mut self, tsc: u64) {
+        // The mode was set by a write to memory, which may be overtaken (SDM Vol. 3A s. 11.5.4.1).
+        // SAFETY: orders memory accesses; the value is the guest's own.
+        unsafe {
+            core::arch::asm!("mfence", options(nostack, preserves_flags));
+            let _ = msr::write(TSC_DEADLINE, tsc);
+        }
+    }
+
+    fn tsc(&mut self) -> u64 {
+        time::tsc()
+    }
+
+    fn raise(&mut self, vector: u8) {
+        lapic::send_to_itself(vector);
+    }
+}
+
+static RATIO: Once<Ratio> = Once::new();
+
+/// Can timers be lent at all?
+pub fn is_there() -> bool {
+    RATIO.is_completed()
+}
+
+/// The VMM has the timer from now on, and is interrupted at `deadline`, in ticks of the TSC, or soon after. If it has it already,
+/// the deadline moves. `None`: there is no timer to be had, as the guest has switched the local APIC off.
+pub fn lend(deadline: u64) -> Option<()> {
+    let ratio = *RATIO.get().filter(|_| lapic::is_on())?;
+    with(|state, hardware| {
+        if let Some(loan) = &mut state.loan {
+            loan.set_deadline(hardware, deadline);
+            return;
+        }
+        let spurious = lapic::read(SPURIOUS);
+        state.was_disabled = spurious & SOFTWARE_ENABLED == 0;
+        if state.was_disabled {
+            // SAFETY: all local vectors are masked in that state, and stay so.
+            unsafe { lapic::write(SPURIOUS, spurious | SOFTWARE_ENABLED) };
+        }
+        state.loan = Some(Loan::begin(hardware, ratio, deadline, state.debt));
+    });
+    Some(())
+}
+
+/// The timer is the guest's again, as it would stand by now. Interrupts may be noted meanwhile.
+pub fn give_back() {
+    with(|state, hardware| {
+        state.ends = state.loan.is_some();
+        if state.ends {
+            hardware.write(Register::InitialCount, 0);
+        }
+    });
+    if !with(|state, _| state.ends) {
+        return;
+    }
+    // One that is on its way already would reach the guest.
+    if lapic::is_requested(VECTOR) {
+        interrupts::admit();
+    }
+    with(|state, hardware| {
+        state.ends = false;
+        let Some(loan) = state.loan.take() else { return };
+        state.debt = loan.end(hardware);
+        if state.was_disabled {
+            // SAFETY: as the guest had it.
+            unsafe { lapic::write(SPURIOUS, lapic::read(SPURIOUS) & !SOFTWARE_ENABLED) };
+        }
+    });
+}
+
+/// Is the deadline over, for which the timer was lent?
+pub fn is_due() -> bool {
+    with(|state, hardware| state.loan.as_ref().is_some_and(|loan| loan.deadline() <= hardware.tsc()))
+}
+
+/// The VMM's own interrupt, if it is that: the guest gets what is due to it, and the timer goes on.
+pub(crate) fn on_interrupt() -> bool {
+    with(|state, hardware| {
+        let Some(loan) = state.loan.as_mut().filter(|_| interrupts::is_real(VECTOR)) else { return false };
+        // SAFETY: nobody but the VMM has the local APIC raise this vector; and it is the highest.
+        unsafe { lapic::end_of_interrupt() };
+        if !state.ends {
+            loan.on_interrupt(hardware);
+        }
+        true
+    })
+}
+
+/// An access of the guest to its timer while that is lent.
+#[derive(Clone, Copy, Debug)]
+pub enum Access {
+    Read(Register),
+    Write(Register, u32),
+    /// MSR TSC_DEADLINE.
+    ReadDeadline,
+    WriteDeadline(u64),
+}
+
+/// Carries it out; gives what is read. `None`: the timer is not lent, and the access is the hardware's.
+pub fn access(access: Access) -> Option<u64> {
+    with(|state, hardware| {
+        let loan = state.loan.as_mut()?;
+        Some(match access {
+            Access::Read(register) => loan.read(hardware, register).into(),
+            Access::Write(register, value) => {
+                loan.write(hardware, register, value);
+                0
+            }
+            Access::ReadDeadline => loan.read_deadline(hardware),
+            Access::WriteDeadline(tsc) => {
+                loan.write_deadline(hardware, tsc);
+                0
+            }
+        })
+    })
+}
+
+// How fast the timer counts is measured while the VMM starts: no time is spent for it.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static FIRMWARES: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+const BORROWED: [Register; 3] = [Register::LocalVector, Register::Divide, Register::InitialCount];
+const MASKED: u32 = 1 << 16;
+const DIVIDE_BY_16: u32 = 3;
+const DIVISOR: u64 = 16;
+/// In nanoseconds. What is shorter is no measure.
+const LEAST: u64 = 200_000;
+
+/// The timer counts, and interrupts nobody.
+fn begin_measuring() -> Result<(), &'static str> {
+    if !lapic::is_on() {
+        return Ok(());
+    }
+    for (register, firmwares) in BORROWED.into_iter().zip(&FIRMWARES) {
+        firmwares.store(Hardware.read(register).into(), Relaxed);
+    }
+    Hardware.write(Register::LocalVector, MASKED);
+    Hardware.write(Register::Divide, DIVIDE_BY_16);
+    Hardware.write(Register::InitialCount, u32::MAX);
+    BEGUN.store(time::tsc(), Relaxed);
+    Ok(())
+}
+initfunc!("config00", begin_measuring);
+
+/// As the firmware had it; one that ran does so from its start.
+fn end_measuring() -> Result<(), &'static str> {
+    let begun = BEGUN.load(Relaxed);
+    if begun == 0 {
+        return Ok(());
+    }
+    while time::nanos(time::tsc().wrapping_sub(begun)) < LEAST {
+        core::hint::spin_loop();
+    }
+    let (counts, ticks) = counted(begun);
+    RATIO.try_call_once(|| Ratio::measured(counts, ticks).ok_or(())).map_or_else(
+        |()| log::warn!("the local APIC's timer does not count: hard deadlines wait for the guest's exits"),
+        |_| log::debug!("local APIC timer: {counts} counts in {ticks} ticks of the TSC"),
+    );
+    for (register, firmwares) in BORROWED.into_iter().zip(&FIRMWARES) {
+        Hardware.write(register, firmwares.load(Relaxed) as u32);
+    }
+    Ok(())
+}
+initfunc!("config19", end_measuring);
+
+/// Undivided counts and ticks since, taken as closely together as some tries give.
+fn counted(begun: u64) -> (u64, u64) {
+    const TRIES: u32 = 8;
+    let sample = |_| {
+        let before = time::tsc();
+        let left = Hardware.read(Register::CurrentCount);
+        let after = time::tsc();
+        (after - before, u64::from(u32::MAX - left) * DIVISOR, before + (after - before) / 2 - begun)
+    };
+    let best = (0..TRIES).map(sample).min_by_key(|&(span, ..)| span);
+    best.map_or((0, 0), |(_, counts, ticks)| (counts, ticks))
+}

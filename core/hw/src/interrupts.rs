@@ -1,0 +1,63 @@
+//! Interrupts that are taken in the host. They are the guest's: the handler notes the vector, and whoever has let them in hands
+//! what was noted to the guest ([`take`]), in whose name the local APIC has them in service until its EOI. The one of the lent timer
+//! ([`apic_timer`]) is the VMM's own and is dealt with at once.
+//!
+//! Interrupts are off in the host but for short: in [`admit`], and where ring 3 runs.
+
+use crate::{apic_timer, cpus, lapic};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicPtr, AtomicU64};
+
+/// Vectors of one CPU.
+#[derive(Debug)]
+pub(crate) struct Noted([AtomicU64; 4]);
+
+impl Noted {
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 4])
+    }
+}
+
+/// Of the handler: at any moment when interrupts are let in, on the stack of whatever was interrupted. It takes no lock.
+pub(crate) fn on_interrupt(vector: u8) {
+    if vector == timer::VECTOR && apic_timer::on_interrupt() {
+        return;
+    }
+    cpus::this().interrupts.0[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Relaxed);
+}
+
+/// The highest vector that was noted on this CPU; it is noted no longer. To be queued for its guest.
+pub fn take() -> Option<u8> {
+    cpus::this().interrupts.0.iter().enumerate().rev().find_map(|(group, noted)| {
+        let vectors = noted.load(Relaxed);
+        let highest = vectors.checked_ilog2()?;
+        noted.fetch_and(!(1 << highest), Relaxed);
+        Some((group as u32 * 64 + highest) as u8)
+    })
+}
+
+/// Lets in what is pending, with interrupts off before and afterwards.
+pub type Window = fn();
+
+static WINDOW: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// For a virtualization extension where RFLAGS.IF alone does not let interrupts in.
+pub fn set_window(window: Window) {
+    WINDOW.store(window as *mut (), SeqCst);
+}
+
+/// Takes the interrupts that are pending on this CPU: they are noted. What is left to other CPUs' NMIs is done meanwhile, too.
+pub fn admit() {
+    let window = WINDOW.load(Relaxed);
+    if window.is_null() {
+        // SAFETY: interrupts find their handler. STI holds them off for one more instruction.
+        return unsafe { core::arch::asm!("sti", "nop", "nop", "cli") };
+    }
+    // SAFETY: only `set_window` writes it.
+    unsafe { core::mem::transmute::<*mut (), Window>(window)() };
+}
+
+/// Is this interrupt of the local APIC one that its own EOI must end, and none of the spurious ones, which leave no trace there?
+pub(crate) fn is_real(vector: u8) -> bool {
+    lapic::is_on() && lapic::is_in_service(vector)
+}
