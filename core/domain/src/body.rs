@@ -12,6 +12,9 @@ use record::Frames;
 const MOST_PORTS: usize = 16;
 const MOST_SERVICES: usize = 8;
 
+/// Of a back trace: in endless recursion the first ones tell enough.
+const MOST_CALLERS: usize = 4;
+
 pub(crate) struct Body<M: Machine> {
     pub thread: M::Thread,
     pub space: M::Space,
@@ -127,7 +130,16 @@ impl<M: Machine> Body<M> {
             let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|n| (names.get(n).unwrap_or(&""), values.get(n).unwrap_or(&0)));
             log::warn!(
                 "| {} {:#x} {} {:#x} {} {:#x} {} {:#x} {} {:#x}",
-                a.0, a.1, b.0, b.1, c.0, c.1, d.0, d.1, e.0, e.1
+                a.0,
+                a.1,
+                b.0,
+                b.1,
+                c.0,
+                c.1,
+                d.0,
+                d.1,
+                e.0,
+                e.1
             );
         }
         let [_, _, _, _, _, _, rbp, ..] = registers.gprs;
@@ -136,7 +148,7 @@ impl<M: Machine> Body<M> {
             self.space.read(at, &mut word).map_or(0, |()| u64::from_le_bytes(word))
         };
         let stack = registers.rsp.min(STACK_END)..STACK_END;
-        for caller in Frames::new(rbp, stack, self.text.clone().unwrap_or_default(), read) {
+        for caller in Frames::new(rbp, stack, self.text.clone().unwrap_or_default(), read).take(MOST_CALLERS) {
             log::warn!("| called from {program}+{caller:#x}");
         }
     }

@@ -107,6 +107,8 @@ impl<M: Machine> Domain<M> {
     /// Does what waits for it, unless it is at work: then whoever runs it does.
     fn settle(self: &Arc<Self>) {
         while self.doomed.load(SeqCst) || !self.letters.lock().is_empty() {
+            // Too deep: whoever calls it next delivers them.
+            let Ok(_link) = self.home.chain() else { return };
             let Some(mut held) = self.try_hold() else { return };
             let Some(body) = held.body.as_mut() else { return };
             let result = if self.doomed.load(SeqCst) { Err(Cause::Ended) } else { self.deliver_letters(body) };
@@ -137,10 +139,7 @@ impl<M: Machine> Domain<M> {
     }
 
     /// Calls `run` when nobody else runs the program; an end is dealt with.
-    fn visit<R>(
-        self: &Arc<Self>,
-        run: impl FnOnce(&Arc<Self>, &mut Body<M>) -> Result<R, Cause>,
-    ) -> Result<R, Error> {
+    fn visit<R>(self: &Arc<Self>, run: impl FnOnce(&Arc<Self>, &mut Body<M>) -> Result<R, Cause>) -> Result<R, Error> {
         let _link = self.home.chain()?;
         let mut held = self.hold()?;
         let body = held.body.as_mut().ok_or(Error::Dead)?;

@@ -23,7 +23,9 @@ pub enum State {
     /// Nobody has started it, or it has ended for good.
     Stopped,
     /// It has failed, and is not started before this moment (nanoseconds since Shoji started).
-    Failed { until: u64 },
+    Failed {
+        until: u64,
+    },
 }
 
 /// A program for people.
@@ -65,11 +67,16 @@ pub struct Domains<M: Machine> {
 }
 
 /// One call deeper, as long as this lives.
-pub(crate) struct Link<'a>(&'a AtomicUsize);
+pub(crate) struct Link<'a, M: Machine> {
+    depth: &'a AtomicUsize,
+    machine: &'a M,
+}
 
-impl Drop for Link<'_> {
+impl<M: Machine> Drop for Link<'_, M> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        if self.depth.fetch_sub(1, SeqCst) == 1 {
+            self.machine.rest();
+        }
     }
 }
 
@@ -174,9 +181,9 @@ impl<M: Machine> Domains<M> {
         self.slots.lock().iter().map(Slot::status).collect()
     }
 
-    pub(crate) fn chain(&self) -> Result<Link<'_>, Error> {
+    pub(crate) fn chain(&self) -> Result<Link<'_, M>, Error> {
         let depth = self.chains.get(self.machine.cpu_number()).ok_or(Error::TooDeep)?;
-        let link = Link(depth);
+        let link = Link { depth, machine: &self.machine };
         if depth.fetch_add(1, SeqCst) < MOST_DEEP { Ok(link) } else { Err(Error::TooDeep) }
     }
 

@@ -60,9 +60,8 @@ impl<'a> Image<'a> {
         let mut segments: Vec<Segment<'a>> = Vec::new();
         for header in headers.iter().filter(|header| header.p_type(Little) == PT_LOAD && header.p_memsz(Little) != 0) {
             let segment = segment(header, file)?;
-            let meets = |other: &Segment<'_>| {
-                segment.pages.start < other.pages.end && other.pages.start < segment.pages.end
-            };
+            let meets =
+                |other: &Segment<'_>| segment.pages.start < other.pages.end && other.pages.start < segment.pages.end;
             if segments.iter().any(meets) {
                 return Err(BadElf::Overlap);
             }

@@ -121,4 +121,6 @@ pub trait Machine: Send + Sync + 'static {
     fn now(&self) -> u64;
     /// Of the CPU that runs this, from 0.
     fn cpu_number(&self) -> usize;
+    /// No program runs on this CPU any more: what watches over their time is not needed for now.
+    fn rest(&self);
 }

@@ -4,7 +4,7 @@ use crate::cpu::Answer;
 use crate::instruction::{self, Opcode};
 use crate::walk::{self, PageAccess};
 use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu};
-use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
+use abi::hypercall::{DEBUG_CALL_SERVICE, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
 use mediator::{Gpa, GuestMemory};
@@ -76,6 +76,7 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
             0
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
+        DEBUG_CALL_SERVICE => call_service(vcpu, machine),
         DEBUG_PROVOKE_DEFECT if guest.defects => {
             machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
             UNKNOWN
@@ -83,6 +84,15 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
         _ => UNKNOWN,
     };
     vcpu.set_gpr(Gpr::Rax, result);
+}
+
+fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
+    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
+    vcpu.set_gpr(Gpr::Rbx, answer);
+    while let Some(vector) = machine.take_interrupt() {
+        vcpu.queue_interrupt(vector);
+    }
+    status
 }
 
 fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {

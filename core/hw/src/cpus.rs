@@ -45,6 +45,10 @@ pub struct Cpu {
     /// See [`Cpu::extension_area`] and [`Cpu::switch_area`].
     extension_area: AtomicU64,
     switch_area: AtomicU64,
+    /// When the program that it runs must have come to its end; 0: none runs.
+    pub(crate) alarm: AtomicU64,
+    /// See [`lapic::hold_legacy_interrupts`].
+    pub(crate) holds_legacy_interrupts: AtomicBool,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
     pub(crate) interrupts: Noted,
@@ -118,6 +122,8 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
         switch_area: AtomicU64::new(0),
+        alarm: AtomicU64::new(0),
+        holds_legacy_interrupts: AtomicBool::new(false),
         return_point: [const { AtomicU64::new(0) }; 2],
         interrupts: Noted::new(),
         timer: Lent::new(),

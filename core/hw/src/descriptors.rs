@@ -170,9 +170,21 @@ exception_stubs:
     .set vector, vector + 1
     .endr
 
+    /* The CPU aligns RSP to 16 before it pushes (APM s. 8.9.3), so it tells whether an error code came. Without one where an
+       exception has one, it is an interrupt: the legacy controller's, say, which begins at vector 8 in real mode. */
 exception_common:
+    test spl, 8
+    jnz 1f
+    push [rsp]
+    mov qword ptr [rsp + 8], 0
+    add qword ptr [rsp], 256
+1:
+    /* Double faults may have come on a stack of their own; they are never a program's. */
+    cmp byte ptr [rsp], 8
+    je 2f
     test byte ptr [rsp + 24], 3
     jnz ring3_leave
+2:
     push rax
     push rcx
     push rdx
@@ -254,7 +266,8 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
             frame.rip = nmi::on_nmi(frame.rip);
             return;
         }
-        EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
+        // No CPU of today raises 9 and 15.
+        9 | 15 | EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,

@@ -28,6 +28,11 @@ impl Heap {
         Self(Ranked::new(FreeList::empty()))
     }
 
+    /// Bytes in use, of [`HEAP_BYTES`].
+    pub fn used_bytes(&self) -> usize {
+        self.0.lock().used()
+    }
+
     /// Must be called once, before the first allocation.
     pub fn init(&self) {
         let memory = &raw mut MEMORY;

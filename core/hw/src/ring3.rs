@@ -6,14 +6,15 @@
 
 use crate::descriptors::{ExceptionFrame, USER_CODE_SELECTOR, USER_DATA_SELECTOR, fail};
 use crate::space::Space;
-use crate::{cpus, nmi, time};
+use crate::{apic_timer, cpus, interrupts, lapic, nmi, time};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
+use mediator::Instant;
 use spin::Once;
+use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr2, Cr3, Cr3Flags, Cr4, Cr4Flags};
 use x86_64::structures::paging::PhysFrame;
-use x86_64::PhysAddr;
 
 const NMI: u64 = 2;
 const SYSTEM_CALL: u64 = 4;
@@ -21,11 +22,16 @@ const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
 const SECURITY: u64 = 30;
+const INTERRUPTS: u64 = 32;
 
 /// Flags that a program may set: CF, PF, AF, ZF, SF, DF, OF. TF and AC would only hurt it.
 const PROGRAM_FLAGS: u64 = 0xcd5;
 /// Always set.
 const RESERVED_FLAG: u64 = 2;
+const INTERRUPT_FLAG: u64 = 1 << 9;
+/// Task priority while a program runs: the timer's interrupt comes, and of the guest's only those of the same class; the others
+/// stay where they are until the guest runs.
+const TIMER_CLASS: u64 = (timer::VECTOR as u64 >> 4) - 1;
 
 /// Lets no state of the guest be reached: XGETBV, RDPMC, RDFSBASE and RDPKRU fault.
 const WITHHELD: Cr4Flags = Cr4Flags::OSXSAVE
@@ -176,9 +182,10 @@ impl Thread {
     }
 
     /// Runs it up to the next trap of any kind.
-    fn enter(&mut self, space: &Space) -> Fault {
+    fn enter(&mut self, space: &Space, is_timed: bool) -> Fault {
         let frame = &mut self.0;
-        frame.rflags = frame.rflags & PROGRAM_FLAGS | RESERVED_FLAG;
+        let interrupts = if is_timed { INTERRUPT_FLAG } else { 0 };
+        frame.rflags = frame.rflags & PROGRAM_FLAGS | RESERVED_FLAG | interrupts;
         let cpu = cpus::this();
         let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read(), Cr2::read_raw(), Cr4::read(), Cr3::read());
         let arrived = cpu.nmi.arrived.load(Relaxed);
@@ -190,6 +197,7 @@ impl Thread {
             if let Some(extension) = extension {
                 (extension.open)();
             }
+            let priority = swap_priority(TIMER_CLASS);
             Cr0::write(cr0 | Cr0Flags::TASK_SWITCHED);
             Cr4::write(cr4 - WITHHELD);
             Cr3::write(PhysFrame::containing_address(PhysAddr::new(space.root().0)), Cr3Flags::empty());
@@ -198,6 +206,7 @@ impl Thread {
             Cr3::write(cr3, cr3_flags);
             Cr4::write(cr4);
             Cr0::write(cr0);
+            swap_priority(priority);
             if frame.vector == PAGE_FAULT {
                 // The guest's, on VT-x.
                 core::arch::asm!("mov cr2, {}", in(reg) cr2, options(nomem, nostack, preserves_flags));
@@ -214,14 +223,39 @@ impl Thread {
     }
 }
 
+/// CR8, the task priority register of the local APIC (APM s. 16.6.4).
+fn swap_priority(priority: u64) -> u64 {
+    let before;
+    // SAFETY: interrupts are off; whoever changes it puts it back.
+    unsafe {
+        core::arch::asm!("mov {}, cr8", out(reg) before, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("mov cr8, {}", in(reg) priority, options(nomem, nostack, preserves_flags));
+    }
+    before
+}
+
+/// The timer interrupts this CPU at that time, from [`lapic`](crate::lapic) lent. False: the guest has switched it off, and a
+/// program's time is looked at only where it leaves ring 3.
+fn set_alarm(until: u64) -> bool {
+    let alarm = &cpus::this().alarm;
+    if alarm.load(Relaxed) != until && apic_timer::lend(time::tsc_at(Instant(until))).is_some() {
+        if alarm.swap(until, Relaxed) == 0 {
+            lapic::hold_legacy_interrupts();
+        }
+    }
+    alarm.load(Relaxed) == until
+}
+
 impl domain::Thread for Thread {
     type Space = Space;
 
     fn run(&mut self, space: &mut Space, until: u64) -> Trap {
+        let is_timed = set_alarm(until);
         loop {
-            let fault = self.enter(space);
+            let fault = self.enter(space, is_timed);
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
+                9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
                 // Blocked until the next entry.
                 NMI => _ = nmi::on_nmi(0),
                 // The machine's, not the program's.
@@ -278,5 +312,12 @@ impl domain::Machine for Ring3 {
 
     fn cpu_number(&self) -> usize {
         cpus::this().number()
+    }
+
+    fn rest(&self) {
+        if cpus::this().alarm.swap(0, Relaxed) != 0 {
+            apic_timer::give_back();
+            lapic::release_legacy_interrupts();
+        }
     }
 }

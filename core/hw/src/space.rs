@@ -25,13 +25,7 @@ impl Space {
 
     /// Calls `copy` with the memory behind each page of a range that the program has these rights to, and the bytes' place in
     /// the range. `None`: not all of it is the program's; a part may have been copied.
-    fn each_page(
-        &self,
-        at: u64,
-        len: usize,
-        rights: Flags,
-        mut copy: impl FnMut(*mut u8, usize, usize),
-    ) -> Option<()> {
+    fn each_page(&self, at: u64, len: usize, rights: Flags, mut copy: impl FnMut(*mut u8, usize, usize)) -> Option<()> {
         let mut done = 0;
         while done < len {
             let from = at.checked_add(done as u64).filter(|&from| from < domain::SPACE_END)?;

@@ -40,6 +40,11 @@ impl Registration {
     pub fn name(&self) -> Name {
         self.0.name
     }
+
+    /// The service is there for good.
+    pub fn keep(self) {
+        core::mem::forget(self);
+    }
 }
 
 impl Drop for Registration {
@@ -103,8 +108,13 @@ impl Port {
         self.0.name
     }
 
+    /// Has the service ended?
+    pub fn is_dead(&self) -> bool {
+        self.0.dead.load(SeqCst)
+    }
+
     fn service(&self) -> Result<&RingZeroService, Error> {
-        if self.0.dead.load(SeqCst) { Err(Error::Dead) } else { Ok(&*self.0.service) }
+        if self.is_dead() { Err(Error::Dead) } else { Ok(&*self.0.service) }
     }
 
     /// Asks the service, and waits for its answer. The caller holds no lock.

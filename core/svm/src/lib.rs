@@ -13,6 +13,7 @@ mod nested;
 mod nmi;
 mod policy;
 mod refused;
+mod ring3;
 mod switch;
 mod vcpu;
 

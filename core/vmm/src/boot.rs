@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{cpus, devices, home, reset};
+use crate::{cpus, devices, home, programs, reset};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -20,6 +20,11 @@ use mediator::Gpa;
 
 #[global_allocator]
 static HEAP: Heap = Heap::new();
+
+/// Bytes of the heap in use.
+pub fn heap_used_bytes() -> usize {
+    HEAP.used_bytes()
+}
 
 /// Ranks of the locks that the first CPU holds before it has an area of its own.
 static HELD: AtomicU64 = AtomicU64::new(0);
@@ -42,6 +47,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
     set_clock();
     initialise(Phase::Pcpu)?;
+    initialise(Phase::Msg)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
     if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
@@ -78,6 +84,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     guest.adopt_local_apic(&mut machine);
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
+    programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
     drop(loaded);

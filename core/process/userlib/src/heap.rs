@@ -29,17 +29,18 @@ pub fn is_full() -> bool {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let mut list = self.0.lock();
-        list.allocate_first_fit(layout).or_else(|()| {
-            grow(&mut list, layout)?;
-            list.allocate_first_fit(layout)
-        })
-        .map_or_else(
-            |()| {
-                IS_FULL.store(true, Relaxed);
-                null_mut()
-            },
-            NonNull::as_ptr,
-        )
+        list.allocate_first_fit(layout)
+            .or_else(|()| {
+                grow(&mut list, layout)?;
+                list.allocate_first_fit(layout)
+            })
+            .map_or_else(
+                |()| {
+                    IS_FULL.store(true, Relaxed);
+                    null_mut()
+                },
+                NonNull::as_ptr,
+            )
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
@@ -56,8 +57,6 @@ fn grow(list: &mut FreeList, layout: Layout) -> Result<(), ()> {
     let bytes = wanted.max(LEAST_BYTES).next_multiple_of(PAGE_BYTES);
     let [at, _] = pass(GROW, [bytes as u64, 0, 0, 0]).map_err(|_| ())?;
     // SAFETY: new memory, which begins where the heap ended so far.
-    unsafe {
-        if list.size() == 0 { list.init(at as *mut u8, bytes) } else { list.extend(bytes) }
-    }
+    unsafe { if list.size() == 0 { list.init(at as *mut u8, bytes) } else { list.extend(bytes) } }
     Ok(())
 }

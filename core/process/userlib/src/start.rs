@@ -7,7 +7,15 @@ use abi::call::status;
 use core::panic::PanicInfo;
 
 // The stack pointer is as after a call. `main` is what the compiler makes of the program's own (see `start`).
-core::arch::global_asm!(".text", ".global _start", "_start:", "xor ebp, ebp", "xor edi, edi", "xor esi, esi", "jmp main");
+core::arch::global_asm!(
+    ".text",
+    ".global _start",
+    "_start:",
+    "xor ebp, ebp",
+    "xor edi, edi",
+    "xor esi, esi",
+    "jmp main"
+);
 
 /// What `main` may give.
 #[lang = "termination"]

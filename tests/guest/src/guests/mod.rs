@@ -10,6 +10,7 @@ mod cpuid;
 mod debug;
 mod defect;
 mod dma;
+mod domains;
 mod e820;
 mod ecam;
 mod fpu;
@@ -49,6 +50,9 @@ pub static ALL: &[(&str, fn())] = &[
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
+    ("domain_calls", domains::calls),
+    ("domain_chance", domains::chance),
+    ("domain_faults", domains::faults),
     ("e820", e820::run),
     ("ecam", ecam::run),
     ("fpu", fpu::run),
