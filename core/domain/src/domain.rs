@@ -199,7 +199,7 @@ impl<M: Machine> Domain<M> {
                 Trap::TimeOut => return Err(Cause::TimeOut),
             }
             // Calls of its own have taken their time too.
-            if self.home.machine.now() > body.until {
+            if self.home.machine.now() >= body.until {
                 return Err(Cause::TimeOut);
             }
             if self.doomed.load(SeqCst) {

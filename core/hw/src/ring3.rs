@@ -239,7 +239,8 @@ fn swap_priority(priority: u64) -> u64 {
 fn set_alarm(until: u64) -> bool {
     let alarm = &cpus::this().alarm;
     if alarm.load(Relaxed) != until && apic_timer::lend(time::tsc_at(Instant(until))).is_some() {
-        if alarm.swap(until, Relaxed) == 0 {
+        let is_first = alarm.swap(until, Relaxed) == 0;
+        if is_first {
             lapic::hold_legacy_interrupts();
         }
     }
@@ -262,7 +263,7 @@ impl domain::Thread for Thread {
                 DOUBLE_FAULT | MACHINE_CHECK | SECURITY => fail(&self.0),
                 _ => return Trap::Fault(fault),
             }
-            if time::now().0 > until {
+            if time::now().0 >= until {
                 return Trap::TimeOut;
             }
         }

@@ -1,6 +1,16 @@
 //! The smallest program: it greets.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 use userlib::{Error, Leases, Port, Service, open};
 
