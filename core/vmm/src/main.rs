@@ -33,9 +33,13 @@ mod machine;
 #[cfg(target_os = "none")]
 mod manifest;
 #[cfg(target_os = "none")]
+mod programs;
+#[cfg(target_os = "none")]
 mod reset;
 #[cfg(target_os = "none")]
 mod screen;
+#[cfg(target_os = "none")]
+mod services;
 #[cfg(target_os = "none")]
 mod sleep;
 #[cfg(target_os = "none")]
