@@ -8,6 +8,7 @@ mod dmesg;
 mod fio;
 mod heartbeat;
 mod inside;
+mod login;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -29,11 +30,13 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        login::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),
         defect::cases(),
-        heartbeat::cases(), inside::cases(),
+        heartbeat::cases(),
+        inside::cases(),
         debian::cases(),
     ]
     .into_iter()

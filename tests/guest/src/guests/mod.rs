@@ -11,6 +11,7 @@ mod deadlines;
 mod debug;
 mod defect;
 mod dma;
+mod domains;
 mod e820;
 mod ecam;
 mod fpu;
@@ -51,6 +52,9 @@ pub static ALL: &[(&str, fn())] = &[
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
+    ("domain_calls", domains::calls),
+    ("domain_chance", domains::chance),
+    ("domain_faults", domains::faults),
     ("e820", e820::run),
     ("ecam", ecam::run),
     ("fpu", fpu::run),
