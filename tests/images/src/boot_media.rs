@@ -22,10 +22,12 @@ const GRUB: usize = 19;
 /// GRUB reads this much at once, and fails where a CD ends before.
 const GRUB_READS: usize = 32768;
 const MODULES: [&str; 3] = ["biosdisk", "tar", "multiboot2"];
+// `multiboot2` asks for the best graphics mode; it shall be what `mode` says, or text.
 const COMMANDS: &str = "\
 set root=(cd)
 multiboot2 /shoji.elf
 module2 /shoji.cfg
+set gfxpayload=$mode
 boot
 ";
 

