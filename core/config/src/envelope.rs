@@ -9,6 +9,7 @@
 //! the blob is long, or try a pass phrase for longer than [`validate`](crate::validate()) allows; that it was altered
 //! is seen as soon as a slot is open.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
@@ -112,6 +113,9 @@ pub fn open(blob: &[u8]) -> Result<Opened, BlobError> {
         return Err(Kind::Disk.malformed());
     }
     blob::first_of(validate::validate_public(&public))?;
+    if parts.slots.iter().any(|slot| validate::check_text(&slot.name).is_err()) {
+        return Err(Kind::Slot.malformed());
+    }
     if let Some(slot) = parts.slots.iter().position(|slot| !slot.is_bounded()) {
         return Err(BlobError::SlotCost { slot: slot.saturating_add(1) });
     }
@@ -157,7 +161,7 @@ impl Locked {
         self.slots.iter().filter_map(|slot| slot.method.cost()).map(Cost::blocks).max().unwrap_or_default()
     }
 
-    /// Opens it with a pass phrase, of at most [`slot::MAX_PASS_PHRASE_BYTES`]. Slots that need more than `memory` are
+    /// Opens it with a pass phrase, of at most [`MAX_PASS_PHRASE_BYTES`](crate::MAX_PASS_PHRASE_BYTES). Slots that need more than `memory` are
     /// not tried. `memory` is wiped; the caller wipes `text`. Each slot for a pass phrase takes up to a minute.
     ///
     /// # Errors
@@ -256,7 +260,7 @@ impl Envelope {
     /// Without slots yet. The master key is random; `counter` is that of the blob whose place the new one takes.
     #[must_use]
     pub fn new(master_key: &mut [u8; 32], counter: u64) -> Self {
-        let master = SecretKey(mem::take(master_key));
+        let master = SecretKey(Box::new(mem::take(master_key)));
         Self { master, slots: Vec::new(), counter, opened: None }
     }
 

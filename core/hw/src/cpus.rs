@@ -42,8 +42,13 @@ pub struct Cpu {
     pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
-    /// See [`Cpu::extension_area`].
+    /// See [`Cpu::extension_area`] and [`Cpu::switch_area`].
     extension_area: AtomicU64,
+    switch_area: AtomicU64,
+    /// When the program that it runs must have come to its end; 0: none runs.
+    pub(crate) alarm: AtomicU64,
+    /// See [`lapic::hold_legacy_interrupts`].
+    pub(crate) holds_legacy_interrupts: AtomicBool,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
     pub(crate) interrupts: Noted,
@@ -116,6 +121,9 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
+        switch_area: AtomicU64::new(0),
+        alarm: AtomicU64::new(0),
+        holds_legacy_interrupts: AtomicBool::new(false),
         return_point: [const { AtomicU64::new(0) }; 2],
         interrupts: Noted::new(),
         timer: Lent::new(),
@@ -172,10 +180,12 @@ impl Cpu {
     /// A frame that the CPU's virtualization extension has for itself (VM_HSAVE_PA, the VMXON region): always the same one,
     /// zeroed when it is first asked for. `None`: no frame is left.
     pub fn extension_area(&self) -> Option<Hpa> {
-        if self.extension_area.load(Relaxed) == 0 {
-            self.extension_area.store(frames::alloc(1)?.0, Relaxed);
-        }
-        Some(Hpa(self.extension_area.load(Relaxed)))
+        frame_of(&self.extension_area)
+    }
+
+    /// A further one, for what the extension leaves in the CPU's registers while a program runs in ring 3.
+    pub fn switch_area(&self) -> Option<Hpa> {
+        frame_of(&self.switch_area)
     }
 
     /// Linear addresses of its stack.
@@ -366,6 +376,14 @@ pub unsafe fn dismiss_others() {
     }
 }
 
+/// The frame that is noted there; only its own CPU does so.
+fn frame_of(slot: &AtomicU64) -> Option<Hpa> {
+    if slot.load(Relaxed) == 0 {
+        slot.store(frames::alloc(1)?.0, Relaxed);
+    }
+    Some(Hpa(slot.load(Relaxed)))
+}
+
 /// Those on which the VMM runs.
 fn others(this: &Cpu) -> impl Iterator<Item = &'static Cpu> {
     let number = this.number;
@@ -404,13 +422,34 @@ extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
     );
 }
 
+/// HLT with interrupts let in, unless the word is not 0; interrupts and NMIs end it, also those that come between look and HLT.
+#[unsafe(naked)]
+pub extern "sysv64" fn halt_for_interrupts(word: &AtomicU32) {
+    core::arch::naked_asm!(
+        ".global cpus_idle_end",
+        "cmp dword ptr [rdi], 0",
+        "jne cpus_idle_end",
+        // Holds interrupts off for one more instruction.
+        "sti",
+        "hlt",
+        "cpus_idle_end:",
+        "cli",
+        "ret",
+    );
+}
+
 /// Where an NMI that has interrupted the code at `rip` returns to, if not there.
 pub(crate) fn nmi_return(rip: u64) -> Option<u64> {
     unsafe extern "C" {
         static cpus_halt_end: [u8; 0];
+        static cpus_idle_end: [u8; 0];
     }
-    let (start, end) = (halt_while as *const () as u64, &raw const cpus_halt_end as u64);
-    (start..end).contains(&rip).then_some(end)
+    [
+        (halt_while as *const () as u64, &raw const cpus_halt_end as u64),
+        (halt_for_interrupts as *const () as u64, &raw const cpus_idle_end as u64),
+    ]
+    .into_iter()
+    .find_map(|(start, end)| (start..end).contains(&rip).then_some(end))
 }
 
 /// Calls `function` on `cpu`'s own stack, and comes back.

@@ -3,6 +3,7 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, HpaRange, frames};
+use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -50,10 +51,7 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
 /// Tables like those at `root`, but for the lower half, where only the page at `page` is: mapped one to one, for code that switches
 /// paging on. `None` when the frames do not suffice.
 pub fn with_page_below(root: Hpa, page: u64) -> Option<Hpa> {
-    let mut tables = Tables::new()?;
-    for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(256) {
-        *entry = from.clone();
-    }
+    let mut tables = Tables::with_upper_half_of(root)?;
     tables.map(page, page, KIB_4, Flags::PRESENT | Flags::WRITABLE)?;
     Some(tables.root)
 }
@@ -88,6 +86,25 @@ impl Tables {
     /// Empty tables, or `None` when no frame is left.
     pub fn new() -> Option<Self> {
         Some(Self { root: frames::alloc(1)? })
+    }
+
+    /// Tables whose upper half is that of the ones at `root`, as they are now; nothing is mapped in the lower one.
+    pub(crate) fn with_upper_half_of(root: Hpa) -> Option<Self> {
+        let tables = Self::new()?;
+        for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(HALF) {
+            *entry = from.clone();
+        }
+        Some(tables)
+    }
+
+    /// Gives all tables of the lower half back, and the root.
+    ///
+    /// # Safety
+    /// No CPU uses them.
+    pub(crate) unsafe fn free_lower_half(&mut self) {
+        free_entries(self.root, 0..HALF, LEVELS);
+        // SAFETY: the frame of `new`; the caller's promise.
+        unsafe { frames::free(self.root, 1) };
     }
 
     /// Tables that were built before, with the root at `root`.
@@ -133,7 +150,6 @@ impl Tables {
     }
 
     /// Where the page that holds `from` lies, and its size.
-    #[cfg(test)]
     pub fn address(&self, from: u64) -> Option<(Hpa, u64)> {
         self.leaf(from).map(|(entry, size)| (Hpa(entry.addr().as_u64()), size))
     }
@@ -174,6 +190,47 @@ impl Tables {
         Some(())
     }
 
+    /// Tables like these, but that the page of 4 KiB at `page` is not there. What lies below the tables on the way to it is shared; so
+    /// [`Tables::follow`] must be told of what is mapped later. `None` when no frame is left, or nothing is mapped around it.
+    pub fn without(&self, page: u64) -> Option<Self> {
+        let page = VirtAddr::new_truncate(page);
+        let copy = Self::new()?;
+        let (mut from, mut to) = (Some(self.root), copy.root);
+        for (index, size) in [(page.p4_index(), 512 * GIB), (page.p3_index(), GIB), (page.p2_index(), MIB_2)] {
+            copy_table(from, to);
+            let entry = &mut table_at(to)[index];
+            if entry.is_unused() {
+                return None;
+            }
+            if entry.flags().contains(Flags::HUGE_PAGE) {
+                split(entry, size)?;
+                (from, to) = (None, Hpa(entry.addr().as_u64()));
+            } else {
+                from = Some(Hpa(entry.addr().as_u64()));
+                to = frames::alloc(1)?;
+                point(entry, to);
+            }
+        }
+        copy_table(from, to);
+        table_at(to)[page.p1_index()].set_unused();
+        Some(copy)
+    }
+
+    /// These were made by [`Tables::without`] from `others`, where something was mapped since, outside of the GiB of `page`.
+    pub fn follow(&mut self, others: &Self, page: u64) {
+        let page = VirtAddr::new_truncate(page);
+        let [(mine, theirs), (mine_below, theirs_below)] = {
+            let below = |root| Hpa(table_at(root)[page.p4_index()].addr().as_u64());
+            [(self.root, others.root), (below(self.root), below(others.root))]
+        };
+        for (to, from, kept) in [(mine, theirs, page.p4_index()), (mine_below, theirs_below, page.p3_index())] {
+            let entries = table_at(to).iter_mut().zip(table_at(from).iter()).enumerate();
+            for (_, (to, from)) in entries.filter(|(index, _)| *index != usize::from(kept)) {
+                *to = from.clone();
+            }
+        }
+    }
+
     /// Unmaps everything and gives all tables but the root back.
     pub fn clear(&mut self) {
         free_below(self.root, LEVELS);
@@ -182,6 +239,8 @@ impl Tables {
 }
 
 const LEVELS: u8 = 4;
+/// Entries of the root that map the lower half of the addresses.
+const HALF: usize = 256;
 
 /// Makes an entry point to a table, which is complete: another CPU may walk it at once.
 fn point(entry: &mut PageTableEntry, table: Hpa) {
@@ -201,12 +260,24 @@ fn split(entry: &mut PageTableEntry, size: u64) -> Option<()> {
     Some(())
 }
 
+/// All entries; without a source nothing happens.
+fn copy_table(from: Option<Hpa>, to: Hpa) {
+    let Some(from) = from else { return };
+    for (to, from) in table_at(to).iter_mut().zip(table_at(from).iter()) {
+        *to = from.clone();
+    }
+}
+
 /// Gives back what the entries of a table at `level` (4: the root, 1: its entries are all leaves) point to.
 fn free_below(table: Hpa, level: u8) {
+    free_entries(table, 0..512, level);
+}
+
+fn free_entries(table: Hpa, entries: Range<usize>, level: u8) {
     if level == 1 {
         return;
     }
-    for index in 0..512 {
+    for index in entries {
         let entry = &table_at(table)[index];
         if entry.is_unused() || entry.flags().contains(Flags::HUGE_PAGE) {
             continue;

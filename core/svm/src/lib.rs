@@ -12,7 +12,9 @@ mod instructions;
 mod nested;
 mod nmi;
 mod policy;
+mod recall;
 mod refused;
+mod ring3;
 mod switch;
 mod vcpu;
 

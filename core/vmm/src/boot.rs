@@ -8,7 +8,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, login, reset, screen};
+use crate::{calls, cpus, devices, home, login, programs, reset, screen, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use config::Config;
@@ -44,6 +44,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
     set_clock();
     initialise(Phase::Pcpu)?;
+    initialise(Phase::Msg)?;
     initialise(Phase::VmmCall)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
@@ -69,6 +70,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
+    tasks::start();
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
@@ -85,6 +87,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     calls::allow(&mut guest, &config)?;
     let segment = prepare_firmware(&mut machine, &mut guest, &ground, drive)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
+    guest.set_local_apic_page(Gpa(hw::lapic::base().0));
     if may_grow || hw::cpus::all().len() > 1 {
         guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
     }
@@ -93,6 +96,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     guest.adopt_local_apic(&mut machine);
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
+    programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
     drop(config);

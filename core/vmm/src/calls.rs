@@ -1,6 +1,7 @@
 //! The hypercalls with names: one file each.
 
 mod log;
+mod shell;
 pub mod status;
 
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use exit::Guest;
 /// Allows the guest what the configuration allows it.
 pub fn allow(guest: &mut Guest, config: &Config) -> Result<(), Failure> {
     let calls = &config.guest_calls;
-    for (name, callers) in [(name::STATUS, calls.status), (name::LOG, calls.log)] {
+    for (name, callers) in [(name::STATUS, calls.status), (name::LOG, calls.log), (name::SHELL, calls.shell)] {
         let callers = match callers {
             config::Callers::Off => continue,
             config::Callers::Kernel => exit::Callers::Kernel,
@@ -22,5 +23,8 @@ pub fn allow(guest: &mut Guest, config: &Config) -> Result<(), Failure> {
             return Err(format!("this Shoji has no hypercall `{name}`; take it out of [guest-calls]").into());
         }
     }
-    Ok(())
+    match &config.dbgsh {
+        Some(dbgsh) if !shell::open(&dbgsh.key) => Err("the key of [dbgsh] is too short".into()),
+        _ => Ok(()),
+    }
 }

@@ -15,6 +15,8 @@ mod calls;
 #[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
+mod deadlines;
+#[cfg(target_os = "none")]
 mod defect;
 #[cfg(target_os = "none")]
 mod devices;
@@ -31,11 +33,17 @@ mod machine;
 #[cfg(target_os = "none")]
 mod manifest;
 #[cfg(target_os = "none")]
+mod programs;
+#[cfg(target_os = "none")]
 mod reset;
 #[cfg(target_os = "none")]
 mod screen;
 #[cfg(target_os = "none")]
+mod services;
+#[cfg(target_os = "none")]
 mod sleep;
+#[cfg(target_os = "none")]
+mod tasks;
 #[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]

@@ -314,8 +314,19 @@ impl Machine for MockMachine {
     fn now(&self) -> Instant {
         Instant(0)
     }
+    fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
+        [service, op]
+    }
+
+    fn take_interrupt(&mut self) -> Option<u8> {
+        None
+    }
+
     fn provoke_defect(&mut self, defect: u64) {
         self.provoked.push(defect);
+    }
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        argument
     }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.stops += 1;

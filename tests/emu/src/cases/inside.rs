@@ -14,14 +14,28 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-const ALLOWED: &str = "\n[guest-calls]\nstatus = \"any\"\nlog = \"any\"\n";
+/// `@KEY@`: the shell's key file.
+const ALLOWED: &str = r#"
+[guest-calls]
+status = "any"
+log = "any"
+shell = "any"
+
+[dbgsh]
+key-file = @KEY@
+"#;
 
 /// The small disk with a configuration of its own: the usual one, and `more`.
 fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
     let disk = cx.copy(&cx.small_disk()?)?;
     if cx.boot == Boot::Shoji {
-        let blob = cx.dir.join("calls.conf");
-        disks::compile(&(disks::configuration(&cx.key_file()?) + more), &blob)?;
+        let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
+        if !key.exists() {
+            shoji::keys::create(&key)?;
+        }
+        let more = more.replace("@KEY@", &format!("{:?}", key.to_string_lossy()));
+        disks::compile(&(disks::configuration(&cx.key_file()?) + &more), &blob)?;
+        disk.replace_boot_file("/tools/dbgsh.key", &fs::read(key)?)?;
         disk.replace_boot_file("/shoji/shoji.conf", &fs::read(blob)?)?;
     }
     Ok(disk)

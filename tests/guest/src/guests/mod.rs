@@ -7,9 +7,11 @@ mod a20;
 mod apic_forms;
 mod bench;
 mod cpuid;
+mod deadlines;
 mod debug;
 mod defect;
 mod dma;
+mod domains;
 mod e820;
 mod ecam;
 mod fpu;
@@ -46,9 +48,13 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
     ("cpuid", cpuid::run),
+    ("deadlines", deadlines::run),
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
+    ("domain_calls", domains::calls),
+    ("domain_chance", domains::chance),
+    ("domain_faults", domains::faults),
     ("e820", e820::run),
     ("ecam", ecam::run),
     ("fpu", fpu::run),

@@ -2,12 +2,19 @@
 
 use super::{Failure, print};
 use abi::log::Level;
+use abi::shell::CLIENT_BYTES;
 use clap::{Args, Subcommand, ValueEnum};
+use config::SHELL_KEY_BYTES;
+use dbgsh::SharedKey;
 use hypercall::Shoji;
+use rustyline::error::ReadlineError;
 use shoji::guest::journal::Journal;
 use shoji::guest::log::{self, Lines, LogError, Output, PERIOD};
+use shoji::guest::shell::Session;
 use shoji::guest::{prometheus, status};
-use std::io::{self, ErrorKind};
+use shoji::keys;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::thread;
 
 #[derive(Subcommand)]
@@ -16,6 +23,8 @@ pub enum Command {
     Status(Status),
     /// Show Shoji's log
     Log(Log),
+    /// Talk to the shell in Shoji, line by line; `help` tells what it knows
+    Sh(Sh),
 }
 
 #[derive(Args)]
@@ -44,6 +53,16 @@ pub struct Log {
     journal: bool,
 }
 
+#[derive(Args)]
+pub struct Sh {
+    /// The key of [dbgsh] in Shoji's configuration
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// Carry out this line only; may be given several times
+    #[arg(short, value_name = "LINE")]
+    command: Vec<String>,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LevelName {
     Error,
@@ -68,6 +87,7 @@ pub fn perform(command: Command) -> Result<(), Failure> {
     let vmm = Shoji::find().map_err(|absent| Failure::Shoji(absent.to_string()))?;
     match command {
         Command::Status(options) => show_status(&vmm, &options),
+        Command::Sh(options) => shell(&vmm, &options),
         Command::Log(options) if options.previous => show_previous(&vmm),
         Command::Log(options) => show_log(&vmm, &options),
     }
@@ -115,4 +135,41 @@ fn copy(vmm: &Shoji, options: &Log, mut from: u64, mut output: impl Output) -> R
         }
         thread::sleep(PERIOD);
     }
+}
+
+fn shell(vmm: &Shoji, options: &Sh) -> Result<(), Failure> {
+    let file =
+        keys::read(&options.key_file, SHELL_KEY_BYTES).map_err(|why| Failure::Io(format!("--key-file {why}")))?;
+    if file.exposed {
+        eprintln!("shoji: warning: others may read {}; make it yours alone", options.key_file.display());
+    }
+    let key = SharedKey::new(file.bytes).ok_or_else(|| Failure::Io("the key is too short".into()))?;
+    let mut client = [0; CLIENT_BYTES];
+    getrandom::fill(&mut client).map_err(|error| Failure::Io(format!("no random numbers: {error}")))?;
+    let refused = |error| Failure::Shoji(format!("sh: {error}"));
+    let mut session = Session::open(vmm, &key, client).map_err(refused)?;
+    let mut perform = |line: &str| show_text(&session.line(vmm, line).map_err(refused)?);
+    if !options.command.is_empty() {
+        return options.command.iter().try_for_each(|line| perform(line));
+    }
+    let mut editor = rustyline::DefaultEditor::new().map_err(|error| Failure::Io(error.to_string()))?;
+    loop {
+        match editor.readline("shoji> ") {
+            Ok(line) if line.trim() == "exit" => return Ok(()),
+            Ok(line) => {
+                // The history ends with the program: lines may hold what is nobody else's.
+                let _ = editor.add_history_entry(&line);
+                perform(&line)?;
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(error) => return Err(Failure::Io(error.to_string())),
+        }
+    }
+}
+
+fn show_text(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let shown = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    shown.map_err(|error| Failure::Io(format!("cannot write the result: {error}")))
 }

@@ -3,6 +3,7 @@
 pub mod journal;
 pub mod log;
 pub mod prometheus;
+pub mod shell;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,13 @@
 //! The commands against a stand-in for Shoji that answers as the VMM does.
 
 use super::log::{Lines, copy, previous};
+use super::shell::{Session, ShellError};
 use super::{Vmm, prometheus, status};
 use abi::hypercall::{Error, name};
 use abi::log::{Level, MAX_TEXT_BYTES};
+use abi::shell::Answer;
 use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
+use dbgsh::{Server, SharedKey, Step};
 use logs::Logs;
 use std::cell::Cell;
 
@@ -14,13 +17,23 @@ struct Fake {
     status: Status,
     room: usize,
     calls: Cell<usize>,
+    shell: Server,
+    now_ns: Cell<u64>,
 }
 
 impl Fake {
     fn new() -> Self {
         let logs = Logs::new();
         assert!(logs.start(8192));
-        Self { logs, previous: String::new(), status: sample(), room: 1024, calls: Cell::new(0) }
+        Self {
+            logs,
+            previous: String::new(),
+            status: sample(),
+            room: 1024,
+            calls: Cell::new(0),
+            shell: Server::new(key(1)),
+            now_ns: Cell::new(1),
+        }
     }
 }
 
@@ -34,6 +47,13 @@ impl Vmm for Fake {
                 let len = logs::answer(&self.logs, &self.previous, 5_000_000_000, parameters, &mut answer)?;
                 answer.truncate(len);
                 Ok(answer)
+            }
+            name::SHELL => {
+                let answer = match self.shell.handle(self.now_ns.get(), postcard::from_bytes(parameters).unwrap()) {
+                    Step::Answer(answer) => answer,
+                    Step::Run(line) => Answer::Text { text: format!("you say {line}\n\x1b[2J"), cut: line == "long" },
+                };
+                Ok(postcard::to_allocvec(&answer).unwrap())
             }
             _ => Err(Error::Unknown),
         }
@@ -161,4 +181,27 @@ fn the_record_of_the_last_run_comes_whole_and_harmless() {
     assert!(vmm.calls.get() > 4);
     assert_eq!(previous(&Fake::new()).unwrap(), "");
     assert_eq!(previous(&Fake { previous: "a\x1bb".into(), ..Fake::new() }).unwrap(), "a\\x1bb\n");
+}
+
+fn key(byte: u8) -> SharedKey {
+    SharedKey::new(vec![byte; 32].into()).unwrap()
+}
+
+#[test]
+fn the_shell_answers_who_has_the_key() {
+    let vmm = Fake::new();
+    let mut session = Session::open(&vmm, &key(1), [7; 32]).unwrap();
+    assert_eq!(session.line(&vmm, "hello").unwrap(), "you say hello\n\\x1b[2J\n");
+    assert!(session.line(&vmm, "long").unwrap().ends_with("\n[...]\n"));
+    vmm.now_ns.set(3_600_000_000_000);
+    assert_eq!(session.line(&vmm, "late").unwrap_err(), ShellError::Ended);
+}
+
+#[test]
+fn the_shell_tells_others_that_they_must_wait() {
+    let vmm = Fake::new();
+    assert_eq!(Session::open(&vmm, &key(2), [7; 32]).err(), Some(ShellError::WrongKey));
+    assert_eq!(Session::open(&vmm, &key(1), [8; 32]).err(), Some(ShellError::Wait(1000)));
+    vmm.now_ns.set(1_000_000_001);
+    assert!(Session::open(&vmm, &key(1), [9; 32]).is_ok());
 }

@@ -20,4 +20,20 @@ grep -q '^\[ *[0-9]*\.[0-9]*\] INFO  the guest starts' /tmp/log || fail "the log
 $shoji log --level warn > /tmp/warn || fail "log --level warn"
 grep -q INFO /tmp/warn && fail "level warn shows INFO"
 $shoji log --previous | grep -q 'no record of a defect' || fail "a defect that nobody knows of"
-echo INSIDE DONE
+
+# The shell wants its key; a wrong one costs a pause, and opens nothing.
+key=/boot/tools/dbgsh.key
+$shoji sh --key-file $key -c help | grep -q '^heap' || fail "the shell does not know help"
+[ "$($shoji sh --key-file $key -c heap -c '' -c nonsense 2>/dev/null | wc -l)" = 2 ] || fail "three lines, two answers"
+[ "$(printf 'help\nheap\nexit\nheap\n' | $shoji sh --key-file $key 2>/dev/null | grep -c 'bytes$')" = 1 ] || fail "lines by pipe"
+head -c 32 /dev/urandom > /tmp/wrong
+said=$($shoji sh --key-file /tmp/wrong -c help 2>&1)
+[ $? = 4 ] || fail "a wrong key: $said"
+case $said in *"not the key"*) ;; *) fail "a wrong key: $said" ;; esac
+for k in /tmp/wrong $key; do
+    said=$($shoji sh --key-file $k -c help 2>&1) && fail "no pause after a wrong key"
+    case $said in *"wants no other for 1 s"*) ;; *) fail "no pause, but: $said" ;; esac
+done
+sleep 1.5
+$shoji sh --key-file $key -c heap | grep -q 'bytes$' || fail "the right key after the pause"
+$shoji log --level warn | grep -q 'dbgsh: a wrong proof' || fail "the log does not tell of the wrong key"
