@@ -26,7 +26,7 @@ key-file = @KEY@
 "#;
 
 /// The small disk with a configuration of its own: the usual one, and `more`.
-fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
+pub fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
     let disk = cx.copy(&cx.small_disk()?)?;
     if cx.boot == Boot::Shoji {
         let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
