@@ -113,6 +113,20 @@ pub const DEBUG_LOG_COUNTERS: u64 = 1;
 /// debug hypercalls.
 pub const DEBUG_QUEUE_INTERRUPT: u64 = 2;
 
+/// Tries the VMM's deadlines: with RBX other than 0, see [`deadlines`], a task of this CPU begins that sleeps as told there; gives
+/// 0. With RBX = 0: how many of its sleeps are over (low half), and how many microseconds the latest one was late (high half). Only
+/// where the configuration allows debug hypercalls.
+pub const DEBUG_DEADLINES: u64 = 4;
+
+/// RBX of [`DEBUG_DEADLINES`]: class, then milliseconds from bit 8 on, and the number of sleeps from bit 32 on.
+pub mod deadlines {
+    pub const AT_EXIT: u64 = 1;
+    pub const AT_INTERRUPT: u64 = 2;
+    pub const HARD: u64 = 3;
+    /// After the last sleep an NMI is sent to this CPU: it wakes a guest that halts with interrupts off.
+    pub const END_BY_NMI: u64 = 1 << 7;
+}
+
 /// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug
 /// hypercalls and defects.
 pub const DEBUG_PROVOKE_DEFECT: u64 = 3;

@@ -9,6 +9,7 @@
 //! the blob is long, or try a pass phrase for longer than [`validate`](crate::validate()) allows; that it was altered
 //! is seen as soon as a slot is open.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::mem;
@@ -256,7 +257,7 @@ impl Envelope {
     /// Without slots yet. The master key is random; `counter` is that of the blob whose place the new one takes.
     #[must_use]
     pub fn new(master_key: &mut [u8; 32], counter: u64) -> Self {
-        let master = SecretKey(mem::take(master_key));
+        let master = SecretKey(Box::new(mem::take(master_key)));
         Self { master, slots: Vec::new(), counter, opened: None }
     }
 
@@ -279,19 +280,45 @@ impl Envelope {
     pub fn add(
         &mut self,
         name: &str,
-        mut credential: Credential<'_>,
+        credential: Credential<'_>,
         cost: Cost,
         random: [u8; SLOT_RANDOM_BYTES],
     ) -> Result<(), SlotError> {
         if self.slots.len() >= MAX_SLOTS {
             return Err(SlotError::Full);
         }
+        let slot = self.new_slot(name, credential, cost, random)?;
+        self.slots.push(slot);
+        Ok(())
+    }
+
+    /// As [`Self::add`], in the place and with the name of a slot that is there, counted from 0.
+    ///
+    /// # Errors
+    /// See [`SlotError`].
+    pub fn replace(
+        &mut self,
+        index: usize,
+        credential: Credential<'_>,
+        cost: Cost,
+        random: [u8; SLOT_RANDOM_BYTES],
+    ) -> Result<(), SlotError> {
+        let name = self.slots.get(index).ok_or(SlotError::Absent)?.name.clone();
+        let slot = self.new_slot(&name, credential, cost, random)?;
+        self.slots.get_mut(index).map(|old| *old = slot).ok_or(SlotError::Absent)
+    }
+
+    fn new_slot(
+        &self,
+        name: &str,
+        mut credential: Credential<'_>,
+        cost: Cost,
+        random: [u8; SLOT_RANDOM_BYTES],
+    ) -> Result<Slot, SlotError> {
         if validate::check_text(name).is_err() || validate::cost_problem(cost.memory_mib, cost.passes).is_some() {
             return Err(SlotError::Unfit);
         }
-        let slot = Slot::new(name, &mut credential, cost, random, &self.master).map_err(|_| SlotError::Unfit)?;
-        self.slots.push(slot);
-        Ok(())
+        Slot::new(name, &mut credential, cost, random, &self.master).map_err(|_| SlotError::Unfit)
     }
 
     /// Removes a slot, counted from 0. Who has a copy of the older blob still opens that one.

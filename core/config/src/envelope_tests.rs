@@ -117,6 +117,14 @@ fn each_slot_opens_the_same_configuration() {
     }
 }
 
+/// If this fails, FORMAT_VERSION must go up: a blob of today would not open tomorrow.
+#[test]
+fn the_bytes_of_a_locked_blob_of_version_2_never_change() {
+    let blob = blob_of(&envelope());
+    let length_and_checksum = [597, 0x15FE_3F37_u32].map(u32::to_le_bytes).concat();
+    assert_eq!(blob[12..20], length_and_checksum);
+}
+
 #[test]
 fn the_public_part_is_known_before_and_nothing_else() {
     let blob = blob_of(&envelope());
@@ -359,7 +367,7 @@ fn a_secret_part_with_public_entries_is_refused() {
     blob.extend(nonce);
     let total = blob.len() + secret.len() + TAG_BYTES;
     blob::set_length(&mut blob, total);
-    let tag = slot::seal(&SecretKey([0x11; 32]), &nonce, &bound(&blob), &mut secret).unwrap();
+    let tag = slot::seal(&SecretKey(Box::new([0x11; 32])), &nonce, &bound(&blob), &mut secret).unwrap();
     let blob = reseal([blob, secret, tag.to_vec()].concat());
     assert!(blob.len() > at + length);
     assert_eq!(error(locked(&blob).unlock_with_raw_key(&RAW)), UnlockError::Blob(Kind::Memory.malformed()));
@@ -399,6 +407,19 @@ fn slots_are_named_and_the_last_one_stays() {
     assert_eq!(error(envelope.add("few", Credential::PassPhrase(TEXT, few), CHEAP, random(4))), SlotError::Unfit);
     assert_eq!(envelope.remove(3), Err(SlotError::Absent));
     assert_eq!([envelope.remove(2), envelope.remove(0), envelope.remove(0)], [Ok(()), Ok(()), Err(SlotError::Last)]);
+}
+
+#[test]
+fn a_replaced_slot_keeps_name_and_place_and_forgets_what_opened_it() {
+    let mut envelope = envelope();
+    let memory = &mut memory(CHEAP)[..];
+    envelope.replace(0, Credential::PassPhrase(b"battery staple", memory), CHEAP, random(4)).unwrap();
+    let absent = envelope.replace(3, Credential::RawKey(&RAW), CHEAP, random(5));
+    assert_eq!(error(absent), SlotError::Absent);
+    let locked = locked(&blob_of(&envelope));
+    assert_eq!(error(by_pass_phrase(&locked, TEXT)), UnlockError::Wrong);
+    let (_, opened) = locked.unlock(Credential::PassPhrase(b"battery staple", memory)).unwrap();
+    assert_eq!((opened.opened(), locked.slots()[0].name.as_str(), locked.slots().len()), (Some(0), "alice", 3));
 }
 
 #[test]

@@ -26,7 +26,10 @@ pub struct Parts<'a> {
 impl<'a> Parts<'a> {
     /// Reads entries up to the end. Kinds that are not `allowed` are refused.
     pub fn read(entries: &'a [u8], allowed: fn(Kind) -> bool) -> Result<Self, BlobError> {
-        let (mut parts, mut entries) = (Self::default(), Entries(entries));
+        // Never reallocated, so no copy of a key stays behind.
+        let rules = Entries(entries).flatten().filter(|entry| matches!(entry.kind, Kind::Disk));
+        let room = rules.take(MAX_DISK_RULES.saturating_add(1)).count();
+        let (mut parts, mut entries) = (Self { disks: Vec::with_capacity(room), ..Self::default() }, Entries(entries));
         while let Some(entry) = entries.next() {
             let entry = entry?;
             match entry.kind {

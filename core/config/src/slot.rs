@@ -7,6 +7,7 @@
 //!
 //! It wraps by XChaCha20-Poly1305; name and method of the slot are authenticated with the master key.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::ops::RangeInclusive;
 
@@ -41,9 +42,9 @@ pub const SLOT_RANDOM_BYTES: usize = SALT_BYTES + NONCE_BYTES;
 /// A block is 1 KiB.
 const BLOCKS_PER_MIB: u32 = 1024;
 
-/// 256 bits: a master key or one that wraps it. Wiped when dropped.
+/// 256 bits: a master key or one that wraps it. Wiped when dropped, and boxed, so that a move leaves no copy.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct SecretKey(pub [u8; 32]);
+pub struct SecretKey(pub Box<[u8; 32]>);
 
 /// One way to open a configuration.
 #[derive(Clone, Serialize, Deserialize)]
@@ -127,7 +128,7 @@ impl Slot {
             Credential::RawKey(_) => Method::RawKey { salt },
         };
         let key = wrapping_key(&method, credential)?;
-        let mut slot = Self { name: name.into(), method, nonce, wrapped: master.0, tag: [0; TAG_BYTES] };
+        let mut slot = Self { name: name.into(), method, nonce, wrapped: *master.0, tag: [0; TAG_BYTES] };
         let bound = slot.bound().ok_or(Refused::Wrong)?;
         slot.tag = seal(&key, &nonce, &bound, &mut slot.wrapped).ok_or(Refused::Wrong)?;
         Ok(slot)
@@ -136,9 +137,9 @@ impl Slot {
     /// The master key.
     pub fn open(&self, credential: &mut Credential<'_>) -> Result<SecretKey, Refused> {
         let key = wrapping_key(&self.method, credential)?;
-        let mut master = SecretKey(self.wrapped);
+        let mut master = SecretKey(Box::new(self.wrapped));
         let bound = self.bound().ok_or(Refused::Wrong)?;
-        open(&key, &self.nonce, &bound, &mut master.0, &self.tag).map(|()| master).ok_or(Refused::Wrong)
+        open(&key, &self.nonce, &bound, &mut *master.0, &self.tag).map(|()| master).ok_or(Refused::Wrong)
     }
 
     /// Whether trying it takes no more than [`validate`](crate::validate()) allows for a new one.
@@ -183,10 +184,10 @@ fn from_pass_phrase(text: &[u8], salt: &[u8], cost: Cost, memory: &mut [Block]) 
         return None;
     }
     let kib = cost.memory_mib.checked_mul(BLOCKS_PER_MIB)?;
-    let mut key = SecretKey([0; 32]);
+    let mut key = SecretKey(Box::new([0; 32]));
     let parameters = Params::new(kib, cost.passes, 1, Some(key.0.len())).ok()?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
-    let result = argon2.hash_password_into_with_memory(text, salt, &mut key.0, &mut *memory);
+    let result = argon2.hash_password_into_with_memory(text, salt, &mut *key.0, &mut *memory);
     memory.iter_mut().for_each(Block::zeroize);
     result.ok().map(|()| key)
 }
@@ -194,15 +195,15 @@ fn from_pass_phrase(text: &[u8], salt: &[u8], cost: Cost, memory: &mut [Block]) 
 /// Without a cost: what is random cannot be guessed.
 fn from_random(secret: &[u8], salt: &[u8], personalization: &[u8]) -> Option<SecretKey> {
     let mac = Blake2bMac::<U32>::new_with_salt_and_personal(Some(secret), salt, personalization).ok()?;
-    let mut key = SecretKey([0; 32]);
-    let into: &mut Output<Blake2bMac<U32>> = (&mut key.0).into();
+    let mut key = SecretKey(Box::new([0; 32]));
+    let into: &mut Output<Blake2bMac<U32>> = (&mut *key.0).into();
     mac.finalize_into(into);
     Some(key)
 }
 
 /// Encrypts in place by XChaCha20-Poly1305; gives the tag.
 pub fn seal(key: &SecretKey, nonce: &[u8; NONCE_BYTES], bound: &[u8], data: &mut [u8]) -> Option<[u8; TAG_BYTES]> {
-    let cipher = XChaCha20Poly1305::new((&key.0).into());
+    let cipher = XChaCha20Poly1305::new((&*key.0).into());
     let tag = cipher.encrypt_inout_detached(<&XNonce>::from(nonce), bound, data.into()).ok()?;
     Some(tag.into())
 }
@@ -215,6 +216,6 @@ pub fn open(
     data: &mut [u8],
     tag: &[u8; TAG_BYTES],
 ) -> Option<()> {
-    let cipher = XChaCha20Poly1305::new((&key.0).into());
+    let cipher = XChaCha20Poly1305::new((&*key.0).into());
     cipher.decrypt_inout_detached(<&XNonce>::from(nonce), bound, data.into(), <&Tag>::from(tag)).ok()
 }

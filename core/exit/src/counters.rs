@@ -27,6 +27,10 @@ pub enum ExitKind {
     NmiWindow,
     /// The guest can take an interrupt that was queued for it.
     InterruptWindow,
+    /// An interrupt of the guest's, while the VMM wants to be back at one.
+    ExternalInterrupt,
+    /// The VMM wanted to be back at this time.
+    Recall,
     /// An exception that is intercepted lest the guest raise it without end, and delivered again.
     Exception,
     /// A write to bits of CR0 or CR4 that the VMM keeps.
@@ -39,10 +43,10 @@ pub enum ExitKind {
 
 impl ExitKind {
     /// Names for people, in the order of the kinds.
-    pub const NAMES: [&str; 22] = NAMES;
+    pub const NAMES: [&str; 24] = NAMES;
 }
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 24] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -59,6 +63,8 @@ const NAMES: [&str; 22] = [
     "nmi",
     "nmi window",
     "interrupt window",
+    "external interrupt",
+    "recall",
     "exception",
     "control register",
     "xsetbv",

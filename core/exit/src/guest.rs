@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use lock::{Ranked, rank::COUNTERS};
+use mediator::Gpa;
 
 /// The state of one guest; nothing of it is global. Made while one CPU runs, then shared by all: see [`crate::Cpu`].
 pub struct Guest {
@@ -27,6 +28,8 @@ pub struct Guest {
     pub(crate) notices: Notices,
     pub(crate) msr_refusals: MsrRefusals,
     pub(crate) local_apics: Option<LocalApics>,
+    /// Where accesses that leave the guest are those to its local APIC, guarded or not.
+    pub(crate) local_apic_page: Option<Gpa>,
     pub(crate) hooked_pages: Vec<HookedPage>,
     /// Of each CPU, with its number.
     counters: Ranked<Vec<(usize, Arc<Counters>)>, COUNTERS>,
@@ -48,6 +51,7 @@ impl Guest {
             notices: Notices::default(),
             msr_refusals: MsrRefusals::default(),
             local_apics: None,
+            local_apic_page: None,
             hooked_pages: Vec::new(),
             counters: Ranked::default(),
         }

@@ -5,7 +5,9 @@ use crate::cpu::Answer;
 use crate::instruction;
 use crate::walk::{self, PageAccess};
 use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu, calls};
-use abi::hypercall::{DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN, VERSION};
+use abi::hypercall::{
+    DEBUG_DEADLINES, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN, VERSION,
+};
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
 use mediator::{Gpa, GuestMemory};
@@ -86,6 +88,7 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
             0
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
+        DEBUG_DEADLINES => machine.try_deadlines(vcpu.gpr(Gpr::Rbx)),
         DEBUG_PROVOKE_DEFECT if guest.defects => {
             machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
             UNKNOWN

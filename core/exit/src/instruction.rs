@@ -213,15 +213,12 @@ pub(crate) fn on_invd<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mach
     Ok(())
 }
 
-/// A queued interrupt waits: with IF = 1 it ends HLT at once.
+/// It exits only while the CPU crate has to know of it.
 #[cold]
 pub(crate) fn on_hlt<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
-    const RFLAGS_IF: u64 = 1 << 9;
     cpu.counters.count(ExitKind::Halt);
-    if vcpu.rflags() & RFLAGS_IF != 0 {
-        let len_bytes = length(cpu, vcpu, machine, &HLT)?;
-        vcpu.skip_instruction(len_bytes);
-    }
+    let len_bytes = length(cpu, vcpu, machine, &HLT)?;
+    vcpu.halt(len_bytes);
     Ok(())
 }
 

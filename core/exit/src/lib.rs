@@ -70,4 +70,4 @@ pub use machine::{Machine, Parts, Ports};
 pub use policy::{CpuidLeaf, Policy};
 pub use sleep::{SleepPorts, SleepRequest, SleepWrite};
 pub use task_state::{Event, EventKind, TaskState, TaskSwitch, TaskSwitchSource};
-pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Segment, SegmentName, Vcpu};
+pub use vcpu::{ControlRegisters, Exception, Exit, Gpr, IoExit, NestedFault, Recall, Segment, SegmentName, Vcpu};

@@ -63,6 +63,9 @@ pub trait Machine {
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
     fn provoke_defect(&mut self, defect: u64);
 
+    /// Begins or tells of `abi::hypercall::DEBUG_DEADLINES`.
+    fn try_deadlines(&mut self, argument: u64) -> u64;
+
     /// Calls `then` while every other CPU of the guest stands still between two exits, with no lock held; afterwards all of
     /// them find what it has changed, intercepts of ports among it. The caller holds no lock either.
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R;

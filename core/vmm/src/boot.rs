@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, reset};
+use crate::{calls, cpus, devices, home, reset, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -67,6 +67,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
+    tasks::start();
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
@@ -74,6 +75,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     calls::allow(&mut guest, &loaded.config)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
+    guest.set_local_apic_page(Gpa(hw::lapic::base().0));
     if may_grow || hw::cpus::all().len() > 1 {
         guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
     }

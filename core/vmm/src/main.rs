@@ -13,6 +13,8 @@ mod calls;
 #[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
+mod deadlines;
+#[cfg(target_os = "none")]
 mod defect;
 #[cfg(target_os = "none")]
 mod devices;
@@ -30,6 +32,8 @@ mod manifest;
 mod reset;
 #[cfg(target_os = "none")]
 mod sleep;
+#[cfg(target_os = "none")]
+mod tasks;
 #[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]

@@ -54,10 +54,8 @@ pub fn read(path: &Path, lengths: RangeInclusive<usize>) -> Result<KeyFile, Stri
     if !metadata.is_file() {
         return Err(format!("names {shown}, which is not a file; make a key with `shoji key new FILE`"));
     }
-    // One byte more than a key tells a longer file, and the capacity keeps the buffer from being copied.
-    let enough = lengths.end() + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * enough));
-    file.take(enough as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    // One byte more than a key tells a longer file.
+    let bytes = read_open(file, lengths.end() + 1).map_err(unreadable)?;
     if !lengths.contains(&bytes.len()) {
         let len = metadata.len();
         let wanted = if lengths.start() == lengths.end() {
@@ -70,6 +68,25 @@ pub fn read(path: &Path, lengths: RangeInclusive<usize>) -> Result<KeyFile, Stri
         ));
     }
     Ok(KeyFile { bytes, exposed: is_exposed(&metadata) })
+}
+
+/// At most `most` bytes of a file that may hold a secret.
+///
+/// # Errors
+/// As the operating system says.
+pub fn read_bytes(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    read_open(file, most)
+}
+
+fn read_open(file: File, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // The capacity keeps the buffer from being copied.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1024));
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether anybody but the owner may read or write the file.

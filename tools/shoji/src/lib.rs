@@ -6,6 +6,7 @@ pub mod grub;
 pub mod guest;
 pub mod keys;
 pub mod load;
+pub mod lock;
 pub mod report;
 pub mod show;
 mod table;

@@ -1,6 +1,6 @@
 //! Shows a configuration in its TOML form or as JSON; keys are left out.
 
-use config::{Config, DiskRule, DiskSelector, Public, RangeSelector};
+use config::{Config, DiskRule, DiskSelector, Method, Public, RangeSelector, Slot};
 use serde_json::{Value, json};
 
 use crate::words::{AFTER_FAILURE, CALLERS, CHECK, CIPHER, KEYBOARD, LEVEL, ON_FAILURE, SERIAL, word};
@@ -81,10 +81,55 @@ fn rule(rule: &DiskRule) -> Value {
     })
 }
 
-/// The TOML form.
-pub fn to_toml(config: &Config) -> String {
+/// How a configuration is locked.
+pub struct Lock<'a> {
+    pub counter: u64,
+    pub slots: &'a [Slot],
+    /// Whether it was opened: then what is shown is what was written.
+    pub opened: bool,
+}
+
+impl Lock<'_> {
+    pub fn to_json(&self) -> Value {
+        let slot = |(number, slot): (usize, &Slot)| {
+            let cost = slot.method.cost();
+            json!({
+                "number": number,
+                "name": slot.name,
+                "method": method(&slot.method),
+                "memory": cost.map(|cost| size(cost.memory_mib)),
+                "passes": cost.map(|cost| cost.passes),
+            })
+        };
+        let slots: Vec<Value> = (1..).zip(self.slots).map(slot).collect();
+        json!({ "opened": self.opened, "counter": self.counter, "slots": slots })
+    }
+
+    /// Comments in front of the TOML form.
+    pub fn to_text(&self) -> String {
+        let seen = if self.opened { "opened" } else { "only what can be read without opening it, and could be forged" };
+        let mut text = format!("# locked: {seen}\n# rollback counter {}\n", self.counter);
+        for (number, slot) in (1..).zip(self.slots) {
+            let cost = slot.method.cost().map(|cost| format!(", {} {} times", size(cost.memory_mib), cost.passes));
+            let cost = cost.unwrap_or_default();
+            text += &format!("# slot {number}: {:?}, {}{cost}\n", slot.name, method(&slot.method));
+        }
+        text + "\n"
+    }
+}
+
+fn method(method: &Method) -> &'static str {
+    match method {
+        Method::PassPhrase { .. } => "pass phrase",
+        Method::RecoveryKey { .. } => "recovery key",
+        Method::RawKey { .. } => "key file",
+    }
+}
+
+/// The TOML form of a tree.
+pub fn to_toml(tree: &Value) -> String {
     let mut out = String::new();
-    for (key, value) in to_json(config).as_object().into_iter().flatten() {
+    for (key, value) in tree.as_object().into_iter().flatten() {
         match value {
             Value::Null => {}
             Value::Array(tables) => tables.iter().for_each(|table| section(&mut out, &format!("[[{key}]]"), table)),

@@ -46,7 +46,7 @@ fn a_built_configuration_is_what_the_vmm_reads() {
     let outcome = folder.shoji("config build shoji.toml");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let blob = fs::read(folder.path("shoji.conf")).unwrap();
-    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule\n", blob.len()));
+    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule, not locked\n", blob.len()));
     let config = config::parse(&blob).unwrap();
     assert_eq!((config.boot.drive, config.log.serial), (Some(0x81), None));
     assert_eq!(config.dbgsh.unwrap().key.0, [9; 32]);

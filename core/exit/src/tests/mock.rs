@@ -317,6 +317,9 @@ impl Machine for MockMachine {
     fn provoke_defect(&mut self, defect: u64) {
         self.provoked.push(defect);
     }
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        argument
+    }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.stops += 1;
         then(self)

@@ -145,6 +145,9 @@ impl Machine for SmpMachine<'_> {
         Instant(0)
     }
     fn provoke_defect(&mut self, _: u64) {}
+    fn try_deadlines(&mut self, _: u64) -> u64 {
+        0
+    }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.exit = None;
         let stopped = self.running.write().unwrap();

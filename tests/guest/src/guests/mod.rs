@@ -8,6 +8,7 @@ mod apic_forms;
 mod bench;
 mod calls;
 mod cpuid;
+mod deadlines;
 mod debug;
 mod defect;
 mod dma;
@@ -48,6 +49,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench_q35", bench::registers),
     ("calls", calls::run),
     ("cpuid", cpuid::run),
+    ("deadlines", deadlines::run),
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),

@@ -1,6 +1,6 @@
 //! The commands that ask the Shoji under the operating system that they run in.
 
-use crate::{Failure, print};
+use super::{Failure, print};
 use abi::log::Level;
 use abi::shell::CLIENT_BYTES;
 use clap::{Args, Subcommand, ValueEnum};
