@@ -19,7 +19,7 @@ multiboot1_header:
     .long 0x00000003
     .long -(0x1BADB002 + 0x00000003)
 
-    /* Multiboot 2 for i386 protected mode, with an information request (memory map) and an end tag. */
+    /* Multiboot 2 for i386 protected mode, with an information request (memory map), framebuffer and end tag. */
     .balign 8
 multiboot2_header:
     .long 0xE85250D6
@@ -30,6 +30,11 @@ multiboot2_header:
     .short 1, 0
     .long 12
     .long 6
+    .balign 8
+    /* A framebuffer is welcome, and any mode: GRUB sets one only where `gfxpayload` asks for it. */
+    .short 5, 1
+    .long 20
+    .long 0, 0, 0
     .balign 8
     .short 0, 0
     .long 8

@@ -1,6 +1,6 @@
 //! Shoji's own lines in the guest's memory, and the answers of INT 15h.
 
-use crate::memory_map::{self, E820_BYTES, SIGNATURE};
+use crate::memory_map::{self, CONVENTIONAL_KIB, E820_BYTES, SIGNATURE};
 use crate::stub;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,9 +11,7 @@ use mediator::{Gpa, GuestMemory, NotRam};
 use multiboot::Entry;
 
 /// Interrupt vector 15h, as offset and segment.
-const VECTOR_15: Gpa = Gpa(0x15 * 4);
-/// BIOS data area: conventional memory in KiB.
-const CONVENTIONAL_KIB: Gpa = Gpa(0x413);
+pub(crate) const VECTOR_15: Gpa = Gpa(0x15 * 4);
 const CARRY: u16 = 1 << 0;
 /// Status in AH: function not supported.
 const UNSUPPORTED: u8 = 0x86;
@@ -43,6 +41,15 @@ impl From<NotRam> for BiosError {
     }
 }
 
+/// How the guest starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// BIOS drive of the boot sector.
+    pub drive: u8,
+    /// By the BIOS, which sets the text mode that PCs start in: the screen shows something else than the BIOS believes.
+    pub clear_screen: bool,
+}
+
 /// The guest is ready to start.
 pub struct Prepared {
     /// It starts in real mode at this segment, offset 0.
@@ -61,14 +68,13 @@ pub fn prepare(
     memory: &mut dyn GuestMemory,
     memory_map: &[Entry],
     vmm: &Range<u64>,
-    drive: u8,
+    start: Start,
     hypercall: [u8; 3],
 ) -> Result<Prepared, BiosError> {
-    let mut kib = [0; 2];
-    memory.read(CONVENTIONAL_KIB, &mut kib)?;
+    let kib = memory_map::conventional_kib(memory)?;
     let stub_kib = (stub::STUB_BYTES >> 10) as u16;
-    let conventional = memory_map::take_conventional(memory_map, u16::from_le_bytes(kib), stub_kib)
-        .ok_or(BiosError::NoConventionalMemory)?;
+    let conventional =
+        memory_map::take_conventional(memory_map, kib, stub_kib).ok_or(BiosError::NoConventionalMemory)?;
     let map = memory_map::hide(&conventional.map, vmm);
     let at = conventional.taken.start;
     let segment = (at >> 4) as u16;
@@ -76,7 +82,8 @@ pub fn prepare(
     let mut old_int15 = [0; 4];
     memory.read(VECTOR_15, &mut old_int15)?;
     memory.write(Gpa(at), stub::code())?;
-    memory.write(Gpa(at + stub::DRIVE), &[drive])?;
+    memory.write(Gpa(at + stub::DRIVE), &[start.drive])?;
+    memory.write(Gpa(at + stub::SET_MODE), &[start.clear_screen.into()])?;
     memory.write(Gpa(at + stub::call()), &hypercall)?;
     memory.write(Gpa(at + stub::OLD_INT15), &old_int15)?;
     let vector = stub::int15() as u32 | u32::from(segment) << 16;

@@ -7,9 +7,12 @@
 extern crate alloc;
 
 mod bios;
+#[allow(unsafe_code)] // The bytes between two linker symbols.
+mod calls;
 pub mod memory_map;
 #[allow(unsafe_code)] // The bytes between two linker symbols.
 mod stub;
 
-pub use bios::{BiosError, Prepared, prepare};
+pub use bios::{BiosError, Prepared, Start, prepare};
+pub use calls::{BiosCalls, keyboard_flags};
 pub use stub::STUB_BYTES;

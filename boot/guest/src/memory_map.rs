@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 use core::ops::Range;
+use mediator::{Gpa, GuestMemory, NotRam};
 use multiboot::map::{self, Entry, Kind};
 
 /// `SMAP`: EDX of a caller of E820h and EAX of the answer.
@@ -47,6 +48,16 @@ pub struct Conventional {
     pub taken: Range<u64>,
     /// The map that agrees with it.
     pub map: Vec<Entry>,
+}
+
+/// BIOS data area: conventional memory in KiB.
+pub(crate) const CONVENTIONAL_KIB: Gpa = Gpa(0x413);
+
+/// What is there.
+pub(crate) fn conventional_kib(memory: &mut dyn GuestMemory) -> Result<u16, NotRam> {
+    let mut kib = [0; 2];
+    memory.read(CONVENTIONAL_KIB, &mut kib)?;
+    Ok(u16::from_le_bytes(kib))
 }
 
 /// The map, normalised, with a range turned reserved.

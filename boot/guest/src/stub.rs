@@ -25,6 +25,8 @@ guest_packet:                       /* offset 8: disk address packet, BIOS Enhan
     .short 1                        /* one block (BIOSes write the count back, so this is in RAM) */
     .short 0x7c00, 0                /* to 0000:7C00 */
     .quad 0                         /* block 0 */
+guest_set_mode:                     /* offset 24: not 0: the text mode is set anew */
+    .byte 0
 
     /* Interrupt 15h: E820h, E801h and 88h are answered by the VMM, the rest by the BIOS. */
 guest_int15:
@@ -49,7 +51,11 @@ guest_start:
     movw %ax, %ss
     movw $0x1000, %sp
     sti
-    movw $(guest_packet - guest_stub), %si
+    cmpb $0, guest_set_mode - guest_stub
+    je 1f
+    movw $0x0003, %ax               /* INT 10h: mode 3, 80 by 25 characters */
+    int $0x10
+1:  movw $(guest_packet - guest_stub), %si
     movb guest_drive - guest_stub, %dl
     movb $0x42, %ah
     int $0x13
@@ -105,6 +111,7 @@ unsafe extern "C" {
 /// Offsets into the stub.
 pub const DRIVE: u64 = 3;
 pub const OLD_INT15: u64 = 4;
+pub const SET_MODE: u64 = 24;
 
 /// The code as assembled.
 pub fn code() -> &'static [u8] {

@@ -24,6 +24,14 @@ pub fn choose(memory_map: &[Entry], need_bytes: u64, avoid: &[Range<u64>]) -> Op
     })
 }
 
+/// The largest usable place of all, without those in `avoid`. `None`: there is none.
+pub fn largest(memory_map: &[Entry], avoid: &[Range<u64>]) -> Option<Range<u64>> {
+    let mut all: Vec<Entry> = memory_map.to_vec();
+    all.extend(avoid.iter().map(|range| Entry::of(range, Kind::Reserved)));
+    let usable = map::normalise(&all).into_iter().filter(|entry| entry.kind == Kind::Usable);
+    usable.max_by_key(|entry| entry.len_bytes).map(|entry| entry.range())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +119,16 @@ mod tests {
         let module = 120 * MIB + 5..120 * MIB + 6;
         assert_eq!(choose(&map, NEED, core::slice::from_ref(&module)), Some(104 * MIB..120 * MIB));
         assert_eq!(choose(&map, 4 * MIB, &[module]), Some(124 * MIB..128 * MIB));
+    }
+
+    #[test]
+    fn the_largest_place_is_found_on_either_side_of_4_gib_and_of_what_is_avoided() {
+        let vmm = 3054 * MIB..3070 * MIB;
+        let map = seabios(3072 * MIB, Some(LIMIT + 3072 * MIB));
+        assert_eq!(largest(&map, core::slice::from_ref(&vmm)), Some(LIMIT..LIMIT + 3072 * MIB));
+        let map = seabios(3072 * MIB, None);
+        assert_eq!(largest(&map, &[vmm, MIB..8 * MIB]), Some(8 * MIB..3054 * MIB));
+        assert_eq!(largest(&[], &[]), None);
     }
 
     #[test]

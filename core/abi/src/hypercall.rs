@@ -131,6 +131,24 @@ pub mod deadlines {
 /// hypercalls and defects.
 pub const DEBUG_PROVOKE_DEFECT: u64 = 3;
 
+/// Calls the service that RBX tells, one of [`service`], with the operation in RCX; gives 0 and, in RBX, the answer, or the number
+/// of an error. Only where the configuration allows debug hypercalls.
+pub const DEBUG_CALL_SERVICE: u64 = 5;
+
+/// What can be called by [`DEBUG_CALL_SERVICE`].
+pub mod service {
+    /// The program hello.
+    pub const HELLO: u64 = 0;
+    /// The program crash.
+    pub const CRASH: u64 = 1;
+    /// How often the program crash has failed; the operation means nothing.
+    pub const FAILURES: u64 = 2;
+    /// How long its last restart took, in nanoseconds.
+    pub const RESTART_NS: u64 = 3;
+    /// Frames that are free.
+    pub const FREE_FRAMES: u64 = 4;
+}
+
 /// Defects that can be provoked.
 pub mod defect {
     /// A panic.

@@ -14,6 +14,7 @@
 
 extern crate alloc;
 
+pub mod call;
 pub mod hypercall;
 pub mod log;
 pub mod shell;

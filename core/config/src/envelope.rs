@@ -113,6 +113,9 @@ pub fn open(blob: &[u8]) -> Result<Opened, BlobError> {
         return Err(Kind::Disk.malformed());
     }
     blob::first_of(validate::validate_public(&public))?;
+    if parts.slots.iter().any(|slot| validate::check_text(&slot.name).is_err()) {
+        return Err(Kind::Slot.malformed());
+    }
     if let Some(slot) = parts.slots.iter().position(|slot| !slot.is_bounded()) {
         return Err(BlobError::SlotCost { slot: slot.saturating_add(1) });
     }
@@ -158,7 +161,7 @@ impl Locked {
         self.slots.iter().filter_map(|slot| slot.method.cost()).map(Cost::blocks).max().unwrap_or_default()
     }
 
-    /// Opens it with a pass phrase, of at most [`slot::MAX_PASS_PHRASE_BYTES`]. Slots that need more than `memory` are
+    /// Opens it with a pass phrase, of at most [`MAX_PASS_PHRASE_BYTES`](crate::MAX_PASS_PHRASE_BYTES). Slots that need more than `memory` are
     /// not tried. `memory` is wiped; the caller wipes `text`. Each slot for a pass phrase takes up to a minute.
     ///
     /// # Errors

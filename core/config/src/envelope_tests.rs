@@ -321,6 +321,22 @@ fn a_cost_beyond_the_bounds_is_refused_before_it_is_paid() {
 }
 
 #[test]
+fn a_forged_name_of_a_slot_cannot_write_to_a_terminal() {
+    for name in ["\x1B[2J\x07", "", " x"] {
+        let bad = forged(&blob_of(&envelope()), |list| {
+            list[TEST].splice(8..13, [&[name.len() as u8], name.as_bytes()].concat());
+            let length = list[TEST].len() as u32 - 8;
+            list[TEST][4..8].copy_from_slice(&length.to_le_bytes());
+        });
+        assert_eq!(error(open(&bad)), Kind::Slot.malformed(), "{name:?}");
+    }
+    let long = "x".repeat(64);
+    let mut envelope = envelope();
+    envelope.add(&long, Credential::RawKey(&RAW), CHEAP, random(4)).unwrap();
+    assert_eq!(locked(&blob_of(&envelope)).slots()[3].name, long);
+}
+
+#[test]
 fn more_than_eight_slots_are_neither_read_nor_written() {
     let mut envelope = envelope();
     for seed in 4..9 {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::recovery::RecoveryKey;
-use crate::validate::{self, MAX_TEXT_BYTES};
+use crate::validate;
 
 /// Greatest number of slots.
 pub const MAX_SLOTS: usize = 8;
@@ -144,9 +144,8 @@ impl Slot {
 
     /// Whether trying it takes no more than [`validate`](crate::validate()) allows for a new one.
     pub fn is_bounded(&self) -> bool {
-        let cost_fits =
-            self.method.cost().is_none_or(|cost| validate::cost_problem(cost.memory_mib, cost.passes).is_none());
-        cost_fits && self.name.len() <= MAX_TEXT_BYTES
+        let cost = self.method.cost();
+        cost.is_none_or(|cost| validate::cost_problem(cost.memory_mib, cost.passes).is_none())
     }
 
     /// What is authenticated with the master key.

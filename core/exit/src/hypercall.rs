@@ -6,7 +6,8 @@ use crate::instruction;
 use crate::walk::{self, PageAccess};
 use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu, calls};
 use abi::hypercall::{
-    DEBUG_DEADLINES, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN, VERSION,
+    DEBUG_CALL_SERVICE, DEBUG_DEADLINES, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN,
+    VERSION,
 };
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
@@ -89,6 +90,7 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
         DEBUG_DEADLINES => machine.try_deadlines(vcpu.gpr(Gpr::Rbx)),
+        DEBUG_CALL_SERVICE => call_service(vcpu, machine),
         DEBUG_PROVOKE_DEFECT if guest.defects => {
             machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
             UNKNOWN
@@ -96,6 +98,15 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
         _ => UNKNOWN,
     };
     vcpu.set_gpr(Gpr::Rax, result);
+}
+
+fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
+    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
+    vcpu.set_gpr(Gpr::Rbx, answer);
+    while let Some(vector) = machine.take_interrupt() {
+        vcpu.queue_interrupt(vector);
+    }
+    status
 }
 
 fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {

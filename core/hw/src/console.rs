@@ -1,6 +1,5 @@
-//! Where words leave the machine: a serial port (COM1, 115200 8N1, unless the configuration names another) and, for the last ones, the text screen.
+//! Where words leave the machine: a serial port (COM1, 115200 8N1, unless the configuration names another).
 
-use crate::{Hpa, direct};
 use core::fmt::{self, Write};
 use initfunc::initfunc;
 use lock::{Ranked, rank::CONSOLE};
@@ -105,50 +104,15 @@ impl Write for Serial {
     }
 }
 
+/// A byte that has come in by the serial port.
+pub fn receive() -> Option<u8> {
+    SERIAL.lock().as_mut()?.uart.try_receive_byte().ok()
+}
+
 /// A line that no other CPU's comes between.
 pub fn write_line(line: fmt::Arguments<'_>) {
     if let Some(serial) = SERIAL.lock().as_mut() {
         // The port never fails.
         let _ = writeln!(serial, "{line}");
-    }
-}
-
-/// The 80x25 text screen of VGA, white on red from the top; for messages before which nothing else matters.
-pub struct Screen {
-    cell: usize,
-}
-
-const SCREEN_AT: Hpa = Hpa(0xb8000);
-const COLUMNS: usize = 80;
-const CELLS: usize = COLUMNS * 25;
-const WHITE_ON_RED: u16 = 0x4f00;
-
-impl Screen {
-    pub fn new() -> Self {
-        Self { cell: 0 }
-    }
-}
-
-impl Default for Screen {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Write for Screen {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.cell = (self.cell / COLUMNS + 1) * COLUMNS;
-                continue;
-            }
-            if self.cell < CELLS {
-                let at = direct::pointer(SCREEN_AT).cast::<u16>();
-                // SAFETY: inside the text frame buffer, which the direct map covers; a graphics mode shows dots.
-                unsafe { at.add(self.cell).write_volatile(WHITE_ON_RED | u16::from(byte)) };
-                self.cell += 1;
-            }
-        }
-        Ok(())
     }
 }

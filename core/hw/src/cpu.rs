@@ -116,7 +116,11 @@ fn init() -> Result<(), &'static str> {
     enable_automatic_ibrs();
     // SAFETY: every CPU with long mode has these; nothing depends on their being off.
     unsafe {
-        Efer::update(|flags| flags.insert(EferFlags::NO_EXECUTE_ENABLE));
+        // SYSCALL would enter ring 0 at an address of the guest's, as its MSRs are not switched: ring 3 gets #UD.
+        Efer::update(|flags| {
+            flags.insert(EferFlags::NO_EXECUTE_ENABLE);
+            flags.remove(EferFlags::SYSTEM_CALL_EXTENSIONS);
+        });
         Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection() | key_locker()));
     }
     Ok(())

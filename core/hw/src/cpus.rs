@@ -42,8 +42,13 @@ pub struct Cpu {
     pub nmi: NmiState,
     /// Ranks of the locks that it holds.
     pub held_locks: AtomicU64,
-    /// See [`Cpu::extension_area`].
+    /// See [`Cpu::extension_area`] and [`Cpu::switch_area`].
     extension_area: AtomicU64,
+    switch_area: AtomicU64,
+    /// When the program that it runs must have come to its end; 0: none runs.
+    pub(crate) alarm: AtomicU64,
+    /// See [`lapic::hold_legacy_interrupts`].
+    pub(crate) holds_legacy_interrupts: AtomicBool,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
     pub(crate) interrupts: Noted,
@@ -116,6 +121,9 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         nmi: NmiState::new(),
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
+        switch_area: AtomicU64::new(0),
+        alarm: AtomicU64::new(0),
+        holds_legacy_interrupts: AtomicBool::new(false),
         return_point: [const { AtomicU64::new(0) }; 2],
         interrupts: Noted::new(),
         timer: Lent::new(),
@@ -172,15 +180,33 @@ impl Cpu {
     /// A frame that the CPU's virtualization extension has for itself (VM_HSAVE_PA, the VMXON region): always the same one,
     /// zeroed when it is first asked for. `None`: no frame is left.
     pub fn extension_area(&self) -> Option<Hpa> {
-        if self.extension_area.load(Relaxed) == 0 {
-            self.extension_area.store(frames::alloc(1)?.0, Relaxed);
-        }
-        Some(Hpa(self.extension_area.load(Relaxed)))
+        frame_of(&self.extension_area)
+    }
+
+    /// A further one, for what the extension leaves in the CPU's registers while a program runs in ring 3.
+    pub fn switch_area(&self) -> Option<Hpa> {
+        frame_of(&self.switch_area)
     }
 
     /// Linear addresses of its stack.
     pub fn stack(&self) -> Range<u64> {
         self.area() + STACK.start..self.area() + STACK.end
+    }
+
+    /// Zeroes what finished functions have left of its stack, which this CPU runs on.
+    pub fn wipe_unused_stack(&self) {
+        let start = self.stack().start;
+        // SAFETY: below the stack pointer nothing is in use; an NMI that comes meanwhile has gone again when this goes on.
+        unsafe {
+            core::arch::asm!(
+                "mov rcx, rsp",
+                "sub rcx, rdi",
+                "rep stosb",
+                inout("rdi") start => _,
+                in("al") 0_u8,
+                out("rcx") _,
+            );
+        }
     }
 
     /// The VMM runs on it from now on.
@@ -348,6 +374,14 @@ pub unsafe fn dismiss_others() {
         // SAFETY: the caller's promise.
         unsafe { lapic::send_init(cpu.apic_id) };
     }
+}
+
+/// The frame that is noted there; only its own CPU does so.
+fn frame_of(slot: &AtomicU64) -> Option<Hpa> {
+    if slot.load(Relaxed) == 0 {
+        slot.store(frames::alloc(1)?.0, Relaxed);
+    }
+    Some(Hpa(slot.load(Relaxed)))
 }
 
 /// Those on which the VMM runs.

@@ -15,17 +15,27 @@ const CODE: u64 = 0x0020_9a00_0000_0000;
 const DATA: u64 = 0x0000_9200_0000_0000;
 /// An available 64-bit TSS of 104 bytes at address 0.
 const TASK: u64 = 0x0000_8900_0000_0067;
+/// The same with DPL 3.
+const USER_CODE: u64 = CODE | DPL_3;
+const USER_DATA: u64 = DATA | DPL_3;
+const DPL_3: u64 = 3 << 45;
 
 pub const CODE_SELECTOR: u16 = 8;
 pub const DATA_SELECTOR: u16 = 16;
 pub const TASK_SELECTOR: u16 = 24;
+/// With RPL 3.
+pub(crate) const USER_CODE_SELECTOR: u16 = 40 | 3;
+pub(crate) const USER_DATA_SELECTOR: u16 = 48 | 3;
+
+/// Of the GDT.
+const ENTRIES: usize = 7;
 
 /// GDT and TSS of one CPU, which writes to them where it marks the TSS busy.
 #[repr(C, align(16))]
 pub(crate) struct Tables {
-    gdt: UnsafeCell<[u64; 5]>,
-    /// Holds no stack but that for double faults, as there is no CPL but 0. VT-x wants a task register all the same.
-    tss: [u32; 26],
+    gdt: UnsafeCell<[u64; ENTRIES]>,
+    /// Holds the stack for what leaves ring 3 ([`crate::ring3`]), and that for double faults.
+    tss: UnsafeCell<[u32; 26]>,
 }
 // SAFETY: once made, only their own CPU touches them.
 unsafe impl Sync for Tables {}
@@ -36,11 +46,39 @@ impl Tables {
     pub const fn new(fault_stack: u64) -> Self {
         let mut tss = [0; 26];
         (tss[IST1], tss[IST1 + 1]) = (fault_stack as u32, (fault_stack >> 32) as u32);
-        Self { gdt: UnsafeCell::new([0, CODE, DATA, TASK, 0]), tss }
+        tss[IO_MAP_BASE] = NO_IO_MAP;
+        Self { gdt: UnsafeCell::new([0, CODE, DATA, TASK, 0, USER_CODE, USER_DATA]), tss: UnsafeCell::new(tss) }
+    }
+
+    /// RSP0 in the TSS, where the CPU takes the stack pointer from when it leaves ring 3. Not aligned.
+    pub(crate) fn rsp0(&self) -> *mut u64 {
+        self.tss.get().cast::<u32>().wrapping_add(RSP0).cast()
+    }
+
+    /// The task register is the VMM's from now on, and there is no local descriptor table.
+    ///
+    /// # Safety
+    /// They are the running CPU's tables, and whatever the registers held before is saved.
+    pub(crate) unsafe fn load_task(&self) {
+        self.set_task_descriptor();
+        // SAFETY: the descriptor was just written.
+        unsafe {
+            load_task_register();
+            core::arch::asm!("lldt {0:x}", in(reg) 0_u16, options(nostack, preserves_flags));
+        }
+    }
+
+    /// An available TSS, also where it has been busy before.
+    fn set_task_descriptor(&self) {
+        let tss = self.addresses().tss;
+        // SAFETY: only this CPU uses them.
+        let [_, _, _, low, high, ..] = unsafe { &mut *self.gdt.get() };
+        *low = TASK | (tss & 0xff_ffff) << 16 | (tss >> 24 & 0xff) << 56;
+        *high = tss >> 32;
     }
 
     fn addresses(&self) -> Addresses {
-        Addresses { gdt: self.gdt.get() as u64, idt: IDT.0.get() as u64, tss: self.tss.as_ptr() as u64 }
+        Addresses { gdt: self.gdt.get() as u64, idt: IDT.0.get() as u64, tss: self.tss.get() as u64 }
     }
 }
 
@@ -85,8 +123,8 @@ pub fn addresses() -> Addresses {
     cpus::here().map_or(&EARLY, |cpu| &cpu.descriptors).addresses()
 }
 
-/// What the stubs below leave on the stack.
-#[derive(Debug)]
+/// What the stubs below leave on the stack; [`crate::ring3`] keeps a program's registers in the same order.
+#[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub struct ExceptionFrame {
     pub r15: u64,
@@ -132,7 +170,21 @@ exception_stubs:
     .set vector, vector + 1
     .endr
 
+    /* The CPU aligns RSP to 16 before it pushes (APM s. 8.9.3), so it tells whether an error code came. Without one where an
+       exception has one, it is an interrupt: the legacy controller's, say, which begins at vector 8 in real mode. */
 exception_common:
+    test spl, 8
+    jnz 1f
+    push [rsp]
+    mov qword ptr [rsp + 8], 0
+    add qword ptr [rsp], 256
+1:
+    /* Double faults may have come on a stack of their own; they are never a program's. */
+    cmp byte ptr [rsp], 8
+    je 2f
+    test byte ptr [rsp + 24], 3
+    jnz ring3_leave
+2:
     push rax
     push rcx
     push rdx
@@ -175,9 +227,17 @@ exception_common:
     on_exception = sym on_exception,
 );
 
-/// IST1 in the TSS, in words of 4 bytes (APM s. 12.2.5).
+/// In the TSS, in words of 4 bytes (APM s. 12.2.5).
+const RSP0: usize = 1;
 const IST1: usize = 9;
+const IO_MAP_BASE: usize = 25;
+/// Past the end of the TSS: ring 3 has no port.
+const NO_IO_MAP: u32 = 104 << 16;
 const DOUBLE_FAULT: usize = 8;
+/// #OF: no instruction of 64-bit mode raises it but `int 4`, and no interrupt has this vector. So it can be nothing but a system call.
+const SYSTEM_CALL: usize = 4;
+/// A gate that `int` in ring 3 may use (DPL 3).
+const OPEN: u16 = 0x6000;
 /// Present, interrupt gate; the lowest bits are the number of an interrupt stack.
 const GATE: u16 = 0x8e00;
 
@@ -206,7 +266,8 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
             frame.rip = nmi::on_nmi(frame.rip);
             return;
         }
-        EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
+        // No CPU of today raises 9 and 15.
+        9 | 15 | EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,
@@ -219,6 +280,11 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
         frame.rip = handler;
         return;
     }
+    fail(frame)
+}
+
+/// Tells of an exception that nobody expects.
+pub(crate) fn fail(frame: &ExceptionFrame) -> ! {
     let handler = FAULT_HANDLER.load(Ordering::Relaxed);
     if handler.is_null() {
         panic!("exception {} error {:#x} at {:#x}", frame.vector, frame.error, frame.rip);
@@ -239,7 +305,7 @@ fn init() -> Result<(), &'static str> {
         let gate = Gate {
             offset_low: at as u16,
             selector: CODE_SELECTOR,
-            options: GATE,
+            options: if vector == SYSTEM_CALL { GATE | OPEN } else { GATE },
             offset_middle: (at >> 16) as u16,
             offset_high: (at >> 32) as u32,
             reserved: 0,
@@ -252,27 +318,28 @@ fn init() -> Result<(), &'static str> {
 }
 initfunc!("global3", init);
 
+/// # Safety
+/// The descriptor is there, and the TSS is available.
+unsafe fn load_task_register() {
+    // SAFETY: the caller's promise.
+    unsafe { load_tss(SegmentSelector(TASK_SELECTOR)) };
+}
+
 /// Loads the tables of this CPU: those of its area once it runs on its stack, else those for the time before.
 pub fn load() {
     let tables = cpus::here().map_or(&EARLY, |cpu| &cpu.descriptors);
     let at = tables.addresses();
-    // SAFETY: only this CPU uses them.
-    unsafe {
-        let [_, _, _, low, high] = &mut *tables.gdt.get();
-        // An available TSS, also where it has been busy before a reset of the CPU.
-        *low = TASK | (at.tss & 0xff_ffff) << 16 | (at.tss >> 24 & 0xff) << 56;
-        *high = at.tss >> 32;
-    }
+    tables.set_task_descriptor();
     let pointer =
         |base: u64, bytes: usize| DescriptorTablePointer { base: VirtAddr::new(base), limit: bytes as u16 - 1 };
     // SAFETY: the tables are valid for good; the selectors name the 64-bit code, the data and the TSS descriptor.
     unsafe {
-        lgdt(&pointer(at.gdt, size_of::<[u64; 5]>()));
+        lgdt(&pointer(at.gdt, size_of::<[u64; ENTRIES]>()));
         CS::set_reg(SegmentSelector(CODE_SELECTOR));
         DS::set_reg(SegmentSelector(DATA_SELECTOR));
         ES::set_reg(SegmentSelector(DATA_SELECTOR));
         SS::set_reg(SegmentSelector(DATA_SELECTOR));
-        load_tss(SegmentSelector(TASK_SELECTOR));
+        load_task_register();
         lidt(&pointer(at.idt, size_of::<[Gate; VECTORS]>()));
     }
 }

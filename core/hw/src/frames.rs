@@ -2,11 +2,15 @@
 
 use crate::{Hpa, HpaRange, direct};
 use buddy_system_allocator::FrameAllocator;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use lock::{Ranked, rank::FRAMES as RANK};
 
 pub const FRAME_BYTES: u64 = 4096;
 
 // Order 16 reaches runs of 128 MiB, more than a reservation's free part ever is.
+/// How many are free.
+static FREE: AtomicUsize = AtomicUsize::new(0);
+
 static FRAMES: Ranked<FrameAllocator<16>, RANK> = Ranked::new(FrameAllocator::new());
 
 /// Adds free memory. It must be reachable through the direct map.
@@ -14,12 +18,15 @@ static FRAMES: Ranked<FrameAllocator<16>, RANK> = Ranked::new(FrameAllocator::ne
 /// # Safety
 /// The range is Shoji's and nobody else uses it.
 pub unsafe fn add(range: HpaRange) {
-    FRAMES.lock().add_frame((range.start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);
+    let (start, end) = ((range.start / FRAME_BYTES) as usize, (range.end / FRAME_BYTES) as usize);
+    FRAMES.lock().add_frame(start, end);
+    FREE.fetch_add(end - start, Relaxed);
 }
 
 /// `count` contiguous frames, aligned to the next power of two of their size, with whatever was in them.
 pub fn alloc_as_it_is(count: usize) -> Option<Hpa> {
     let first = FRAMES.lock().alloc(count)?;
+    FREE.fetch_sub(count.next_power_of_two(), Relaxed);
     Some(Hpa(first as u64 * FRAME_BYTES))
 }
 
@@ -37,4 +44,10 @@ pub fn alloc(count: usize) -> Option<Hpa> {
 /// Nobody uses them any more, nor a device.
 pub unsafe fn free(first: Hpa, count: usize) {
     FRAMES.lock().dealloc((first.0 / FRAME_BYTES) as usize, count);
+    FREE.fetch_add(count.next_power_of_two(), Relaxed);
+}
+
+/// How many are free.
+pub fn free_count() -> usize {
+    FREE.load(Relaxed)
 }

@@ -28,16 +28,16 @@ impl Heap {
         Self(Ranked::new(FreeList::empty()))
     }
 
+    /// Bytes in use, of [`HEAP_BYTES`].
+    pub fn used_bytes(&self) -> usize {
+        self.0.lock().used()
+    }
+
     /// Must be called once, before the first allocation.
     pub fn init(&self) {
         let memory = &raw mut MEMORY;
         // SAFETY: called once, at the start, when nothing else refers to MEMORY.
         self.0.lock().init_from_slice(unsafe { &mut (*memory).0 });
-    }
-
-    /// What is allocated, of [`HEAP_BYTES`].
-    pub fn used_bytes(&self) -> usize {
-        self.0.lock().used()
     }
 }
 
@@ -55,6 +55,9 @@ unsafe impl GlobalAlloc for Heap {
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         if let Some(ptr) = NonNull::new(ptr) {
+            // Keys and what they were made from pass through many hands; here all of them come by.
+            // SAFETY: as large as it was asked for, and the caller uses it no more.
+            unsafe { core::ptr::write_bytes(ptr.as_ptr(), 0, layout.size()) };
             // SAFETY: the caller's promise is handed on.
             unsafe { self.0.lock().deallocate(ptr, layout) }
         }

@@ -2,7 +2,8 @@
 //!
 //! The guest owns it. What the VMM changes, the upper half of the interrupt command register, it puts back.
 
-use crate::{Hpa, direct, msr};
+use crate::{Hpa, cpus, direct, msr};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// IA32_APIC_BASE (SDM Vol. 3A s. 11.4.4 and 11.12.1).
 const APIC_BASE: u32 = 0x1b;
@@ -135,5 +136,31 @@ fn send(apic_id: u32, command: u32) {
         low.write_volatile(command);
         wait();
         high.write_volatile(guests);
+    }
+}
+
+/// LINT0 in the local vector table: delivery mode ExtINT, and the mask.
+const LINT0: u16 = 0x350;
+const DELIVERY_MODE: u32 = 7 << 8;
+const EXTERNAL: u32 = 7 << 8;
+const MASKED: u32 = 1 << 16;
+
+/// The interrupts of the legacy controller, which no task priority holds back and whose vectors may be those of exceptions, wait from
+/// now on.
+pub(crate) fn hold_legacy_interrupts() {
+    let lint0 = read(LINT0);
+    let comes = lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0;
+    cpus::this().holds_legacy_interrupts.store(comes, Relaxed);
+    if comes {
+        // SAFETY: they wait at their controller; `release_legacy_interrupts` lets them in again.
+        unsafe { write(LINT0, lint0 | MASKED) };
+    }
+}
+
+/// They come again, if they did before.
+pub(crate) fn release_legacy_interrupts() {
+    if cpus::this().holds_legacy_interrupts.swap(false, Relaxed) {
+        // SAFETY: as the guest had it.
+        unsafe { write(LINT0, read(LINT0) & !MASKED) };
     }
 }

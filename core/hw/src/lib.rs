@@ -28,6 +28,8 @@ pub mod nested;
 pub mod nmi;
 pub mod paging;
 pub mod port;
+pub mod ring3;
+pub mod space;
 pub mod time;
 pub mod trails;
 pub mod xcr;

@@ -3,6 +3,7 @@
 
 use crate::direct::{self, DIRECT_MAP};
 use crate::{Hpa, HpaRange, frames};
+use core::ops::Range;
 use core::sync::atomic::{Ordering, fence};
 use x86_64::registers::control::Cr3;
 use x86_64::structures::paging::page_table::PageTableEntry;
@@ -50,10 +51,7 @@ pub fn build(image: &Image, direct_end: u64, gib_pages: bool) -> Option<Hpa> {
 /// Tables like those at `root`, but for the lower half, where only the page at `page` is: mapped one to one, for code that switches
 /// paging on. `None` when the frames do not suffice.
 pub fn with_page_below(root: Hpa, page: u64) -> Option<Hpa> {
-    let mut tables = Tables::new()?;
-    for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(256) {
-        *entry = from.clone();
-    }
+    let mut tables = Tables::with_upper_half_of(root)?;
     tables.map(page, page, KIB_4, Flags::PRESENT | Flags::WRITABLE)?;
     Some(tables.root)
 }
@@ -88,6 +86,25 @@ impl Tables {
     /// Empty tables, or `None` when no frame is left.
     pub fn new() -> Option<Self> {
         Some(Self { root: frames::alloc(1)? })
+    }
+
+    /// Tables whose upper half is that of the ones at `root`, as they are now; nothing is mapped in the lower one.
+    pub(crate) fn with_upper_half_of(root: Hpa) -> Option<Self> {
+        let tables = Self::new()?;
+        for (entry, from) in table_at(tables.root).iter_mut().zip(table_at(root).iter()).skip(HALF) {
+            *entry = from.clone();
+        }
+        Some(tables)
+    }
+
+    /// Gives all tables of the lower half back, and the root.
+    ///
+    /// # Safety
+    /// No CPU uses them.
+    pub(crate) unsafe fn free_lower_half(&mut self) {
+        free_entries(self.root, 0..HALF, LEVELS);
+        // SAFETY: the frame of `new`; the caller's promise.
+        unsafe { frames::free(self.root, 1) };
     }
 
     /// Tables that were built before, with the root at `root`.
@@ -133,7 +150,6 @@ impl Tables {
     }
 
     /// Where the page that holds `from` lies, and its size.
-    #[cfg(test)]
     pub fn address(&self, from: u64) -> Option<(Hpa, u64)> {
         self.leaf(from).map(|(entry, size)| (Hpa(entry.addr().as_u64()), size))
     }
@@ -223,6 +239,8 @@ impl Tables {
 }
 
 const LEVELS: u8 = 4;
+/// Entries of the root that map the lower half of the addresses.
+const HALF: usize = 256;
 
 /// Makes an entry point to a table, which is complete: another CPU may walk it at once.
 fn point(entry: &mut PageTableEntry, table: Hpa) {
@@ -252,10 +270,14 @@ fn copy_table(from: Option<Hpa>, to: Hpa) {
 
 /// Gives back what the entries of a table at `level` (4: the root, 1: its entries are all leaves) point to.
 fn free_below(table: Hpa, level: u8) {
+    free_entries(table, 0..512, level);
+}
+
+fn free_entries(table: Hpa, entries: Range<usize>, level: u8) {
     if level == 1 {
         return;
     }
-    for index in 0..512 {
+    for index in entries {
         let entry = &table_at(table)[index];
         if entry.is_unused() || entry.flags().contains(Flags::HUGE_PAGE) {
             continue;

@@ -1,5 +1,6 @@
 //! The trails of all CPUs.
 
+use crate::cpus;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use lock::{Ranked, rank::TRAILS as RANK};
@@ -7,11 +8,14 @@ use record::Trail;
 
 static TRAILS: Ranked<Vec<&'static Trail>, RANK> = Ranked::new(Vec::new());
 
-/// A trail for one more CPU, to be written by it alone. It lives as long as the VMM.
-pub fn add() -> &'static Trail {
-    let trail: &Trail = Box::leak(Box::default());
-    TRAILS.lock().push(trail);
-    trail
+/// The trail of this CPU, to be written by it alone. It lives as long as the VMM.
+pub fn of_this_cpu() -> &'static Trail {
+    let number = cpus::this().number();
+    let mut trails = TRAILS.lock();
+    while trails.len() <= number {
+        trails.push(Box::leak(Box::default()));
+    }
+    trails[number]
 }
 
 /// Hands the trails to `look`, none while a CPU is being added. Takes no lock that may be held for good.

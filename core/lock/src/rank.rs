@@ -20,18 +20,26 @@ pub const COUNTERS: u8 = 7;
 pub const SHELL: u8 = 8;
 /// The list of the CPUs' last exits.
 pub const TRAILS: u8 = 9;
+/// What is kept of the programs in ring 3.
+pub const PROGRAMS: u8 = 10;
+/// What waits for a program.
+pub const QUEUE: u8 = 11;
+/// Which services there are.
+pub const MESSAGES: u8 = 12;
 /// Free page frames.
-pub const FRAMES: u8 = 10;
+pub const FRAMES: u8 = 13;
 /// The tasks and timers of one CPU: whoever holds a lock may wake a task.
-pub const TASKS: u8 = 11;
+pub const TASKS: u8 = 14;
 /// A CPU's ring of the log.
-pub const LOG: u8 = 12;
+pub const LOG: u8 = 15;
 /// What numbers the records of all rings.
-pub const LOG_CLOCK: u8 = 13;
+pub const LOG_CLOCK: u8 = 16;
 /// The serial port.
-pub const CONSOLE: u8 = 14;
+pub const CONSOLE: u8 = 17;
+/// The screen.
+pub const SCREEN: u8 = 18;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 15;
+pub const HEAP: u8 = 19;
 
 /// Past the last one.
-pub(crate) const END: u8 = 16;
+pub(crate) const END: u8 = 20;

@@ -9,6 +9,11 @@ const SLEEP_TYPE_SHIFT: u8 = 10;
 const SLEEP_TYPE: u16 = 0b111 << SLEEP_TYPE_SHIFT;
 const SLEEP_ENABLE: u16 = 1 << 13;
 
+/// What puts the machine to sleep where the register holds `before`.
+pub const fn request(before: u16, sleep_type: u8) -> u16 {
+    before & !SLEEP_TYPE | (sleep_type as u16) << SLEEP_TYPE_SHIFT & SLEEP_TYPE | SLEEP_ENABLE
+}
+
 /// SLP_TYP of a value that is written with SLP_EN set. `None`: nobody goes to sleep by it.
 pub const fn asks_for(value: u16) -> Option<u8> {
     if value & SLEEP_ENABLE == 0 { None } else { Some(((value & SLEEP_TYPE) >> SLEEP_TYPE_SHIFT) as u8) }

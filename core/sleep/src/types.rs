@@ -48,6 +48,13 @@ impl Types {
         }
     }
 
+    /// SLP_TYPa and SLP_TYPb by which all is lost. `None`: the firmware has no name for such a state.
+    pub fn off(&self) -> Option<(u8, u8)> {
+        let find = |of: &[Option<State>; VALUES]| (0_u8..).zip(*of).find(|(_, state)| *state == Some(State::Off));
+        let (a, _) = find(&self.a)?;
+        Some((a, find(&self.b).map_or(0, |(b, _)| b)))
+    }
+
     /// Does some value ask for this state?
     pub fn has(&self, state: State) -> bool {
         self.a.contains(&Some(state))

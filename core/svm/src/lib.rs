@@ -14,6 +14,7 @@ mod nmi;
 mod policy;
 mod recall;
 mod refused;
+mod ring3;
 mod switch;
 mod vcpu;
 

@@ -77,7 +77,7 @@ impl SvmVcpu {
             queued: QueuedInterrupts::default(),
             busy: false,
             watch: Watch::default(),
-            trail: trails::add(),
+            trail: trails::of_this_cpu(),
         })
     }
 

@@ -1,15 +1,17 @@
 //! From the loader to the guest's first instruction, one phase a line.
 
+use crate::bios::Ground;
 use crate::defect;
 use crate::failure::{self, Failure};
-use crate::loaded::{self, Loaded};
+use crate::loaded::{self, Content, Loaded};
 use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, reset, tasks};
+use crate::{calls, cpus, devices, home, login, programs, reset, screen, tasks};
 use alloc::boxed::Box;
 use alloc::format;
+use config::Config;
 use core::convert::Infallible as Never;
 use core::sync::atomic::AtomicU64;
 use exit::{Guest, Machine, Policy};
@@ -42,6 +44,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     log::info!("Shoji {}", env!("CARGO_PKG_VERSION"));
     set_clock();
     initialise(Phase::Pcpu)?;
+    initialise(Phase::Msg)?;
     initialise(Phase::VmmCall)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
@@ -53,7 +56,7 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
     let found = cpus::find()?;
-    let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    let vmm = home::settle(&loaded.info.memory_map, loaded.public.memory.reserve_mib)?;
     calls::status::note_reserved(vmm.len_bytes());
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
     hw::logger::add_cpus(hw::cpus::all().len());
@@ -71,9 +74,18 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
-    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
-    calls::allow(&mut guest, &loaded.config)?;
-    let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
+    exit::init();
+    let Loaded { info, public, content, drive } = loaded;
+    let memory_map = &info.memory_map;
+    let ground = Ground::<V> { features: &features, memory_map, vmm, shared, serial: public.log.serial };
+    let is_locked = matches!(content, Content::Locked(_));
+    let config = login::open(content, &ground, &mut machine)?;
+    if is_locked {
+        loaded::allow_without_shoji(config.boot.on_failure, drive);
+    }
+    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &config)?;
+    calls::allow(&mut guest, &config)?;
+    let segment = prepare_firmware(&mut machine, &mut guest, &ground, drive)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
     guest.set_local_apic_page(Gpa(hw::lapic::base().0));
     if may_grow || hw::cpus::all().len() > 1 {
@@ -84,12 +96,15 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     guest.adopt_local_apic(&mut machine);
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
+    programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
-    drop(loaded);
+    drop(config);
     home::wipe_loaded_image();
+    cpu.wipe_unused_stack();
     failure::never_boot_without_shoji();
     log::info!("the guest starts, on {} CPUs", hw::cpus::all().len());
+    screen::release();
     world.serve(cpu, &mut vcpu)
 }
 
@@ -97,21 +112,20 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
 fn make_guest(
     machine: &mut RealMachine,
     policy: Policy,
-    loaded: &Loaded,
+    config: &Config,
 ) -> Result<(Guest, Option<acpi::Sleep>), Failure> {
-    exit::init();
-    let mut guest = Guest::new(machine, policy, loaded.config.debug.hypercalls);
+    let mut guest = Guest::new(machine, policy, config.debug.hypercalls);
     guest.bus.guard_platform(machine);
-    if loaded.config.debug.defects {
+    if config.debug.defects {
         guest.allow_defects();
     }
-    if let Some(port) = loaded.config.log.serial {
+    if let Some(port) = config.log.serial {
         guest.bus.hide_serial(machine, port);
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
     devices::attach(&mut guest, machine, way_to_sleep.as_ref())?;
-    devices::protect(&mut guest, machine, &loaded.config.disks)?;
+    devices::protect(&mut guest, machine, &config.disks)?;
     initialise(Phase::Config1)?;
     Ok((guest, way_to_sleep))
 }
@@ -120,14 +134,14 @@ fn make_guest(
 fn prepare_firmware<V: Vendor>(
     machine: &mut RealMachine,
     guest: &mut Guest,
-    loaded: &Loaded,
-    vmm: HpaRange,
-    features: &V::Features,
+    ground: &Ground<'_, V>,
+    drive: u8,
 ) -> Result<u16, Failure> {
-    let (map, without) = (&loaded.info.memory_map, vmm.start..vmm.end);
-    let hypercall = V::policy(features).hypercall;
-    let prepared =
-        guest::prepare(machine.memory(), map, &without, loaded.drive, hypercall).map_err(|e| format!("{e}"))?;
+    let without = ground.vmm.start..ground.vmm.end;
+    let hypercall = V::policy(ground.features).hypercall;
+    let start = guest::Start { drive, clear_screen: screen::is_used() };
+    let prepared = guest::prepare(machine.memory(), ground.memory_map, &without, start, hypercall);
+    let prepared = prepared.map_err(|e| format!("{e}"))?;
     guest.set_firmware_call(prepared.call_at, prepared.handler);
     Ok(prepared.segment)
 }

@@ -2,13 +2,13 @@
 //! outlives a warm reboot, to the screen and to COM1; then the keys are wiped and the machine stands still.
 
 use crate::failure::halt;
-use crate::{home, vendor};
+use crate::{home, screen, vendor};
 use abi::hypercall::defect;
 use alloc::string::String;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use hw::console::{Screen, Serial};
+use hw::console::Serial;
 use hw::descriptors::ExceptionFrame;
 use hw::{Hpa, HpaRange, cpu, cpus, direct, trails};
 use record::{Frames, Page, RECORD_BYTES, Registers, Report};
@@ -117,7 +117,7 @@ fn tell(report: &Report<'_>) {
         // A reset drops what is in the caches alone.
         cpu::write_back_caches();
     }
-    let _ = report.write_head(&mut Screen::new());
+    let _ = report.write_head(&mut screen::last_words());
     let _ = Serial.write_str("\n");
     let _ = report.write(&mut Serial);
     // What resets the machine now does so without Shoji.

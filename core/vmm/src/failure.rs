@@ -1,10 +1,10 @@
 //! When Shoji cannot go on: one clear sentence on COM1 and on the screen, then stop, or the operating system without
 //! Shoji where the configuration allows that.
 
+use crate::screen;
 use alloc::string::String;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU16, Ordering};
-use hw::console::Screen;
 use hw::{Hpa, direct};
 
 /// A sentence that names what is wrong and what to do.
@@ -41,7 +41,7 @@ pub fn stop(failure: Failure) -> ! {
     };
     log::error!("{end}");
     // The sinks never fail.
-    let _ = write!(Screen::new(), "Shoji: {sentence}\n{end}\n");
+    let _ = write!(screen::last_words(), "Shoji: {sentence}\n{end}\n");
     match without {
         Some(drive) => without_shoji(drive),
         None => {

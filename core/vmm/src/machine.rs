@@ -194,6 +194,14 @@ impl Machine for RealMachine {
         crate::deadlines::try_them(argument)
     }
 
+    fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
+        crate::programs::call_by_number(service, op).map_or_else(|error| [error.code(), 0], |answer| [0, answer])
+    }
+
+    fn take_interrupt(&mut self) -> Option<u8> {
+        hw::interrupts::take()
+    }
+
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         cpus::while_others_stand(|| then(self))
     }

@@ -5,6 +5,8 @@
 extern crate alloc;
 
 #[cfg(target_os = "none")]
+mod bios;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
 mod borrowed;
@@ -25,11 +27,19 @@ mod home;
 #[cfg(target_os = "none")]
 mod loaded;
 #[cfg(target_os = "none")]
+mod login;
+#[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
 mod manifest;
 #[cfg(target_os = "none")]
+mod programs;
+#[cfg(target_os = "none")]
 mod reset;
+#[cfg(target_os = "none")]
+mod screen;
+#[cfg(target_os = "none")]
+mod services;
 #[cfg(target_os = "none")]
 mod sleep;
 #[cfg(target_os = "none")]

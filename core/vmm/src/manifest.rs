@@ -1,6 +1,7 @@
-//! What is linked: one init function a driver. A crate that is not named here is dropped by the linker.
+//! What is linked: one init function a driver, one line a program. A crate that is not named here is dropped by the linker.
 
 use alloc::vec::Vec;
+use domain::Program;
 use initfunc::initfunc;
 use mediator::pci::Driver;
 use spin::Mutex;
@@ -17,3 +18,19 @@ fn ata() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("driver0", ata);
+
+/// The file of a program, as `cargo xtask build` has made it.
+macro_rules! elf {
+    ($package:literal) => {
+        include_bytes!(concat!(env!("SHOJI_PROGRAMS_DIR"), "/", $package))
+    };
+}
+
+/// The programs in ring 3, a line each.
+#[rustfmt::skip]
+pub static PROGRAMS: &[Program] = &[
+    Program { name: "shell", elf: elf!("shell"), services: &["shell"], manages: true, time_ms: 500, ..Program::USUAL },
+    Program { name: "log", elf: elf!("log_server"), services: &["logs"], ..Program::USUAL },
+    Program { name: "hello", elf: elf!("hello"), services: &["hello"], time_ms: 300, ..Program::USUAL },
+    Program { name: "crash", elf: elf!("crash"), services: &["crash"], restart_ms: Some(0), ..Program::USUAL },
+];

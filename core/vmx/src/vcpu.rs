@@ -93,7 +93,7 @@ impl VmxVcpu {
             busy: false,
             watch: Watch::default(),
             rewritten: None,
-            trail: trails::add(),
+            trail: trails::of_this_cpu(),
         })
     }
 

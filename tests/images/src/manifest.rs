@@ -135,6 +135,27 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "domain_calls",
+        purpose: "programs in ring 3 answer calls, nested ones too, and leave the guest's registers alone",
+        hypercalls: true,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "domain_faults",
+        purpose: "a program that faults or overruns a budget ends, its memory is given back, and it is started anew",
+        hypercalls: true,
+        cpus: &[1, 2],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "domain_chance",
+        purpose: "system calls by chance: nothing but the program that makes them is harmed",
+        hypercalls: true,
+        rounds: [1000, 10_000],
+        timeout_s: 300,
+        ..PLAIN
+    },
+    TinyGuest {
         name: "triple_fault",
         purpose: "a triple fault and all reset ports reset the machine while another CPU is in its exits; it comes back under Shoji",
         cpus: &[1, 2],

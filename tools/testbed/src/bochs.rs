@@ -6,13 +6,17 @@
 mod log;
 
 use crate::artifact;
+use crate::console::Console;
 use crate::program::unconnected_command;
 use crate::qemu::Writes;
 use anyhow::{Context, Result, bail, ensure};
 use log::{HALTED, Log, Stopped, end};
+use nix::pty::{OpenptyResult, openpty};
+use nix::unistd::ttyname;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::io::BufReader;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,6 +60,8 @@ pub struct Bochs {
     ticks: u64,
     deadline: Option<Instant>,
     last_word: Option<String>,
+    /// What COM1 is instead of a file, and what keeps it open.
+    terminal: Option<(PathBuf, OwnedFd)>,
 }
 
 /// What ended a run.
@@ -116,7 +122,17 @@ impl Bochs {
             ticks,
             deadline: None,
             last_word: None,
+            terminal: None,
         })
+    }
+
+    /// A terminal at COM1, to type to Shoji's login; there is no `shoji.log` then.
+    pub fn terminal(mut self) -> Result<(Self, Console)> {
+        let OpenptyResult { master, slave } = openpty(None, None).context("cannot make a pseudo-terminal")?;
+        self.terminal = Some((ttyname(&slave)?, slave));
+        let output = File::from(master);
+        let input = output.try_clone()?;
+        Ok((self, Console::new(output, input)))
     }
 
     /// With so many CPUs.
@@ -248,8 +264,11 @@ impl Bochs {
             writeln!(text, "ata1-master: type=cdrom, path={}, status=inserted", quoted(image)?)?;
         }
         text += if self.cd.is_some() { "boot: cdrom, disk\n" } else { "boot: disk\n" };
-        text += "com1: enabled=1, mode=file, dev=shoji.log\n\
-                 com2: enabled=1, mode=file, dev=com2.log\n\
+        match &self.terminal {
+            Some((terminal, _)) => writeln!(text, "com1: enabled=1, mode=term, dev={}", terminal.display())?,
+            None => text += "com1: enabled=1, mode=file, dev=shoji.log\n",
+        }
+        text += "com2: enabled=1, mode=file, dev=com2.log\n\
                  mouse: enabled=0\n\
                  log: bochs.log\n\
                  error: action=report\n\

@@ -17,22 +17,52 @@ pub struct Monitor {
     console: Console,
 }
 
+/// A line to the emulator behind two named pipes in `dir`; also gives what QEMU calls their path.
+pub(crate) fn pipes(dir: &Path, name: &str) -> Result<(Console, PathBuf)> {
+    let path = dir.join(name);
+    let open = |suffix| {
+        let pipe = path.with_extension(suffix);
+        artifact::remove(&pipe)?;
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).with_context(|| format!("cannot make {}", pipe.display()))?;
+        // For both directions, since opening for one would wait for the emulator.
+        OpenOptions::new().read(true).write(true).open(&pipe).with_context(|| format!("cannot open {}", pipe.display()))
+    };
+    Ok((Console::new(open("out")?, open("in")?), path))
+}
+
 impl Monitor {
     /// A monitor behind two named pipes in `dir`; also gives what QEMU calls their path.
     pub(crate) fn new(dir: &Path) -> Result<(Self, PathBuf)> {
-        let path = dir.join("monitor");
-        let open = |suffix| {
-            let pipe = path.with_extension(suffix);
-            artifact::remove(&pipe)?;
-            mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).with_context(|| format!("cannot make {}", pipe.display()))?;
-            // For both directions, since opening for one would wait for the emulator.
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(&pipe)
-                .with_context(|| format!("cannot open {}", pipe.display()))
-        };
-        Ok((Self { console: Console::new(open("out")?, open("in")?) }, path))
+        let (console, path) = pipes(dir, "monitor")?;
+        Ok((Self { console }, path))
+    }
+
+    /// Presses keys one after another, each as the monitor names it: `shift-a`, `ret`. The names are those of the US layout, and mean
+    /// the key's place.
+    pub fn type_keys(&mut self, keys: &[&str]) -> Result<()> {
+        for key in keys {
+            self.command(&format!("sendkey {key} 20"))?;
+            // Longer than a key is held, or the next one comes too early.
+            std::thread::sleep(Duration::from_millis(60));
+        }
+        Ok(())
+    }
+
+    /// A picture of the screen, as PNG.
+    pub fn screenshot(&mut self, to: &Path) -> Result<()> {
+        self.command(&format!("screendump {} -f png", to.display()))
+    }
+
+    /// Writes physical memory to a file.
+    pub fn dump(&mut self, start: u64, len_bytes: u64, to: &Path) -> Result<()> {
+        self.command(&format!("pmemsave {start:#x} {len_bytes:#x} \"{}\"", to.display()))
+    }
+
+    /// Gives a command and waits until it is done.
+    fn command(&mut self, line: &str) -> Result<()> {
+        self.console.send_line(line)?;
+        // The line is echoed, then the prompt comes again.
+        self.console.expect("\n(qemu) ", TIMEOUT).map(drop)
     }
 
     /// Instructions executed since power-on, of the guest and a hypervisor alike; idle time does not count. Only with

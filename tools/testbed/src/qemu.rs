@@ -2,7 +2,7 @@
 
 use crate::accel::Accelerator;
 use crate::console::Console;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, pipes};
 use crate::program::bound_command;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
@@ -52,6 +52,8 @@ pub struct Qemu {
     chipset: Chipset,
     cpus: u32,
     disks: Vec<IdeDisk>,
+    /// What COM1 is; its output goes to the log either way.
+    com1: Option<String>,
     deadline: Option<Instant>,
 }
 
@@ -71,6 +73,7 @@ impl Qemu {
             chipset: Chipset::Pc,
             cpus: 1,
             disks: Vec::new(),
+            com1: None,
             deadline: None,
         })
     }
@@ -142,6 +145,13 @@ impl Qemu {
     pub fn record_instructions(mut self) -> Self {
         self.command.args(["-icount", "shift=0,rr=record,rrfile=/dev/null"]);
         self
+    }
+
+    /// A terminal at COM1, to type to Shoji's login.
+    pub fn terminal(mut self) -> Result<(Self, Console)> {
+        let (console, path) = pipes(&self.logs, "com1")?;
+        self.com1 = Some(format!("pipe,id=com1,path={}", path.to_string_lossy().replace(',', ",,")));
+        Ok((self, console))
     }
 
     /// Questions to the emulator itself.
@@ -222,8 +232,11 @@ impl Qemu {
             self.command.args(["-smp", &self.cpus.to_string()]);
         }
         self.attach_disks();
-        let com1 = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
-        self.command.args(["-serial", &format!("file:{com1}")]);
+        let log = self.logs.join("shoji.log").to_string_lossy().replace(',', ",,");
+        match &self.com1 {
+            Some(com1) => self.command.args(["-chardev", &format!("{com1},logfile={log}"), "-serial", "chardev:com1"]),
+            None => self.command.args(["-serial", &format!("file:{log}")]),
+        };
     }
 
     fn attach_disks(&mut self) {

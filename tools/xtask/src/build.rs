@@ -1,7 +1,7 @@
 //! Builds the hypervisor.
 
-use crate::setup;
 use crate::simd::build_simd_object;
+use crate::{programs, setup};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use testbed::{Workspace, artifact};
 /// The crate of the binary.
 const CRATE: &str = "vmm";
 /// The bare-metal target: stable Rust, with `core` and `alloc` built for a soft-float machine without red zone.
-const TARGET_ARGS: [&str; 5] = [
+pub const TARGET_ARGS: [&str; 5] = [
     "-Zbuild-std=core,alloc,compiler_builtins",
     "-Zbuild-std-features=compiler-builtins-mem",
     "-Zjson-target-spec",
@@ -71,6 +71,7 @@ pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Comma
     let target = workspace.root().join("target");
     let simd = build_simd_object(workspace.root(), &target).map_err(|why| anyhow!("the SIMD object: {why}"))?;
     cargo.env("SHOJI_SIMD_DIR", simd);
+    cargo.env("SHOJI_PROGRAMS_DIR", programs::build(workspace)?);
     Ok(cargo)
 }
 

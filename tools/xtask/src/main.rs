@@ -8,6 +8,7 @@ mod golden;
 mod image;
 mod lint;
 mod policy;
+mod programs;
 mod readme;
 mod rooms;
 mod run;

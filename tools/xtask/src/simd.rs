@@ -130,7 +130,7 @@ fn forbidden(instruction: &str) -> Option<&'static str> {
 }
 
 /// A program of the toolchain's component `llvm-tools`, else of the same or the second name in `PATH`.
-fn tool(names: &[&str]) -> Result<Command, String> {
+pub fn tool(names: &[&str]) -> Result<Command, String> {
     let sysroot =
         run(Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(["--print", "sysroot"]))?;
     let hosts = fs::read_dir(Path::new(sysroot.trim()).join("lib/rustlib")).into_iter().flatten().flatten();

@@ -144,6 +144,14 @@ impl Machine for SmpMachine<'_> {
     fn now(&self) -> Instant {
         Instant(0)
     }
+    fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
+        [service, op]
+    }
+
+    fn take_interrupt(&mut self) -> Option<u8> {
+        None
+    }
+
     fn provoke_defect(&mut self, _: u64) {}
     fn try_deadlines(&mut self, _: u64) -> u64 {
         0

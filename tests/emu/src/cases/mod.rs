@@ -7,6 +7,7 @@ mod disk_image;
 mod dmesg;
 mod fio;
 mod inside;
+mod login;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
+        login::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),

@@ -12,6 +12,7 @@ mod deadlines;
 mod debug;
 mod defect;
 mod dma;
+mod domains;
 mod e820;
 mod ecam;
 mod fpu;
@@ -53,6 +54,9 @@ pub static ALL: &[(&str, fn())] = &[
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),
+    ("domain_calls", domains::calls),
+    ("domain_chance", domains::chance),
+    ("domain_faults", domains::faults),
     ("e820", e820::run),
     ("ecam", ecam::run),
     ("fpu", fpu::run),

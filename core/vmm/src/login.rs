@@ -1,0 +1,204 @@
+//! The login: a locked configuration is opened before anything that it protects is touched.
+//!
+//! The memory that a pass phrase takes is borrowed from RAM that nobody has yet; it is wiped after each try.
+
+use crate::bios::{self, Bios, Ground};
+use crate::failure::Failure;
+use crate::loaded::Content;
+use crate::machine::RealMachine;
+use crate::vendor::Vendor;
+use crate::{reset, screen};
+use alloc::format;
+use config::{AfterFailure, Block, Config, Locked, Method, RecoveryKey, UnlockError};
+use core::fmt::{self, Write};
+use core::ops::Range;
+use entry::IMAGE_LOADED_AT;
+use hw::{Hpa, console, direct, time};
+use login::{Answer, Input, Key, Keyboard, Layout, Locks, Outcome, Secret, Terminal};
+use multiboot::{Kind, map, place};
+
+const MIB: u64 = 1 << 20;
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// The whole configuration: at once where it is not locked.
+///
+/// # Errors
+/// Nothing that is typed can open it, or it cannot be asked for.
+pub fn open<V: Vendor>(content: Content, ground: &Ground<'_, V>, machine: &mut RealMachine) -> Result<Config, Failure> {
+    let locked = match content {
+        Content::Plain(config) => return Ok(config),
+        Content::Locked(locked) => locked,
+    };
+    screen::open();
+    let settings = locked.public().login.clone();
+    let (mut memory, enough) = borrow(ground, locked.argon2_blocks());
+    if !enough {
+        log::warn!(
+            "a pass phrase of this configuration takes {} MiB of memory, and at most half of this machine's, {} MiB, may be \
+             borrowed for it; use the recovery key, or set a pass phrase with less `memory` in [login]",
+            locked.argon2_blocks() / 1024,
+            memory.len() / 1024
+        );
+    }
+    let secrets = secrets(&locked);
+    let outcome = bios::with::<V, _>(ground, machine, |bios| {
+        let locks = Locks::from_bios(bios.keyboard_flags());
+        let mut desk = Desk { keyboard: Keyboard::new(layout(settings.keyboard), locks), bios, failure: None };
+        let _ = writeln!(desk, "\nShoji: the configuration is locked.");
+        let outcome = login::run(&mut desk, settings.tries, secrets, |desk, secret, typed| {
+            attempt(&locked, memory, desk, secret, typed)
+        });
+        match desk.failure {
+            Some(failure) => Outcome::Failed(failure),
+            None => outcome,
+        }
+    });
+    wipe(&mut memory);
+    hw::cpus::this().wipe_unused_stack();
+    match outcome? {
+        Outcome::Open(config) => {
+            log::info!("the configuration is open");
+            Ok(config)
+        }
+        Outcome::Failed(failure) => Err(failure),
+        Outcome::Reset => reset::machine(),
+        Outcome::NoMoreTries => {
+            log::warn!("no more tries");
+            // The last words are to be read.
+            time::wait_ms(LAST_PAUSE_MS);
+            match settings.after_failure {
+                AfterFailure::Reboot => reset::machine(),
+                AfterFailure::PowerOff => reset::power_off(),
+            }
+        }
+    }
+}
+
+const LAST_PAUSE_MS: u64 = 3000;
+
+/// What there is a slot for; a pass phrase first.
+fn secrets(locked: &Locked) -> &'static [Secret] {
+    let has = |wanted: fn(&Method) -> bool| locked.slots().iter().any(|slot| wanted(&slot.method));
+    let pass_phrase = has(|method| matches!(method, Method::PassPhrase { .. }));
+    let recovery_key = has(|method| matches!(method, Method::RecoveryKey { .. }));
+    match (pass_phrase, recovery_key) {
+        (true, false) => &[Secret::PassPhrase],
+        (false, _) => &[Secret::RecoveryKey],
+        (true, true) => &[Secret::PassPhrase, Secret::RecoveryKey],
+    }
+}
+
+fn layout(keyboard: config::Keyboard) -> Layout {
+    match keyboard {
+        config::Keyboard::Us => Layout::Us,
+        config::Keyboard::Jp => Layout::Jp,
+        config::Keyboard::De => Layout::De,
+    }
+}
+
+/// Screen, keyboard and serial port.
+struct Desk<'a, 'b, V: Vendor> {
+    keyboard: Keyboard,
+    bios: &'a mut Bios<'b, V>,
+    failure: Option<Failure>,
+}
+
+impl<V: Vendor> Write for Desk<'_, '_, V> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        console::Serial.write_str(text)?;
+        screen::Prompt.write_str(text)
+    }
+}
+
+impl<V: Vendor> Terminal for Desk<'_, '_, V> {
+    fn poll(&mut self) -> Option<Input> {
+        if let Some(byte) = console::receive() {
+            return Some(Input::Serial(byte));
+        }
+        let word = match self.bios.key() {
+            Ok(word) => word,
+            Err(failure) => {
+                self.failure = Some(failure);
+                // Ends the dialogue.
+                return Some(Input::Key(Key::Reset));
+            }
+        };
+        while let Some(code) = self.bios.scan_code() {
+            if let Some(key) = self.keyboard.on_scan_code(code) {
+                return Some(Input::Key(key));
+            }
+        }
+        let (scan_code, character) = word?;
+        self.keyboard.on_bios_key(scan_code, character).map(Input::Key)
+    }
+
+    fn now_ms(&self) -> u64 {
+        time::now().0 / NANOS_PER_MILLI
+    }
+}
+
+fn attempt(
+    locked: &Locked,
+    memory: &mut [Block],
+    desk: &mut impl Write,
+    secret: Secret,
+    typed: &[u8],
+) -> Answer<Config, Failure> {
+    let mut say = |text: fmt::Arguments<'_>| {
+        // None of the terminals fails.
+        let _ = desk.write_fmt(text);
+    };
+    let result = match secret {
+        Secret::PassPhrase => {
+            let costs = locked.slots().iter().filter_map(|slot| slot.method.cost());
+            for cost in costs.filter(|cost| cost.blocks() <= memory.len()) {
+                say(format_args!("Argon2id, {} MiB, {} passes: ", cost.memory_mib, cost.passes));
+            }
+            let start = time::now().0;
+            let result = locked.unlock_with_pass_phrase(typed, memory);
+            let millis = (time::now().0 - start) / NANOS_PER_MILLI;
+            say(format_args!("{}.{} s\n", millis / 1000, millis % 1000 / 100));
+            result
+        }
+        Secret::RecoveryKey => match RecoveryKey::parse(typed) {
+            Ok(key) => locked.unlock_with_recovery_key(&key),
+            Err(error) => {
+                say(format_args!("{error}\n"));
+                return Answer::Mistyped;
+            }
+        },
+    };
+    match result {
+        Ok(config) => Answer::Open(config),
+        Err(UnlockError::Wrong | UnlockError::NoSlot) => Answer::Wrong,
+        Err(error @ UnlockError::Memory { .. }) => {
+            say(format_args!("{error}\n"));
+            Answer::Mistyped
+        }
+        Err(error @ (UnlockError::Altered | UnlockError::Blob(_))) => Answer::Failed(format!("{error}").into()),
+    }
+}
+
+/// Memory for so many blocks, of RAM that nobody has yet, but no more than half of the machine's; and whether it is enough.
+fn borrow<V: Vendor>(ground: &Ground<'_, V>, blocks: usize) -> (&'static mut [Block], bool) {
+    let usable = map::normalise(ground.memory_map).into_iter().filter(|entry| entry.kind == Kind::Usable);
+    let half = usable.map(|entry| entry.len_bytes).sum::<u64>() / 2;
+    // What firmware and loader have left, and the image as it was loaded: a boot without Shoji needs both.
+    let avoid: [Range<u64>; 2] = [0..IMAGE_LOADED_AT + LOADED_BYTES, ground.vmm.start..ground.vmm.end];
+    let place = place::largest(ground.memory_map, &avoid).unwrap_or(0..0);
+    let start = place.start.next_multiple_of(size_of::<Block>() as u64);
+    let room = place.end.saturating_sub(start).min(half) / size_of::<Block>() as u64;
+    let count = blocks.min(room as usize);
+    // SAFETY: usable RAM that is neither Shoji's nor, yet, the guest's; the direct map covers it, and it is aligned. A block is numbers,
+    // of which any are valid. Only one CPU runs, and it comes here once.
+    let memory = unsafe { core::slice::from_raw_parts_mut(direct::pointer(Hpa(start)).cast::<Block>(), count) };
+    (memory, count == blocks)
+}
+
+/// More than the image takes where the loader has put it.
+const LOADED_BYTES: u64 = 64 * MIB;
+
+/// Nothing of a pass phrase is left when the guest gets the memory.
+fn wipe(memory: &mut &mut [Block]) {
+    memory.fill(Block::default());
+}

@@ -1,0 +1,54 @@
+//! The programs in ring 3: started when a CPU can run them, called by the VMM.
+
+use crate::manifest::PROGRAMS;
+use abi::hypercall::service;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use domain::{Domains, Status};
+use hw::ring3::Ring3;
+use hw::{cpus, frames};
+use message::{Error, NoLeases, Port};
+use spin::Once;
+
+static DOMAINS: Once<&'static Domains<Ring3>> = Once::new();
+
+/// From now on services of programs can be opened; those of the manifest that run from boot on are started. To be called on a CPU's
+/// own stack, with the virtualization extension on.
+pub fn start() {
+    let domains = DOMAINS.call_once(|| Box::leak(Box::new(Domains::new(Ring3, PROGRAMS, cpus::all().len()))));
+    message::set_starter(|name| DOMAINS.get().ok_or(Error::NotFound)?.provide(name));
+    domains.start_all();
+}
+
+/// All programs of the manifest.
+pub fn list() -> Vec<Status> {
+    DOMAINS.get().map(|domains| domains.list()).unwrap_or_default()
+}
+
+/// For tests: calls what has this number in `abi::hypercall::service`.
+///
+/// # Errors
+/// Those of the service.
+pub fn call_by_number(number: u64, op: u64) -> Result<u64, Error> {
+    let crash = || list().into_iter().find(|status| status.name == "crash").ok_or(Error::NotFound);
+    match number {
+        service::HELLO => call(&HELLO, "hello", op),
+        service::CRASH => call(&CRASH, "crash", op),
+        service::FAILURES => crash().map(|status| status.failures),
+        service::RESTART_NS => crash()?.restart_ns.ok_or(Error::NotFound),
+        service::FREE_FRAMES => Ok(frames::free_count() as u64),
+        _ => Err(Error::BadArgument),
+    }
+}
+
+/// A port that is kept as long as the service lives.
+type Kept = spin::Mutex<Option<Port>>;
+static HELLO: Kept = Kept::new(None);
+static CRASH: Kept = Kept::new(None);
+
+fn call(kept: &Kept, name: &str, op: u64) -> Result<u64, Error> {
+    let known = kept.lock().clone().filter(|port| !port.is_dead());
+    let port = known.map_or_else(|| message::open(name), Ok)?;
+    *kept.lock() = Some(port.clone());
+    port.call(op, &mut NoLeases)
+}
