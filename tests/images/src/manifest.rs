@@ -208,6 +208,7 @@ pub const GUESTS: &[TinyGuest] = &[
         purpose: "defects of Shoji leave a record over a warm reboot; the case `defect` resets and judges",
         hypercalls: true,
         defects: true,
+        calls: true,
         timeout_s: 180,
         ..PLAIN
     },

@@ -139,6 +139,12 @@ impl Machine for Small {
     fn try_deadlines(&mut self, _: u64) -> u64 {
         0
     }
+    fn call_service(&mut self, _: u64, _: u64) -> [u64; 2] {
+        [0; 2]
+    }
+    fn take_interrupt(&mut self) -> Option<u8> {
+        None
+    }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         then(self)
     }
