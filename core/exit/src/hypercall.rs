@@ -103,10 +103,15 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
 fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
     let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
     vcpu.set_gpr(Gpr::Rbx, answer);
+    queue_noted(vcpu, machine);
+    status
+}
+
+/// The guest's interrupts that came while a program of the VMM's ran.
+pub(crate) fn queue_noted<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) {
     while let Some(vector) = machine.take_interrupt() {
         vcpu.queue_interrupt(vector);
     }
-    status
 }
 
 fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {

@@ -38,5 +38,5 @@ pub use manifest::{Board, GUESTS, Sectors, TinyGuest, all, guest};
 pub use models::{EXCLUSIONS, Exclusion, MODELS, Model, model};
 pub use platter::plain_text;
 pub use section::write_section;
-pub use shoji::{KEY, blob};
+pub use shoji::{KEY, SHELL_KEY, blob};
 pub use verdict::{End, Verdict, verdict};

@@ -34,6 +34,8 @@ pub struct TinyGuest {
     pub hypercalls: bool,
     /// It may provoke defects of Shoji.
     pub defects: bool,
+    /// All its programs may make all hypercalls with names; the shell's key is [`crate::SHELL_KEY`].
+    pub calls: bool,
     /// Sizes of machines to run it on.
     pub memory_mib: &'static [u32],
     /// Numbers of CPUs to run it with. On Bochs there are two at most.
@@ -61,6 +63,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     encrypted: None,
     hypercalls: false,
     defects: false,
+    calls: false,
     memory_mib: &[512],
     cpus: &[1],
     rounds: [1, 1],
@@ -123,6 +126,12 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "interrupt_window",
         purpose: "interrupts queued by hypercall come once each, as soon as the guest can take them",
         hypercalls: true,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "calls",
+        purpose: "hypercalls by name: buffers across pages, and in memory that is none, Shoji's, or not there",
+        calls: true,
         ..PLAIN
     },
     TinyGuest {
@@ -199,6 +208,7 @@ pub const GUESTS: &[TinyGuest] = &[
         purpose: "defects of Shoji leave a record over a warm reboot; the case `defect` resets and judges",
         hypercalls: true,
         defects: true,
+        calls: true,
         timeout_s: 180,
         ..PLAIN
     },
@@ -213,7 +223,7 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "deadlines",
         purpose: "deadlines of Shoji's are kept while the guest halts or loops; the guest's own timer does not notice",
         hypercalls: true,
-        qemu: &["-icount", "shift=0,sleep=on"],
+        qemu: &["-icount", "shift=0,sleep=off"],
         tcg_only: Some("it compares times"),
         timeout_s: 180,
         ..PLAIN
@@ -283,6 +293,7 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest {
         name: "bench",
         purpose: "BENCH lines: costs in instructions",
+        calls: true,
         qemu: &["-icount", "shift=0,sleep=on"],
         tcg_only: Some("it counts instructions"),
         timeout_s: 180,
@@ -291,6 +302,7 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest {
         name: "bench_cpus",
         purpose: "BENCH lines on a machine with a second CPU, which is not started",
+        calls: true,
         cpus: &[2],
         qemu: &["-icount", "shift=0,sleep=on"],
         tcg_only: Some("it counts instructions"),
@@ -299,6 +311,7 @@ pub const GUESTS: &[TinyGuest] = &[
     TinyGuest {
         name: "bench_q35",
         purpose: "BENCH lines on a machine with configuration space in memory and a guarded function there",
+        calls: true,
         // The disks are on its AHCI controller.
         qemu: &["-icount", "shift=0,sleep=on", "-machine", "q35", "-device", "piix3-ide"],
         tcg_only: Some("it counts instructions"),

@@ -1,7 +1,10 @@
 //! The configuration under which Shoji runs a guest.
 
 use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
-use config::{Boot, Cipher, Config, Debug, DiskRule, DiskSelector, KeyCheck, RangeSelector, XtsKey};
+use config::Callers::Any;
+use config::{
+    Boot, Cipher, Config, Dbgsh, Debug, DiskRule, DiskSelector, GuestCalls, KeyCheck, RangeSelector, ShellKey, XtsKey,
+};
 use std::io;
 
 /// The key of every guest's encrypted range, for configuration and oracle: data key, then tweak key, of AES-XTS-256.
@@ -14,6 +17,9 @@ pub const KEY: [u8; 64] = {
     }
     key
 };
+
+/// The key of the shell, where a guest may use it.
+pub const SHELL_KEY: [u8; 32] = [0x5a; 32];
 
 /// Shoji's configuration for a guest, as the blob that [`crate::boot_media`] takes.
 ///
@@ -33,6 +39,8 @@ pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
         boot: Boot { drive: Some(DRIVE_UNDER_SHOJI), ..Boot::default() },
         debug: Debug { hypercalls: guest.hypercalls, defects: guest.defects, ..Debug::default() },
         disks: rule.into_iter().collect(),
+        guest_calls: if guest.calls { GuestCalls { status: Any, log: Any, shell: Any } } else { GuestCalls::default() },
+        dbgsh: guest.calls.then(|| Dbgsh { key: ShellKey(SHELL_KEY.to_vec()) }),
         ..Config::default()
     };
     let blob = config::encode(&config).map_err(|e| io::Error::other(e.to_string()))?;

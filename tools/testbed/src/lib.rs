@@ -20,6 +20,7 @@ pub mod mbr;
 pub mod monitor;
 pub mod program;
 pub mod progress;
+pub mod promtool;
 pub mod qemu;
 pub mod shell;
 pub mod small;

@@ -1,15 +1,21 @@
 //! What the command `shoji` asks from inside the guest.
 
+use super::debian;
 use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result, ensure};
 use std::fs;
+use std::time::Duration;
 use testbed::disk::Disk;
 use testbed::disks;
+use testbed::promtool;
 use testbed::qemu::Writes;
+use testbed::shell::Shell;
 
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("the_guest_asks_for_status_and_log", 180, asks).on(On::ShojiOnly),
+        Case::new("debian_asks_for_status_log_and_shell_and_its_journal_holds_both_logs", 900, debian)
+            .on(On::ShojiOnly),
         Case::new("a_guest_that_may_ask_nothing_finds_no_shoji", 120, is_alone),
     ]
 }
@@ -25,9 +31,9 @@ shell = "any"
 key-file = @KEY@
 "#;
 
-/// The small disk with a configuration of its own: the usual one, and `more`.
-fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
-    let disk = cx.copy(&cx.small_disk()?)?;
+/// A copy of the disk with a configuration of its own: the usual one, and `more`.
+pub fn disk_with(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
+    let disk = cx.copy(disk)?;
     if cx.boot == Boot::Shoji {
         let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
         if !key.exists() {
@@ -42,7 +48,7 @@ fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
 }
 
 fn asks(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, ALLOWED)?;
+    let disk = disk_with(cx, &cx.small_disk()?, ALLOWED)?;
     let qemu = cx.machine(512)?.cpus(2).request("shoji.test=inside", cx.boot.how());
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     cx.expect_pass(&mut machine)?;
@@ -50,12 +56,88 @@ fn asks(cx: &Cx) -> Result<()> {
     let metrics = said.split_once("PROMETHEUS BEGIN").and_then(|(_, rest)| rest.split_once("PROMETHEUS END"));
     let (metrics, _) = metrics.context("no metrics")?;
     ensure!(metrics.contains("shoji_exits_total{cpu=\"1\",reason=\"hypercall\"}"), "no second CPU in {metrics}");
+    like_prometheus(cx, metrics)
+}
+
+/// Metrics as a console has shown them.
+fn like_prometheus(cx: &Cx, metrics: &str) -> Result<()> {
+    let file = cx.dir.join("metrics");
+    fs::write(&file, metrics.replace('\r', "").trim_start())?;
+    promtool::check_metrics(&file)
+}
+
+/// As root of an ordinary system does it.
+fn debian(cx: &Cx) -> Result<()> {
+    let disk = disk_with(cx, &cx.debian_disk()?, ALLOWED)?;
+    let mut machine = debian::request(cx.machine(debian::MEMORY_MIB)?, cx.boot.how())
+        .ide_disk(0, &disk.path, Writes::Dropped)
+        .start()?;
+    let mut shell = Shell::login(&mut machine)?;
+    shell.run(
+        "mount -r /dev/sda1 /mnt && cp /mnt/tools/shoji /usr/local/bin/ && cp /mnt/tools/dbgsh.key /root",
+        MINUTE,
+    )?;
+    shell.run("chmod 600 /root/dbgsh.key && head -c 32 /dev/urandom > /root/wrong.key", MINUTE)?;
+    let status = shell.run("shoji status", MINUTE)?;
+    ensure!(status.contains("\nCPU 3 (APIC ID 3): "), "no fourth CPU in {status}");
+    let metrics = shell.run("shoji status --prometheus", MINUTE)?;
+    like_prometheus(cx, &(metrics + "\n"))?;
+    follows(&mut shell)?;
+    interleaves(&mut shell)?;
+    talks(&mut shell)?;
+    shell.power_off()
+}
+
+/// A line of Shoji's log that the guest can bring about: wrong proofs want a pause of a second in between, then of two.
+const WRONG_KEY: &str = "! shoji sh --key-file /root/wrong.key -c help";
+
+/// `log -f` shows what comes.
+fn follows(shell: &mut Shell<'_>) -> Result<()> {
+    shell.run("shoji log -f > /tmp/log & sleep 1; ! grep -q 'wrong proof' /tmp/log", MINUTE)?;
+    shell.run(WRONG_KEY, MINUTE)?;
+    shell.run("sleep 1; kill %1; grep -q 'WARN  dbgsh: a wrong proof' /tmp/log", MINUTE)?;
     Ok(())
 }
 
+/// What Shoji says between two lines of the guest's stands between them in the journal, with its level.
+fn interleaves(shell: &mut Shell<'_>) -> Result<()> {
+    shell.run("shoji log -f --journal & sleep 2; logger -t guest BEFORE; sleep 1", MINUTE)?;
+    shell.run(WRONG_KEY, MINUTE)?;
+    shell.run("sleep 1; logger -t guest AFTER; sleep 1; kill %1; journalctl --sync", MINUTE)?;
+    let all = shell.run("journalctl --no-pager -o cat -t guest -t shoji", MINUTE)?;
+    let lines: Vec<&str> = all.lines().map(str::trim_end).collect();
+    let at =
+        |end: &str| lines.iter().rposition(|line| line.ends_with(end)).with_context(|| format!("no {end} in {all}"));
+    let [before, shoji, after] = [at("BEFORE")?, at("does not know the key")?, at("AFTER")?];
+    ensure!(before < shoji && shoji < after, "the journal has them in another order: {all}");
+    ensure!(lines.iter().any(|line| line.contains("the guest starts")), "the journal has nothing of Shoji's start");
+    let warnings = shell.run("journalctl --no-pager -o verbose -t shoji -p warning", MINUTE)?;
+    ensure!(warnings.contains("SHOJI_TIME_NS=") && !warnings.contains("PRIORITY=6"), "in the journal: {warnings}");
+    Ok(())
+}
+
+/// Lines are edited, and come again.
+fn talks(shell: &mut Shell<'_>) -> Result<()> {
+    shell.run("sleep 4; stty rows 24 cols 80", MINUTE)?;
+    let machine = shell.start("TERM=vt100 shoji sh --key-file /root/dbgsh.key")?;
+    machine.expect("shoji> ")?;
+    // "heapx", and one back.
+    machine.console.send("heapx\x7f\r")?;
+    machine.expect("KiB in use").context("`heap` after an edit")?;
+    machine.expect("shoji> ")?;
+    // Up.
+    machine.console.send("\x1b[A\r")?;
+    machine.expect("KiB in use").context("`heap` out of the history")?;
+    machine.expect("shoji> ")?;
+    machine.console.send("exit\r")?;
+    shell.run("true", MINUTE).map(drop)
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// As on a machine without Shoji: the program is told by #UD.
 fn is_alone(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, "")?;
+    let disk = disk_with(cx, &cx.small_disk()?, "")?;
     let qemu = cx.machine(512)?.request("shoji.test=alone", cx.boot.how());
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     cx.expect_pass(&mut machine)

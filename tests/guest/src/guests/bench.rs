@@ -6,6 +6,7 @@
 //!
 //! Intel SDM (335592) Vol. 4, chapter 2; AMD64 APM Vol. 2 (24593) s. 16.3 (local APIC registers).
 
+use super::shoji;
 use crate::boot;
 use crate::machine::ata::{self, SECTOR, Wait, dma_command, prds};
 use crate::machine::cpu::{self, rdtsc};
@@ -13,6 +14,7 @@ use crate::machine::irq::with_lines;
 use crate::machine::memory::{buffer, buffer_address, poke};
 use crate::machine::modes::{Registers, bios};
 use crate::machine::pci::Function;
+use abi::hypercall::{LOOKUP, VERSION, name};
 use core::arch::asm;
 use core::fmt;
 use core::hint::black_box;
@@ -126,12 +128,31 @@ fn instructions() {
     ] {
         report(format_args!("{name}"), taken - nothing);
     }
+    if shoji() {
+        hypercalls(nothing);
+    }
     for (name, function) in [("unguarded", Some(HOST_BRIDGE)), ("guarded", Function::of_class(IDE))] {
         let Some(function) = function else { continue };
         let address = 1 << 31 | address(function);
         let taken = ticks!("out dx, eax; mov edx, 0xcfc; in eax, dx", address, 0, 0xcf8);
         report(format_args!("config_read_{name}"), taken - nothing);
     }
+}
+
+/// The shortest one, and one with parameters.
+fn hypercalls(nothing: u64) {
+    let name = name::STATUS.as_bytes();
+    let at = buffer_address(0);
+    buffer(0)[..name.len()].copy_from_slice(name);
+    let [shortest, with_parameters] = if cpu::is_intel() {
+        let lookup = ticks!("push rsi; xor esi, esi; mov rbx, rdx; vmcall; pop rsi", LOOKUP, name.len(), at);
+        [ticks!("vmcall", VERSION, 0, 0), lookup]
+    } else {
+        let lookup = ticks!("push rsi; xor esi, esi; mov rbx, rdx; vmmcall; pop rsi", LOOKUP, name.len(), at);
+        [ticks!("vmmcall", VERSION, 0, 0), lookup]
+    };
+    report(format_args!("hypercall"), shortest - nothing);
+    report(format_args!("hypercall_parameters"), with_parameters - nothing);
 }
 
 /// A function's place in CF8h's format.

@@ -6,6 +6,7 @@ pub use crate::machine::hypervisor::shoji;
 mod a20;
 mod apic_forms;
 mod bench;
+mod calls;
 mod cpuid;
 mod deadlines;
 mod debug;
@@ -47,6 +48,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench", bench::run),
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
+    ("calls", calls::run),
     ("cpuid", cpuid::run),
     ("deadlines", deadlines::run),
     ("debug", debug::run),

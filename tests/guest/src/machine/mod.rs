@@ -9,6 +9,7 @@ pub mod com2;
 pub mod cpu;
 pub mod exceptions;
 mod heap;
+pub mod hypercall;
 pub mod hypervisor;
 pub mod irq;
 pub mod memory;
