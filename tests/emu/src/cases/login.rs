@@ -282,7 +282,8 @@ fn altered(cx: &Cx) -> Result<()> {
     let first = (CHECKSUM.end..blob.len()).find(|&at| blob[at] != other[at]).context("nothing to change")?;
     ensure!(changed.is_some() && blob.len() == other.len(), "the two differ in length");
     blob[first] = other[first];
-    let mut digest = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).digest().into_owned();
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = crc.digest();
     digest.update(&blob[..CHECKSUM.start]);
     digest.update(&blob[CHECKSUM.end..]);
     blob[CHECKSUM].copy_from_slice(&digest.finalize().to_le_bytes());
