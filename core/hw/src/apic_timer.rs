@@ -137,7 +137,11 @@ pub fn is_due() -> bool {
 pub(crate) fn on_interrupt() -> bool {
     with(|state, hardware| {
         let Some(loan) = state.loan.as_mut().filter(|_| interrupts::is_real(VECTOR)) else { return false };
-        // SAFETY: nobody but the VMM has the local APIC raise this vector; and it is the highest.
+        if hardware.read(Register::CurrentCount) != 0 {
+            // The guest uses the vector as well, and this one is the guest's.
+            return false;
+        }
+        // SAFETY: the timer's; none of a higher priority can be in service.
         unsafe { lapic::end_of_interrupt() };
         if !state.ends {
             loan.on_interrupt(hardware);

@@ -1,4 +1,4 @@
-use crate::control::{WAKE_STATUS, asks_for};
+use crate::control::{WAKE_STATUS, asks_for, request};
 use crate::{FACS_BYTES, Facs, State, Types, Unwakeable, WakingVector};
 use std::string::ToString;
 use std::vec::Vec;
@@ -23,6 +23,18 @@ fn types(aml: &[u8]) -> Types {
 
 fn named(digit: u8, package: &[u8]) -> Vec<u8> {
     [&[0x08, b'_', b'S', digit, b'_'], package].concat()
+}
+
+#[test]
+fn the_way_off_is_one_of_those_that_the_firmware_names() {
+    assert_eq!(types(QEMU).off(), Some((0, 0)));
+    assert_eq!(types(BOCHS).off(), Some((0, 0)));
+    let only_s4 = types(&named(b'4', &[0x12, 0x08, 0x04, 0x0a, 0x06, 0x0a, 0x05, 0x00, 0x00]));
+    assert_eq!(only_s4.off(), Some((6, 5)));
+    assert_eq!(Types::default().off(), None);
+    // SCI_EN stays, and the type is the one that is asked for.
+    assert_eq!(request(0x1c01, 5), 0x3401);
+    assert_eq!(asks_for(request(0x0001, 6)), Some(6));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use exit::{Exit, ExitKind, Recall, Vcpu};
 use hw::{apic_timer, cpus, interrupts, lapic};
 use mediator::Gpa;
 use x86::msr;
-use x86::svm::{Misc1, TlbControl, Vmcb, control};
+use x86::svm::{ExitCode, Misc1, TlbControl, Vmcb, control};
 
 /// The highest class of task priority holds off the VMM's own interrupt too.
 const HIGHEST: u64 = 15;
@@ -29,6 +29,8 @@ pub struct Watch {
     pub(crate) is_halted: bool,
     /// The deadline has been told.
     is_told: bool,
+    /// What is to be answered before the guest runs.
+    early: Option<Exit>,
 }
 
 /// Interrupts that are pending are taken now, for [`hw::interrupts`]. The instruction behind STI still is in its shadow.
@@ -172,19 +174,21 @@ impl SvmVcpu {
         is_new
     }
 
-    /// Just before an entry. An exit: the guest waits in the host, and the VMM is wanted.
-    pub(crate) fn before_entry(&mut self) -> Option<Exit> {
+    /// Just before an entry. False: the guest waits in the host, and the VMM is wanted for what [`SvmVcpu::on_interrupt`] tells.
+    pub(crate) fn before_entry(&mut self) -> bool {
         if self.watch.is_halted
             && let Some(exit) = self.wait()
         {
-            return Some(exit);
+            self.watch.early = Some(exit);
+            self.vmcb.control.exit_code = ExitCode::INTR.0;
+            return false;
         }
         if self.watch.lent {
             self.follow_priority();
             // SAFETY: GIF is 0, so that nothing comes before the guest runs.
             unsafe { core::arch::asm!("sti", options(nostack)) };
         }
-        None
+        true
     }
 
     /// Until something ends the guest's HLT, or the VMM is wanted.
@@ -213,12 +217,19 @@ impl SvmVcpu {
         }
     }
 
-    /// An interrupt has left the guest, and still is pending.
+    /// An interrupt has left the guest, and still is pending; or one has come while that waited in the host.
     #[cold]
     pub(crate) fn on_interrupt(&mut self) -> Exit {
+        self.make_busy();
+        if let Some(exit) = self.watch.early.take() {
+            return exit;
+        }
+        if !self.watch.is_on {
+            // It kept an IRET from being stepped over; the guest takes it first.
+            return Exit::Answered(ExitKind::NmiWindow);
+        }
         interrupts::admit();
         self.queue_noted();
-        self.make_busy();
         if nmi::took_kick() {
             Exit::Signal
         } else if self.is_due() {

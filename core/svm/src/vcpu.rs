@@ -103,12 +103,10 @@ impl SvmVcpu {
         control.tlb_control = TlbControl::NOTHING;
     }
 
-    /// Before an entry: what waits for the guest. True: the guest has run already, and its exit is to be answered.
-    ///
-    /// # Errors
-    /// It is not to be entered; what is to be answered instead.
+    /// Before an entry: what waits for the guest. True: there is an exit to be answered already, as the guest has run, or waits in
+    /// the host.
     #[cold]
-    fn prepare(&mut self) -> Result<bool, Exit> {
+    fn prepare(&mut self) -> bool {
         let is_iret = ExitCode(self.vmcb.control.exit_code) == ExitCode::IRET;
         let step = if is_iret { Step::begin(self.vmcb) } else { None };
         // The handler that ends by such an IRET, or by the fault that it raises, is to end before the next NMI: that goes with the
@@ -119,18 +117,18 @@ impl SvmVcpu {
             let is_done = step.end(self.vmcb);
             self.vmcb.control.intercept_misc1.set(Misc1::INTR, self.watch.is_on);
             if !is_done {
-                return Ok(true);
+                return true;
             }
         }
-        if let Some(exit) = self.before_entry() {
-            return Err(exit);
+        if !self.before_entry() {
+            return true;
         }
         if !is_unseen {
             nmi::deliver(self.vmcb);
         }
         event::deliver_queued(self.vmcb, &mut self.queued);
         self.busy = self.is_watched() || !self.queued.is_empty() || nmi::waits(self.vmcb);
-        Ok(false)
+        false
     }
 
     pub(crate) fn memory(&self) -> &'static Memory {
@@ -202,15 +200,7 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            let has_run = if self.busy {
-                match self.prepare() {
-                    Ok(has_run) => has_run,
-                    Err(exit) => return exit,
-                }
-            } else {
-                false
-            };
-            if !has_run {
+            if !(self.busy && self.prepare()) {
                 self.enter();
             }
             let vmcb = &mut *self.vmcb;
@@ -245,9 +235,9 @@ impl Vcpu for SvmVcpu {
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
                 ExitCode::NMI => self.on_nmi(),
-                ExitCode::INTR if self.watch.is_on => self.on_interrupt(),
-                // It is stepped over before anything else happens, or was about to be when an interrupt came.
-                ExitCode::IRET | ExitCode::INTR => {
+                ExitCode::INTR => self.on_interrupt(),
+                // It is stepped over before anything else happens.
+                ExitCode::IRET => {
                     self.busy = true;
                     Exit::Answered(ExitKind::NmiWindow)
                 }

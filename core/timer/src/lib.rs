@@ -30,9 +30,9 @@ mod tests;
 use guest::GuestTimer;
 pub use ratio::Ratio;
 
-/// What the lent timer raises. Of the highest priority; and guests use it for spurious interrupts, if for anything, which are told
-/// apart by the in-service bit that they do not set.
-pub const VECTOR: u8 = 0xff;
+/// What the lent timer raises: of the highest priority class, and used by hardly any guest. (Linux has it for posted interrupts of
+/// nested virtual machines. For FFh Bochs 2.7 takes no EOI where that is the spurious vector, as in most guests.)
+pub const VECTOR: u8 = 0xf0;
 
 /// The registers of the timer, by their offset in the page of the local APIC (SDM Vol. 3A table 11-1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

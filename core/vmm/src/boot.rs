@@ -8,7 +8,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, login, programs, reset, screen, tasks};
+use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use config::Config;
@@ -99,6 +99,9 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
+    if config.debug.heartbeat {
+        heartbeat::start();
+    }
     drop(config);
     home::wipe_loaded_image();
     cpu.wipe_unused_stack();

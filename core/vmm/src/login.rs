@@ -152,7 +152,7 @@ fn attempt(
         Secret::PassPhrase => {
             let costs = locked.slots().iter().filter_map(|slot| slot.method.cost());
             for cost in costs.filter(|cost| cost.blocks() <= memory.len()) {
-                say(format_args!("Argon2id, {} MiB, {} passes: ", cost.memory_mib, cost.passes));
+                say(format_args!("Argon2id over {} MiB, passes: {} ... ", cost.memory_mib, cost.passes));
             }
             let start = time::now().0;
             let result = locked.unlock_with_pass_phrase(typed, memory);

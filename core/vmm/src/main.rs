@@ -23,6 +23,8 @@ mod devices;
 #[cfg(target_os = "none")]
 mod failure;
 #[cfg(target_os = "none")]
+mod heartbeat;
+#[cfg(target_os = "none")]
 mod home;
 #[cfg(target_os = "none")]
 mod loaded;

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use display::{Channel, Console, Display, Mode, Style, VideoMemory};
 use hw::{Hpa, direct};
 use lock::{Ranked, rank};
-use logs::{Level, Record, Sink};
+use logs::{Record, Sink};
 use spin::Mutex;
 
 /// Memory that the graphics card shows.
@@ -77,7 +77,9 @@ pub fn find(console: Option<&multiboot::Console>) {
         Some(Some(place)) => *PLACE.lock() = place,
         // The loader says text where it says nothing.
         None => {}
-        Some(None) => log::warn!("Shoji cannot draw on this screen; set `gfxpayload=text` in the GRUB entry"),
+        Some(None) => log::warn!(
+            "Shoji cannot draw on this screen; write `set gfxpayload=text` behind `multiboot2` in the GRUB entry"
+        ),
     }
 }
 
@@ -94,12 +96,7 @@ pub fn open() {
 /// The log appears from its beginning on.
 pub fn show_log() {
     open();
-    let logs = hw::logger::logs();
-    logs.read(0, Level::Debug, |record| {
-        SCREEN.write(record);
-        true
-    });
-    if !logs.add_sink(&SCREEN) {
+    if !hw::logger::logs().add_sink(&SCREEN) {
         log::warn!("no memory for the log on the screen");
     }
 }

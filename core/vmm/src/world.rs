@@ -58,21 +58,33 @@ impl<V: Vendor> World<V> {
         tasks.look_after(vcpu);
         loop {
             let exit = vcpu.run();
-            match guest_cpu.on_exit(vcpu, &mut machine, exit) {
-                Outcome::Resume => {}
-                Outcome::Signal => {
-                    self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
-                    // It may have slept.
-                    tasks.plan_anew(vcpu);
-                }
-                Outcome::Sleep => {
-                    self.sleep(cpu, vcpu, &mut machine, &mut guest_cpu)?;
-                    tasks.plan_anew(vcpu);
-                }
-                Outcome::Reset => reset::machine(),
-                Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
+            let outcome = guest_cpu.on_exit(vcpu, &mut machine, exit);
+            if outcome != Outcome::Resume {
+                self.attend(outcome, cpu, vcpu, &mut machine, &mut guest_cpu)?;
+                // Time may have stood still.
+                tasks.plan_anew(vcpu);
             }
             tasks.look_after(vcpu);
+        }
+    }
+
+    /// After an exit that is more than the guest's own matter. Out of the loop, which is the faster the less it holds.
+    #[cold]
+    #[inline(never)]
+    fn attend(
+        &self,
+        outcome: Outcome,
+        cpu: &Cpu,
+        vcpu: &mut V::Vcpu,
+        machine: &mut RealMachine,
+        guest_cpu: &mut exit::Cpu<'_>,
+    ) -> Result<(), Failure> {
+        match outcome {
+            Outcome::Resume => Ok(()),
+            Outcome::Signal => self.heed(cpu, vcpu, machine, guest_cpu),
+            Outcome::Sleep => self.sleep(cpu, vcpu, machine, guest_cpu),
+            Outcome::Reset => reset::machine(),
+            Outcome::Stop => Err("the guest cannot go on; the log tells why".into()),
         }
     }
 

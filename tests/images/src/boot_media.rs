@@ -22,12 +22,25 @@ const GRUB: usize = 19;
 /// GRUB reads this much at once, and fails where a CD ends before.
 const GRUB_READS: usize = 32768;
 const MODULES: [&str; 3] = ["biosdisk", "tar", "multiboot2"];
+// `multiboot2` asks for the best graphics mode; it shall be what `mode` says, or text.
 const COMMANDS: &str = "\
 set root=(cd)
 multiboot2 /shoji.elf
 module2 /shoji.cfg
-boot
+set gfxpayload=$mode
 ";
+
+/// Name of the key file on the medium.
+const KEY: &str = "shoji.key";
+
+/// What Shoji is given.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// The configuration; see [`crate::blob`].
+    pub blob: &'a [u8],
+    /// A key file that opens it.
+    pub key: Option<&'a [u8]>,
+}
 
 /// What GRUB does before it starts Shoji: a command, and the module that has it.
 #[derive(Clone, Copy, Debug)]
@@ -36,18 +49,21 @@ pub struct Before {
     pub command: &'static str,
 }
 
-/// Writes a CD image that starts Shoji with a configuration (see [`crate::blob`]).
+/// Writes a CD image that starts Shoji.
 ///
 /// # Errors
 /// When `grub-mkimage` or its BIOS images are missing (Debian: grub-common, grub-pc-bin), or a file cannot be read or
 /// written.
-pub fn boot_media(shoji_elf: &Path, blob: &[u8], before: Option<Before>, medium: &Path) -> io::Result<()> {
-    let boot_area =
-        boot_area(core_image(before, medium)?).ok_or_else(|| io::Error::other("GRUB's image is none for a CD"))?;
+pub fn boot_media(shoji_elf: &Path, files: &Files<'_>, before: Option<Before>, medium: &Path) -> io::Result<()> {
+    let boot_area = boot_area(core_image(files, before, medium)?)
+        .ok_or_else(|| io::Error::other("GRUB's image is none for a CD"))?;
     let mut archive = Vec::new();
     append_file(&mut archive, "boot", boot_area.get(SECTOR..).unwrap_or_default()); // its header comes before it
     append_file(&mut archive, "shoji.elf", &fs::read(shoji_elf)?);
-    append_file(&mut archive, "shoji.cfg", blob);
+    append_file(&mut archive, "shoji.cfg", files.blob);
+    if let Some(key) = files.key {
+        append_file(&mut archive, KEY, key);
+    }
     archive.resize((archive.len() + 2 * SECTOR).next_multiple_of(GRUB_READS), 0); // the end mark of an archive
     fs::write(medium, archive)
 }
@@ -73,10 +89,12 @@ fn boot_area(mut grub: Vec<u8>) -> Option<Vec<u8>> {
     Some(area)
 }
 
-fn core_image(before: Option<Before>, medium: &Path) -> io::Result<Vec<u8>> {
+fn core_image(files: &Files<'_>, before: Option<Before>, medium: &Path) -> io::Result<Vec<u8>> {
     let commands = medium.with_extension("grub");
     let core = medium.with_extension("core");
-    fs::write(&commands, before.map_or(String::new(), |before| format!("{}\n", before.command)) + COMMANDS)?;
+    let first = before.map_or(String::new(), |before| format!("{}\n", before.command));
+    let key = files.key.map_or(String::new(), |_| format!("module2 /{KEY}\n"));
+    fs::write(&commands, first + COMMANDS + &key + "boot\n")?;
     let status = Command::new("grub-mkimage")
         .args(["--format=i386-pc-eltorito", "--prefix=(cd)", "--config"])
         .arg(&commands)

@@ -28,7 +28,7 @@ mod shoji;
 mod verdict;
 
 pub use attacks::ATTACKS;
-pub use boot_media::{Before, boot_media};
+pub use boot_media::{Before, Files, boot_media};
 pub use compare::{Comparison, Pair, Results, compare};
 pub use differences::{Difference, Side};
 pub use explained::EXPLAINED;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Error, Result};
 use clap::{Parser, Subcommand};
 use guest_images::{
-    ATTACKS, Emulator, MODELS, Machine, Model, Pair, Results, TinyGuest, Verdict, all, blob, boot_media,
+    ATTACKS, Emulator, Files, MODELS, Machine, Model, Pair, Results, TinyGuest, Verdict, all, blob, boot_media,
     build_programs, guest, model, write_disk, write_section,
 };
 use std::fs;
@@ -173,7 +173,7 @@ fn run_one(
     let (logs, disk) = (dir.join(g.name), dir.join(g.name).with_extension("img"));
     let medium = shoji.map(|elf| {
         let medium = dir.join(g.name).with_extension("medium");
-        boot_media(elf, &blob(g)?, None, &medium)?;
+        boot_media(elf, &Files { blob: &blob(g)?, key: None }, None, &medium)?;
         Ok::<_, Error>(medium)
     });
     let medium = medium.transpose()?;

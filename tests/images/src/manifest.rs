@@ -223,7 +223,7 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "deadlines",
         purpose: "deadlines of Shoji's are kept while the guest halts or loops; the guest's own timer does not notice",
         hypercalls: true,
-        qemu: &["-icount", "shift=0,sleep=on"],
+        qemu: &["-icount", "shift=0,sleep=off"],
         tcg_only: Some("it compares times"),
         timeout_s: 180,
         ..PLAIN

@@ -15,6 +15,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The monitor of one machine.
 pub struct Monitor {
     console: Console,
+    /// Its first prompt was seen.
+    greeted: bool,
 }
 
 /// A line to the emulator behind two named pipes in `dir`; also gives what QEMU calls their path.
@@ -34,7 +36,7 @@ impl Monitor {
     /// A monitor behind two named pipes in `dir`; also gives what QEMU calls their path.
     pub(crate) fn new(dir: &Path) -> Result<(Self, PathBuf)> {
         let (console, path) = pipes(dir, "monitor")?;
-        Ok((Self { console }, path))
+        Ok((Self { console, greeted: false }, path))
     }
 
     /// Presses keys one after another, each as the monitor names it: `shift-a`, `ret`. The names are those of the US layout, and mean
@@ -60,9 +62,12 @@ impl Monitor {
 
     /// Gives a command and waits until it is done.
     fn command(&mut self, line: &str) -> Result<()> {
+        const PROMPT: &str = "\n(qemu) ";
+        if !std::mem::replace(&mut self.greeted, true) {
+            self.console.expect(PROMPT, TIMEOUT)?;
+        }
         self.console.send_line(line)?;
-        // The line is echoed, then the prompt comes again.
-        self.console.expect("\n(qemu) ", TIMEOUT).map(drop)
+        self.console.expect(PROMPT, TIMEOUT).map(drop)
     }
 
     /// Instructions executed since power-on, of the guest and a hypervisor alike; idle time does not count. Only with

@@ -48,7 +48,7 @@ fn builtin(caller: &Caller<'_>, line: &str, out: &mut Bounded) -> fmt::Result {
         "help" => writeln!(out, "exits\nheap\nhelp\nlog"),
         "heap" => {
             let (used, all) = (crate::boot::HEAP.used_bytes(), hw::heap::HEAP_BYTES);
-            writeln!(out, "{used} of {all} bytes")
+            writeln!(out, "heap: {} KiB of {} KiB in use", used >> 10, all >> 10)
         }
         "exits" => caller.guest.counters().iter().try_for_each(|(cpu, counters)| {
             let named = exit::ExitKind::NAMES.into_iter().zip(counters.all()).filter(|(_, count)| *count > 0);

@@ -52,7 +52,8 @@ fn machine(cx: &Cx, model: &str, before: Option<Before>) -> Result<Bochs> {
     let guest = guest_images::guest(GUEST).context("there is such a guest")?;
     let (disk, medium) = (cx.dir.join("guest.img"), cx.dir.join("medium.iso"));
     guest_images::write_disk(&guest_images::build_programs(cx.workspace.root())?, guest, &disk)?;
-    guest_images::boot_media(&cx.workspace.shoji_elf()?, &guest_images::blob(guest)?, before, &medium)?;
+    let files = guest_images::Files { blob: &guest_images::blob(guest)?, key: None };
+    guest_images::boot_media(&cx.workspace.shoji_elf()?, &files, before, &medium)?;
     Ok(Bochs::new(&logs(cx), model, 512)?.disk(&disk, Writes::Dropped).cd(&medium))
 }
 

@@ -2,12 +2,13 @@
 
 use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
-use guest_images::TinyGuest;
+use guest_images::{Files, TinyGuest};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
 use testbed::bochs::{Bochs, End, expect};
+use testbed::monitor::Monitor;
 use testbed::program::{command, run};
 use testbed::qemu::{Machine, Writes, debug_exit_status};
 
@@ -40,6 +41,7 @@ fn record(cx: &Cx) -> Result<()> {
     let mut machine = qemu.start()?;
     for n in 1..=DEFECTS.len() {
         until_stopped(cx, &machine, n)?;
+        shown(cx, &mut monitor)?;
         monitor.reset()?;
     }
     let status = machine.wait(cx.left())?;
@@ -62,8 +64,21 @@ fn media(cx: &Cx, name: &str) -> Result<(PathBuf, PathBuf)> {
     let guest: &TinyGuest = guest_images::guest(name).context("there is such a guest")?;
     let (disk, medium) = (cx.dir.join("guest.img"), cx.dir.join("medium.iso"));
     guest_images::write_disk(&guest_images::build_programs(cx.workspace.root())?, guest, &disk)?;
-    guest_images::boot_media(&cx.workspace.shoji_elf()?, &guest_images::blob(guest)?, None, &medium)?;
+    let files = Files { blob: &guest_images::blob(guest)?, key: None };
+    guest_images::boot_media(&cx.workspace.shoji_elf()?, &files, None, &medium)?;
     Ok((disk, medium))
+}
+
+/// It is on the screen, too: at the top, white on red.
+fn shown(cx: &Cx, monitor: &mut Monitor) -> Result<()> {
+    let file = cx.dir.join("screen");
+    monitor.dump(0xb8000, 160, &file)?;
+    let row = fs::read(&file)?;
+    let (text, colours): (Vec<u8>, Vec<u8>) =
+        row.as_chunks::<2>().0.iter().map(|&[text, colour]| (text, colour)).unzip();
+    let text = String::from_utf8_lossy(&text);
+    ensure!(text.starts_with("Shoji: defect in the VMM: ") && colours[0] == 0x4f, "on the screen: {text}");
+    Ok(())
 }
 
 fn until_stopped(cx: &Cx, machine: &Machine, times: usize) -> Result<()> {

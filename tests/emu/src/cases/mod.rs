@@ -6,6 +6,7 @@ mod defect;
 mod disk_image;
 mod dmesg;
 mod fio;
+mod heartbeat;
 mod inside;
 mod login;
 mod oracle;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         smp::cases(),
         restarts::cases(),
         defect::cases(),
+        heartbeat::cases(),
         inside::cases(),
         debian::cases(),
     ]

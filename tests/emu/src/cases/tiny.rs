@@ -71,7 +71,8 @@ fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
 /// A CD with GRUB, Shoji and the configuration that this guest wants.
 fn boot_medium(cx: &Cx, guest: &TinyGuest) -> Result<PathBuf> {
     let (blob, medium) = (guest_images::blob(guest)?, cx.dir.join("medium.iso"));
-    guest_images::boot_media(&cx.workspace.shoji_elf()?, &blob, None, &medium)
+    let files = guest_images::Files { blob: &blob, key: None };
+    guest_images::boot_media(&cx.workspace.shoji_elf()?, &files, None, &medium)
         .context("cannot make the boot medium")?;
     Ok(medium)
 }

@@ -8,6 +8,7 @@ use crate::machine::exceptions::{open_all_gates, with_entry};
 use crate::machine::irq::{self, set_timer, with_lines};
 use crate::machine::memory::peek;
 use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// As in the crate `abi`.
 const DEADLINES: u64 = 4;
@@ -33,11 +34,14 @@ fn nmis() -> u32 {
     peek((&raw const deadlines_nmis) as u64)
 }
 
+/// Asked beforehand: CPUID exits.
+static IS_INTEL: AtomicBool = AtomicBool::new(false);
+
 fn hypercall(argument: u64) -> u64 {
     let result;
     // SAFETY: Shoji changes RAX only. RBX is the compiler's.
     unsafe {
-        if cpu::is_intel() {
+        if IS_INTEL.load(Relaxed) {
             asm!("xchg rbx, rsi", "vmcall", "xchg rbx, rsi", inout("rax") DEADLINES => result, in("rsi") argument);
         } else {
             asm!("xchg rbx, rsi", "vmmcall", "xchg rbx, rsi", inout("rax") DEADLINES => result, in("rsi") argument);
@@ -66,6 +70,7 @@ fn check_over(what: &str, rounds: u64, late_us: u64) {
 }
 
 pub fn run() {
+    IS_INTEL.store(cpu::is_intel(), Relaxed);
     open_all_gates();
     apic::follow();
     apic::enable();
@@ -229,7 +234,7 @@ fn calibrate(per_ms: u64) -> u64 {
 }
 
 fn taken() -> u32 {
-    crate::machine::area::this().interrupts[usize::from(VECTOR)].load(core::sync::atomic::Ordering::Relaxed)
+    crate::machine::area::this().interrupts[usize::from(VECTOR)].load(Relaxed)
 }
 
 /// One-shot and periodic, with and without Shoji's deadlines besides: times and counts are the same.
@@ -294,5 +299,8 @@ fn own_timer(class: u64, speed: u64, per_ms: u64) {
         }
         apic::write(LOCAL_VECTOR, MASKED);
         apic::write(INITIAL, 0);
+        // One may be pending.
+        cpu::enable_interrupts();
+        cpu::disable_interrupts();
     });
 }
