@@ -26,10 +26,6 @@ pub const CLIENT_BYTES: usize = 32;
 /// A challenge is answered within half a minute.
 pub const CHALLENGE_NS: u64 = 30_000_000_000;
 
-/// Operation of the message service `shell`, which carries a line out: the first lease holds the line, the second has room for the
-/// text, whose length is the answer.
-pub const RUN_LINE: u64 = 2;
-
 /// Longest line.
 pub const MAX_LINE_BYTES: usize = 512;
 

@@ -73,9 +73,9 @@ pub struct Domain {
     pub name: String,
     /// One word.
     pub state: String,
-    pub starts: u64,
-    /// How often it was ended because it failed.
-    pub failures: u64,
-    /// From the last failure to the moment when it served again, if that has come.
-    pub restart_ns: Option<u64>,
+    /// How often it was started anew after it was killed.
+    pub restarts: u64,
+    /// From the last fault to the restart, if there was one.
+    pub last_restart_ns: Option<u64>,
+    pub memory_bytes: u64,
 }

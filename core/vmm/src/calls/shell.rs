@@ -1,14 +1,13 @@
 //! `shell`: a line in, a text out, for those who know the key.
 
 use abi::hypercall::{Error, name};
-use abi::shell::{Answer, RUN_LINE, Request};
-use alloc::format;
+use abi::shell::{Answer, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt::{self, Write};
 use dbgsh::{Server, SharedKey, Step};
 use exit::{Call, Caller, register};
 use initfunc::initfunc;
-use message::Lease;
 use spin::Once;
 use zeroize::Zeroizing;
 
@@ -29,36 +28,63 @@ fn answer(caller: &Caller<'_>, request: &[u8], room: &mut [u8]) -> Result<usize,
     let request: Request<'_> = postcard::from_bytes(request).map_err(|_| Error::Parameters)?;
     let answer = match server.handle(caller.now.0, request) {
         Step::Answer(answer) => answer,
-        Step::Run(line) => run(line, room.len().saturating_sub(FRAME_BYTES))?,
+        Step::Run(line) => run(caller, line, room.len().saturating_sub(FRAME_BYTES))?,
     };
     postcard::to_slice(&answer, room).map(|written| written.len()).map_err(|_| Error::BufferTooSmall)
 }
 
-/// Has the program `shell` carry out a line; its text is at most so many bytes long. That the program fails is a text too: whoever
-/// asks is there to find out why.
-fn run(line: &str, most_bytes: usize) -> Result<Answer, Error> {
-    let mut text = Vec::new();
-    text.try_reserve_exact(most_bytes).map_err(|_| Error::Unavailable)?;
-    text.resize(most_bytes, 0);
-    let mut leases = [Lease::Read(line.as_bytes()), Lease::Write(&mut text)];
-    let answer = match message::open("shell").and_then(|shell| shell.call(RUN_LINE, &mut leases)) {
-        Ok(len_bytes) => {
-            text.truncate(usize::try_from(len_bytes).unwrap_or(usize::MAX));
-            Answer::Text { cut: text.len() == most_bytes, text: text_of(text) }
-        }
-        Err(error) => Answer::Text { text: format!("the shell does not answer: {error}\n"), cut: false },
-    };
-    Ok(answer)
+/// Carries out a line; its text is at most so many bytes long.
+fn run(caller: &Caller<'_>, line: &str, most_bytes: usize) -> Result<Answer, Error> {
+    let mut text = Bounded::new(most_bytes).ok_or(Error::Unavailable)?;
+    // What has no room is left out.
+    let _ = builtin(caller, line, &mut text);
+    Ok(Answer::Text { cut: text.cut, text: String::from_utf8(text.bytes).unwrap_or_default() })
 }
 
-/// What is no UTF-8, which the program owes, is left out.
-fn text_of(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let mut bytes = error.into_bytes();
-        bytes.truncate(valid);
-        String::from_utf8(bytes).unwrap_or_default()
-    })
+/// Texts of ring 0.
+fn builtin(caller: &Caller<'_>, line: &str, out: &mut Bounded) -> fmt::Result {
+    match line.trim() {
+        "" => Ok(()),
+        "help" => writeln!(out, "exits\nheap\nhelp\nlog"),
+        "heap" => {
+            let (used, all) = (crate::boot::HEAP.used_bytes(), hw::heap::HEAP_BYTES);
+            writeln!(out, "heap: {} KiB of {} KiB in use", used >> 10, all >> 10)
+        }
+        "exits" => caller.guest.counters().iter().try_for_each(|(cpu, counters)| {
+            let named = exit::ExitKind::NAMES.into_iter().zip(counters.all()).filter(|(_, count)| *count > 0);
+            named.into_iter().try_for_each(|(name, count)| writeln!(out, "CPU {cpu}: {name}: {count}"))
+        }),
+        "log" => {
+            hw::logger::logs().read(0, logs::Level::Debug, |record| writeln!(out, "{record}").is_ok());
+            Ok(())
+        }
+        other => writeln!(out, "no command `{}`; see `help`", logs::Text::of(format_args!("{other}")).as_str()),
+    }
+}
+
+/// A text that takes no more memory than it was given.
+struct Bounded {
+    bytes: Vec<u8>,
+    cut: bool,
+}
+
+impl Bounded {
+    fn new(most_bytes: usize) -> Option<Self> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(most_bytes).ok()?;
+        Some(Self { bytes, cut: false })
+    }
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.cut || text.len() > self.bytes.capacity() - self.bytes.len() {
+            self.cut = true;
+            return Err(fmt::Error);
+        }
+        self.bytes.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 fn init() -> Result<(), &'static str> {

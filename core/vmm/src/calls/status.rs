@@ -1,14 +1,12 @@
 //! `status`: what Shoji is doing.
 
 use crate::boot::HEAP;
-use crate::programs;
 use abi::hypercall::{Error, name};
-use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
+use abi::status::{Cpu, Disk, Memory, Rule, Status};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use config::Cipher;
 use core::sync::atomic::{AtomicU64, Ordering};
-use domain::State;
 use exit::{Call, Caller, ExitKind, register};
 use hw::heap::HEAP_BYTES;
 use initfunc::initfunc;
@@ -67,7 +65,7 @@ fn answer(caller: &Caller<'_>, parameters: &[u8], room: &mut [u8]) -> Result<usi
         exit_names: ExitKind::NAMES.iter().map(ToString::to_string).collect(),
         cpus: cpus(caller),
         disks: DISKS.get().cloned().unwrap_or_default(),
-        domains: domains(),
+        domains: Vec::new(),
         log_records: hw::logger::logs().written(),
     };
     postcard::to_slice(&status, room).map(|written| written.len()).map_err(|_| Error::BufferTooSmall)
@@ -83,22 +81,6 @@ fn cpus(caller: &Caller<'_>) -> Vec<Cpu> {
         exits: counters.all().collect(),
     });
     cpus.collect()
-}
-
-fn domains() -> Vec<Domain> {
-    let programs = programs::list().into_iter().map(|program| Domain {
-        name: program.name.to_string(),
-        state: match program.state {
-            State::Runs => "runs",
-            State::Stopped => "stopped",
-            State::Failed { .. } => "failed",
-        }
-        .to_string(),
-        starts: program.starts,
-        failures: program.failures,
-        restart_ns: program.restart_ns,
-    });
-    programs.collect()
 }
 
 fn init() -> Result<(), &'static str> {

@@ -22,7 +22,7 @@ const PERIOD_S: f64 = 5.0;
 const TOLERANCE_S: f64 = 0.5;
 
 fn beats(cx: &Cx, cpus: u32) -> Result<()> {
-    let disk = disk_with(cx, &cx.small_disk()?, HEARTBEAT)?;
+    let disk = disk_with(cx, HEARTBEAT)?;
     let qemu = cx.machine(512)?.cpus(cpus).request(TEST, cx.boot.how());
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     cx.expect_pass(&mut machine)?;
@@ -30,7 +30,7 @@ fn beats(cx: &Cx, cpus: u32) -> Result<()> {
 }
 
 fn beats_on_vt_x(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, &cx.small_disk()?, HEARTBEAT)?;
+    let disk = disk_with(cx, HEARTBEAT)?;
     disk.request(&format!("{TEST} cryptomgr.notests"), cx.boot.how())?;
     let logs = cx.dir.join("bochs");
     let machine = Bochs::new(&logs, "corei7_haswell_4770", 512)?.with_unknown_msrs().disk(&disk.path, Writes::Dropped);

@@ -31,8 +31,13 @@ shell = "any"
 key-file = @KEY@
 "#;
 
-/// A copy of the disk with a configuration of its own: the usual one, and `more`.
-pub fn disk_with(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
+/// The small disk with a configuration of its own: the usual one, and `more`.
+pub fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
+    changed(cx, &cx.small_disk()?, more)
+}
+
+/// Likewise of any disk.
+fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
     let disk = cx.copy(disk)?;
     if cx.boot == Boot::Shoji {
         let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
@@ -48,7 +53,7 @@ pub fn disk_with(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
 }
 
 fn asks(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, &cx.small_disk()?, ALLOWED)?;
+    let disk = disk_with(cx, ALLOWED)?;
     let qemu = cx.machine(512)?.cpus(2).request("shoji.test=inside", cx.boot.how());
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     cx.expect_pass(&mut machine)?;
@@ -68,7 +73,7 @@ fn like_prometheus(cx: &Cx, metrics: &str) -> Result<()> {
 
 /// As root of an ordinary system does it.
 fn debian(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, &cx.debian_disk()?, ALLOWED)?;
+    let disk = changed(cx, &cx.debian_disk()?, ALLOWED)?;
     let mut machine = debian::request(cx.machine(debian::MEMORY_MIB)?, cx.boot.how())
         .ide_disk(0, &disk.path, Writes::Dropped)
         .start()?;
@@ -137,7 +142,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// As on a machine without Shoji: the program is told by #UD.
 fn is_alone(cx: &Cx) -> Result<()> {
-    let disk = disk_with(cx, &cx.small_disk()?, "")?;
+    let disk = disk_with(cx, "")?;
     let qemu = cx.machine(512)?.request("shoji.test=alone", cx.boot.how());
     let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
     cx.expect_pass(&mut machine)

@@ -51,10 +51,10 @@ pub fn to_text(status: &Status) -> String {
         labels.push(("state", domain.state.clone()));
         out.sample("domain_state", &labels, 1);
     }
-    out.head("domain_starts_total", Kind::Counter, "How often a protection domain was started.");
-    domains().for_each(|(domain, labels)| out.sample("domain_starts_total", &labels, domain.starts));
-    out.head("domain_failures_total", Kind::Counter, "How often a protection domain was ended because it failed.");
-    domains().for_each(|(domain, labels)| out.sample("domain_failures_total", &labels, domain.failures));
+    out.head("domain_restarts_total", Kind::Counter, "How often a protection domain was started anew.");
+    domains().for_each(|(domain, labels)| out.sample("domain_restarts_total", &labels, domain.restarts));
+    out.head("domain_memory_bytes", Kind::Gauge, "Memory of a protection domain.");
+    domains().for_each(|(domain, labels)| out.sample("domain_memory_bytes", &labels, domain.memory_bytes));
     out.0
 }
 

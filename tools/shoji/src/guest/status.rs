@@ -42,9 +42,9 @@ fn write_text(status: &Status, out: &mut String) -> fmt::Result {
     }
     for domain in &status.domains {
         let (name, state) = (escaped(&domain.name), escaped(&domain.state));
-        write!(out, "program {name}: {state}, {} starts, {} failures", domain.starts, domain.failures)?;
-        match domain.restart_ns {
-            Some(ns) => writeln!(out, ", back after {} us", ns / 1000)?,
+        write!(out, "domain {name}: {state}, {}, {} restarts", mib(domain.memory_bytes), domain.restarts)?;
+        match domain.last_restart_ns {
+            Some(ns) => writeln!(out, ", the last within {} us", ns / 1000)?,
             None => writeln!(out)?,
         }
     }
@@ -102,8 +102,8 @@ pub fn to_json(status: &Status) -> Value {
         .iter()
         .map(|domain| {
             json!({
-                "name": domain.name, "state": domain.state, "starts": domain.starts,
-                "failures": domain.failures, "restart_ns": domain.restart_ns,
+                "name": domain.name, "state": domain.state, "restarts": domain.restarts,
+                "last_restart_ns": domain.last_restart_ns, "memory_bytes": domain.memory_bytes,
             })
         })
         .collect();

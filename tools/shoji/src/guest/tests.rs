@@ -78,10 +78,10 @@ fn sample() -> Status {
         }],
         domains: vec![Domain {
             name: "shell".into(),
-            state: "runs".into(),
-            starts: 3,
-            failures: 2,
-            restart_ns: Some(1_500_000),
+            state: "running".into(),
+            restarts: 2,
+            last_restart_ns: Some(1_500_000),
+            memory_bytes: 1 << 20,
         }],
         log_records: 42,
     }
@@ -95,7 +95,7 @@ fn status_tells_people_everything_and_obeys_no_device() {
         "memory: 16.0 MiB reserved; heap: 0.6 MiB of 2.0 MiB used",
         r#"disk 0/1: `A "disk" \\\x1b[2J` serial `S1`, 2.0 MiB"#,
         "  `data`: 1024 sectors from LBA 2048, aes-xts-plain64",
-        "program shell: runs, 3 starts, 2 failures, back after 1500 us",
+        "domain shell: running, 1.0 MiB, 2 restarts, the last within 1500 us",
         "CPU 0 (APIC ID 0): 10 exits: cpuid 10",
         "CPU 1 (APIC ID 2): 7 exits: cpuid 3, string port 4",
         "log: 42 records",
@@ -111,7 +111,7 @@ fn status_in_json_has_names_for_all_numbers() {
     assert_eq!(json["disks"][0]["rules"][0]["first_lba"], 2048);
     assert_eq!(json["disks"][0]["model"], "A \"disk\" \\\u{1b}[2J");
     assert_eq!(json["memory"]["heap_used_bytes"], 700_000);
-    assert_eq!(json["domains"][0]["restart_ns"], 1_500_000);
+    assert_eq!(json["domains"][0]["last_restart_ns"], 1_500_000);
     assert_eq!(json["uptime_ns"], 3_723_000_000_001_u64);
 }
 
@@ -123,8 +123,8 @@ fn prometheus_gets_one_head_and_escaped_labels() {
         r#"shoji_exits_total{cpu="1",reason="string port"} 4"#,
         "shoji_uptime_seconds 3723.000000001",
         r#"shoji_disk_protected_bytes{disk="0/1",rule="data",cipher="aes-xts-plain64"} 524288"#,
-        r#"shoji_domain_state{domain="shell",state="runs"} 1"#,
-        "shoji_domain_failures_total{domain=\"shell\"} 2",
+        r#"shoji_domain_state{domain="shell",state="running"} 1"#,
+        "shoji_domain_restarts_total{domain=\"shell\"} 2",
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
     }

@@ -24,8 +24,10 @@ $shoji log --previous | grep -q 'no record of a defect' || fail "a defect that n
 # The shell wants its key; a wrong one costs a pause, and opens nothing.
 key=/boot/tools/dbgsh.key
 $shoji sh --key-file $key -c help | grep -q '^heap' || fail "the shell does not know help"
-[ "$($shoji sh --key-file $key -c heap -c '' -c nonsense 2>/dev/null | wc -l)" = 2 ] || fail "three lines, two answers"
-[ "$(printf 'help\nheap\nexit\nheap\n' | $shoji sh --key-file $key 2>/dev/null | grep -c 'bytes$')" = 1 ] || fail "lines by pipe"
+said=$($shoji sh --key-file $key -c heap -c '' -c nonsense) || fail "three lines: $?"
+echo "$said" | grep -q '^heap: [0-9]* KiB of [0-9]* KiB in use' || fail "no heap in: $said"
+[ "$(echo "$said" | grep -c 'no command .nonsense.')" = 1 ] || fail "what nobody knows: $said"
+[ "$(printf 'help\nheap\nexit\nheap\n' | $shoji sh --key-file $key 2>/dev/null | grep -c '^heap: ')" = 1 ] || fail "lines by pipe"
 head -c 32 /dev/urandom > /tmp/wrong
 said=$($shoji sh --key-file /tmp/wrong -c help 2>&1)
 [ $? = 4 ] || fail "a wrong key: $said"
@@ -35,5 +37,5 @@ for k in /tmp/wrong $key; do
     case $said in *"wants no other for 1 s"*) ;; *) fail "no pause, but: $said" ;; esac
 done
 sleep 1.5
-$shoji sh --key-file $key -c heap | grep -q 'bytes$' || fail "the right key after the pause"
+$shoji sh --key-file $key -c heap | grep -q '^heap: ' || fail "the right key after the pause"
 $shoji log --level warn | grep -q 'dbgsh: a wrong proof' || fail "the log does not tell of the wrong key"
