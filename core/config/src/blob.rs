@@ -8,29 +8,37 @@
 //! | 8 | 4 | format version |
 //! | 12 | 4 | total length in bytes, header included |
 //! | 16 | 4 | CRC-32 (ISO-HDLC, as in Ethernet and GPT) of all other bytes |
-//! | 20 | | entries |
+//! | 20 | 8 | rollback counter: greater each time that a configuration takes the place of another |
+//! | 28 | | entries |
 //!
-//! The checksum finds accidental corruption only. It does not tell who wrote the blob: authentication comes with
-//! login.
+//! The checksum finds accidental corruption only. Who wrote the blob is known of a locked one alone, once it is open
+//! (`envelope.rs`); so the counter means something there only, and is 0 in a plain one. It is for a place that remembers
+//! the greatest one seen, as a TPM can: then an older blob does not open.
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Range;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use zeroize::Zeroizing;
 
-use crate::entry::{self, Entries, Kind, MAX_ENTRY_BYTES};
-use crate::schema::{Config, Debug};
-use crate::validate::{MAX_DISK_RULES, Problem, validate};
+use crate::entry::MAX_ENTRY_BYTES;
+use crate::envelope::{self, Opened};
+use crate::parts;
+use crate::schema::Config;
+use crate::slot::MAX_SLOTS;
+use crate::validate::{Problem, validate};
 
 /// Version of the header, of the entries' layout and of the schema's serde form.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Greatest length of a blob: 1 MiB.
 pub const MAX_BLOB_BYTES: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"SHOJICFG";
-const HEADER_BYTES: usize = 20;
+const HEADER_BYTES: usize = 28;
+const LENGTH: Range<usize> = 12..16;
+pub const CHECKSUM: Range<usize> = 16..20;
 
 /// Why a blob cannot be used. Displayed as one sentence that ends with what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,8 +57,15 @@ pub enum BlobError {
     Checksum,
     /// A mandatory entry of a type that this version does not know.
     UnknownEntry { entry: u16 },
-    /// An entry that occurs twice or does not have the layout of this version, although the checksum matches.
+    /// An entry that occurs twice, is not in its place or does not have the layout of this version, although the
+    /// checksum matches.
     Malformed { entry: u16 },
+    /// More than [`MAX_SLOTS`] slots.
+    TooManySlots,
+    /// Trying a pass phrase on this slot, counted from 1, would take more memory or time than is allowed for new ones.
+    SlotCost { slot: usize },
+    /// Cannot be read without a login.
+    Locked,
     /// Can be read, but [`validate`] refuses it; the first of its problems.
     Invalid(Problem),
 }
@@ -92,9 +107,19 @@ impl fmt::Display for BlobError {
             ),
             Self::Malformed { entry } => write!(
                 f,
-                "an entry of type {entry} of the configuration has the wrong layout or occurs twice; run `shoji config \
-                 build` again with the `shoji` command that came with this Shoji"
+                "an entry of type {entry} of the configuration has the wrong layout or place, or occurs twice; run `shoji \
+                 config build` again with the `shoji` command that came with this Shoji"
             ),
+            Self::TooManySlots => write!(
+                f,
+                "the configuration has more than {MAX_SLOTS} key slots, which no `shoji` command writes; put back a copy"
+            ),
+            Self::SlotCost { slot } => write!(
+                f,
+                "key slot {slot} of the configuration asks for more memory or time than Shoji spends on a pass phrase, \
+                 which no `shoji` command writes; put back a copy"
+            ),
+            Self::Locked => f.write_str("the configuration is locked; open it with its pass phrase or another key"),
             Self::Invalid(problem) => {
                 write!(f, "the configuration says what Shoji cannot do: {problem}; then run `shoji config build` again")
             }
@@ -104,41 +129,47 @@ impl fmt::Display for BlobError {
 
 impl core::error::Error for BlobError {}
 
-/// Writes a blob.
+/// Writes a plain blob: whoever can read it has the keys.
 ///
 /// # Errors
 /// What [`parse`] would refuse is not written: [`BlobError::Invalid`].
 pub fn encode(config: &Config) -> Result<Zeroizing<Vec<u8>>, BlobError> {
-    first_problem(config)?;
+    first_of(validate(config))?;
     // Never reallocated, so no copy of a key stays behind: MAX_ENTRY_BYTES leaves room for the entry's header.
-    let room = config.disks.len().saturating_add(6).saturating_mul(MAX_ENTRY_BYTES);
+    let room = config.disks.len().saturating_add(8).saturating_mul(MAX_ENTRY_BYTES);
     let mut out = Zeroizing::new(Vec::with_capacity(room));
-    out.extend(MAGIC);
-    out.extend(FORMAT_VERSION.to_le_bytes());
-    out.extend([0; 8]);
-    entry::push(&mut out, Kind::Memory, &config.memory)?;
-    entry::push(&mut out, Kind::Boot, &config.boot)?;
-    entry::push(&mut out, Kind::Log, &config.log)?;
-    entry::push(&mut out, Kind::Debug, &config.debug)?;
-    if config.debug.defects {
-        entry::push(&mut out, Kind::Defects, &true)?;
-    }
-    for rule in &config.disks {
-        entry::push(&mut out, Kind::Disk, rule)?;
-    }
-    seal(&mut out);
+    out.extend(new_header(0));
+    parts::push_public(&mut out, config)?;
+    parts::push_secret(&mut out, config)?;
+    let length = out.len();
+    set_length(&mut out, length);
+    set_checksum(&mut out);
     Ok(out)
 }
 
-/// Writes length and checksum into the header.
-fn seal(blob: &mut [u8]) {
-    // Bounded by MAX_DISK_RULES entries, far below 4 GiB.
-    let length = u32::try_from(blob.len()).unwrap_or(u32::MAX);
-    if let Some(field) = blob.get_mut(12..16) {
+/// A header without length and checksum.
+pub fn new_header(counter: u64) -> Vec<u8> {
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    header.extend(MAGIC);
+    header.extend(FORMAT_VERSION.to_le_bytes());
+    header.extend([0; 8]);
+    header.extend(counter.to_le_bytes());
+    header
+}
+
+/// Writes the length of the whole blob into its header.
+pub fn set_length(blob: &mut [u8], length: usize) {
+    // Bounded by MAX_DISK_RULES and MAX_SLOTS entries, far below 4 GiB.
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
+    if let Some(field) = blob.get_mut(LENGTH) {
         field.copy_from_slice(&length.to_le_bytes());
     }
+}
+
+/// Writes the checksum into the header of a blob that is complete.
+pub fn set_checksum(blob: &mut [u8]) {
     let sum = checksum(blob);
-    if let Some(field) = blob.get_mut(16..HEADER_BYTES) {
+    if let Some(field) = blob.get_mut(CHECKSUM) {
         field.copy_from_slice(&sum.to_le_bytes());
     }
 }
@@ -147,44 +178,24 @@ fn seal(blob: &mut [u8]) {
 fn checksum(blob: &[u8]) -> u32 {
     const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
     let mut digest = CRC.digest();
-    digest.update(blob.get(..16).unwrap_or_default());
-    digest.update(blob.get(HEADER_BYTES..).unwrap_or_default());
+    digest.update(blob.get(..CHECKSUM.start).unwrap_or_default());
+    digest.update(blob.get(CHECKSUM.end..).unwrap_or_default());
     digest.finalize()
 }
 
-/// Reads a blob and validates what it says. The caller wipes `blob`, which holds keys.
+/// Reads a plain blob and validates what it says. The caller wipes `blob`, which holds keys.
 ///
 /// # Errors
-/// Whatever the bytes are, a [`BlobError`] and never a panic.
+/// Whatever the bytes are, a [`BlobError`] and never a panic; [`BlobError::Locked`] for a locked one.
 pub fn parse(blob: &[u8]) -> Result<Config, BlobError> {
-    let (mut memory, mut boot, mut log, mut debug) = (None, None, None, None);
-    let (mut defects, mut disks) = (None, Vec::new());
-    for entry in Entries(open(blob)?) {
-        let entry = entry?;
-        match entry.kind {
-            Kind::Memory => entry.decode_once(&mut memory)?,
-            Kind::Boot => entry.decode_once(&mut boot)?,
-            Kind::Log => entry.decode_once(&mut log)?,
-            Kind::Debug => entry.decode_once(&mut debug)?,
-            Kind::Defects => entry.decode_once(&mut defects)?,
-            // One too many is enough for `validate` to refuse.
-            Kind::Disk if disks.len() > MAX_DISK_RULES => {}
-            Kind::Disk => disks.push(entry.decode()?),
-        }
+    match envelope::open(blob)? {
+        Opened::Plain(config) => Ok(config),
+        Opened::Locked(_) => Err(BlobError::Locked),
     }
-    let config = Config {
-        memory: memory.unwrap_or_default(),
-        boot: boot.unwrap_or_default(),
-        log: log.unwrap_or_default(),
-        debug: Debug { defects: defects.unwrap_or_default(), ..debug.unwrap_or_default() },
-        disks,
-    };
-    first_problem(&config)?;
-    Ok(config)
 }
 
-/// Checks the header and gives the bytes of the entries.
-fn open(blob: &[u8]) -> Result<&[u8], BlobError> {
+/// Checks the header and gives its counter and the bytes of the entries.
+pub fn read_header(blob: &[u8]) -> Result<(u64, &[u8]), BlobError> {
     let bytes = blob.len();
     if !blob.starts_with(&MAGIC) {
         return Err(BlobError::NotShoji);
@@ -195,7 +206,7 @@ fn open(blob: &[u8]) -> Result<&[u8], BlobError> {
     let Some((header, entries)) = blob.split_first_chunk::<HEADER_BYTES>() else {
         return Err(BlobError::Truncated { bytes, expected: HEADER_BYTES });
     };
-    let &[_, _, _, _, _, _, _, _, v0, v1, v2, v3, l0, l1, l2, l3, c0, c1, c2, c3] = header;
+    let &[_, _, _, _, _, _, _, _, v0, v1, v2, v3, l0, l1, l2, l3, c0, c1, c2, c3, ref counter @ ..] = header;
     let found = u32::from_le_bytes([v0, v1, v2, v3]);
     let expected = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
     if found != FORMAT_VERSION {
@@ -210,11 +221,11 @@ fn open(blob: &[u8]) -> Result<&[u8], BlobError> {
     if checksum(blob) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(BlobError::Checksum);
     }
-    Ok(entries)
+    Ok((u64::from_le_bytes(*counter), entries))
 }
 
-fn first_problem(config: &Config) -> Result<(), BlobError> {
-    match validate(config).into_iter().next() {
+pub fn first_of(problems: Vec<Problem>) -> Result<(), BlobError> {
+    match problems.into_iter().next() {
         None => Ok(()),
         Some(problem) => Err(BlobError::Invalid(problem)),
     }

@@ -3,6 +3,7 @@ use alloc::{format, vec};
 
 use super::*;
 use crate::schema::*;
+use crate::validate::validate;
 
 fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
     let key = XtsKey(core::array::from_fn(|i| i as u8));
@@ -16,8 +17,17 @@ fn sample() -> Config {
     Config {
         memory: Memory { reserve_mib: 32 },
         boot: Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji },
-        log: Log { level: Level::Debug, serial: false },
-        debug: Debug { hypercalls: true, defects: true },
+        log: Log { level: Level::Debug, serial: None, speed_baud: 9600, screen: false },
+        login: Login {
+            keyboard: Keyboard::De,
+            tries: 5,
+            after_failure: AfterFailure::PowerOff,
+            memory_mib: 64,
+            passes: 2,
+        },
+        guest_calls: GuestCalls { status: Callers::Any, log: Callers::Kernel, shell: Callers::Any },
+        debug: Debug { hypercalls: true, defects: true, heartbeat: true },
+        dbgsh: Some(Dbgsh { key: ShellKey(vec![0x5A; 33]) }),
         disks: vec![
             rule("root", identity, RangeSelector::Partition(2)),
             rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16])),
@@ -31,10 +41,16 @@ fn sample() -> Config {
 }
 
 fn sealed(entries: &[&[u8]]) -> Vec<u8> {
-    let mut blob = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[0; 8]].concat();
+    let mut blob = [&MAGIC[..], &FORMAT_VERSION.to_le_bytes(), &[0; 16]].concat();
     entries.iter().for_each(|entry| blob.extend_from_slice(entry));
     seal(&mut blob);
     blob
+}
+
+/// Makes length and checksum right.
+fn seal(blob: &mut [u8]) {
+    set_length(blob, blob.len());
+    set_checksum(blob);
 }
 
 fn error(blob: &[u8]) -> BlobError {
@@ -51,8 +67,8 @@ fn every_field_survives_the_blob() {
     assert_eq!(encode(&back).unwrap(), blob);
     assert_eq!(back.memory.reserve_mib, 32);
     assert_eq!(back.boot, Boot { drive: Some(0x81), on_failure: OnFailure::BootWithoutShoji });
-    assert_eq!(back.log, Log { level: Level::Debug, serial: false });
-    assert!(back.debug.hypercalls && back.debug.defects);
+    assert!(back.public() == sample().public() && back.public() != Public::default());
+    assert_eq!(back.dbgsh.unwrap().key.0, [0x5A; 33]);
     let names: Vec<_> = back.disks.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["root", "data", "rest"]);
     assert_eq!(back.disks[2].range, RangeSelector::Lba { first: 2048, sectors: 100 });
@@ -62,22 +78,24 @@ fn every_field_survives_the_blob() {
 
 /// The wire format, byte by byte: if this fails, FORMAT_VERSION must go up.
 #[test]
-fn the_bytes_of_version_1_never_change() {
+fn the_bytes_of_version_2_never_change() {
     let mut config = Config::default();
     config.disks.push(rule("a", DiskSelector::Position { channel: 0, unit: 1 }, RangeSelector::Partition(2)));
     let key: Vec<u8> = (0..64).collect();
     let expected = sealed(&[
         &[1, 0, 1, 0, 1, 0, 0, 0, 16],
         &[2, 0, 1, 0, 2, 0, 0, 0, 0, 0],
-        &[3, 0, 0, 0, 2, 0, 0, 0, 2, 1],
-        &[4, 0, 0, 0, 1, 0, 0, 0, 0],
+        &[3, 0, 0, 0, 8, 0, 0, 0, 2, 1, 0xF8, 7, 0x80, 0x84, 7, 1],
+        &[7, 0, 1, 0, 6, 0, 0, 0, 0, 3, 0, 0x80, 2, 3],
+        &[8, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0],
+        &[4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0],
         &[5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64],
         &key,
         &[1, 1],
     ]);
     assert_eq!(encode(&config).unwrap().as_slice(), expected);
-    assert_eq!(expected[..16], [b'S', b'H', b'O', b'J', b'I', b'C', b'F', b'G', 1, 0, 0, 0, 141, 0, 0, 0]);
-    assert_eq!(expected[16..20], 0x7CB0_26C8_u32.to_le_bytes());
+    assert_eq!(expected[..16], [b'S', b'H', b'O', b'J', b'I', b'C', b'F', b'G', 2, 0, 0, 0, 182, 0, 0, 0]);
+    assert_eq!(expected[16..20], 0x2ECE_C059_u32.to_le_bytes());
 }
 
 #[test]
@@ -147,7 +165,7 @@ fn another_version_names_both_versions_and_the_remedy() {
     blob[8] = 9;
     let text = error(&blob).to_string();
     assert!(
-        text.contains("version 9") && text.contains("reads version 1") && text.contains("`shoji config build`"),
+        text.contains("version 9") && text.contains("reads version 2") && text.contains("`shoji config build`"),
         "{text}"
     );
 }
@@ -193,6 +211,18 @@ fn a_key_of_another_length_is_refused() {
 }
 
 #[test]
+fn a_shell_key_of_31_or_257_bytes_is_refused() {
+    let with = |len: u16| {
+        let varint = if len < 128 { vec![len as u8] } else { vec![len as u8 | 0x80, (len >> 7) as u8] };
+        let payload = [varint, vec![7; len.into()]].concat();
+        sealed(&[&[9, 0, 0, 0], &(payload.len() as u32).to_le_bytes(), &payload])
+    };
+    for (len, good) in [(0, false), (31, false), (32, true), (256, true), (257, false)] {
+        assert_eq!(parse(&with(len)).is_ok(), good, "{len}");
+    }
+}
+
+#[test]
 fn more_rules_than_allowed_are_refused_without_reading_them_all() {
     let mut entry = vec![5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64];
     entry.extend(0..64);
@@ -212,8 +242,7 @@ fn what_validation_refuses_is_neither_written_nor_read() {
 #[test]
 fn an_empty_list_of_entries_means_the_defaults() {
     let config = parse(&sealed(&[])).unwrap();
-    assert_eq!((config.memory, config.boot, config.log), (Memory::default(), Boot::default(), Log::default()));
-    assert!(config.disks.is_empty() && !config.debug.hypercalls && !config.debug.defects);
+    assert!(config.public() == Public::default() && config.disks.is_empty() && config.dbgsh.is_none());
 }
 
 #[test]

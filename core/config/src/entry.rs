@@ -25,21 +25,48 @@ pub enum Kind {
     Log = 3,
     Debug = 4,
     Disk = 5,
-    /// [`crate::Debug::defects`], where it is set.
-    Defects = 6,
+    // 6 was a part of `Debug` in format version 1.
+    Login = 7,
+    GuestCalls = 8,
+    Dbgsh = 9,
+    /// A key slot of a locked blob.
+    Slot = 10,
+    /// The secret part of a locked blob, not in postcard's format: see `envelope.rs`.
+    Sealed = 11,
 }
 
 impl Kind {
-    /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log or what helps a developer
-    /// weakens nothing.
+    const ALL: [Self; 10] = [
+        Self::Memory,
+        Self::Boot,
+        Self::Log,
+        Self::Debug,
+        Self::Disk,
+        Self::Login,
+        Self::GuestCalls,
+        Self::Dbgsh,
+        Self::Slot,
+        Self::Sealed,
+    ];
+
+    /// The error for an entry of this kind.
+    pub fn malformed(self) -> BlobError {
+        BlobError::Malformed { entry: self as u16 }
+    }
+
+    /// A Shoji that does not know a mandatory entry must refuse; ignoring where to log, what helps a developer or which
+    /// hypercalls answer weakens nothing.
     fn is_mandatory(self) -> bool {
-        !matches!(self, Self::Log | Self::Debug | Self::Defects)
+        !matches!(self, Self::Log | Self::Debug | Self::GuestCalls | Self::Dbgsh)
+    }
+
+    /// Kinds of the secret part.
+    pub fn is_secret(self) -> bool {
+        matches!(self, Self::Disk | Self::Dbgsh)
     }
 
     fn from_number(number: u16) -> Option<Self> {
-        [Self::Memory, Self::Boot, Self::Log, Self::Debug, Self::Disk, Self::Defects]
-            .into_iter()
-            .find(|kind| *kind as u16 == number)
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 }
 
@@ -51,7 +78,7 @@ pub const MAX_ENTRY_BYTES: usize = 520;
 /// One entry of a known type.
 pub struct Entry<'a> {
     pub kind: Kind,
-    payload: &'a [u8],
+    pub payload: &'a [u8],
 }
 
 impl<'a> Entry<'a> {
@@ -59,7 +86,7 @@ impl<'a> Entry<'a> {
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, BlobError> {
         match postcard::take_from_bytes(self.payload) {
             Ok((value, [])) => Ok(value),
-            _ => Err(BlobError::Malformed { entry: self.kind as u16 }),
+            _ => Err(self.kind.malformed()),
         }
     }
 
@@ -67,7 +94,7 @@ impl<'a> Entry<'a> {
     pub fn decode_once<T: Deserialize<'a>>(&self, slot: &mut Option<T>) -> Result<(), BlobError> {
         match slot.replace(self.decode()?) {
             None => Ok(()),
-            Some(_) => Err(BlobError::Malformed { entry: self.kind as u16 }),
+            Some(_) => Err(self.kind.malformed()),
         }
     }
 }
@@ -119,12 +146,17 @@ impl<'a> Iterator for Entries<'a> {
 /// Appends one entry.
 pub fn push<T: Serialize>(out: &mut Vec<u8>, kind: Kind, value: &T) -> Result<(), BlobError> {
     let mut scratch = Zeroizing::new([0; MAX_ENTRY_BYTES]);
-    let malformed = BlobError::Malformed { entry: kind as u16 };
-    let payload: &[u8] = postcard::to_slice(value, &mut *scratch).map_err(|_| malformed.clone())?;
-    let len = u32::try_from(payload.len()).map_err(|_| malformed)?;
+    let payload: &[u8] = postcard::to_slice(value, &mut *scratch).map_err(|_| kind.malformed())?;
+    push_header(out, kind, payload.len())?;
+    out.extend(payload);
+    Ok(())
+}
+
+/// Appends what is before a payload.
+pub fn push_header(out: &mut Vec<u8>, kind: Kind, payload_bytes: usize) -> Result<(), BlobError> {
+    let len = u32::try_from(payload_bytes).map_err(|_| kind.malformed())?;
     out.extend((kind as u16).to_le_bytes());
     out.extend(u16::from(kind.is_mandatory()).to_le_bytes());
     out.extend(len.to_le_bytes());
-    out.extend(payload);
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Boot configuration: schema, binary blob, validation.
 //!
 //! The command `shoji` compiles a TOML file to a [`Config`], checks it with [`validate`] and writes it with [`encode`];
-//! GRUB loads the result as a module, and the VMM reads it with [`parse`]. TOML never reaches the VMM.
+//! GRUB loads the result as a module, and the VMM reads it with [`open`]. TOML never reaches the VMM. A configuration
+//! can be locked: then [`Locked`] gives its [`Public`] part, and the whole [`Config`] for a pass phrase, a recovery key or
+//! a key file; [`Envelope`] writes it.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -19,9 +21,23 @@ extern crate alloc;
 
 mod blob;
 mod entry;
+mod envelope;
+mod parts;
+mod recovery;
 mod schema;
+mod slot;
 mod validate;
 
+/// 1 KiB of the memory that trying a pass phrase takes.
+pub use argon2::Block;
 pub use blob::{BlobError, FORMAT_VERSION, MAX_BLOB_BYTES, encode, parse};
+pub use envelope::{Envelope, Locked, Opened, SlotError, UnlockError, open};
+pub use recovery::{RECOVERY_KEY_BYTES, RecoveryKey, RecoveryKeyError};
 pub use schema::*;
-pub use validate::{MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, validate};
+pub use slot::{
+    Cost, Credential, MAX_PASS_PHRASE_BYTES, MAX_SLOTS, Method, NONCE_BYTES, RAW_KEY_BYTES, SLOT_RANDOM_BYTES, Slot,
+};
+pub use validate::{
+    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, validate,
+    validate_public,
+};

@@ -15,8 +15,46 @@ pub struct Config {
     pub memory: Memory,
     pub boot: Boot,
     pub log: Log,
+    pub login: Login,
+    pub guest_calls: GuestCalls,
     pub debug: Debug,
+    /// Secret: known after the login.
     pub disks: Vec<DiskRule>,
+    /// Secret: known after the login. `None`: there is no shell in the guest.
+    pub dbgsh: Option<Dbgsh>,
+}
+
+/// The part that is known before the login: nothing in it is secret, and nothing proves it before a slot was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Public {
+    pub memory: Memory,
+    pub boot: Boot,
+    pub log: Log,
+    pub login: Login,
+    pub guest_calls: GuestCalls,
+    pub debug: Debug,
+}
+
+impl Config {
+    /// A copy of the public part.
+    #[must_use]
+    pub fn public(&self) -> Public {
+        Public {
+            memory: self.memory.clone(),
+            boot: self.boot.clone(),
+            log: self.log.clone(),
+            login: self.login.clone(),
+            guest_calls: self.guest_calls.clone(),
+            debug: self.debug.clone(),
+        }
+    }
+
+    /// Both parts together.
+    #[must_use]
+    pub fn new(public: Public, disks: Vec<DiskRule>, dbgsh: Option<Dbgsh>) -> Self {
+        let Public { memory, boot, log, login, guest_calls, debug } = public;
+        Self { memory, boot, log, login, guest_calls, debug, disks, dbgsh }
+    }
 }
 
 /// What Shoji takes for itself.
@@ -50,17 +88,31 @@ pub enum OnFailure {
     BootWithoutShoji,
 }
 
+/// I/O port base of the first serial port, as PCs have it.
+pub const COM1: u16 = 0x3F8;
+/// Of the second one.
+pub const COM2: u16 = 0x2F8;
+/// Of the third one.
+pub const COM3: u16 = 0x3E8;
+/// Of the fourth one.
+pub const COM4: u16 = 0x2E8;
+
 /// Where the log goes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Log {
     pub level: Level,
-    /// COM1 at 115200 8N1; the port is hidden from the guest while it is used. Default on.
-    pub serial: bool,
+    /// I/O port base of a 16550, 8N1, which is hidden from the guest while it is used; `None`: no serial port.
+    /// Default [`COM1`].
+    pub serial: Option<u16>,
+    /// Speed of the serial port in baud, a divisor of 115200. Default 115200.
+    pub speed_baud: u32,
+    /// On the screen too, until the guest starts. Default on.
+    pub screen: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: Level::Info, serial: true }
+        Self { level: Level::Info, serial: Some(COM1), speed_baud: 115_200, screen: true }
     }
 }
 
@@ -73,14 +125,80 @@ pub enum Level {
     Debug,
 }
 
+/// How the pass phrase is asked for, and what it takes to try one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Login {
+    pub keyboard: Keyboard,
+    /// Wrong pass phrases until `after_failure`, 1 to 10. Default 3.
+    pub tries: u8,
+    pub after_failure: AfterFailure,
+    /// Memory that Argon2id takes for a pass phrase, in MiB. For new slots: each slot keeps its own. Default 256.
+    pub memory_mib: u32,
+    /// How often Argon2id passes over its memory. For new slots: each slot keeps its own. Default 3.
+    pub passes: u32,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        let (keyboard, after_failure) = Default::default();
+        Self { keyboard, tries: 3, after_failure, memory_mib: 256, passes: 3 }
+    }
+}
+
+/// Layout of the keyboard at the login.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Keyboard {
+    #[default]
+    Us,
+    Jp,
+    De,
+}
+
+/// What follows the last wrong pass phrase.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum AfterFailure {
+    #[default]
+    Reboot,
+    PowerOff,
+}
+
+/// Which hypercalls answer; all off by default.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct GuestCalls {
+    /// `shoji status`.
+    pub status: Callers,
+    /// `shoji log`.
+    pub log: Callers,
+    /// `shoji sh`; needs [`Config::dbgsh`].
+    pub shell: Callers,
+}
+
+/// Who in the guest may make a hypercall.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub enum Callers {
+    #[default]
+    Off,
+    /// CPL 0 only.
+    Kernel,
+    /// Any program.
+    Any,
+}
+
 /// Aids for developers; all off by default.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Debug {
     /// A guest's kernel may ask by hypercall for the exit counters to be logged, and for interrupts.
     pub hypercalls: bool,
-    /// With `hypercalls`: it may also provoke defects of Shoji, which stop the machine. An entry of its own in the blob.
-    #[serde(skip)]
+    /// With `hypercalls`: it may also provoke defects of Shoji, which stop the machine.
     pub defects: bool,
+    /// A line in the log every five seconds.
+    pub heartbeat: bool,
+}
+
+/// The shell that a program in the guest may open.
+#[derive(Serialize, Deserialize)]
+pub struct Dbgsh {
+    pub key: ShellKey,
 }
 
 /// One protected range of one disk.
@@ -155,6 +273,38 @@ impl<'de> Deserialize<'de> for XtsKey {
 
             fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<XtsKey, E> {
                 bytes.try_into().map(XtsKey).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+        }
+        deserializer.deserialize_bytes(KeyVisitor)
+    }
+}
+
+/// What opens a shell, [`SHELL_KEY_BYTES`] long: the key of HMAC-SHA256. Wiped when dropped.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct ShellKey(pub Vec<u8>);
+
+/// Bytes of a [`ShellKey`].
+pub const SHELL_KEY_BYTES: core::ops::RangeInclusive<usize> = 32..=256;
+
+impl Serialize for ShellKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ShellKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl de::Visitor<'_> for KeyVisitor {
+            type Value = ShellKey;
+
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("a key of 32 to 256 bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<ShellKey, E> {
+                let fits = SHELL_KEY_BYTES.contains(&bytes.len());
+                fits.then(|| ShellKey(bytes.to_vec())).ok_or_else(|| E::invalid_length(bytes.len(), &self))
             }
         }
         deserializer.deserialize_bytes(KeyVisitor)

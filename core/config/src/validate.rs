@@ -6,7 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::schema::{Boot, Config, DiskRule, DiskSelector, Memory, RangeSelector, XtsKey};
+use crate::schema::{Boot, Callers, Config, DiskRule, DiskSelector, Log, Login, Memory, Public, RangeSelector};
+use crate::schema::{SHELL_KEY_BYTES, XtsKey};
 
 /// Greatest number of disk rules.
 pub const MAX_DISK_RULES: usize = 64;
@@ -37,9 +38,8 @@ impl fmt::Display for Problem {
 /// Everything that is wrong, in the order of the file; empty when the configuration is good.
 #[must_use]
 pub fn validate(config: &Config) -> Vec<Problem> {
-    let mut found = Vec::new();
-    check_memory(&config.memory, &mut found);
-    check_boot(&config.boot, &mut found);
+    let mut found = validate_public(&config.public());
+    check_dbgsh(config, &mut found);
     if config.disks.len() > MAX_DISK_RULES {
         let message = format!("occurs more than {MAX_DISK_RULES} times; remove or join rules");
         found.push(Problem { rule: None, key: "disk", message });
@@ -52,6 +52,17 @@ pub fn validate(config: &Config) -> Vec<Problem> {
             check_pair(rule, earlier, number, &mut report);
         }
     }
+    found
+}
+
+/// As [`validate`], of the part that is known before the login.
+#[must_use]
+pub fn validate_public(public: &Public) -> Vec<Problem> {
+    let mut found = Vec::new();
+    check_memory(&public.memory, &mut found);
+    check_boot(&public.boot, &mut found);
+    check_log(&public.log, &mut found);
+    check_login(&public.login, &mut found);
     found
 }
 
@@ -69,6 +80,75 @@ fn check_boot(boot: &Boot, found: &mut Vec<Problem>) {
         let message =
             format!("is {drive:#04x} but BIOS hard disks count from 0x80; leave it out to start from GRUB's disk");
         found.push(Problem { rule: None, key: "boot.drive", message });
+    }
+}
+
+/// I/O ports that no serial port has and where writes do harm: disks, the keyboard, the floppy and graphics, PCI
+/// configuration.
+const TAKEN_PORTS: [core::ops::RangeInclusive<u16>; 5] =
+    [0x000..=0x1FF, 0x370..=0x377, 0x3B0..=0x3DF, 0x3F0..=0x3F7, 0xCF8..=0xCFF];
+
+fn check_log(log: &Log, found: &mut Vec<Problem>) {
+    if let Some(port) = log.serial
+        && (!port.is_multiple_of(8) || TAKEN_PORTS.iter().any(|taken| taken.contains(&port)))
+    {
+        let message = format!("is {port:#x}, where no serial port is; write e.g. \"COM1\", or \"off\"");
+        found.push(Problem { rule: None, key: "log.serial", message });
+    }
+    let baud = log.speed_baud;
+    if !(300..=115_200).contains(&baud) || 115_200_u32.checked_rem(baud) != Some(0) {
+        let message = format!("is {baud} baud, which a serial port cannot have; write e.g. 115200, 57600 or 9600");
+        found.push(Problem { rule: None, key: "log.speed", message });
+    }
+}
+
+/// Greatest memory of Argon2id in MiB. The VMM has an end of its own: half of what the machine has.
+pub const MAX_ARGON2_MIB: u32 = 4096;
+
+/// Greatest number of passes of Argon2id.
+pub const MAX_ARGON2_PASSES: u32 = 16;
+
+/// Greatest product of the two: what a pass phrase may take to try, about a minute.
+pub const MAX_ARGON2_MIB_PASSED: u32 = 16384;
+
+fn check_login(login: &Login, found: &mut Vec<Problem>) {
+    let mut report = |key, message| found.push(Problem { rule: None, key, message });
+    if !(1..=10).contains(&login.tries) {
+        report("login.tries", format!("is {} but must be from 1 to 10; the default is 3", login.tries));
+    }
+    if let Some((key, message)) = cost_problem(login.memory_mib, login.passes) {
+        report(key, message);
+    }
+}
+
+/// What is wrong with the cost of a pass phrase.
+pub fn cost_problem(mib: u32, passes: u32) -> Option<(&'static str, String)> {
+    if !(1..=MAX_ARGON2_MIB).contains(&mib) {
+        let message = format!("is {mib} MiB but must be from 1 MiB to 4 GiB; the default is \"256 MiB\"");
+        return Some(("login.memory", message));
+    }
+    if !(1..=MAX_ARGON2_PASSES).contains(&passes) {
+        let message = format!("is {passes} but must be from 1 to {MAX_ARGON2_PASSES}; the default is 3");
+        return Some(("login.passes", message));
+    }
+    (mib.saturating_mul(passes) > MAX_ARGON2_MIB_PASSED).then(|| {
+        let message = format!("is {passes}, too many for {mib} MiB: each try would take minutes; lower one of the two");
+        ("login.passes", message)
+    })
+}
+
+fn check_dbgsh(config: &Config, found: &mut Vec<Problem>) {
+    let mut report = |key, message| found.push(Problem { rule: None, key, message });
+    match &config.dbgsh {
+        None if config.guest_calls.shell != Callers::Off => report(
+            "guest-calls.shell",
+            "is on but nothing says who may use it; add `[dbgsh]` with `key-file = \"dbgsh.key\"`".to_string(),
+        ),
+        Some(dbgsh) if !SHELL_KEY_BYTES.contains(&dbgsh.key.0.len()) => {
+            let len = dbgsh.key.0.len();
+            report("dbgsh.key", format!("has {len} bytes but must have 32 to 256; make it with `shoji key new FILE`"));
+        }
+        _ => {}
     }
 }
 
@@ -159,7 +239,7 @@ fn overlap(a: &RangeSelector, b: &RangeSelector) -> bool {
 }
 
 /// Text that can be compared with IDENTIFY data and shown in a log: printable ASCII, trimmed, bounded.
-fn check_text(text: &str) -> Result<(), String> {
+pub fn check_text(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("is empty".to_string());
     }

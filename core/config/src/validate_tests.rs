@@ -2,7 +2,7 @@ use alloc::string::ToString;
 use alloc::{format, vec};
 
 use super::*;
-use crate::schema::{Cipher, KeyCheck};
+use crate::schema::{COM4, Cipher, Dbgsh, KeyCheck, ShellKey};
 
 fn key() -> XtsKey {
     XtsKey(core::array::from_fn(|i| i as u8))
@@ -42,6 +42,51 @@ fn the_reservation_is_even_and_in_range() {
 fn a_floppy_is_no_boot_drive() {
     assert_eq!(keys(|c| c.boot.drive = Some(0x7F)), ["boot.drive"]);
     assert!(keys(|c| c.boot.drive = Some(0x80)).is_empty());
+}
+
+#[test]
+fn serial_ports_are_where_serial_ports_can_be() {
+    for (port, good) in [(COM4, true), (0x2F9, false), (0x1F0, false), (0x60, false), (0x3B0, false), (0x3F0, false)] {
+        assert_eq!(keys(|c| c.log.serial = Some(port)).is_empty(), good, "{port:#x}");
+    }
+    assert_eq!(keys(|c| c.log.serial = Some(0xCF8)), ["log.serial"]);
+    assert!(keys(|c| c.log.serial = None).is_empty() && keys(|c| c.log.serial = Some(0xE050)).is_empty());
+}
+
+#[test]
+fn a_serial_port_has_a_speed_that_divides_115200() {
+    for (baud, good) in [(0, false), (299, false), (300, true), (9600, true), (19200, true), (14000, false)] {
+        assert_eq!(keys(|c| c.log.speed_baud = baud).is_empty(), good, "{baud}");
+    }
+    assert_eq!(keys(|c| c.log.speed_baud = 230_400), ["log.speed"]);
+}
+
+#[test]
+fn the_login_has_one_to_ten_tries() {
+    for (tries, good) in [(0, false), (1, true), (10, true), (11, false)] {
+        assert_eq!(keys(|c| c.login.tries = tries).is_empty(), good, "{tries}");
+    }
+}
+
+#[test]
+fn what_a_pass_phrase_takes_is_bounded() {
+    let with = |mib, passes| keys(|c| (c.login.memory_mib, c.login.passes) = (mib, passes));
+    assert!(with(1, 1).is_empty() && with(4096, 4).is_empty() && with(1024, 16).is_empty());
+    assert_eq!(with(0, 3), ["login.memory"]);
+    assert_eq!(with(4097, 3), ["login.memory"]);
+    assert_eq!(with(u32::MAX, u32::MAX), ["login.memory"]);
+    assert_eq!(with(256, 0), ["login.passes"]);
+    assert_eq!(with(256, 17), ["login.passes"]);
+    assert_eq!(with(4096, 5), ["login.passes"]);
+}
+
+#[test]
+fn a_shell_needs_a_key_and_a_key_alone_does_no_harm() {
+    let key = || Some(Dbgsh { key: ShellKey([7; 32].to_vec()) });
+    assert_eq!(keys(|c| c.guest_calls.shell = Callers::Kernel), ["guest-calls.shell"]);
+    assert!(keys(|c| (c.guest_calls.shell, c.dbgsh) = (Callers::Any, key())).is_empty());
+    assert!(keys(|c| c.dbgsh = key()).is_empty());
+    assert_eq!(keys(|c| c.dbgsh = Some(Dbgsh { key: ShellKey([7; 31].to_vec()) })), ["dbgsh.key"]);
 }
 
 #[test]

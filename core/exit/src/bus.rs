@@ -17,8 +17,8 @@ use lock::{
 use mediator::Width;
 use mediator::disk::DiskController;
 
-const COM1: u16 = 0x3f8;
-const COM1_PORTS: u16 = 8;
+/// Registers of a 16550.
+const SERIAL_PORTS: u16 = 8;
 /// CF8-CFB and CFC-CFF.
 const CONFIG_PORTS: u16 = 4;
 
@@ -63,9 +63,9 @@ impl Bus {
         }
     }
 
-    /// COM1 is the VMM's: the guest finds no port there.
-    pub fn hide_com1<M: Machine>(&mut self, machine: &mut M) {
-        self.own(machine, owner::HIDDEN, COM1, COM1_PORTS);
+    /// The serial port at `base` is the VMM's: the guest finds no port there.
+    pub fn hide_serial<M: Machine>(&mut self, machine: &mut M, base: u16) {
+        self.own(machine, owner::HIDDEN, base, SERIAL_PORTS);
     }
 
     /// Guards the registers that put the machine to sleep.

@@ -27,6 +27,10 @@ pub enum ExitKind {
     NmiWindow,
     /// The guest can take an interrupt that was queued for it.
     InterruptWindow,
+    /// An interrupt of the guest's, while the VMM wants to be back at one.
+    ExternalInterrupt,
+    /// The VMM wanted to be back at this time.
+    Recall,
     /// An exception that is intercepted lest the guest raise it without end, and delivered again.
     Exception,
     /// A write to bits of CR0 or CR4 that the VMM keeps.
@@ -37,8 +41,12 @@ pub enum ExitKind {
     Unexpected,
 }
 
-/// Names in the order of [`ExitKind`].
-const NAMES: [&str; 22] = [
+impl ExitKind {
+    /// Names for people, in the order of the kinds.
+    pub const NAMES: [&str; 24] = NAMES;
+}
+
+const NAMES: [&str; 24] = [
     "cpuid",
     "rdmsr",
     "wrmsr",
@@ -55,6 +63,8 @@ const NAMES: [&str; 22] = [
     "nmi",
     "nmi window",
     "interrupt window",
+    "external interrupt",
+    "recall",
     "exception",
     "control register",
     "xsetbv",
@@ -81,9 +91,14 @@ impl Counters {
         self.0.get(usize::from(kind as u8)).map_or(0, |count| count.load(Relaxed))
     }
 
+    /// How often each kind happened, in the order of [`ExitKind::NAMES`].
+    pub fn all(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().map(|count| count.load(Relaxed))
+    }
+
     /// Names for the log and how often each happened on all of these CPUs.
-    pub(crate) fn sum(cpus: &[Arc<Self>]) -> impl Iterator<Item = (&'static str, u64)> {
-        let of_kind = |kind| cpus.iter().filter_map(move |cpu| cpu.0.get(kind));
+    pub(crate) fn sum(cpus: &[(usize, Arc<Self>)]) -> impl Iterator<Item = (&'static str, u64)> {
+        let of_kind = |kind| cpus.iter().filter_map(move |(_, cpu)| cpu.0.get(kind));
         NAMES.into_iter().enumerate().map(move |(kind, name)| {
             (name, of_kind(kind).fold(0, |sum: u64, count| sum.wrapping_add(count.load(Relaxed))))
         })

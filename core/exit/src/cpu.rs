@@ -36,20 +36,23 @@ pub struct Cpu<'g> {
     /// The MTRRs, once the guest has asked for one.
     pub(crate) memory_types: Option<MtrrRegisters>,
     pub(crate) decoded: DecodeCache,
-    /// One page of string I/O on its way between guest memory and ports.
+    /// One page on its way from or to guest memory: string I/O, parameters of a hypercall.
     pub(crate) buffer: Vec<u8>,
+    /// Of a hypercall, on its way to the guest; empty before the first.
+    pub(crate) answer: Vec<u8>,
 }
 
 impl<'g> Cpu<'g> {
-    /// One more CPU of `guest`.
-    pub fn new(guest: &'g Guest) -> Self {
+    /// CPU `number` of `guest`.
+    pub fn new(guest: &'g Guest, number: usize) -> Self {
         Self {
             guest,
-            counters: guest.add_counters(),
+            counters: guest.add_counters(number),
             code: CodePage::NONE,
             memory_types: None,
             decoded: DecodeCache::EMPTY,
             buffer: alloc::vec![0; string::PAGE_BYTES],
+            answer: Vec::new(),
         }
     }
 

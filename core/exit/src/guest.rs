@@ -1,16 +1,18 @@
 //! One guest: what all of its CPUs share.
 
+use crate::calls::Allowed;
 use crate::counters::{Counters, Notices};
 use crate::hooks::HookedPage;
 use crate::hypercall::Firmware;
 use crate::local_apic::LocalApics;
 use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
-use crate::{Bus, FirmwareCall, Machine, Policy, msr};
+use crate::{Bus, Callers, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use lock::{Ranked, rank::COUNTERS};
+use mediator::Gpa;
 
 /// The state of one guest; nothing of it is global. Made while one CPU runs, then shared by all: see [`crate::Cpu`].
 pub struct Guest {
@@ -18,6 +20,7 @@ pub struct Guest {
     pub(crate) policy: Policy,
     pub(crate) hypercalls: bool,
     pub(crate) defects: bool,
+    pub(crate) calls: Allowed,
     pub(crate) firmware: Option<Firmware>,
     pub(crate) paging: PagingFeatures,
     /// Bits of EFER that the guest may set.
@@ -25,9 +28,11 @@ pub struct Guest {
     pub(crate) notices: Notices,
     pub(crate) msr_refusals: MsrRefusals,
     pub(crate) local_apics: Option<LocalApics>,
+    /// Where accesses that leave the guest are those to its local APIC, guarded or not.
+    pub(crate) local_apic_page: Option<Gpa>,
     pub(crate) hooked_pages: Vec<HookedPage>,
-    /// Of each CPU.
-    counters: Ranked<Vec<Arc<Counters>>, COUNTERS>,
+    /// Of each CPU, with its number.
+    counters: Ranked<Vec<(usize, Arc<Counters>)>, COUNTERS>,
 }
 
 impl Guest {
@@ -39,12 +44,14 @@ impl Guest {
             policy,
             hypercalls,
             defects: false,
+            calls: Allowed::default(),
             firmware: None,
             paging: PagingFeatures::detect(machine),
             efer_bits: msr::efer_bits(machine),
             notices: Notices::default(),
             msr_refusals: MsrRefusals::default(),
             local_apics: None,
+            local_apic_page: None,
             hooked_pages: Vec::new(),
             counters: Ranked::default(),
         }
@@ -55,16 +62,26 @@ impl Guest {
         self.defects = true;
     }
 
+    /// The guest may make the hypercall of this name, one that was given to [`crate::register`]. False: there is none.
+    pub fn allow_call(&mut self, name: &str, callers: Callers) -> bool {
+        self.calls.allow(name, callers)
+    }
+
     /// The hypercall instruction at the linear address `at` calls `handler`, whether or not debug hypercalls are answered.
     pub fn set_firmware_call(&mut self, at: u64, handler: Box<dyn FirmwareCall>) {
         self.firmware = Some(Firmware { at, handler: Ranked::new(handler) });
     }
 
     /// Counters for one more CPU.
-    pub(crate) fn add_counters(&self) -> Arc<Counters> {
+    pub(crate) fn add_counters(&self, number: usize) -> Arc<Counters> {
         let counters = Arc::<Counters>::default();
-        self.counters.lock().push(Arc::clone(&counters));
+        self.counters.lock().push((number, Arc::clone(&counters)));
         counters
+    }
+
+    /// Those of each CPU that has started, with its number.
+    pub fn counters(&self) -> Vec<(usize, Arc<Counters>)> {
+        self.counters.lock().clone()
     }
 
     /// Writes the exit counters to the log, those of all CPUs together.

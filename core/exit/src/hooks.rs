@@ -57,6 +57,7 @@ impl Guest {
     pub(crate) fn owner_of_page(&self, at: Gpa) -> Option<Owner> {
         match self.hooked_page(at) {
             Some(hooked) => Some(hooked.owner),
+            None if self.local_apic_page == Some(Gpa(at.0 & !PAGE_MASK)) => Some(Owner::LocalApic),
             None => self.messages().contains(&at.0).then_some(Owner::Nobody),
         }
     }

@@ -1,10 +1,14 @@
-//! The hypercall instruction: the firmware stub first, then debug hypercalls, else #UD as on a CPU without them.
+//! The hypercall instruction: the firmware stub first, then debug hypercalls and those with names, else #UD as on a CPU without
+//! them.
 
 use crate::cpu::Answer;
-use crate::instruction::{self, Opcode};
+use crate::instruction;
 use crate::walk::{self, PageAccess};
-use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu};
-use abi::hypercall::{DEBUG_CALL_SERVICE, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN};
+use crate::{Cpu, Exception, ExitKind, Gpr, Guest, Machine, SegmentName, Vcpu, calls};
+use abi::hypercall::{
+    DEBUG_CALL_SERVICE, DEBUG_DEADLINES, DEBUG_LOG_COUNTERS, DEBUG_PROVOKE_DEFECT, DEBUG_QUEUE_INTERRUPT, UNKNOWN,
+    VERSION,
+};
 use alloc::boxed::Box;
 use lock::{Ranked, rank::FIRMWARE};
 use mediator::{Gpa, GuestMemory};
@@ -27,15 +31,24 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V,
     let at = instruction::linear_rip(vcpu);
     let stub = cpu.guest.firmware.as_ref().filter(|firmware| firmware.at == at);
     let firmware = stub.filter(|_| runs_bios_code(cpu.guest, vcpu, machine, at));
-    let debug = cpu.guest.hypercalls && vcpu.cpl() == 0;
-    if firmware.is_none() && !debug {
+    let is_kernel = vcpu.cpl() == 0;
+    let debug = cpu.guest.hypercalls && is_kernel;
+    let named = cpu.guest.calls.any(is_kernel);
+    if firmware.is_none() && !debug && !named {
         return Err(Exception::InvalidOpcode);
     }
-    let opcode = Opcode::of(&cpu.guest.policy.hypercall);
-    let len_bytes = instruction::length(cpu, vcpu, machine, &opcode)?;
+    let len_bytes = instruction::hypercall_length(cpu, vcpu, machine)?;
     match firmware {
         Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
-        None => debug_hypercall(cpu.guest, vcpu, machine),
+        None if named && !(debug && is_debug_number(vcpu.gpr(Gpr::Rax))) => {
+            let result = calls::perform(cpu, vcpu, machine);
+            queue_noted(vcpu, machine);
+            vcpu.set_gpr(Gpr::Rax, result?);
+        }
+        None => {
+            debug_hypercall(cpu.guest, vcpu, machine);
+            queue_noted(vcpu, machine);
+        }
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())
@@ -69,6 +82,10 @@ fn runs_bios_code<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &V, machine: &mut M,
         && is_one_to_one(stub, false)
 }
 
+fn is_debug_number(number: u64) -> bool {
+    number < VERSION
+}
+
 fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &mut M) {
     let result = match vcpu.gpr(Gpr::Rax) {
         DEBUG_LOG_COUNTERS => {
@@ -77,6 +94,7 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
         DEBUG_CALL_SERVICE => call_service(vcpu, machine),
+        DEBUG_DEADLINES => machine.try_deadlines(vcpu.gpr(Gpr::Rbx)),
         DEBUG_PROVOKE_DEFECT if guest.defects => {
             machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
             UNKNOWN
@@ -86,12 +104,16 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
     vcpu.set_gpr(Gpr::Rax, result);
 }
 
-fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
-    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
-    vcpu.set_gpr(Gpr::Rbx, answer);
+/// What came while a program ran in ring 3 instead of the guest.
+fn queue_noted<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) {
     while let Some(vector) = machine.take_interrupt() {
         vcpu.queue_interrupt(vector);
     }
+}
+
+fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
+    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
+    vcpu.set_gpr(Gpr::Rbx, answer);
     status
 }
 

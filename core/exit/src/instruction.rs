@@ -80,13 +80,27 @@ pub(crate) fn length<V: Vcpu, M: Machine>(
     }
 }
 
+/// As [`length`], of the hypercall instruction. It has one form, and no prefix is of use.
+pub(crate) fn hypercall_length<V: Vcpu, M: Machine>(
+    cpu: &mut Cpu<'_>,
+    vcpu: &V,
+    machine: &mut M,
+) -> Result<u8, Exception> {
+    let plain = cpu.guest.policy.hypercall;
+    match vcpu.instruction_len() {
+        Some(len_bytes) => Ok(len_bytes),
+        None if is_plain_at(vcpu, machine, cpu.code, plain) => Ok(plain.len() as u8),
+        None => decoded_length(cpu, vcpu, machine, &Opcode::of(&plain)),
+    }
+}
+
 #[inline(always)]
-fn is_plain_at<V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, plain: [u8; 2]) -> bool {
+fn is_plain_at<const N: usize, V: Vcpu, M: Machine>(vcpu: &V, machine: &mut M, page: CodePage, plain: [u8; N]) -> bool {
     let offset = linear_rip(vcpu).wrapping_sub(page.linear);
-    // Both bytes lie in the page.
-    offset < PAGE_MASK
+    // All bytes lie in the page.
+    offset < PAGE_MASK.wrapping_add(2).wrapping_sub(N as u64)
         && vcpu.control().cr3 == page.cr3
-        && machine.read_code::<2>(Gpa(page.physical.0 | offset)) == Some(plain)
+        && machine.read_code::<N>(Gpa(page.physical.0 | offset)) == Some(plain)
 }
 
 #[cold]
@@ -199,15 +213,12 @@ pub(crate) fn on_invd<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mach
     Ok(())
 }
 
-/// A queued interrupt waits: with IF = 1 it ends HLT at once.
+/// It exits only while the CPU crate has to know of it.
 #[cold]
 pub(crate) fn on_hlt<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) -> Answer {
-    const RFLAGS_IF: u64 = 1 << 9;
     cpu.counters.count(ExitKind::Halt);
-    if vcpu.rflags() & RFLAGS_IF != 0 {
-        let len_bytes = length(cpu, vcpu, machine, &HLT)?;
-        vcpu.skip_instruction(len_bytes);
-    }
+    let len_bytes = length(cpu, vcpu, machine, &HLT)?;
+    vcpu.halt(len_bytes);
     Ok(())
 }
 

@@ -281,6 +281,12 @@ impl Guest {
         self.hooked_pages.insert(0, HookedPage { page: base, hook: Hook::Writes, owner: Owner::LocalApic });
     }
 
+    /// The page of the local APICs lies at `base`. They need not be guarded: the VMM may take the page from the guest for a while.
+    /// [`Machine::read_mmio`] and [`Machine::write_mmio`] carry out what the guest does with its registers meanwhile.
+    pub fn set_local_apic_page(&mut self, base: Gpa) {
+        self.local_apic_page = Some(base);
+    }
+
     /// How the local APIC of this CPU stands is taken over. To be called before the CPU enters the guest for the first
     /// time, and after anything but the guest has changed its mode or its logical destination.
     pub fn adopt_local_apic<M: Machine>(&self, machine: &mut M) {
@@ -315,7 +321,7 @@ impl Guest {
     }
 }
 
-/// An operand in the page of the guarded local APICs.
+/// An operand in the page of the local APICs.
 pub(crate) struct Registers<'a, M> {
     pub guest: &'a Guest,
     pub machine: &'a mut M,
@@ -331,7 +337,12 @@ impl<M: Machine> Operand for Registers<'_, M> {
 
     #[inline(always)]
     fn write(&mut self, value: u64) {
-        let Some(apics) = &self.guest.local_apics else { return };
+        let Some(apics) = &self.guest.local_apics else {
+            if self.is_register() {
+                self.machine.write_mmio(self.at, self.width, value);
+            }
+            return;
+        };
         let register = self.at.0 as u16 & 0xfff;
         if !self.is_register() {
             return apics.drop_write(self.guest, register);

@@ -69,6 +69,9 @@ pub trait Machine {
     /// A vector that was noted in the host while this CPU ran something else than the guest: it is to be queued.
     fn take_interrupt(&mut self) -> Option<u8>;
 
+    /// Begins or tells of `abi::hypercall::DEBUG_DEADLINES`.
+    fn try_deadlines(&mut self, argument: u64) -> u64;
+
     /// Calls `then` while every other CPU of the guest stands still between two exits, with no lock held; afterwards all of
     /// them find what it has changed, intercepts of ports among it. The caller holds no lock either.
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R;

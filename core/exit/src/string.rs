@@ -22,7 +22,7 @@ const EXIT_STEPS: usize = 512;
 const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_DF: u64 = 1 << 10;
 const RFLAGS_VM: u64 = 1 << 17;
-const RFLAGS_AC: u64 = 1 << 18;
+pub(crate) const RFLAGS_AC: u64 = 1 << 18;
 const CR0_PE: u64 = 1 << 0;
 const CR4_LA57: u64 = 1 << 12;
 
@@ -275,7 +275,7 @@ fn is_protected<V: Vcpu>(vcpu: &V) -> bool {
     vcpu.control().cr0 & CR0_PE != 0 && vcpu.rflags() & RFLAGS_VM == 0
 }
 
-fn is_canonical<V: Vcpu>(vcpu: &V, linear: u64) -> bool {
+pub(crate) fn is_canonical<V: Vcpu>(vcpu: &V, linear: u64) -> bool {
     let spare_bits = if vcpu.control().cr4 & CR4_LA57 == 0 { 16 } else { 7 };
     (linear as i64).wrapping_shl(spare_bits).wrapping_shr(spare_bits) == linear as i64
 }

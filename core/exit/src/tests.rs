@@ -1,6 +1,7 @@
 //! Tests through the dispatcher, on a mock machine.
 
 mod bus;
+mod calls;
 mod ecam;
 mod faults;
 mod instructions;

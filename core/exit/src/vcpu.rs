@@ -161,7 +161,7 @@ pub enum Exit {
     TaskSwitch,
     /// INVD. The CPU crate has written the caches back and invalidated them; the instruction is still to be skipped.
     InvalidateCaches,
-    /// HLT while a queued interrupt waits. [`Vcpu::run`] executes it again where RFLAGS.IF is 0: the interrupt does not end it.
+    /// HLT while a queued interrupt waits, or the VMM is to be back in time; [`Vcpu::halt`] goes on.
     Halt,
     /// Triple fault.
     Shutdown,
@@ -177,6 +177,20 @@ pub enum Exit {
     Unexpected(u32),
 }
 const _: () = assert!(size_of::<Exit>() <= 8);
+
+/// When the VMM wants the CPU back, besides at the guest's own exits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Recall {
+    /// When an external interrupt comes. The guest gets it afterwards.
+    pub at_interrupt: bool,
+    /// When the CPU's TSC shows that much, or soon after, whatever the guest does.
+    pub at_tsc: Option<u64>,
+}
+
+impl Recall {
+    /// Never.
+    pub const NONE: Self = Self { at_interrupt: false, at_tsc: None };
+}
 
 /// A virtual CPU. Owns its control block.
 pub trait Vcpu {
@@ -226,6 +240,11 @@ pub trait Vcpu {
     /// first, and each comes once, however often it was queued before. The local APIC has no part in it: neither does its task
     /// priority hold the interrupt back, nor does it await an EOI.
     fn queue_interrupt(&mut self, vector: u8);
+    /// From now on the guest is left for this as well, by exits that are [`Exit::Answered`], and no longer for what was asked before.
+    /// [`Vcpu::put_away`] suspends it. Nothing asked: nothing is intercepted for it, and no timer runs.
+    fn set_recall(&mut self, recall: Recall);
+    /// HLT of this length has exited: the guest waits behind it for an interrupt.
+    fn halt(&mut self, len_bytes: u8);
     /// The state after INIT, at what a startup IPI names (SDM Vol. 3A table 10-1 and s. 9.4.4.1): real mode, CS is
     /// `page` << 8 with the base `page` << 12, IP 0, CR0 6000_0010h, EDX the CPU's signature (CPUID leaf 1, EAX), the other
     /// registers zero. x87, SSE, XCR0 and most MSRs stay. What was queued or being delivered is dropped.

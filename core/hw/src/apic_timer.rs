@@ -128,6 +128,11 @@ pub fn give_back() {
     });
 }
 
+/// The deadline for which it is lent now, if it is.
+pub fn deadline() -> Option<u64> {
+    with(|state, _| state.loan.as_ref().map(Loan::deadline))
+}
+
 /// Is the deadline over, for which the timer was lent?
 pub fn is_due() -> bool {
     with(|state, hardware| state.loan.as_ref().is_some_and(|loan| loan.deadline() <= hardware.tsc()))

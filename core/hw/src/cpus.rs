@@ -47,6 +47,8 @@ pub struct Cpu {
     switch_area: AtomicU64,
     /// When the program that it runs must have come to its end; 0: none runs.
     pub(crate) alarm: AtomicU64,
+    /// What the local APIC's timer was lent for before.
+    pub(crate) deadline_before: AtomicU64,
     /// See [`lapic::hold_legacy_interrupts`].
     pub(crate) holds_legacy_interrupts: AtomicBool,
     /// See [`Cpu::set_return_point`].
@@ -123,6 +125,7 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         extension_area: AtomicU64::new(0),
         switch_area: AtomicU64::new(0),
         alarm: AtomicU64::new(0),
+        deadline_before: AtomicU64::new(0),
         holds_legacy_interrupts: AtomicBool::new(false),
         return_point: [const { AtomicU64::new(0) }; 2],
         interrupts: Noted::new(),
@@ -406,13 +409,34 @@ extern "sysv64" fn halt_while(word: &AtomicU32, value: u32) {
     );
 }
 
+/// HLT with interrupts let in, unless the word is not 0; interrupts and NMIs end it, also those that come between look and HLT.
+#[unsafe(naked)]
+pub extern "sysv64" fn halt_for_interrupts(word: &AtomicU32) {
+    core::arch::naked_asm!(
+        ".global cpus_idle_end",
+        "cmp dword ptr [rdi], 0",
+        "jne cpus_idle_end",
+        // Holds interrupts off for one more instruction.
+        "sti",
+        "hlt",
+        "cpus_idle_end:",
+        "cli",
+        "ret",
+    );
+}
+
 /// Where an NMI that has interrupted the code at `rip` returns to, if not there.
 pub(crate) fn nmi_return(rip: u64) -> Option<u64> {
     unsafe extern "C" {
         static cpus_halt_end: [u8; 0];
+        static cpus_idle_end: [u8; 0];
     }
-    let (start, end) = (halt_while as *const () as u64, &raw const cpus_halt_end as u64);
-    (start..end).contains(&rip).then_some(end)
+    [
+        (halt_while as *const () as u64, &raw const cpus_halt_end as u64),
+        (halt_for_interrupts as *const () as u64, &raw const cpus_idle_end as u64),
+    ]
+    .into_iter()
+    .find_map(|(start, end)| (start..end).contains(&rip).then_some(end))
 }
 
 /// Calls `function` on `cpu`'s own stack, and comes back.

@@ -22,7 +22,7 @@ pub mod guest_ram;
 pub mod heap;
 pub mod interrupts;
 pub mod lapic;
-mod logger;
+pub mod logger;
 pub mod msr;
 pub mod nested;
 pub mod nmi;

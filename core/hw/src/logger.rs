@@ -1,42 +1,25 @@
-//! The log: one ring in memory, and COM1 while it is ours.
+//! The `log` crate's macros lead to the log: a ring of each CPU, and the sinks.
 
-use crate::{console, time};
-use core::fmt::{self, Write};
+use crate::{console, cpus, time};
 use initfunc::initfunc;
-use lock::{Ranked, rank::LOG};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{LevelFilter, Log, Metadata};
+use logs::{Level, Logs, Record, Sink};
 
-/// What the ring holds: the newest bytes of the log.
-const RING_BYTES: usize = 64 << 10;
+/// Of the first CPU, which logs the start of all parts.
+const FIRST_RING_BYTES: usize = 64 << 10;
+/// Of each other CPU.
+const RING_BYTES: usize = 16 << 10;
 
-struct Ring {
-    bytes: [u8; RING_BYTES],
-    /// Bytes ever written; the next one goes to this place modulo the size.
-    written: usize,
+static LOGS: Logs = Logs::new();
+
+/// The log, for readers and for further sinks.
+pub fn logs() -> &'static Logs {
+    &LOGS
 }
 
-static RING: Ranked<Ring, LOG> = Ranked::new(Ring { bytes: [0; RING_BYTES], written: 0 });
-
-impl Write for Ring {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.bytes[self.written % RING_BYTES] = byte;
-            self.written = self.written.wrapping_add(1);
-        }
-        Ok(())
-    }
-}
-
-/// A line is formatted once, for both.
-struct Sinks<'a> {
-    ring: &'a mut Ring,
-}
-
-impl Write for Sinks<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.ring.write_str(text)?;
-        console::Serial.write_str(text)
-    }
+/// The machine has so many CPUs; each gets a ring of its own. Only the first call counts.
+pub fn add_cpus(cpus: usize) {
+    LOGS.add_cpus(cpus, RING_BYTES);
 }
 
 struct Logger;
@@ -47,26 +30,45 @@ impl Log for Logger {
         metadata.level() <= log::max_level()
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &log::Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        line(&mut Sinks { ring: &mut RING.lock() }, record);
+        let level = match record.level() {
+            log::Level::Error => Level::Error,
+            log::Level::Warn => Level::Warn,
+            log::Level::Info => Level::Info,
+            log::Level::Debug | log::Level::Trace => Level::Debug,
+        };
+        LOGS.write(cpus::here().map_or(0, |cpu| cpu.number()), level, || time::now().0, *record.args());
     }
 
     fn flush(&self) {}
 }
 
-/// `[    0.012345] WARN  text`: seconds since Shoji started, level, message.
-fn line(out: &mut dyn Write, record: &Record<'_>) {
-    let micros = time::now().0 / 1000;
-    // The sinks never fail.
-    let _ =
-        writeln!(out, "[{:5}.{:06}] {:5} {}", micros / 1_000_000, micros % 1_000_000, record.level(), record.args());
+/// The serial port, while it is ours.
+struct Serial;
+static SERIAL: Serial = Serial;
+
+impl Sink for Serial {
+    fn write(&self, record: &Record<'_>) {
+        console::write_line(format_args!("{record}"));
+    }
 }
 
-/// From now on `log`'s macros reach the ring and COM1. The level is `Info` until the configuration is known.
+/// The serial port is another one than before: it gets what was logged so far.
+pub fn tell_serial_all() {
+    LOGS.read(0, Level::Debug, |record| {
+        SERIAL.write(record);
+        true
+    });
+}
+
+/// From now on `log`'s macros reach the ring and the serial port. The level is `Info` until the configuration is known.
 fn init() -> Result<(), &'static str> {
+    if !LOGS.start(FIRST_RING_BYTES) || !LOGS.add_sink(&SERIAL) {
+        return Err("no memory for the log");
+    }
     log::set_logger(&LOGGER).map_err(|_| "a second logger is linked")?;
     log::set_max_level(LevelFilter::Info);
     Ok(())

@@ -87,6 +87,8 @@ struct State<F> {
     format: F,
     /// By page.
     hooks: Vec<(u64, Hook)>,
+    /// The same without one page; see [`Nested::root_without`].
+    other: Option<(u64, Tables)>,
 }
 
 impl<F: Format> Nested<F> {
@@ -95,7 +97,7 @@ impl<F: Format> Nested<F> {
     /// suffice.
     pub fn new(vmm: HpaRange, gib_pages: bool, address_bits: u8, format: F) -> Option<Self> {
         let end = LEVELS_END.min(1 << address_bits);
-        let mut state = State { tables: Tables::new()?, vmm, gib_pages, end, format, hooks: Vec::new() };
+        let mut state = State { tables: Tables::new()?, vmm, gib_pages, end, format, hooks: Vec::new(), other: None };
         state.map_low()?;
         Some(Self { root: state.tables.root(), state: Ranked::new(state) })
     }
@@ -103,6 +105,13 @@ impl<F: Format> Nested<F> {
     /// The page that the CPUs are pointed at. It stays the same.
     pub fn root(&self) -> Hpa {
         self.root
+    }
+
+    /// A second root: all that the first one has but the page around `at`, which lies below 4 GiB; every access to it leaves the
+    /// guest. There is but one such page, the first that is asked for. `None` when the frames do not suffice, or it is another page.
+    /// Not for tables that are mapped anew.
+    pub fn root_without(&self, at: Gpa) -> Option<Hpa> {
+        self.state.lock().root_without(at.0 & !(KIB_4 - 1))
     }
 
     /// Is it the format that everything is mapped in?
@@ -150,6 +159,13 @@ impl<F: Format> State<F> {
         Some(())
     }
 
+    fn root_without(&mut self, page: u64) -> Option<Hpa> {
+        if self.other.is_none() && page < GIB_4 {
+            self.other = Some((page, self.tables.without(page)?));
+        }
+        self.other.as_ref().filter(|(missing, _)| *missing == page).map(|(_, tables)| tables.root())
+    }
+
     fn hook_at(&self, page: u64) -> Option<Hook> {
         self.hooks.iter().find(|&&(hooked, _)| hooked == page).map(|&(_, hook)| hook)
     }
@@ -170,6 +186,9 @@ impl<F: Format> State<F> {
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };
         if sizes.iter().any(|&size| self.map(at & !(size - 1), size).is_some()) {
+            if let Some((page, tables)) = &mut self.other {
+                tables.follow(&self.tables, *page);
+            }
             OnDemand::Mapped
         } else if self.tables.flags(at).is_some() {
             OnDemand::There

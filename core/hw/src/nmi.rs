@@ -19,6 +19,8 @@ pub struct NmiState {
 pub mod attention {
     /// A kick has come.
     pub const KICK: u32 = 1 << 0;
+    /// An NMI of the guest's is kept; for a CPU that waits for one.
+    pub const KEPT: u32 = 1 << 2;
     /// The nested tables were built anew: what this CPU has cached of the old ones must go first.
     pub const STALE: u32 = 1 << 1;
 }

@@ -190,6 +190,47 @@ impl Tables {
         Some(())
     }
 
+    /// Tables like these, but that the page of 4 KiB at `page` is not there. What lies below the tables on the way to it is shared; so
+    /// [`Tables::follow`] must be told of what is mapped later. `None` when no frame is left, or nothing is mapped around it.
+    pub fn without(&self, page: u64) -> Option<Self> {
+        let page = VirtAddr::new_truncate(page);
+        let copy = Self::new()?;
+        let (mut from, mut to) = (Some(self.root), copy.root);
+        for (index, size) in [(page.p4_index(), 512 * GIB), (page.p3_index(), GIB), (page.p2_index(), MIB_2)] {
+            copy_table(from, to);
+            let entry = &mut table_at(to)[index];
+            if entry.is_unused() {
+                return None;
+            }
+            if entry.flags().contains(Flags::HUGE_PAGE) {
+                split(entry, size)?;
+                (from, to) = (None, Hpa(entry.addr().as_u64()));
+            } else {
+                from = Some(Hpa(entry.addr().as_u64()));
+                to = frames::alloc(1)?;
+                point(entry, to);
+            }
+        }
+        copy_table(from, to);
+        table_at(to)[page.p1_index()].set_unused();
+        Some(copy)
+    }
+
+    /// These were made by [`Tables::without`] from `others`, where something was mapped since, outside of the GiB of `page`.
+    pub fn follow(&mut self, others: &Self, page: u64) {
+        let page = VirtAddr::new_truncate(page);
+        let [(mine, theirs), (mine_below, theirs_below)] = {
+            let below = |root| Hpa(table_at(root)[page.p4_index()].addr().as_u64());
+            [(self.root, others.root), (below(self.root), below(others.root))]
+        };
+        for (to, from, kept) in [(mine, theirs, page.p4_index()), (mine_below, theirs_below, page.p3_index())] {
+            let entries = table_at(to).iter_mut().zip(table_at(from).iter()).enumerate();
+            for (_, (to, from)) in entries.filter(|(index, _)| *index != usize::from(kept)) {
+                *to = from.clone();
+            }
+        }
+    }
+
     /// Unmaps everything and gives all tables but the root back.
     pub fn clear(&mut self) {
         free_below(self.root, LEVELS);
@@ -217,6 +258,14 @@ fn split(entry: &mut PageTableEntry, size: u64) -> Option<()> {
     }
     point(entry, table);
     Some(())
+}
+
+/// All entries; without a source nothing happens.
+fn copy_table(from: Option<Hpa>, to: Hpa) {
+    let Some(from) = from else { return };
+    for (to, from) in table_at(to).iter_mut().zip(table_at(from).iter()) {
+        *to = from.clone();
+    }
 }
 
 /// Gives back what the entries of a table at `level` (4: the root, 1: its entries are all leaves) point to.

@@ -238,9 +238,11 @@ fn swap_priority(priority: u64) -> u64 {
 /// program's time is looked at only where it leaves ring 3.
 fn set_alarm(until: u64) -> bool {
     let alarm = &cpus::this().alarm;
+    let before = if alarm.load(Relaxed) == 0 { apic_timer::deadline().unwrap_or(0) } else { 0 };
     if alarm.load(Relaxed) != until && apic_timer::lend(time::tsc_at(Instant(until))).is_some() {
         let is_first = alarm.swap(until, Relaxed) == 0;
         if is_first {
+            cpus::this().deadline_before.store(before, Relaxed);
             lapic::hold_legacy_interrupts();
         }
     }
@@ -316,9 +318,15 @@ impl domain::Machine for Ring3 {
     }
 
     fn rest(&self) {
-        if cpus::this().alarm.swap(0, Relaxed) != 0 {
-            apic_timer::give_back();
-            lapic::release_legacy_interrupts();
+        let cpu = cpus::this();
+        if cpu.alarm.swap(0, Relaxed) == 0 {
+            return;
         }
+        match cpu.deadline_before.swap(0, Relaxed) {
+            0 => apic_timer::give_back(),
+            // It is lent for longer than programs run; if that deadline is over, its interrupt comes at once.
+            deadline => _ = apic_timer::lend(deadline),
+        }
+        lapic::release_legacy_interrupts();
     }
 }

@@ -16,22 +16,28 @@ pub const NESTED: u8 = 5;
 pub const ARENA: u8 = 6;
 /// The list of the CPUs' exit counters.
 pub const COUNTERS: u8 = 7;
+/// The shell's sessions.
+pub const SHELL: u8 = 8;
 /// The list of the CPUs' last exits.
-pub const TRAILS: u8 = 8;
+pub const TRAILS: u8 = 9;
 /// What is kept of the programs in ring 3.
-pub const PROGRAMS: u8 = 9;
+pub const PROGRAMS: u8 = 10;
 /// What waits for a program.
-pub const QUEUE: u8 = 10;
+pub const QUEUE: u8 = 11;
 /// Which services there are.
-pub const MESSAGES: u8 = 11;
+pub const MESSAGES: u8 = 12;
 /// Free page frames.
-pub const FRAMES: u8 = 12;
-/// The log's ring.
-pub const LOG: u8 = 13;
-/// COM1.
-pub const CONSOLE: u8 = 14;
+pub const FRAMES: u8 = 13;
+/// The tasks and timers of one CPU: whoever holds a lock may wake a task.
+pub const TASKS: u8 = 14;
+/// A CPU's ring of the log.
+pub const LOG: u8 = 15;
+/// What numbers the records of all rings.
+pub const LOG_CLOCK: u8 = 16;
+/// The serial port.
+pub const CONSOLE: u8 = 17;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 15;
+pub const HEAP: u8 = 18;
 
 /// Past the last one.
-pub(crate) const END: u8 = 16;
+pub(crate) const END: u8 = 19;

@@ -93,6 +93,11 @@ pub fn delivered(event: Event) -> Option<exit::Event> {
     Some(exit::Event { vector: event.vector(), kind, error: event.error() })
 }
 
+/// Does the guest let interrupts in? A shadow may hold them off for one more instruction.
+pub fn lets_interrupts_in(vmcb: &Vmcb) -> bool {
+    vmcb.save.rflags & RFLAGS_IF != 0
+}
+
 /// Just before VMRUN: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest exits
 /// as soon as it can take the next.
 #[cold]
@@ -105,9 +110,11 @@ pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
         control.event_inj = Event::new(EventKind::Interrupt, vector);
     }
     let waiting = !queued.is_empty();
-    control.virtual_interrupt = if waiting { WINDOW } else { 0 };
+    let kept = control.virtual_interrupt & (control::V_INTR_MASKING | control::V_TPR);
+    control.virtual_interrupt = kept | if waiting { WINDOW } else { 0 };
     control.intercept_misc1.set(Misc1::VINTR, waiting);
     // Bochs 2.7 does not leave HLT for a virtual interrupt. With IF = 0 no interrupt ends HLT, so that it is left alone.
     let for_good = ExitCode(control.exit_code) == ExitCode::HLT && vmcb.save.rflags & RFLAGS_IF == 0;
-    control.intercept_misc1.set(Misc1::HLT, waiting && !for_good);
+    let halts_in_host = kept & control::V_INTR_MASKING != 0;
+    control.intercept_misc1.set(Misc1::HLT, halts_in_host || waiting && !for_good);
 }

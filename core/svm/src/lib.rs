@@ -12,6 +12,7 @@ mod instructions;
 mod nested;
 mod nmi;
 mod policy;
+mod recall;
 mod refused;
 mod ring3;
 mod switch;

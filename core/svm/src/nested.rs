@@ -33,6 +33,11 @@ impl Memory {
         self.0.hook_page(at, hook)
     }
 
+    /// As [`Nested::root_without`].
+    pub(crate) fn root_without(&self, at: Gpa) -> Option<Hpa> {
+        self.0.root_without(at)
+    }
+
     pub(crate) fn root(&self) -> Hpa {
         self.0.root()
     }

@@ -24,21 +24,28 @@ const DR6_SINGLE_STEP: u64 = 1 << 14;
 pub fn on_host_nmi(kick: bool, rip: u64) -> u64 {
     if !kick {
         cpus::this().nmi.kept.store(1, SeqCst);
+        cpus::this().nmi.attention.fetch_or(attention::KEPT, SeqCst);
     }
     rip
 }
 
+/// NMIs that come in the host, where they are let in, are kept for the guest.
+pub fn keep(vmcb: &mut Vmcb) {
+    hw::nmi::set_handler(on_host_nmi);
+    intercept(vmcb);
+}
+
 /// NMIs leave the guest from now on.
-pub fn intercept(vmcb: &mut Vmcb) {
+fn intercept(vmcb: &mut Vmcb) {
     vmcb.control.intercept_misc1.insert(Misc1::NMI);
 }
 
 /// Takes what is pending in the host. Tells whether it was a kick.
 #[cold]
 pub fn take() -> bool {
-    // SAFETY: NMIs find their handler, and RFLAGS.IF is clear. The instruction before CLGI ends the shadow of STGI; QEMU 7.2
+    // SAFETY: NMIs find their handler, and interrupts stay off, which `Lending` may have switched on. The instruction before CLGI ends the shadow of STGI; QEMU 7.2
     // looks for an NMI only where a block of code ends, as after POPF.
-    unsafe { core::arch::asm!("stgi", "pushfq", "popfq", "nop", "clgi") };
+    unsafe { core::arch::asm!("cli", "stgi", "pushfq", "popfq", "nop", "clgi") };
     took_kick()
 }
 

@@ -15,6 +15,8 @@ fn open() {
     unsafe {
         vmsave(area);
         load_task();
+        // It is set where the timer is lent while the guest runs. Ring 3 has a flag of its own.
+        core::arch::asm!("cli", options(nomem, nostack));
         stgi();
     }
 }

@@ -5,25 +5,29 @@ use crate::features::Features;
 use crate::nested::Memory;
 use crate::nmi::{self, Step};
 use crate::policy;
+use crate::recall::{self, Watch};
 use crate::refused;
 use crate::switch::{self, Gprs};
 use crate::{event, instructions};
 use exit::{
-    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName, Vcpu,
+    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Recall, Segment,
+    SegmentName, Vcpu,
 };
 use hw::nested::Touched;
 use hw::{Hpa, cpu, direct, frames, trails};
 use mediator::{Gpa, Width};
 use record::Trail;
 use sleep::WakingVector;
-use x86::msr::{self, Efer};
-use x86::svm::{Attributes, Event, ExitCode, IoInfo, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb};
+use x86::msr::Efer;
+use x86::svm::{
+    Attributes, Event, ExitCode, IoInfo, Misc1, MsrPermissionMap, NestedFaultInfo, SaveArea, TlbControl, Vmcb,
+};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
 const RFLAGS_RESUME: u64 = 1 << 16;
 
 pub struct SvmVcpu {
-    vmcb: &'static mut Vmcb,
+    pub(crate) vmcb: &'static mut Vmcb,
     at: Hpa,
     gprs: Gprs,
     memory: &'static Memory,
@@ -35,6 +39,7 @@ pub struct SvmVcpu {
     queued: QueuedInterrupts,
     /// Something is to be done before the next entry: [`SvmVcpu::prepare`].
     busy: bool,
+    pub(crate) watch: Watch,
     trail: &'static Trail,
 }
 
@@ -55,9 +60,9 @@ impl SvmVcpu {
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
         if kicks {
-            hw::nmi::set_handler(nmi::on_host_nmi);
-            nmi::intercept(vmcb);
+            nmi::keep(vmcb);
         }
+        hw::interrupts::set_window(recall::admit);
         // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.
         unsafe { instructions::vmload(at) };
         Some(Self {
@@ -71,6 +76,7 @@ impl SvmVcpu {
             msr_permissions,
             queued: QueuedInterrupts::default(),
             busy: false,
+            watch: Watch::default(),
             trail: trails::add(),
         })
     }
@@ -98,8 +104,11 @@ impl SvmVcpu {
     }
 
     /// Before an entry: what waits for the guest. True: the guest has run already, and its exit is to be answered.
+    ///
+    /// # Errors
+    /// It is not to be entered; what is to be answered instead.
     #[cold]
-    fn prepare(&mut self) -> bool {
+    fn prepare(&mut self) -> Result<bool, Exit> {
         let is_iret = ExitCode(self.vmcb.control.exit_code) == ExitCode::IRET;
         let step = if is_iret { Step::begin(self.vmcb) } else { None };
         // The handler that ends by such an IRET, or by the fault that it raises, is to end before the next NMI: that goes with the
@@ -107,16 +116,38 @@ impl SvmVcpu {
         let is_unseen = is_iret && step.is_none();
         if let Some(step) = step {
             self.enter();
-            if !step.end(self.vmcb) {
-                return true;
+            let is_done = step.end(self.vmcb);
+            self.vmcb.control.intercept_misc1.set(Misc1::INTR, self.watch.is_on);
+            if !is_done {
+                return Ok(true);
             }
+        }
+        if let Some(exit) = self.before_entry() {
+            return Err(exit);
         }
         if !is_unseen {
             nmi::deliver(self.vmcb);
         }
         event::deliver_queued(self.vmcb, &mut self.queued);
-        self.busy = !self.queued.is_empty() || nmi::waits(self.vmcb);
-        false
+        self.busy = self.is_watched() || !self.queued.is_empty() || nmi::waits(self.vmcb);
+        Ok(false)
+    }
+
+    pub(crate) fn memory(&self) -> &'static Memory {
+        self.memory
+    }
+
+    pub(crate) fn msr_permissions(&mut self) -> &mut MsrPermissionMap {
+        self.msr_permissions
+    }
+
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    /// The next entry is to be prepared.
+    pub(crate) fn make_busy(&mut self) {
+        self.busy = true;
     }
 
     /// An NMI is pending, and still is in the host.
@@ -143,8 +174,9 @@ impl SvmVcpu {
         control.interrupt_shadow = 0;
         control.exit_code = 0;
         control.tlb_control = TlbControl::ALL;
+        self.watch.is_halted = false;
         event::deliver_queued(self.vmcb, &mut self.queued);
-        self.busy = false;
+        self.busy = self.is_watched();
     }
 
     /// What the CPU does when an instruction has been carried out: RF ends (APM s. 3.1.6), and TF raises its trap.
@@ -170,7 +202,15 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            if !(self.busy && self.prepare()) {
+            let has_run = if self.busy {
+                match self.prepare() {
+                    Ok(has_run) => has_run,
+                    Err(exit) => return exit,
+                }
+            } else {
+                false
+            };
+            if !has_run {
                 self.enter();
             }
             let vmcb = &mut *self.vmcb;
@@ -205,6 +245,7 @@ impl Vcpu for SvmVcpu {
                 // that rule and takes it in the host at once: there only a hooked ICR could keep it off.
                 ExitCode::INIT => Exit::Init,
                 ExitCode::NMI => self.on_nmi(),
+                ExitCode::INTR if self.watch.is_on => self.on_interrupt(),
                 // It is stepped over before anything else happens, or was about to be when an interrupt came.
                 ExitCode::IRET | ExitCode::INTR => {
                     self.busy = true;
@@ -319,7 +360,7 @@ impl Vcpu for SvmVcpu {
 
     fn set_tsc_offset(&mut self, offset: u64) {
         self.vmcb.control.tsc_offset = offset;
-        self.msr_permissions.intercept(msr::TSC_DEADLINE, offset != 0, offset != 0);
+        self.intercept_timer();
     }
 
     fn cpl(&self) -> u8 {
@@ -357,6 +398,22 @@ impl Vcpu for SvmVcpu {
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
         self.busy = true;
+    }
+
+    fn set_recall(&mut self, recall: Recall) {
+        self.watch(recall);
+    }
+
+    fn halt(&mut self, len_bytes: u8) {
+        self.halt_at(len_bytes);
+    }
+
+    fn put_away(&mut self) {
+        self.suspend_watch();
+    }
+
+    fn take_up(&mut self) {
+        self.resume_watch();
     }
 
     fn start(&mut self, page: u8) {

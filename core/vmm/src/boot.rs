@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{cpus, devices, home, programs, reset};
+use crate::{calls, cpus, devices, home, programs, reset, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -19,12 +19,7 @@ use initfunc::Phase;
 use mediator::Gpa;
 
 #[global_allocator]
-static HEAP: Heap = Heap::new();
-
-/// Bytes of the heap in use.
-pub fn heap_used_bytes() -> usize {
-    HEAP.used_bytes()
-}
+pub static HEAP: Heap = Heap::new();
 
 /// Ranks of the locks that the first CPU holds before it has an area of its own.
 static HELD: AtomicU64 = AtomicU64::new(0);
@@ -48,6 +43,7 @@ fn start(magic: u32, information: u32) -> Result<Never, Failure> {
     set_clock();
     initialise(Phase::Pcpu)?;
     initialise(Phase::Msg)?;
+    initialise(Phase::VmmCall)?;
     let loaded = loaded::read(magic, information)?;
     initialise(Phase::Config0)?;
     if vendor::is_intel() { start_on::<Intel>(loaded) } else { start_on::<Amd>(loaded) }
@@ -59,7 +55,9 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     log::info!("CPU: {features}");
     let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.config.memory.reserve_mib)?;
+    calls::status::note_reserved(vmm.len_bytes());
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
+    hw::logger::add_cpus(hw::cpus::all().len());
     let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
     // SAFETY: it is the first, and its stack was just made.
     unsafe { hw::cpus::on_own_stack(first, || guard::<V>(loaded, features, vmm, found.may_grow)) }
@@ -70,12 +68,15 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     hw::descriptors::load();
     let cpu = hw::cpus::this();
     cpu.arrive();
+    tasks::start();
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
     let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &loaded)?;
+    calls::allow(&mut guest, &loaded.config)?;
     let segment = prepare_firmware::<V>(&mut machine, &mut guest, &loaded, vmm, &features)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
+    guest.set_local_apic_page(Gpa(hw::lapic::base().0));
     if may_grow || hw::cpus::all().len() > 1 {
         guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
     }
@@ -106,8 +107,8 @@ fn make_guest(
     if loaded.config.debug.defects {
         guest.allow_defects();
     }
-    if loaded.config.log.serial {
-        guest.bus.hide_com1(machine);
+    if let Some(port) = loaded.config.log.serial {
+        guest.bus.hide_serial(machine, port);
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;

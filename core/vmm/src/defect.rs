@@ -4,6 +4,7 @@
 use crate::failure::halt;
 use crate::{home, vendor};
 use abi::hypercall::defect;
+use alloc::string::String;
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,12 +12,16 @@ use hw::console::{Screen, Serial};
 use hw::descriptors::ExceptionFrame;
 use hw::{Hpa, HpaRange, cpu, cpus, direct, trails};
 use record::{Frames, Page, RECORD_BYTES, Registers, Report};
+use spin::Once;
 use x86_64::registers::control::{Cr0, Cr2, Cr3, Cr4};
 
 /// Physical address of the record; 0 before there is memory of Shoji's own.
 static RECORD_AT: AtomicU64 = AtomicU64::new(0);
 /// Set by the first defect: a second one, while it is told, would come without end.
 static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// See [`previous`].
+static PREVIOUS: Once<String> = Once::new();
 
 const MOST_CALLERS: usize = 32;
 
@@ -31,15 +36,23 @@ const SECURITY: u64 = 30;
 pub unsafe fn keep_record(at: Hpa) -> HpaRange {
     // SAFETY: the caller's promise.
     let memory = unsafe { memory(at) };
-    let mut first = true;
+    let mut text = String::new();
     record::take(memory, |line| {
-        if core::mem::take(&mut first) {
+        if text.is_empty() {
             log::warn!("Shoji's last run on this machine ended in a defect, of which it has left this record:");
         }
         log::warn!("| {line}");
+        text.push_str(line);
+        text.push('\n');
     });
+    PREVIOUS.call_once(|| text);
     RECORD_AT.store(at.0, Ordering::Relaxed);
     HpaRange { start: at.0, end: at.0 + RECORD_BYTES as u64 }
+}
+
+/// What the defect before the last reboot has left; empty: there was none.
+pub fn previous() -> &'static str {
+    PREVIOUS.get().map_or("", String::as_str)
 }
 
 /// # Safety

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::machine::RealMachine;
-use crate::manifest;
+use crate::{calls, manifest};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -144,6 +144,7 @@ pub fn protect(guest: &mut Guest, machine: &mut RealMachine, rules: &[DiskRule])
     log::info!("AES-XTS by {engine}");
     let mut disks_of_machine = Disks { guest, machine, places: &places, engine };
     let resolved = ranges::resolve(rules, &disks, &mut disks_of_machine).map_err(|e| format!("{e}"))?;
+    calls::status::note_disks(&disks, &resolved);
     for found in resolved {
         for note in &found.notes {
             log::info!("{note}");

@@ -42,8 +42,9 @@ pub fn read(magic: u32, information: u32) -> Result<Loaded, Failure> {
         Level::Info => LevelFilter::Info,
         Level::Debug => LevelFilter::Debug,
     });
-    if !config.log.serial {
-        hw::console::release_serial();
+    // SAFETY: the configuration names a serial port, and `boot` hides it from the guest.
+    if unsafe { hw::console::use_serial(config.log.serial.map(|port| (port, config.log.speed_baud))) } {
+        hw::logger::tell_serial_all();
     }
     let loader_drive = info.boot_drive.map_or(FIRST_HARD_DISK, |from| from.drive);
     let drive = config.boot.drive.unwrap_or(loader_drive);

@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use exit::{CpuidLeaf, Machine, Parts, Ports};
+use hw::apic_timer::{self, Access};
 use hw::arena::{Arena, Pool};
 use hw::frames::FRAME_BYTES;
 use hw::guest_ram::{GuestRam, RamMap};
 use hw::{Hpa, HpaRange, cpus, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
+use timer::Register;
 use x86::IoPermissionMap;
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
@@ -49,6 +51,8 @@ pub struct Shared {
     io_permissions: &'static IoPermissionMap,
     io_permissions_at: Hpa,
     apic_ids: Vec<u32>,
+    /// The page of the local APICs.
+    local_apic: Hpa,
 }
 
 impl Shared {
@@ -63,6 +67,7 @@ impl Shared {
             io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
             apic_ids,
+            local_apic: hw::lapic::base(),
         })))
     }
 
@@ -85,6 +90,28 @@ impl RealMachine {
     pub fn new(shared: &'static Shared, number: usize) -> Self {
         let (memory, arena) = (GuestRam::new(&shared.ram), Arena(&shared.arena));
         Self { shared, number, ports: RealPorts, memory, arena }
+    }
+}
+
+/// The registers of the local APIC's timer, which may be lent to the VMM when the guest reaches for them.
+mod lent {
+    use timer::Register;
+
+    pub const TSC_DEADLINE: u32 = 0x6e0;
+
+    /// In x2APIC mode: one MSR from 800h on for 16 bytes of the page.
+    pub fn of_msr(msr: u32) -> Option<Register> {
+        let number = msr.checked_sub(0x800).filter(|number| *number < 0x100)?;
+        Register::at((number as u16) << 4)
+    }
+}
+
+impl RealMachine {
+    /// The register of the local APIC's timer at this address.
+    #[inline]
+    fn lent_register(&self, at: Gpa) -> Option<Register> {
+        let offset = at.0.checked_sub(self.shared.local_apic.0).filter(|offset| *offset < 0x1000)?;
+        Register::at(offset as u16)
     }
 }
 
@@ -126,10 +153,21 @@ impl Machine for RealMachine {
     }
 
     fn read_msr(&mut self, msr: u32) -> Option<u64> {
-        hw::msr::read(msr)
+        let access = match msr {
+            lent::TSC_DEADLINE => Some(Access::ReadDeadline),
+            _ => lent::of_msr(msr).map(Access::Read),
+        };
+        access.and_then(apic_timer::access).or_else(|| hw::msr::read(msr))
     }
 
     fn write_msr(&mut self, msr: u32, value: u64) -> Option<()> {
+        let access = match msr {
+            lent::TSC_DEADLINE => Some(Access::WriteDeadline(value)),
+            _ => lent::of_msr(msr).map(|register| Access::Write(register, value as u32)),
+        };
+        if access.and_then(apic_timer::access).is_some() {
+            return Some(());
+        }
         // SAFETY: only what the rules of the table let through is handed on: nothing that touches the VMM.
         unsafe { hw::msr::write(msr, value) }
     }
@@ -158,6 +196,10 @@ impl Machine for RealMachine {
 
     fn take_interrupt(&mut self) -> Option<u8> {
         hw::interrupts::take()
+    }
+
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        crate::deadlines::try_them(argument)
     }
 
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
@@ -191,11 +233,19 @@ impl Machine for RealMachine {
     }
 
     fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
+        let lent = self.lent_register(at).and_then(|register| apic_timer::access(Access::Read(register)));
+        if let Some(value) = lent {
+            return value;
+        }
         // SAFETY: on behalf of the guest that owns the device.
         unsafe { direct::read(Hpa(at.0), width) }
     }
 
     fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
+        let access = self.lent_register(at).map(|register| Access::Write(register, value as u32));
+        if access.and_then(apic_timer::access).is_some() {
+            return;
+        }
         // SAFETY: as above.
         unsafe { direct::write(Hpa(at.0), width, value) }
     }

@@ -9,7 +9,11 @@ mod boot;
 #[cfg(target_os = "none")]
 mod borrowed;
 #[cfg(target_os = "none")]
+mod calls;
+#[cfg(target_os = "none")]
 mod cpus;
+#[cfg(target_os = "none")]
+mod deadlines;
 #[cfg(target_os = "none")]
 mod defect;
 #[cfg(target_os = "none")]
@@ -32,6 +36,8 @@ mod reset;
 mod services;
 #[cfg(target_os = "none")]
 mod sleep;
+#[cfg(target_os = "none")]
+mod tasks;
 #[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]

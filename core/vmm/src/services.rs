@@ -63,7 +63,7 @@ fn ps(out: &mut dyn Write) -> fmt::Result {
 
 /// Memory of the VMM.
 fn heap(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "heap: {} KiB of {} KiB in use", boot::heap_used_bytes() >> 10, heap::HEAP_BYTES >> 10)?;
+    writeln!(out, "heap: {} KiB of {} KiB in use", boot::HEAP.used_bytes() >> 10, heap::HEAP_BYTES >> 10)?;
     writeln!(out, "frames: {} KiB free", (frames::free_count() as u64 * frames::FRAME_BYTES) >> 10)
 }
 

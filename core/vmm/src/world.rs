@@ -3,6 +3,7 @@
 use crate::failure::{self, Failure};
 use crate::machine::{RealMachine, Shared};
 use crate::sleep::Sleep;
+use crate::tasks::Tasks;
 use crate::vendor::{self, Vendor};
 use crate::{cpus, reset};
 use core::convert::Infallible;
@@ -51,17 +52,27 @@ impl<V: Vendor> World<V> {
     /// The exit loop.
     pub fn serve(&self, cpu: &Cpu, vcpu: &mut V::Vcpu) -> Result<Infallible, Failure> {
         let mut machine = RealMachine::new(self.machine, cpu.number());
-        let mut guest_cpu = exit::Cpu::new(&self.guest);
+        let mut guest_cpu = exit::Cpu::new(&self.guest, cpu.number());
+        let mut tasks = Tasks::new(cpu);
         self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
+        tasks.look_after(vcpu);
         loop {
             let exit = vcpu.run();
             match guest_cpu.on_exit(vcpu, &mut machine, exit) {
                 Outcome::Resume => {}
-                Outcome::Signal => self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?,
-                Outcome::Sleep => self.sleep(cpu, vcpu, &mut machine, &mut guest_cpu)?,
+                Outcome::Signal => {
+                    self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
+                    // It may have slept.
+                    tasks.plan_anew(vcpu);
+                }
+                Outcome::Sleep => {
+                    self.sleep(cpu, vcpu, &mut machine, &mut guest_cpu)?;
+                    tasks.plan_anew(vcpu);
+                }
                 Outcome::Reset => reset::machine(),
                 Outcome::Stop => return Err("the guest cannot go on; the log tells why".into()),
             }
+            tasks.look_after(vcpu);
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Controls {
     pub entry: EntryControls,
 }
 
-// Why each: `exit-nothing-needless`. External interrupts do not exit.
+// Why each: `exit-nothing-needless`. External interrupts exit, and the preemption timer runs, on demand only (`recall`).
 const PIN: PinControls = PinControls::NMI_EXITING // an NMI must wait until the guest can take it, also one that came in the host
     .union(PinControls::VIRTUAL_NMIS); // only so the CPU tells when that is
 const PROCESSOR: ProcessorControls = ProcessorControls::USE_IO_BITMAPS // mediated devices, A20, COM1, PCI data
@@ -47,6 +47,8 @@ const ENTRY: EntryControls =
 /// Used where the CPU has both: performance counters stand still in the host. Else the guest has none (`policy`).
 const EXIT_COUNTERS: ExitControls = ExitControls::LOAD_PERF_GLOBAL_CTRL;
 const ENTRY_COUNTERS: EntryControls = EntryControls::LOAD_PERF_GLOBAL_CTRL;
+/// Used where the CPU has it: without, interrupts do not exit at all.
+const EXIT_INTERRUPTS: ExitControls = ExitControls::ACKNOWLEDGE_INTERRUPT_ON_EXIT;
 /// One by default on CPUs without TRUE controls (s. 25.6.2).
 const UNWANTED: ProcessorControls = ProcessorControls::CR3_LOAD_EXITING.union(ProcessorControls::CR3_STORE_EXITING);
 
@@ -78,6 +80,7 @@ pub fn choose(capabilities: &Capabilities) -> Result<Controls, &'static str> {
     } else {
         (EXIT, ENTRY)
     };
+    let exit = if capabilities.exit.allows(EXIT_INTERRUPTS.bits()) { exit.union(EXIT_INTERRUPTS) } else { exit };
     Ok(Controls {
         pin: PinControls::from_bits_retain(capabilities.pin.adjust(PIN.bits()).map_err(|_| "virtual NMIs")?),
         processor: ProcessorControls::from_bits_retain(processor),

@@ -10,6 +10,7 @@ mod instructions;
 mod nested;
 mod nmi;
 mod policy;
+mod recall;
 mod refused;
 mod switch;
 mod task;

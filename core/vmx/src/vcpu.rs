@@ -5,12 +5,13 @@ use crate::features::{Features, control_region};
 use crate::instructions::{self, read, write};
 use crate::nested::Memory;
 use crate::policy;
+use crate::recall::Watch;
 use crate::refused;
 use crate::switch::{self, Entry, Registers};
 use crate::{event, nmi};
 use exit::{
-    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Segment, SegmentName,
-    TaskState, Vcpu, second_exception,
+    ControlRegisters, Exception, Exit, ExitKind, Gpr, IoExit, NestedFault, QueuedInterrupts, Recall, Segment,
+    SegmentName, TaskState, Vcpu, second_exception,
 };
 use hw::nested::Touched;
 use hw::nmi::attention;
@@ -31,6 +32,7 @@ const CR0_NW: u64 = 1 << 29;
 const CR0_CD: u64 = 1 << 30;
 const CR0_PG: u64 = 1 << 31;
 const RFLAGS_TRAP: u64 = 1 << 8;
+const RFLAGS_IF: u64 = 1 << 9;
 const RFLAGS_RESUME: u64 = 1 << 16;
 const DEBUGCTL_BTF: u64 = 1 << 1;
 
@@ -52,6 +54,9 @@ pub struct VmxVcpu {
     features: Features,
     msr_bitmap: &'static mut MsrBitmap,
     queued: QueuedInterrupts,
+    /// The next entry is to be prepared.
+    busy: bool,
+    pub(crate) watch: Watch,
     /// A MOV to CR0 that is being executed again.
     rewritten: Option<Rewritten>,
     trail: &'static Trail,
@@ -85,6 +90,8 @@ impl VmxVcpu {
             features: *features,
             msr_bitmap,
             queued: QueuedInterrupts::default(),
+            busy: false,
+            watch: Watch::default(),
             rewritten: None,
             trail: trails::add(),
         })
@@ -101,6 +108,25 @@ impl VmxVcpu {
         nmi::forget();
         self.rewritten = None;
         self.memory.invalidate();
+    }
+
+    /// Before an entry: what waits for the guest, and when the VMM wants to be back.
+    #[cold]
+    fn prepare(&mut self) {
+        if !self.queued.is_empty() {
+            event::deliver_queued(&mut self.queued);
+        }
+        self.set_timer();
+        self.busy = self.watch.is_timed() || !self.queued.is_empty();
+    }
+
+    /// The next entry is to be prepared.
+    pub(crate) fn make_busy(&mut self) {
+        self.busy = true;
+    }
+
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
     }
 
     /// What is cached of the guest's linear addresses is dropped.
@@ -219,6 +245,8 @@ impl VmxVcpu {
                 nmi::on_window();
                 Exit::Answered(ExitKind::NmiWindow)
             }
+            BasicReason::EXTERNAL_INTERRUPT => self.on_interrupt(),
+            BasicReason::PREEMPTION_TIMER => Exit::Answered(ExitKind::Recall),
             // What waits goes with the next entry.
             BasicReason::INTERRUPT_WINDOW => Exit::Answered(ExitKind::InterruptWindow),
             BasicReason::CONTROL_REGISTER_ACCESS => Exit::Answered(self.on_control_register()),
@@ -295,8 +323,8 @@ impl Vcpu for VmxVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            if !self.queued.is_empty() {
-                event::deliver_queued(&mut self.queued);
+            if self.busy {
+                self.prepare();
             }
             // SAFETY: VMX is on, the VMCS is complete, and its nested tables leave VMM memory out.
             let entry = unsafe { switch::run(&mut self.registers) };
@@ -458,6 +486,18 @@ impl Vcpu for VmxVcpu {
 
     fn queue_interrupt(&mut self, vector: u8) {
         self.queued.insert(vector);
+        self.busy = true;
+    }
+
+    fn set_recall(&mut self, recall: Recall) {
+        self.watch_for(recall);
+    }
+
+    fn halt(&mut self, len_bytes: u8) {
+        // With IF = 0 it is executed again: what is queued does not end it.
+        if self.rflags() & RFLAGS_IF != 0 {
+            self.skip_instruction(len_bytes);
+        }
     }
 
     fn start(&mut self, page: u8) {

@@ -29,7 +29,7 @@ mod table;
 
 pub use error::{Problem, ResolveError};
 pub use partitions::{Disk, Partition, PartitionTable, ReadSectors, Scheme, TableError, read_partitions};
-pub use resolve::{DiskRanges, Machine, resolve};
+pub use resolve::{Applied, DiskRanges, Machine, resolve};
 pub use table::{Range, RangeError, RangeTable};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use config::{DiskRule, DiskSelector, KeyCheck, RangeSelector};
+use config::{Cipher, DiskRule, DiskSelector, KeyCheck, RangeSelector};
 use mediator::disk::{DiskError, DiskInfo, SectorTransform};
 
 /// What resolving needs of the machine.
@@ -33,6 +33,17 @@ pub struct DiskRanges {
     pub ranges: RangeTable,
     /// One line per rule, for the log.
     pub notes: Vec<String>,
+    /// Those that the ranges come from.
+    pub rules: Vec<Applied>,
+}
+
+/// A rule, and where it was applied.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    pub name: String,
+    pub cipher: Cipher,
+    pub first_lba: u64,
+    pub sectors: u64,
 }
 
 /// A rule that found its range.
@@ -41,6 +52,13 @@ struct Match<'a> {
     disk: usize,
     range: Range,
     note: String,
+}
+
+impl Match<'_> {
+    fn applied(&self) -> Applied {
+        let Range { first_lba, sectors, .. } = self.range;
+        Applied { name: self.rule.name.clone(), cipher: self.rule.cipher, first_lba, sectors }
+    }
 }
 
 /// Finds disk and range of every rule and checks the keys, reading only. `disks` are those of all controllers; the ones
@@ -62,7 +80,8 @@ pub fn resolve(
         let own: Vec<&Match<'_>> = matches.iter().filter(|found| found.disk == disk).collect();
         if !own.is_empty() {
             let ranges = range_table(&own, info)?;
-            result.push(DiskRanges { disk, ranges, notes: own.iter().map(|found| found.note.clone()).collect() });
+            let notes = own.iter().map(|found| found.note.clone()).collect();
+            result.push(DiskRanges { disk, ranges, notes, rules: own.iter().map(|found| found.applied()).collect() });
         }
     }
     Ok(result)

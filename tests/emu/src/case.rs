@@ -59,7 +59,7 @@ pub struct Case {
     pub timeout: Duration,
     /// Why it cannot run by KVM, if so.
     pub tcg_only: Option<&'static str>,
-    /// Its emulator has one thread, as Bochs has: others like it may run on the other cores.
+    /// Its emulator runs one CPU in one thread, as Bochs does: others like it may run on the other cores.
     pub one_thread: bool,
     pub run: Run,
 }
@@ -85,7 +85,7 @@ impl Case {
         }
     }
 
-    /// Of a case whose emulator has one thread: others like it may run at the same time.
+    /// Of a case whose emulator runs one CPU: others like it may run at the same time.
     pub fn beside_others(mut self) -> Self {
         self.one_thread = true;
         self

@@ -1,9 +1,10 @@
-//! The boot configuration as the VMM reads it: any bytes.
+//! The boot configuration as the VMM reads it, plain or locked: any bytes.
 //!
 //! Input: a byte whose lowest bit asks for length and checksum to be made right, so that the entries are reached, then
 //! the blob.
 
-use config::{Config, DiskRule, DiskSelector, KeyCheck, RangeSelector, XtsKey};
+use config::{Config, Cost, Credential, DiskRule, DiskSelector, Envelope, KeyCheck, Locked, NONCE_BYTES, Opened};
+use config::{RangeSelector, RecoveryKey, SLOT_RANDOM_BYTES, UnlockError, XtsKey};
 
 const LENGTH: std::ops::Range<usize> = 12..16;
 const CHECKSUM: std::ops::Range<usize> = 16..20;
@@ -15,14 +16,27 @@ pub fn run(data: &[u8]) {
     if flags & 1 != 0 && blob.len() >= CHECKSUM.end {
         seal(&mut blob);
     }
-    match config::parse(&blob) {
+    match config::open(&blob) {
         Err(error) => assert!(!error.to_string().is_empty()),
-        Ok(config) => {
+        Ok(Opened::Plain(config)) => {
             let written = config::encode(&config).expect("what was accepted can be written");
             let again = config::parse(&written).expect("what was written is accepted");
             assert!(config::encode(&again).expect("and written again") == written, "it reads as something else");
         }
+        Ok(Opened::Locked(locked)) => try_to_open(&locked, &blob),
     }
+}
+
+/// Whatever was made of a locked blob, it opens only as it was written, and asks for nothing without bounds.
+fn try_to_open(locked: &Locked, blob: &[u8]) {
+    assert!((1..=config::MAX_SLOTS).contains(&locked.slots().len()));
+    assert!(locked.argon2_blocks() <= config::MAX_ARGON2_MIB as usize * 1024);
+    assert!(config::validate_public(locked.public()).is_empty());
+    let opened = locked.unlock_with_raw_key(&RAW_KEY);
+    assert!(opened.is_err() || locked_blobs().iter().any(|written| written == blob), "a forged blob opens");
+    let result = locked.unlock_with_pass_phrase(b"correct horse", &mut []);
+    assert!(matches!(result.err(), Some(UnlockError::NoSlot | UnlockError::Memory { .. })), "it took no memory");
+    assert!(locked.unlock_with_recovery_key(&RecoveryKey([7; 16])).is_err());
 }
 
 /// Length and checksum of the header.
@@ -64,20 +78,35 @@ fn configurations() -> Vec<Config> {
             rule("c", DiskSelector::Position { channel: 1, unit: 1 }, RangeSelector::Partition(1)),
         ],
     ];
-    let config = |disks| Config {
-        memory: Default::default(),
-        boot: Default::default(),
-        log: Default::default(),
-        debug: Default::default(),
-        disks,
-    };
+    let config = |disks| Config { disks, ..Config::default() };
     rules.map(config).into()
+}
+
+const RAW_KEY: [u8; 32] = [0x3C; 32];
+
+/// The configurations, locked: with one slot, and with one of each kind.
+fn locked_blobs() -> Vec<Vec<u8>> {
+    let cost = Cost { memory_mib: 1, passes: 1 };
+    let lock = |(number, config): (u8, Config)| {
+        let mut envelope = Envelope::new(&mut [number; 32], number.into());
+        envelope.add("raw", Credential::RawKey(&RAW_KEY), cost, [number; SLOT_RANDOM_BYTES]).ok()?;
+        if number > 0 {
+            let recovery = RecoveryKey([8; 16]);
+            envelope.add("paper", Credential::RecoveryKey(&recovery), cost, [number; SLOT_RANDOM_BYTES]).ok()?;
+            let mut memory = vec![config::Block::new(); cost.blocks()];
+            let credential = Credential::PassPhrase(b"battery staple", &mut memory);
+            envelope.add("alice", credential, cost, [number; SLOT_RANDOM_BYTES]).ok()?;
+        }
+        envelope.encode(&config, [number; NONCE_BYTES]).ok()
+    };
+    (0..).zip(configurations()).filter_map(lock).collect()
 }
 
 /// Whole blobs.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let blobs = configurations().into_iter().filter_map(|config| config::encode(&config).ok());
-    blobs.map(|blob| [vec![1], blob.to_vec()].concat()).collect()
+    let plain = configurations().into_iter().filter_map(|config| config::encode(&config).ok());
+    let blobs = plain.map(|blob| blob.to_vec()).chain(locked_blobs());
+    blobs.map(|blob| [vec![1], blob].concat()).collect()
 }
 
 #[cfg(test)]
@@ -87,9 +116,13 @@ mod tests {
     #[test]
     fn seeds_are_accepted_and_their_seal_is_ours() {
         let seeds = seeds();
-        assert!(seeds.len() >= 2, "{} of the configurations can be written", seeds.len());
+        assert!(seeds.len() == 6, "{} of the configurations can be written", seeds.len());
         for seed in seeds {
-            assert!(config::parse(&seed[1..]).is_ok());
+            match config::open(&seed[1..]).unwrap() {
+                Opened::Plain(_) => {}
+                Opened::Locked(locked) => assert!(locked.unlock_with_raw_key(&RAW_KEY).is_ok()),
+            }
+            run(&seed);
             let mut resealed = seed[1..].to_vec();
             seal(&mut resealed);
             assert!(resealed == seed[1..]);

@@ -210,6 +210,15 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "deadlines",
+        purpose: "deadlines of Shoji's are kept while the guest halts or loops; the guest's own timer does not notice",
+        hypercalls: true,
+        qemu: &["-icount", "shift=0,sleep=on"],
+        tcg_only: Some("it compares times"),
+        timeout_s: 180,
+        ..PLAIN
+    },
+    TinyGuest {
         name: "smp_start",
         purpose: "every CPU starts by INIT and startup IPIs, with the state of a CPU after INIT; others are ignored",
         cpus: &[2, 4, 8],

@@ -1,7 +1,7 @@
 //! The configuration under which Shoji runs a guest.
 
 use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
-use config::{Boot, Cipher, Config, Debug, DiskRule, DiskSelector, KeyCheck, Log, Memory, RangeSelector, XtsKey};
+use config::{Boot, Cipher, Config, Debug, DiskRule, DiskSelector, KeyCheck, RangeSelector, XtsKey};
 use std::io;
 
 /// The key of every guest's encrypted range, for configuration and oracle: data key, then tweak key, of AES-XTS-256.
@@ -30,11 +30,10 @@ pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
         trim: false,
     });
     let config = Config {
-        memory: Memory::default(),
         boot: Boot { drive: Some(DRIVE_UNDER_SHOJI), ..Boot::default() },
-        log: Log::default(),
-        debug: Debug { hypercalls: guest.hypercalls, defects: guest.defects },
+        debug: Debug { hypercalls: guest.hypercalls, defects: guest.defects, ..Debug::default() },
         disks: rule.into_iter().collect(),
+        ..Config::default()
     };
     let blob = config::encode(&config).map_err(|e| io::Error::other(e.to_string()))?;
     Ok(blob.to_vec())

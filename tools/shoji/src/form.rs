@@ -3,16 +3,18 @@
 //! The tables are taken apart by hand, not by serde, because serde ends at the first error and forgets where the
 //! others are.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
-use config::{Boot, Config, Debug, DiskRule, DiskSelector, Log, Memory, RangeSelector, XtsKey, validate};
+use config::{Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, GuestCalls, Log, Login, Memory, RangeSelector};
+use config::{SHELL_KEY_BYTES, ShellKey, XtsKey, validate};
 use toml::de::DeTable;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::keys;
+use crate::keys::{self, XTS_KEY_BYTES};
 use crate::report::{Report, Severity};
 use crate::table::{Notes, Table};
-use crate::words::{CHECK, CIPHER, LEVEL, ON_FAILURE, SERIAL};
+use crate::words::{AFTER_FAILURE, CALLERS, CHECK, CIPHER, KEYBOARD, LEVEL, ON_FAILURE, SERIAL};
 
 /// Reads the TOML form. `file` is where the text comes from: key files are named relative to it. The configuration is
 /// there when the report has no errors.
@@ -47,7 +49,11 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
     let memory = root.table("memory", "[memory]").map(read_memory).unwrap_or_default();
     let boot = root.table("boot", "[boot]").map(read_boot).unwrap_or_default();
     let log = root.table("log", "[log]").map(read_log).unwrap_or_default();
+    let login = root.table("login", "[login]").map(read_login).unwrap_or_default();
+    let guest_calls = root.table("guest-calls", "[guest-calls]").map(read_guest_calls).unwrap_or_default();
     let debug = root.table("debug", "[debug]").map(read_debug).unwrap_or_default();
+    let has_dbgsh = root.has("dbgsh");
+    let dbgsh = root.table("dbgsh", "[dbgsh]").and_then(|table| read_dbgsh(table, file));
     if !root.has("disk") {
         let message = "there is no `[[disk]]`, so Shoji will encrypt nothing; add a rule for each range to protect";
         notes.add(Severity::Warning, &(0..0), "disk", message.into());
@@ -62,8 +68,12 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
             read_rule(table, file).map(|rule| (path, rule))
         })
         .unzip::<String, DiskRule, Vec<_>, Vec<_>>();
-    let config = Config { memory, boot, log, debug, disks };
+    let config = Config { memory, boot, log, login, guest_calls, debug, disks, dbgsh };
     for problem in validate(&config) {
+        // A key file that cannot be read has been reported.
+        if problem.key == "guest-calls.shell" && has_dbgsh {
+            continue;
+        }
         let rule = problem.rule.map(|index| format!("{}.", paths[index])).unwrap_or_default();
         let message = format!("`{}` {}", problem.key, problem.message);
         notes.add_at(Severity::Error, &format!("{rule}{}", problem.key), message);
@@ -74,14 +84,18 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
 fn read_memory(mut table: Table<'_, '_>) -> Memory {
     const EXAMPLE: &str = "reserve = \"16 MiB\"";
     let mut memory = Memory::default();
-    if let Some(text) = table.text("reserve", EXAMPLE) {
-        match mebibytes(&text) {
-            Some(mib) => memory.reserve_mib = mib,
-            None => table.error("reserve", format!("`reserve` is no size in MiB or GiB; write e.g. `{EXAMPLE}`")),
-        }
-    }
+    memory.reserve_mib = read_size(&mut table, "reserve", EXAMPLE).unwrap_or(memory.reserve_mib);
     table.finish();
     memory
+}
+
+/// A size in MiB.
+fn read_size(table: &mut Table<'_, '_>, key: &'static str, example: &str) -> Option<u32> {
+    let mib = mebibytes(&table.text(key, example)?);
+    if mib.is_none() {
+        table.error(key, format!("`{key}` is no size in MiB or GiB; write e.g. `{example}`"));
+    }
+    mib
 }
 
 /// `16 MiB`, `1 GiB`.
@@ -105,16 +119,56 @@ fn read_boot(mut table: Table<'_, '_>) -> Boot {
 fn read_log(mut table: Table<'_, '_>) -> Log {
     let mut log = Log::default();
     log.level = table.choice("level", LEVEL).unwrap_or(log.level);
-    log.serial = table.choice("serial", SERIAL).unwrap_or(log.serial);
+    if table.is_number("serial") {
+        log.serial = table.number("serial", "serial = 0x2f8").or(log.serial);
+    } else {
+        log.serial = table.choice("serial", SERIAL).unwrap_or(log.serial);
+    }
+    log.speed_baud = table.number("speed", "speed = 115200").unwrap_or(log.speed_baud);
+    log.screen = table.flag("screen").unwrap_or(log.screen);
     table.finish();
     log
+}
+
+/// OWASP's least for Argon2id is 19 MiB with two passes.
+const CHEAP_MIB: u32 = 32;
+
+fn read_login(mut table: Table<'_, '_>) -> Login {
+    let mut login = Login::default();
+    login.keyboard = table.choice("keyboard", KEYBOARD).unwrap_or(login.keyboard);
+    login.tries = table.number("tries", "tries = 3").unwrap_or(login.tries);
+    login.after_failure = table.choice("after-failure", AFTER_FAILURE).unwrap_or(login.after_failure);
+    login.memory_mib = read_size(&mut table, "memory", "memory = \"256 MiB\"").unwrap_or(login.memory_mib);
+    login.passes = table.number("passes", "passes = 3").unwrap_or(login.passes);
+    if (1..CHEAP_MIB).contains(&login.memory_mib) {
+        let message = format!("`memory` below {CHEAP_MIB} MiB makes it cheap to guess a pass phrase; for tests only");
+        table.warn("memory", message);
+    }
+    table.finish();
+    login
+}
+
+fn read_guest_calls(mut table: Table<'_, '_>) -> GuestCalls {
+    let mut callers = |key| table.choice(key, CALLERS).unwrap_or_default();
+    let calls = GuestCalls { status: callers("status"), log: callers("log"), shell: callers("shell") };
+    table.finish();
+    calls
+}
+
+fn read_dbgsh(mut table: Table<'_, '_>, file: &Path) -> Option<Dbgsh> {
+    const EXAMPLE: &str = "key-file = \"dbgsh.key\"";
+    let name = table.need("key-file", EXAMPLE).text("key-file", EXAMPLE);
+    let bytes = name.and_then(|name| read_key_file(&table, &file.with_file_name(name), SHELL_KEY_BYTES));
+    table.finish();
+    bytes.map(|mut bytes| Dbgsh { key: ShellKey(std::mem::take(&mut *bytes)) })
 }
 
 fn read_debug(mut table: Table<'_, '_>) -> Debug {
     let hypercalls = table.flag("hypercalls").unwrap_or_default();
     let defects = table.flag("defects").unwrap_or_default();
+    let heartbeat = table.flag("heartbeat").unwrap_or_default();
     table.finish();
-    Debug { hypercalls, defects }
+    Debug { hypercalls, defects, heartbeat }
 }
 
 fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {
@@ -190,13 +244,17 @@ fn read_key(table: &mut Table<'_, '_>, file: &Path) -> Option<XtsKey> {
             table.need("key-file", EXAMPLE);
         }
     }
-    let from_file = table.text("key-file", EXAMPLE).and_then(|name| read_key_file(table, &file.with_file_name(name)));
+    let from_file = table.text("key-file", EXAMPLE).and_then(|name| {
+        let bytes = read_key_file(table, &file.with_file_name(name), XTS_KEY_BYTES..=XTS_KEY_BYTES)?;
+        bytes.as_slice().try_into().ok().map(XtsKey)
+    });
     let inline = table.text("key", EXAMPLE).and_then(|text| read_hex(table, text, file));
     from_file.or(inline)
 }
 
-fn read_key_file(table: &Table<'_, '_>, path: &Path) -> Option<XtsKey> {
-    match keys::read(path) {
+/// The bytes of a key file whose length is in `lengths`.
+fn read_key_file(table: &Table<'_, '_>, path: &Path, lengths: RangeInclusive<usize>) -> Option<Zeroizing<Vec<u8>>> {
+    match keys::read(path, lengths) {
         Ok(file) => {
             if file.exposed {
                 let path = path.display();
@@ -204,7 +262,7 @@ fn read_key_file(table: &Table<'_, '_>, path: &Path) -> Option<XtsKey> {
                 table.warn("key-file", message);
             }
             table.alias("key", "key-file");
-            Some(file.key)
+            Some(file.bytes)
         }
         Err(why) => {
             table.error("key-file", format!("`key-file` {why}"));

@@ -1,19 +1,22 @@
-//! Key files: 64 raw bytes, readable by their owner only.
+//! Key files: raw bytes, readable by their owner only; 64 of them where a disk is encrypted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use config::XtsKey;
 use zeroize::Zeroizing;
+
+/// Bytes of the key of a disk, and of each new key file.
+pub const XTS_KEY_BYTES: usize = 64;
 
 /// Makes a key file from the operating system's random numbers. Mode 0600; an existing file is never overwritten.
 ///
 /// # Errors
 /// As the operating system says; `AlreadyExists` for an existing file.
 pub fn create(path: &Path) -> io::Result<()> {
-    let mut key = Zeroizing::new([0; 64]);
+    let mut key = Zeroizing::new([0; XTS_KEY_BYTES]);
     getrandom::fill(&mut *key).map_err(io::Error::other)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(explain)?;
     file.write_all(&*key)?;
@@ -32,15 +35,15 @@ fn explain(error: io::Error) -> io::Error {
 
 /// A key that was read, and whether others may read its file.
 pub struct KeyFile {
-    pub key: XtsKey,
+    pub bytes: Zeroizing<Vec<u8>>,
     pub exposed: bool,
 }
 
-/// Reads a key file.
+/// Reads a key file whose length must be in `lengths`.
 ///
 /// # Errors
 /// What is wrong and what to do, as the end of a sentence that begins with the key's name.
-pub fn read(path: &Path) -> Result<KeyFile, String> {
+pub fn read(path: &Path, lengths: RangeInclusive<usize>) -> Result<KeyFile, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => format!("names {shown}, which does not exist; make it with `shoji key new {shown}`"),
@@ -51,16 +54,39 @@ pub fn read(path: &Path) -> Result<KeyFile, String> {
     if !metadata.is_file() {
         return Err(format!("names {shown}, which is not a file; make a key with `shoji key new FILE`"));
     }
-    // One byte more than a key tells a longer file, and the capacity keeps the buffer from being copied.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(128));
-    file.take(65).read_to_end(&mut bytes).map_err(unreadable)?;
-    let Ok(key) = bytes.as_slice().try_into() else {
+    // One byte more than a key tells a longer file.
+    let bytes = read_open(file, lengths.end() + 1).map_err(unreadable)?;
+    if !lengths.contains(&bytes.len()) {
         let len = metadata.len();
+        let wanted = if lengths.start() == lengths.end() {
+            format!("{}", lengths.start())
+        } else {
+            format!("{} to {}", lengths.start(), lengths.end())
+        };
         return Err(format!(
-            "names {shown}, which has {len} bytes; a key has 64 raw bytes, make one with `shoji key new FILE`"
+            "names {shown}, which has {len} bytes; a key has {wanted} raw bytes, make one with `shoji key new FILE`"
         ));
-    };
-    Ok(KeyFile { key: XtsKey(key), exposed: is_exposed(&metadata) })
+    }
+    Ok(KeyFile { bytes, exposed: is_exposed(&metadata) })
+}
+
+/// At most `most` bytes of a file that may hold a secret.
+///
+/// # Errors
+/// As the operating system says.
+pub fn read_bytes(path: &Path, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    read_open(file, most)
+}
+
+fn read_open(file: File, most: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // The capacity keeps the buffer from being copied.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 1024));
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Whether anybody but the owner may read or write the file.

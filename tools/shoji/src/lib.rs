@@ -1,10 +1,12 @@
-//! The parts of the command `shoji`: configuration files, keys, GRUB's menu.
+//! The parts of the command `shoji`: configuration files, keys, GRUB's menu, and what it asks of a Shoji that runs.
 #![forbid(unsafe_code)]
 
 pub mod form;
 pub mod grub;
+pub mod guest;
 pub mod keys;
 pub mod load;
+pub mod lock;
 pub mod report;
 pub mod show;
 mod table;

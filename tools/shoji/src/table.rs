@@ -159,10 +159,16 @@ impl<'n, 't> Table<'n, 't> {
         }
     }
 
-    /// One of some words.
+    /// Whether the key is there, has not been taken, and is an integer.
+    pub fn is_number(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|(name, _)| name.get_ref() == key);
+        entry.is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::Integer(_)))
+    }
+
+    /// One of some words, in capitals or not.
     pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let word = self.text(key, &format!("{key} = \"{}\"", words[0].0))?;
-        let found = words.iter().find(|(other, _)| *other == word).map(|(_, value)| *value);
+        let found = words.iter().find(|(other, _)| other.eq_ignore_ascii_case(&word)).map(|(_, value)| *value);
         if found.is_none() {
             let known = || words.iter().map(|(word, _)| *word);
             let hint = guess(&word, known()).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();

@@ -1,13 +1,18 @@
 //! The words of the TOML file for the values of the schema, and guesses at mistyped ones.
 
-use config::{Cipher, KeyCheck, Level, OnFailure};
+use config::{AfterFailure, COM1, COM2, COM3, COM4, Callers, Cipher, KeyCheck, Keyboard, Level, OnFailure};
 
 pub const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("boot-without-shoji", OnFailure::BootWithoutShoji)];
 pub const LEVEL: &[(&str, Level)] =
     &[("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug)];
-/// Whether the log goes to a serial port.
-pub const SERIAL: &[(&str, bool)] = &[("com1", true), ("none", false)];
+/// Serial ports with a name; others are given by their I/O port base.
+pub const SERIAL: &[(&str, Option<u16>)] =
+    &[("COM1", Some(COM1)), ("COM2", Some(COM2)), ("COM3", Some(COM3)), ("COM4", Some(COM4)), ("off", None)];
+pub const KEYBOARD: &[(&str, Keyboard)] = &[("us", Keyboard::Us), ("jp", Keyboard::Jp), ("de", Keyboard::De)];
+pub const AFTER_FAILURE: &[(&str, AfterFailure)] =
+    &[("reboot", AfterFailure::Reboot), ("power-off", AfterFailure::PowerOff)];
+pub const CALLERS: &[(&str, Callers)] = &[("off", Callers::Off), ("kernel", Callers::Kernel), ("any", Callers::Any)];
 pub const CIPHER: &[(&str, Cipher)] = &[("aes-xts-plain64", Cipher::AesXtsPlain64)];
 pub const CHECK: &[(&str, KeyCheck)] = &[("signature", KeyCheck::Signature), ("none", KeyCheck::None)];
 

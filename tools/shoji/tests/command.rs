@@ -11,7 +11,12 @@ const TOML: &str = r#"
 [boot]
 drive = 0x81
 [log]
-serial = "none"
+serial = "off"
+[guest-calls]
+status = "any"
+shell = "kernel"
+[dbgsh]
+key-file = "dbgsh.key"
 [[disk]]
 name = "root \"1\""
 disk = { serial = "QM\\1" }
@@ -24,6 +29,8 @@ fn folder(name: &str) -> Folder {
     let folder = Folder::new(name);
     let key: Vec<u8> = (100..164).collect();
     let key = folder.write("root.key", key);
+    fs::set_permissions(key, PermissionsExt::from_mode(0o600)).unwrap();
+    let key = folder.write("dbgsh.key", [9; 32]);
     fs::set_permissions(key, PermissionsExt::from_mode(0o600)).unwrap();
     folder.write("shoji.toml", TOML);
     folder
@@ -39,9 +46,10 @@ fn a_built_configuration_is_what_the_vmm_reads() {
     let outcome = folder.shoji("config build shoji.toml");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
     let blob = fs::read(folder.path("shoji.conf")).unwrap();
-    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule\n", blob.len()));
+    assert_eq!(outcome.stdout, format!("shoji.conf: {} bytes, 1 disk rule, not locked\n", blob.len()));
     let config = config::parse(&blob).unwrap();
-    assert_eq!((config.boot.drive, config.log.serial), (Some(0x81), false));
+    assert_eq!((config.boot.drive, config.log.serial), (Some(0x81), None));
+    assert_eq!(config.dbgsh.unwrap().key.0, [9; 32]);
     let rule = &config.disks[0];
     assert_eq!(rule.name, "root \"1\"");
     assert_eq!(rule.disk, config::DiskSelector::Identity { model: None, serial: Some("QM\\1".into()) });
@@ -91,11 +99,29 @@ on-failure = "stop"
 
 [log]
 level = "info"
-serial = "none"
+serial = "off"
+speed = 115200
+screen = true
+
+[login]
+keyboard = "us"
+tries = 3
+after-failure = "reboot"
+memory = "256 MiB"
+passes = 3
+
+[guest-calls]
+status = "any"
+log = "off"
+shell = "kernel"
 
 [debug]
 hypercalls = false
 defects = false
+heartbeat = false
+
+[dbgsh]
+key = "(32 bytes, not shown)"
 
 [[disk]]
 name = "root \"1\""
@@ -113,7 +139,8 @@ trim = false
 fn what_show_prints_is_good_again_with_a_key_file() {
     let folder = folder("round-trip");
     let shown = folder.shoji("config show shoji.toml").stdout;
-    folder.write("again.toml", shown.replace("key = \"(64 bytes, not shown)\"", "key-file = \"root.key\""));
+    let again = shown.replace("key = \"(64 bytes, not shown)\"", "key-file = \"root.key\"");
+    folder.write("again.toml", again.replace("key = \"(32 bytes, not shown)\"", "key-file = \"dbgsh.key\""));
     assert_eq!(folder.shoji("config build shoji.toml").status, 0);
     assert_eq!(folder.shoji("config build again.toml").status, 0);
     assert_eq!(fs::read(folder.path("again.conf")).unwrap(), fs::read(folder.path("shoji.conf")).unwrap());
@@ -132,7 +159,7 @@ fn show_as_json_has_the_same_keys() {
 #[test]
 fn check_as_json_has_place_key_and_message() {
     let folder = folder("check-json");
-    folder.write("bad.toml", TOML.replace("none", "usb"));
+    folder.write("bad.toml", TOML.replace("off", "usb"));
     let outcome = folder.shoji("config check --json bad.toml");
     assert_eq!((outcome.status, outcome.stderr.as_str()), (1, ""));
     let json: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -223,4 +250,16 @@ fn new_keys_are_random_private_and_never_overwritten() {
     assert_eq!(outcome.status, 3);
     assert!(outcome.stderr.contains("cannot make a.key"), "{}", outcome.stderr);
     assert_eq!(read("a.key"), a);
+}
+
+#[test]
+fn without_shoji_the_guests_commands_say_so() {
+    let folder = Folder::new("without_shoji");
+    for line in ["status", "status --json", "log", "log --previous", "log -f"] {
+        let outcome = folder.shoji(line);
+        assert_eq!((outcome.status, &outcome.stdout[..]), (4, ""), "{line}");
+        assert!(outcome.stderr.starts_with("shoji: Shoji does not run here"), "{}", outcome.stderr);
+    }
+    assert_eq!(folder.shoji("status --json --prometheus").status, 2);
+    assert_eq!(folder.shoji("log --level loud").status, 2);
 }

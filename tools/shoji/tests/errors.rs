@@ -119,7 +119,11 @@ fn words_and_numbers_outside_the_schema_are_refused() {
                 "\"inof\"",
                 "7:9: error: `level` cannot be `inof`; did you mean `info`? it must be `error`, `warn`",
             ),
-            ("\"com1\"", "\"usb\"", "8:10: error: `serial` cannot be `usb`; it must be `com1` or `none`"),
+            (
+                "\"com1\"",
+                "\"usb\"",
+                "8:10: error: `serial` cannot be `usb`; it must be `COM1`, `COM2`, `COM3`, `COM4` or `off`",
+            ),
             (
                 "\"stop\"",
                 "\"boot\"",

@@ -1,7 +1,7 @@
 //! The demo disk: a Debian 12 whose root partition is encrypted on disk.
 
 use crate::disk::{Disk, Recipe, Shoji};
-use crate::{Workspace, artifact, debian, grub, progress};
+use crate::{Workspace, artifact, debian, grub, guest_tools, progress};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
         kernel: &dir.join("vmlinuz"),
         initrd: &dir.join("initrd.img"),
         extra: None,
+        command: &guest_tools::build(workspace)?,
         shoji,
         data: &dir.join("root.ext4"),
         data_inputs: &inputs,

@@ -2,7 +2,7 @@
 
 use crate::mbr::Extent;
 use crate::xts::DiskKey;
-use crate::{Workspace, artifact, ext, grub, progress};
+use crate::{Workspace, artifact, ext, grub, guest_tools, progress};
 use anyhow::{Context, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
@@ -25,6 +25,8 @@ pub struct Recipe<'a> {
     pub initrd: &'a Path,
     /// More for the boot partition: (folder, its name there).
     pub extra: Option<(&'a Path, &'a str)>,
+    /// The command `shoji`, for the folder `tools` of the boot partition.
+    pub command: &'a Path,
     /// The hypervisor and its configuration; none: a disk for the bare machine only.
     pub shoji: Option<Shoji<'a>>,
     /// Plaintext file system of the data partition, and what it was made from.
@@ -148,6 +150,8 @@ impl Disk {
             copy(shoji.elf, &tree.join("shoji/shoji.elf"))?;
             copy(shoji.config, &tree.join("shoji/shoji.conf"))?;
         }
+        fs::create_dir_all(tree.join("tools"))?;
+        copy(recipe.command, &tree.join("tools").join(guest_tools::PROGRAM))?;
         if let Some((from, name)) = recipe.extra {
             copy_tree(from, &tree.join(name))?;
         }
@@ -163,7 +167,7 @@ impl Disk {
 pub const MARKER: &str = "SHOJI-PLAINTEXT-MARKER-7c1e55d0\n";
 
 fn boot_inputs(recipe: &Recipe<'_>) -> Result<String> {
-    let mut files = vec![recipe.kernel, recipe.initrd];
+    let mut files = vec![recipe.kernel, recipe.initrd, recipe.command];
     files.extend(recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]));
     let prints: Vec<String> = files.into_iter().map(artifact::fingerprint).collect::<Result<_>>()?;
     let grub = artifact::fingerprint_of(recipe.menu.configuration()?.as_bytes());

@@ -46,14 +46,15 @@ fn fsck(image: &Path, how: &str) -> Result<Check> {
     }
 }
 
-/// Replaces the file `name` in the file system at `extent` of `image` by the host's file `from`.
+/// Replaces or makes the file `name` in the file system at `extent` of `image` by the host's file `from`.
 pub fn replace_file(image: &Path, extent: Extent, name: &str, from: &Path) -> Result<()> {
     let at = format!("{}?offset={}", image.display(), extent.offset_bytes());
     for request in [format!("rm {name}"), format!("write {} {name}", from.display())] {
         let output = command("debugfs").args(["-w", "-R", &request, &at]).output().context("cannot run debugfs")?;
         // Its status does not tell; what it complains about comes after its banner.
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        ensure!(said.lines().count() <= 1, "debugfs {request}: {said}");
+        let is_new = request.starts_with("rm ") && said.contains("File not found");
+        ensure!(is_new || said.lines().count() <= 1, "debugfs {request}: {said}");
     }
     Ok(())
 }

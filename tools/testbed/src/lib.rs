@@ -14,6 +14,7 @@ pub mod disk;
 pub mod disks;
 pub mod ext;
 pub mod grub;
+pub mod guest_tools;
 pub mod initramfs;
 pub mod mbr;
 pub mod monitor;

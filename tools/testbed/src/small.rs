@@ -3,7 +3,7 @@
 use crate::disk::{Disk, MARKER, Recipe, Shoji};
 use crate::mbr::Extent;
 use crate::program::{command, run};
-use crate::{Workspace, artifact, debian, ext, grub, initramfs, progress};
+use crate::{Workspace, artifact, debian, ext, grub, guest_tools, initramfs, progress};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,6 +73,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
         kernel: &guest.kernel(),
         initrd: &guest.initrd(),
         extra: Some((&guest.tools(), "tools")),
+        command: &guest_tools::build(workspace)?,
         shoji,
         data: &guest.data(),
         data_inputs: &guest.inputs,

@@ -19,6 +19,9 @@ pub const TARGET_ARGS: [&str; 5] = [
     "x86_64-vmm.json",
 ];
 
+/// Ciphers without vector instructions: the compiler cannot make them for a soft-float machine.
+const RUSTFLAGS: &str = "--cfg chacha20_backend=\"soft\" --cfg poly1305_backend=\"soft\"";
+
 /// How the hypervisor is built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Profile {
@@ -64,6 +67,7 @@ pub fn bare_metal_cargo(workspace: &Workspace, subcommand: &str) -> Result<Comma
     cargo.current_dir(workspace.root()).arg(subcommand).args(TARGET_ARGS);
     // build-std and JSON targets are unstable options; this compiler is pinned, so they mean the same on every machine.
     cargo.env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTFLAGS", RUSTFLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS");
     let target = workspace.root().join("target");
     let simd = build_simd_object(workspace.root(), &target).map_err(|why| anyhow!("the SIMD object: {why}"))?;
     cargo.env("SHOJI_SIMD_DIR", simd);

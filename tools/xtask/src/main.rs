@@ -23,7 +23,7 @@ mod test;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
-use testbed::Workspace;
+use testbed::{Workspace, guest_tools};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Builds, runs and tests Shoji")]
@@ -38,6 +38,8 @@ enum Task {
     Build(BuildArgs),
     /// Boot Debian from an encrypted disk under Shoji in QEMU; its console is this terminal
     Run(run::RunArgs),
+    /// Build the command `shoji` for the guest, static: target/shoji/shoji
+    GuestTools,
     /// Run all tests: host, fuzzers, lint, emulator
     Test(test::TestArgs),
     /// Check format, clippy, and that every crate keeps to its room
@@ -81,6 +83,10 @@ fn perform(cli: Cli) -> Result<()> {
     match cli.task {
         Task::Build(args) => build::build(&workspace, args.checked, args.yes),
         Task::Run(args) => run::run(&workspace, &args),
+        Task::GuestTools => {
+            println!("{}", guest_tools::build(&workspace)?.display());
+            Ok(())
+        }
         Task::Test(args) => test::test(&workspace, &args),
         Task::Lint => match lint::lint(&workspace)?.failed {
             0 => Ok(()),

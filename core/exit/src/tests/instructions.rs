@@ -229,11 +229,12 @@ fn invd_is_skipped_with_its_prefixes() {
 }
 
 #[test]
-fn hlt_is_over_at_once_where_the_queued_interrupt_ends_it_and_else_left_to_the_cpu() {
-    for (rflags, rip) in [(0x202, 0x1001), (2, 0x1000)] {
-        let mut vcpu = MockVcpu { rflags, ..MockVcpu::long() };
-        assert_eq!(exit_at(&[0xf4], &mut vcpu, Exit::Halt), Outcome::Resume);
-        assert_eq!((vcpu.rip, vcpu.injected.len()), (rip, 0));
+fn the_cpu_crate_learns_of_hlt_with_its_prefixes() {
+    for code in [&[0xf4][..], &[0xf3, 0x48, 0xf4]] {
+        let mut vcpu = MockVcpu::long();
+        assert_eq!(exit_at(code, &mut vcpu, Exit::Halt), Outcome::Resume);
+        assert_eq!((vcpu.halted, vcpu.rip), (true, 0x1000 + code.len() as u64));
+        assert_eq!(vcpu.injected, []);
     }
 }
 
@@ -410,7 +411,7 @@ fn a_signal_is_the_run_loops_affair_and_leaves_the_guest_as_it_is() {
 fn the_log_sums_up_what_all_cpus_counted() {
     let mut machine = MockMachine::with_code(&[0x0f, 0xa2]);
     let guest = Guest::new(&mut machine, policy(), false);
-    let mut cpus = [Cpu::new(&guest), Cpu::new(&guest)];
+    let mut cpus = [Cpu::new(&guest, 0), Cpu::new(&guest, 1)];
     for cpu in [0, 1, 1] {
         cpus[cpu].on_exit(&mut MockVcpu::long(), &mut machine, Exit::Cpuid);
     }

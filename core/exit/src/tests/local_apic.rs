@@ -39,7 +39,7 @@ impl Rig {
             machine.mmio_events.clear();
         }
         let guest: &'static Guest = alloc::boxed::Box::leak(alloc::boxed::Box::new(guest));
-        Self { cpus: ids.iter().map(|_| Cpu::new(guest)).collect(), machines }
+        Self { cpus: (0..ids.len()).map(|number| Cpu::new(guest, number)).collect(), machines }
     }
 
     /// CPU `by` writes a register; what reached its hardware.

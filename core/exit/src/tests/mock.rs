@@ -325,6 +325,9 @@ impl Machine for MockMachine {
     fn provoke_defect(&mut self, defect: u64) {
         self.provoked.push(defect);
     }
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        argument
+    }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.stops += 1;
         then(self)
@@ -464,14 +467,14 @@ pub fn set_next(script: Script) {
 
 /// A CPU of this guest, which lives as long as the tests.
 pub fn cpu_of(guest: Guest) -> Cpu<'static> {
-    Cpu::new(Box::leak(Box::new(guest)))
+    Cpu::new(Box::leak(Box::new(guest)), 0)
 }
 
 /// A guest with the platform guarded and one scripted controller.
 pub fn guest_with(machine: &mut MockMachine, script: Script) -> Guest {
     let mut guest = Guest::new(machine, policy(), false);
     guest.bus.guard_platform(machine);
-    guest.bus.hide_com1(machine);
+    guest.bus.hide_serial(machine, 0x3f8);
     set_next(script);
     guest.bus.attach(machine, &DRIVER, &IDE).unwrap();
     machine.events();

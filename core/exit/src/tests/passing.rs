@@ -110,7 +110,7 @@ fn a_read_during_a_call_of_the_mediator_is_asked_again() {
     let guest = rig.cpu.guest;
     rig.machine.ports.before_read = Some(Box::new(move || {
         let mut other = MockMachine::new();
-        write_port(&mut Cpu::new(guest), &mut other, 0x1f6, Byte, 0);
+        write_port(&mut Cpu::new(guest, 1), &mut other, 0x1f6, Byte, 0);
     }));
     assert_eq!((rig.read(STATUS), rig.asked()), (0x80, 2));
     assert_eq!((rig.read(STATUS), rig.asked()), (0, 2));

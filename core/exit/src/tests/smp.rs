@@ -153,6 +153,9 @@ impl Machine for SmpMachine<'_> {
     }
 
     fn provoke_defect(&mut self, _: u64) {}
+    fn try_deadlines(&mut self, _: u64) -> u64 {
+        0
+    }
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.exit = None;
         let stopped = self.running.write().unwrap();
@@ -352,7 +355,7 @@ fn hammer(cpus: usize, jobs: &'static [Job]) {
             for number in 0..cpus {
                 let rig = &rig;
                 scope.spawn(move || {
-                    let (cpu, machine) = (Cpu::new(&rig.guest), machine(&rig.hardware, &rig.running));
+                    let (cpu, machine) = (Cpu::new(&rig.guest, number), machine(&rig.hardware, &rig.running));
                     let mut one = OneCpu { rig, cpu, machine, random: Random(0xace + number as u64) };
                     (0..STEPS).for_each(|_| one.any(jobs)(&mut one));
                 });
@@ -397,7 +400,7 @@ fn each_cpu_counts_for_itself() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let (cpu, machine) = (Cpu::new(&rig.guest), machine(&rig.hardware, &rig.running));
+                let (cpu, machine) = (Cpu::new(&rig.guest, 0), machine(&rig.hardware, &rig.running));
                 let mut one = OneCpu { rig: &rig, cpu, machine, random: Random(1) };
                 for _ in 0..1000 {
                     one.read(0x92, Byte);

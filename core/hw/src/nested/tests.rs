@@ -161,3 +161,28 @@ fn an_access_to_a_page_of_another_cpus_making_is_tried_once_more() {
     assert!(touched.retries(b, OnDemand::There) && touched.retries(a, OnDemand::There));
     assert!(!touched.retries(b, OnDemand::Refused));
 }
+
+#[test]
+fn the_second_root_lacks_one_page_and_follows_the_first() {
+    // A page that was split has smaller parts.
+    let rights_of = |nested: &_, at| flags(nested, at).map(|flags| flags - Flags::HUGE_PAGE);
+    for hooked in [false, true] {
+        let nested = tables(true);
+        if hooked {
+            nested.hook_page(Gpa(0xfee0_0000), Hook::Writes).unwrap();
+        }
+        nested.map_on_demand(Gpa(5 * GIB));
+        let second = Tables::of(nested.root_without(Gpa(0xfee0_0020)).unwrap());
+        assert_eq!(nested.root_without(Gpa(0xfee0_0000)), Some(second.root()));
+        assert_eq!(nested.root_without(Gpa(0xfec0_0000)), None, "there is but one such page");
+        nested.map_on_demand(Gpa(9 * GIB));
+        nested.map_on_demand(Gpa((1 << 39) + GIB));
+        assert_eq!(second.flags(0xfee0_0fff), None);
+        assert!(flags(&nested, 0xfee0_0fff).is_some());
+        for at in
+            [0, VMM.start, VMM.end, 0xfee0_1000, 0xfed0_0000, GIB_4 - 1, 5 * GIB, 9 * GIB, 10 * GIB, (1 << 39) + GIB]
+        {
+            assert_eq!(second.flags(at).map(|flags| flags - Flags::HUGE_PAGE), rights_of(&nested, at), "{at:#x}");
+        }
+    }
+}

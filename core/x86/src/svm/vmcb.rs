@@ -153,6 +153,8 @@ impl TlbControl {
 
 /// Bits of control area fields.
 pub mod control {
+    /// `virtual_interrupt`: the guest's task priority, as CR8 has it (15.21.2).
+    pub const V_TPR: u64 = 0xf;
     /// `virtual_interrupt`: a virtual interrupt is pending (15.21.4).
     pub const V_IRQ: u64 = 1 << 8;
     /// Value of the virtual GIF.

@@ -99,6 +99,16 @@ fn rules_of_several_disks_are_sorted_out() {
     let counts: Vec<_> = found.iter().map(|d| (d.disk, d.ranges.ranges().len(), d.notes.len())).collect();
     assert_eq!(counts, [(0, 1, 1), (1, 2, 2)]);
     assert!(found[0].notes[0].ends_with("not checked"));
+    for disk in &found {
+        let at = |ranges: Vec<(u64, u64)>| {
+            let mut sorted = ranges;
+            sorted.sort_unstable();
+            sorted
+        };
+        let ranges = disk.ranges.ranges().iter().map(|range| (range.first_lba, range.sectors)).collect();
+        let rules = disk.rules.iter().map(|rule| (rule.first_lba, rule.sectors)).collect();
+        assert_eq!(at(ranges), at(rules), "what is told of the rules is what is done");
+    }
 }
 
 #[test]

@@ -25,7 +25,9 @@ const PASS: u8 = 0x10;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("a_defect_of_the_vmm_leaves_a_record_over_a_warm_reboot", 300, record).on(On::ShojiOnly),
+        Case::new("a_defect_of_the_vmm_leaves_a_record_over_a_warm_reboot", 300, record)
+            .on(On::ShojiOnly)
+            .beside_others(),
         Case::new("a_full_stack_of_the_vmm_is_told_on_vt_x", 300, full_stack).on(On::ShojiOnly).beside_others(),
     ]
 }

@@ -13,7 +13,8 @@ use testbed::qemu::Writes;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("the_raw_disk_is_aes_xts_of_what_the_guest_sees_and_nothing_else_changed", 400, raw_disk)
-            .on(On::ShojiOnly),
+            .on(On::ShojiOnly)
+            .beside_others(),
     ]
 }
 

@@ -17,7 +17,11 @@ const AMD: &str = "trinity_apu";
 const BUDGET_S: u64 = 80;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("the_small_guest_passes_fio", 180, by_qemu), on_bochs(INTEL), on_bochs(AMD).only_in_long_runs()]
+    vec![
+        Case::new("the_small_guest_passes_fio", 180, by_qemu).beside_others(),
+        on_bochs(INTEL),
+        on_bochs(AMD).only_in_long_runs(),
+    ]
 }
 
 fn on_bochs(model: &'static str) -> Case {

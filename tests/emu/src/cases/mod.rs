@@ -6,6 +6,7 @@ mod defect;
 mod disk_image;
 mod dmesg;
 mod fio;
+mod inside;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         smp::cases(),
         restarts::cases(),
         defect::cases(),
+        inside::cases(),
         debian::cases(),
     ]
     .into_iter()

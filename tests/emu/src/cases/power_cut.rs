@@ -11,7 +11,7 @@ use testbed::ext::{self, Check};
 use testbed::qemu::{Machine, Writes};
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("what_was_fsynced_survives_power_cuts", 400, small_guest)]
+    vec![Case::new("what_was_fsynced_survives_power_cuts", 400, small_guest).beside_others()]
 }
 
 fn small_guest(cx: &Cx) -> Result<()> {

@@ -17,7 +17,7 @@ pub fn cases() -> Vec<Case> {
     let with = |name: &str, sentence: &'static str, change: fn(&mut Vec<u8>)| {
         Case::new(name, 120, move |cx| refuses_configuration(cx, change, sentence)).on(On::ShojiOnly)
     };
-    vec![
+    let cases = vec![
         with("a_truncated_configuration_is_refused", "truncated", |blob| blob.truncate(blob.len() / 2)),
         with("a_flipped_byte_in_the_configuration_is_refused", "checksum", |blob| {
             let middle = blob.len() / 2;
@@ -35,7 +35,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("without_amd_v_the_system_starts_alone_where_that_is_allowed", 180, boots_alone)
             .on(On::ShojiOnly)
             .only_by_tcg(AMD_CPU),
-    ]
+    ];
+    cases.into_iter().map(Case::beside_others).collect()
 }
 
 fn refuses_configuration(cx: &Cx, change: fn(&mut Vec<u8>), sentence: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use testbed::qemu::{Chipset, Machine, Writes};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")),
+        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")).beside_others(),
         Case::new("the_guest_sleeps_on_vt_x", 1200, sleeps_in_bochs).beside_others(),
         Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, "4")),
         Case::new("the_guest_sleeps_on_a_q35", 300, sleeps_on_a_q35),

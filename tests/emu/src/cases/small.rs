@@ -6,7 +6,7 @@ use testbed::ext::{self, Check};
 use testbed::qemu::{Qemu, Writes};
 
 pub fn cases() -> Vec<Case> {
-    vec![
+    let cases = vec![
         Case::new("small_guest_boots_and_reads_its_disk", 120, boots),
         Case::new("a_boot_with_smm_off_works_too", 120, boots_without_smm),
         Case::new("small_guest_boots_with_6_gib", 180, boots_with_6_gib),
@@ -15,7 +15,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_boot_by_multiboot_1_works_too", 120, boots_by_multiboot1).on(On::ShojiOnly),
         Case::new("reboot_typed_in_grub_comes_back_under_shoji", 180, grub_reboots).on(On::ShojiOnly),
         Case::new("a_reboot_inside_the_guest_comes_back", 240, reboots),
-    ]
+    ];
+    cases.into_iter().map(Case::beside_others).collect()
 }
 
 fn boots_by_multiboot1(cx: &Cx) -> Result<()> {

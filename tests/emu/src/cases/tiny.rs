@@ -25,6 +25,7 @@ fn guests() -> impl Iterator<Item = &'static TinyGuest> {
 
 fn on_qemu(guest: &'static TinyGuest) -> Case {
     let case = case(guest, format!("{}_{}", kind(guest), guest.name), |cx| Emulator::Qemu(cx.accelerator));
+    let case = if guest.cpus == [1] { case.beside_others() } else { case };
     match guest.tcg_only {
         Some(why) => case.only_by_tcg(why),
         None => case,

@@ -7,6 +7,7 @@ mod a20;
 mod apic_forms;
 mod bench;
 mod cpuid;
+mod deadlines;
 mod debug;
 mod defect;
 mod dma;
@@ -47,6 +48,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
     ("cpuid", cpuid::run),
+    ("deadlines", deadlines::run),
     ("debug", debug::run),
     ("defect", defect::run),
     ("dma", dma::run),

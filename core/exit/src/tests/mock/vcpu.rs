@@ -24,6 +24,7 @@ pub struct MockVcpu {
     pub counter_control: Option<u64>,
     pub task: Option<MockTask>,
     pub queued: Vec<u8>,
+    pub halted: bool,
     /// Calls of `start`.
     pub started: Vec<u8>,
     pub woken: Vec<::sleep::WakingVector>,
@@ -134,6 +135,11 @@ impl Vcpu for MockVcpu {
     fn skip_instruction(&mut self, len_bytes: u8) {
         self.rip = self.rip.wrapping_add(u64::from(len_bytes));
         self.ended += 1;
+    }
+    fn set_recall(&mut self, _: crate::Recall) {}
+    fn halt(&mut self, len_bytes: u8) {
+        self.skip_instruction(len_bytes);
+        self.halted = true;
     }
     fn skip_io(&mut self) {
         self.skip_instruction(1);

@@ -1,0 +1,73 @@
+//! The VMM's tasks on the real machine, and a CPU's part in them.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+use exit::{Recall, Vcpu};
+use hw::cpus::{self, Cpu};
+use hw::time;
+use mediator::Instant;
+use task::Plan;
+
+struct Machine;
+
+impl task::Machine for Machine {
+    fn cpu(&self) -> usize {
+        cpus::here().map_or(0, Cpu::number)
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
+    }
+
+    fn kick(&self, cpu: usize) {
+        if let Some(cpu) = cpus::all().get(cpu) {
+            cpu.kick();
+        }
+    }
+}
+
+/// Tasks can be spawned from now on. All CPUs are known.
+pub fn start() {
+    task::start(&Machine, cpus::all().len());
+}
+
+/// Of a CPU whose tasks nobody counts.
+static NO_WORD: AtomicU64 = AtomicU64::new(0);
+
+/// The tasks of one CPU, looked after between an exit and the next entry.
+pub struct Tasks {
+    word: &'static AtomicU64,
+    plan: Plan,
+}
+
+impl Tasks {
+    pub fn new(cpu: &Cpu) -> Self {
+        Self { word: task::word(cpu.number()).unwrap_or(&NO_WORD), plan: Plan::default() }
+    }
+
+    /// Between any exit and entry, without a lock.
+    #[inline(always)]
+    pub fn look_after<V: Vcpu>(&mut self, vcpu: &mut V) {
+        if self.word.load(Relaxed) != 0 {
+            self.serve(vcpu);
+        }
+    }
+
+    #[cold]
+    fn serve<V: Vcpu>(&mut self, vcpu: &mut V) {
+        if let Some(plan) = task::serve() {
+            self.plan = plan;
+            self.plan_anew(vcpu);
+        }
+        // What came while a program ran in ring 3.
+        while let Some(vector) = hw::interrupts::take() {
+            vcpu.queue_interrupt(vector);
+        }
+    }
+
+    /// As planned, after time has stood still for the CPU.
+    pub fn plan_anew<V: Vcpu>(&self, vcpu: &mut V) {
+        let Plan { at_interrupt, at } = self.plan;
+        vcpu.set_recall(Recall { at_interrupt, at_tsc: at.map(time::tsc_at) });
+    }
+}
