@@ -7,7 +7,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, home, programs, reset, tasks};
+use crate::{calls, cpus, devices, home, programs, reset, services, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use core::convert::Infallible as Never;
@@ -85,6 +85,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     guest.adopt_local_apic(&mut machine);
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
+    services::GUEST.call_once(|| &world.guest);
     programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;

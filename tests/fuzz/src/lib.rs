@@ -24,6 +24,7 @@ pub mod decoder;
 pub mod multiboot_info;
 pub mod prd_walk;
 pub mod sleep_tables;
+pub mod system_calls;
 
 /// A target: its function, and inputs to start from.
 pub struct Target {
@@ -33,13 +34,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
     Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
+    Target { name: "system_calls", run: system_calls::run, seeds: system_calls::seeds },
 ];
 
 #[cfg(test)]
