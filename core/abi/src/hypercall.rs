@@ -127,12 +127,8 @@ pub mod deadlines {
     pub const END_BY_NMI: u64 = 1 << 7;
 }
 
-/// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug
-/// hypercalls and defects.
-pub const DEBUG_PROVOKE_DEFECT: u64 = 3;
-
-/// Calls the service that RBX tells, one of [`service`], with the operation in RCX; gives 0 and, in RBX, the answer, or the number
-/// of an error. Only where the configuration allows debug hypercalls.
+/// Calls the service that RBX tells, one of [`service`], with the operation in RCX; gives 0 and, in RBX, the answer, or the number of
+/// an error of the crate `message`. Only where the configuration allows debug hypercalls.
 pub const DEBUG_CALL_SERVICE: u64 = 5;
 
 /// What can be called by [`DEBUG_CALL_SERVICE`].
@@ -148,6 +144,10 @@ pub mod service {
     /// Frames that are free.
     pub const FREE_FRAMES: u64 = 4;
 }
+
+/// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug
+/// hypercalls and defects.
+pub const DEBUG_PROVOKE_DEFECT: u64 = 3;
 
 /// Defects that can be provoked.
 pub mod defect {

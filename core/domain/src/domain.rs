@@ -2,7 +2,7 @@
 
 use crate::body::Body;
 use crate::perform::{Next, Reply};
-use crate::{Cause, Domains, Machine, Program, Thread, Trap};
+use crate::{Cause, Domains, Machine, Program, Space, Thread, Trap};
 use abi::call::letter;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -37,6 +37,7 @@ pub(crate) struct Domain<M: Machine> {
     /// It is to end.
     doomed: AtomicBool,
     letters: Ranked<VecDeque<Letter>, QUEUE>,
+    pages: AtomicUsize,
 }
 
 /// The right to run a program.
@@ -64,7 +65,13 @@ impl<M: Machine> Domain<M> {
             runs_on: AtomicUsize::new(0),
             doomed: AtomicBool::new(false),
             letters: Ranked::new(VecDeque::new()),
+            pages: AtomicUsize::new(0),
         }
+    }
+
+    /// Of its memory, when it waited last.
+    pub fn pages(&self) -> usize {
+        self.pages.load(SeqCst)
     }
 
     /// Runs it up to its first wait. It may end before.
@@ -192,6 +199,7 @@ impl<M: Machine> Domain<M> {
             match body.thread.run(&mut body.space, body.until) {
                 Trap::Call => {
                     if let Next::Wait(reply) = self.perform(body, leases)? {
+                        self.pages.store(body.space.pages(), SeqCst);
                         return Ok(reply);
                     }
                 }

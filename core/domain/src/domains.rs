@@ -40,6 +40,8 @@ pub struct Status {
     pub last_end: Option<Cause>,
     /// From the last failure to the moment when the program waited for calls again, in nanoseconds.
     pub restart_ns: Option<u64>,
+    /// Of its memory.
+    pub pages: usize,
 }
 
 /// What is kept of one program.
@@ -189,13 +191,17 @@ impl<M: Machine> Domains<M> {
 
     pub(crate) fn note_end(&self, domain: &Arc<Domain<M>>, cause: Cause) {
         let now = self.machine.now();
-        self.with(domain.slot, |slot| {
+        let restart_at = self.with(domain.slot, |slot| {
             if now.saturating_sub(domain.started) > HEALTHY_NS {
                 slot.in_a_row = 0;
             }
             slot.domain = None;
             slot.fail(cause, now);
+            slot.is_due(u64::MAX).then_some(slot.not_before)
         });
+        if let Some(restart_at) = restart_at {
+            self.machine.on_failure(restart_at);
+        }
     }
 
     /// The slot of a program that may be started now, which nobody else starts until [`Domains::begin`].
@@ -272,6 +278,7 @@ impl<M: Machine> Slot<M> {
             failures: self.failures,
             last_end: self.last_end,
             restart_ns: self.restart_ns,
+            pages: self.domain.as_ref().map_or(0, |domain| domain.pages()),
         }
     }
 }

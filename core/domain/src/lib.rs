@@ -123,4 +123,6 @@ pub trait Machine: Send + Sync + 'static {
     fn cpu_number(&self) -> usize;
     /// No program runs on this CPU any more: what watches over their time is not needed for now.
     fn rest(&self);
+    /// A program has failed; [`Domains::restart`] is to be called at that time, or later.
+    fn on_failure(&self, restart_at: u64);
 }

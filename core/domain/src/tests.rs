@@ -1,1 +1,4 @@
-
+mod budgets;
+mod calls;
+mod files;
+mod machine;

@@ -1,7 +1,6 @@
 //! Hypercalls by name: which there are, who may make them, and how parameters and answers cross the border. The interface is
 //! `abi::hypercall`'s.
 
-use crate::hypercall::queue_noted;
 use crate::string::{RFLAGS_AC, is_canonical};
 use crate::walk::{self, PageAccess};
 use crate::{Cpu, Exception, Gpr, Guest, Machine, Vcpu, instruction};
@@ -98,14 +97,10 @@ pub(crate) fn perform<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, mach
         VERSION => Ok(VERSION_1),
         number => match (number == LOOKUP, cpu.guest.calls.get(number, is_kernel)) {
             (false, None) => Err(Error::Unknown),
-            (_, call) => {
-                let result = with_buffers(cpu, vcpu, machine, &registers, |caller, parameters, answer| match call {
-                    Some(call) => (call.handler)(caller, parameters, answer).map(|len_bytes| (0, len_bytes)),
-                    None => caller.guest.calls.lookup(parameters, is_kernel).map(|number| (number, 0)),
-                })?;
-                queue_noted(vcpu, machine);
-                result
-            }
+            (_, call) => with_buffers(cpu, vcpu, machine, &registers, |caller, parameters, answer| match call {
+                Some(call) => (call.handler)(caller, parameters, answer).map(|len_bytes| (0, len_bytes)),
+                None => caller.guest.calls.lookup(parameters, is_kernel).map(|number| (number, 0)),
+            })?,
         },
     };
     Ok(result.unwrap_or_else(Error::code) & registers.mask)

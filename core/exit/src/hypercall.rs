@@ -41,10 +41,14 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V,
     match firmware {
         Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
         None if named && !(debug && is_debug_number(vcpu.gpr(Gpr::Rax))) => {
-            let result = calls::perform(cpu, vcpu, machine)?;
-            vcpu.set_gpr(Gpr::Rax, result);
+            let result = calls::perform(cpu, vcpu, machine);
+            queue_noted(vcpu, machine);
+            vcpu.set_gpr(Gpr::Rax, result?);
         }
-        None => debug_hypercall(cpu.guest, vcpu, machine),
+        None => {
+            debug_hypercall(cpu.guest, vcpu, machine);
+            queue_noted(vcpu, machine);
+        }
     }
     vcpu.skip_instruction(len_bytes);
     Ok(())
@@ -89,8 +93,8 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
             0
         }
         DEBUG_QUEUE_INTERRUPT => queue_interrupt(vcpu),
-        DEBUG_DEADLINES => machine.try_deadlines(vcpu.gpr(Gpr::Rbx)),
         DEBUG_CALL_SERVICE => call_service(vcpu, machine),
+        DEBUG_DEADLINES => machine.try_deadlines(vcpu.gpr(Gpr::Rbx)),
         DEBUG_PROVOKE_DEFECT if guest.defects => {
             machine.provoke_defect(vcpu.gpr(Gpr::Rbx));
             UNKNOWN
@@ -100,18 +104,17 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
     vcpu.set_gpr(Gpr::Rax, result);
 }
 
-fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
-    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
-    vcpu.set_gpr(Gpr::Rbx, answer);
-    queue_noted(vcpu, machine);
-    status
-}
-
-/// The guest's interrupts that came while a program of the VMM's ran.
-pub(crate) fn queue_noted<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) {
+/// What came while a program ran in ring 3 instead of the guest.
+fn queue_noted<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) {
     while let Some(vector) = machine.take_interrupt() {
         vcpu.queue_interrupt(vector);
     }
+}
+
+fn call_service<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) -> u64 {
+    let [status, answer] = machine.call_service(vcpu.gpr(Gpr::Rbx), vcpu.gpr(Gpr::Rcx));
+    vcpu.set_gpr(Gpr::Rbx, answer);
+    status
 }
 
 fn queue_interrupt<V: Vcpu>(vcpu: &mut V) -> u64 {

@@ -63,14 +63,14 @@ pub trait Machine {
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.
     fn provoke_defect(&mut self, defect: u64);
 
-    /// Begins or tells of `abi::hypercall::DEBUG_DEADLINES`.
-    fn try_deadlines(&mut self, argument: u64) -> u64;
-
     /// Calls a service by its number in the list of `abi::hypercall`, for tests; gives RAX and RBX.
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2];
 
     /// A vector that was noted in the host while this CPU ran something else than the guest: it is to be queued.
     fn take_interrupt(&mut self) -> Option<u8>;
+
+    /// Begins or tells of `abi::hypercall::DEBUG_DEADLINES`.
+    fn try_deadlines(&mut self, argument: u64) -> u64;
 
     /// Calls `then` while every other CPU of the guest stands still between two exits, with no lock held; afterwards all of
     /// them find what it has changed, intercepts of ports among it. The caller holds no lock either.

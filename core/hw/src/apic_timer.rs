@@ -161,6 +161,11 @@ pub fn give_back(from: Borrower) {
     });
 }
 
+/// The deadline for which it is lent now, if it is.
+pub fn deadline() -> Option<u64> {
+    with(|state, _| state.loan.as_ref().map(Loan::deadline))
+}
+
 /// Is the deadline over, for which the timer was lent?
 pub fn is_due(to: Borrower) -> bool {
     with(|state, hardware| state.deadlines[to as usize].is_some_and(|deadline| deadline <= hardware.tsc()))

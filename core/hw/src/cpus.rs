@@ -3,6 +3,7 @@
 //! FS and GS are the guest's whenever the VMM runs, so a CPU knows itself by its stack: each has an area, aligned to its size,
 //! with its [`Cpu`] at the bottom and its stack at the top.
 
+use crate::alarm::Alarm;
 use crate::apic_timer::Lent;
 use crate::descriptors::Tables as DescriptorTables;
 use crate::interrupts::Noted;
@@ -45,10 +46,7 @@ pub struct Cpu {
     /// See [`Cpu::extension_area`] and [`Cpu::switch_area`].
     extension_area: AtomicU64,
     switch_area: AtomicU64,
-    /// When the program that it runs must have come to its end; 0: none runs.
-    pub(crate) alarm: AtomicU64,
-    /// See [`lapic::hold_legacy_interrupts`].
-    pub(crate) holds_legacy_interrupts: AtomicBool,
+    pub(crate) alarm: Alarm,
     /// See [`Cpu::set_return_point`].
     return_point: [AtomicU64; 2],
     pub(crate) interrupts: Noted,
@@ -122,8 +120,7 @@ fn add(tables: &mut Tables, number: usize, apic_id: u32) -> Option<&'static Cpu>
         held_locks: AtomicU64::new(0),
         extension_area: AtomicU64::new(0),
         switch_area: AtomicU64::new(0),
-        alarm: AtomicU64::new(0),
-        holds_legacy_interrupts: AtomicBool::new(false),
+        alarm: Alarm::new(),
         return_point: [const { AtomicU64::new(0) }; 2],
         interrupts: Noted::new(),
         timer: Lent::new(),

@@ -28,16 +28,16 @@ impl Heap {
         Self(Ranked::new(FreeList::empty()))
     }
 
-    /// Bytes in use, of [`HEAP_BYTES`].
-    pub fn used_bytes(&self) -> usize {
-        self.0.lock().used()
-    }
-
     /// Must be called once, before the first allocation.
     pub fn init(&self) {
         let memory = &raw mut MEMORY;
         // SAFETY: called once, at the start, when nothing else refers to MEMORY.
         self.0.lock().init_from_slice(unsafe { &mut (*memory).0 });
+    }
+
+    /// What is allocated, of [`HEAP_BYTES`].
+    pub fn used_bytes(&self) -> usize {
+        self.0.lock().used()
     }
 }
 

@@ -2,8 +2,7 @@
 //!
 //! The guest owns it. What the VMM changes, the upper half of the interrupt command register, it puts back.
 
-use crate::{Hpa, cpus, direct, msr};
-use core::sync::atomic::Ordering::Relaxed;
+use crate::{Hpa, direct, msr};
 
 /// IA32_APIC_BASE (SDM Vol. 3A s. 11.4.4 and 11.12.1).
 const APIC_BASE: u32 = 0x1b;
@@ -144,23 +143,47 @@ const LINT0: u16 = 0x350;
 const DELIVERY_MODE: u32 = 7 << 8;
 const EXTERNAL: u32 = 7 << 8;
 const MASKED: u32 = 1 << 16;
+/// Spurious interrupt vector register.
+const SPURIOUS: u16 = 0xf0;
+const VECTOR: u32 = 0xff;
+/// The spurious vector while the guest's interrupts are held.
+pub(crate) const SPURIOUS_VECTOR: u8 = timer::VECTOR - 1;
 
-/// The interrupts of the legacy controller, which no task priority holds back and whose vectors may be those of exceptions, wait from
-/// now on.
-pub(crate) fn hold_legacy_interrupts() {
-    let lint0 = read(LINT0);
-    let comes = lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0;
-    cpus::this().holds_legacy_interrupts.store(comes, Relaxed);
-    if comes {
-        // SAFETY: they wait at their controller; `release_legacy_interrupts` lets them in again.
-        unsafe { write(LINT0, lint0 | MASKED) };
+/// While programs run in ring 3: the interrupts of the legacy controller wait, which no task priority holds back and whose vectors may
+/// be those of exceptions; and the spurious vector is not that of the lent timer, whose interrupts Bochs 2.7 would not let an EOI
+/// end. Gives what [`release`] is to be told.
+pub(crate) fn hold() -> Held {
+    let (lint0, spurious) = (read(LINT0), read(SPURIOUS));
+    let legacy = (lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0).then_some(lint0);
+    let spurious = (spurious & VECTOR == timer::VECTOR.into()).then_some(spurious);
+    // SAFETY: as the guest had it, but that it comes later; `release` puts it back.
+    unsafe {
+        if let Some(lint0) = legacy {
+            write(LINT0, lint0 | MASKED);
+        }
+        if let Some(spurious) = spurious {
+            write(SPURIOUS, spurious & !VECTOR | u32::from(SPURIOUS_VECTOR));
+        }
     }
+    Held { legacy, spurious }
 }
 
-/// They come again, if they did before.
-pub(crate) fn release_legacy_interrupts() {
-    if cpus::this().holds_legacy_interrupts.swap(false, Relaxed) {
-        // SAFETY: as the guest had it.
-        unsafe { write(LINT0, read(LINT0) & !MASKED) };
+/// What [`hold`] has changed: the registers' values before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Held {
+    pub legacy: Option<u32>,
+    pub spurious: Option<u32>,
+}
+
+pub(crate) fn release(held: Held) {
+    // SAFETY: as the guest had it.
+    unsafe {
+        if let Some(spurious) = held.spurious {
+            // The rest of the register is the timer's lender's.
+            write(SPURIOUS, read(SPURIOUS) & !VECTOR | spurious & VECTOR);
+        }
+        if let Some(lint0) = held.legacy {
+            write(LINT0, lint0);
+        }
     }
 }

@@ -10,6 +10,7 @@ extern crate std;
 
 #[cfg(target_os = "none")]
 pub mod acpi;
+mod alarm;
 pub mod apic_timer;
 pub mod arena;
 pub mod console;

@@ -4,14 +4,12 @@
 //! stack that entered it (RSP0 in the TSS).
 //! Sources: APM Vol. 2 (24593, 3.41) s. 8.9.3 and 12.2.5.
 
-use crate::apic_timer::Borrower;
 use crate::descriptors::{ExceptionFrame, USER_CODE_SELECTOR, USER_DATA_SELECTOR, fail};
 use crate::space::Space;
-use crate::{apic_timer, cpus, interrupts, lapic, nmi, time};
+use crate::{alarm, cpus, interrupts, lapic, nmi, time};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
-use mediator::Instant;
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr2, Cr3, Cr3Flags, Cr4, Cr4Flags};
@@ -24,6 +22,7 @@ const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
 const SECURITY: u64 = 30;
 const INTERRUPTS: u64 = 32;
+const SPURIOUS: u64 = lapic::SPURIOUS_VECTOR as u64;
 
 /// Flags that a program may set: CF, PF, AF, ZF, SF, DF, OF. TF and AC would only hurt it.
 const PROGRAM_FLAGS: u64 = 0xcd5;
@@ -235,28 +234,16 @@ fn swap_priority(priority: u64) -> u64 {
     before
 }
 
-/// The timer interrupts this CPU at that time, from [`lapic`](crate::lapic) lent. False: the guest has switched it off, and a
-/// program's time is looked at only where it leaves ring 3.
-fn set_alarm(until: u64) -> bool {
-    let alarm = &cpus::this().alarm;
-    if alarm.load(Relaxed) != until && apic_timer::lend(Borrower::Program, time::tsc_at(Instant(until))).is_some() {
-        let is_first = alarm.swap(until, Relaxed) == 0;
-        if is_first {
-            lapic::hold_legacy_interrupts();
-        }
-    }
-    alarm.load(Relaxed) == until
-}
-
 impl domain::Thread for Thread {
     type Space = Space;
 
     fn run(&mut self, space: &mut Space, until: u64) -> Trap {
-        let is_timed = set_alarm(until);
+        let is_timed = alarm::set(until);
         loop {
             let fault = self.enter(space, is_timed);
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
+                SPURIOUS if !interrupts::is_real(lapic::SPURIOUS_VECTOR) => {}
                 9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
                 // Blocked until the next entry.
                 NMI => _ = nmi::on_nmi(0),
@@ -293,33 +280,7 @@ impl domain::Thread for Thread {
     }
 }
 
-/// The machine, for [`domain::Domains`].
-pub struct Ring3;
-
-impl domain::Machine for Ring3 {
-    type Space = Space;
-    type Thread = Thread;
-
-    fn new_space(&self) -> Option<Space> {
-        Space::new()
-    }
-
-    fn new_thread(&self, entry: u64, stack: u64) -> Thread {
-        Thread::new(entry, stack)
-    }
-
-    fn now(&self) -> u64 {
-        time::now().0
-    }
-
-    fn cpu_number(&self) -> usize {
-        cpus::this().number()
-    }
-
-    fn rest(&self) {
-        if cpus::this().alarm.swap(0, Relaxed) != 0 {
-            apic_timer::give_back(Borrower::Program);
-            lapic::release_legacy_interrupts();
-        }
-    }
+/// No program runs on this CPU any more: what watches over their time is not needed for now.
+pub fn rest() {
+    alarm::stop();
 }

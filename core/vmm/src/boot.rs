@@ -8,7 +8,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, tasks};
+use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks};
 use alloc::boxed::Box;
 use alloc::format;
 use config::Config;
@@ -96,6 +96,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     guest.adopt_local_apic(&mut machine);
     let world: &World<V> = Box::leak(Box::new(World { features, guest, memory, machine: shared, sleep }));
     V::enable(&world.features)?;
+    services::GUEST.call_once(|| &world.guest);
     programs::start();
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;

@@ -11,9 +11,10 @@ use config::DiskRule;
 use exit::{ConfigWindow, FrozenRegisters, Guest};
 use hw::port;
 use mediator::disk::{DiskError, SectorTransform};
-use mediator::pci::Bdf;
+use mediator::pci::{Bdf, Function};
 use mediator::{Gpa, Width};
 use pci::{Address, CONFIG_ADDRESS, ConfigSpace, chipset, scan};
+use spin::Once;
 
 /// Configuration space through the ports; before the guest runs nobody else uses them.
 struct ConfigPorts;
@@ -43,6 +44,18 @@ impl ConfigSpace for ConfigPorts {
     }
 }
 
+static FUNCTIONS: Once<Vec<Function>> = Once::new();
+
+/// All functions on the PCI buses, as the firmware has left them.
+pub fn functions() -> &'static [Function] {
+    FUNCTIONS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Has a driver taken it over?
+pub fn is_guarded(function: &Function) -> bool {
+    manifest::drivers().iter().any(|driver| (driver.matches)(function))
+}
+
 /// Lets the drivers of the manifest take over what they match, and guards what places them, memory and the PM1 control register,
 /// which `way_to_sleep` tells. Fail closed: a controller that cannot be taken over keeps the guest from starting, and a machine
 /// whose way to sleep can be moved does not suspend.
@@ -52,7 +65,7 @@ pub fn attach(
     way_to_sleep: Option<&hw::acpi::Sleep>,
 ) -> Result<(), Failure> {
     let drivers = manifest::drivers();
-    for function in scan(&mut ConfigPorts) {
+    for &function in FUNCTIONS.call_once(|| scan(&mut ConfigPorts)) {
         let Some(driver) = drivers.iter().find(|driver| (driver.matches)(&function)) else { continue };
         guest
             .bus

@@ -190,16 +190,16 @@ impl Machine for RealMachine {
         crate::defect::provoke(defect);
     }
 
-    fn try_deadlines(&mut self, argument: u64) -> u64 {
-        crate::deadlines::try_them(argument)
-    }
-
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
         crate::programs::call_by_number(service, op).map_or_else(|error| [error.code(), 0], |answer| [0, answer])
     }
 
     fn take_interrupt(&mut self) -> Option<u8> {
         hw::interrupts::take()
+    }
+
+    fn try_deadlines(&mut self, argument: u64) -> u64 {
+        crate::deadlines::try_them(argument)
     }
 
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {

@@ -5,17 +5,58 @@ use abi::hypercall::service;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use domain::{Domains, Status};
-use hw::ring3::Ring3;
-use hw::{cpus, frames};
+use hw::ring3::Thread;
+use hw::space::Space;
+use hw::{cpus, frames, ring3, time};
+use mediator::Instant;
 use message::{Error, NoLeases, Port};
 use spin::Once;
+use task::Class;
 
-static DOMAINS: Once<&'static Domains<Ring3>> = Once::new();
+static DOMAINS: Once<&'static Domains<Machine>> = Once::new();
+
+struct Machine;
+
+impl domain::Machine for Machine {
+    type Space = Space;
+    type Thread = Thread;
+
+    fn new_space(&self) -> Option<Space> {
+        Space::new()
+    }
+
+    fn new_thread(&self, entry: u64, stack: u64) -> Thread {
+        Thread::new(entry, stack)
+    }
+
+    fn now(&self) -> u64 {
+        time::now().0
+    }
+
+    fn cpu_number(&self) -> usize {
+        cpus::this().number()
+    }
+
+    fn rest(&self) {
+        ring3::rest();
+    }
+
+    fn on_failure(&self, restart_at: u64) {
+        let restart = async move {
+            task::sleep_until(Instant(restart_at), Class::AtExit).await;
+            if let Some(domains) = DOMAINS.get() {
+                domains.restart();
+            }
+        };
+        // Without a task it is started when it is asked for.
+        let _ = task::spawn("restart", restart);
+    }
+}
 
 /// From now on services of programs can be opened; those of the manifest that run from boot on are started. To be called on a CPU's
 /// own stack, with the virtualization extension on.
 pub fn start() {
-    let domains = DOMAINS.call_once(|| Box::leak(Box::new(Domains::new(Ring3, PROGRAMS, cpus::all().len()))));
+    let domains = DOMAINS.call_once(|| Box::leak(Box::new(Domains::new(Machine, PROGRAMS, cpus::all().len()))));
     message::set_starter(|name| DOMAINS.get().ok_or(Error::NotFound)?.provide(name));
     domains.start_all();
 }

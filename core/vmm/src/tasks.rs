@@ -66,6 +66,10 @@ impl Tasks {
             self.plan = plan;
             self.plan_anew(vcpu);
         }
+        // What came while a program ran in ring 3.
+        while let Some(vector) = hw::interrupts::take() {
+            vcpu.queue_interrupt(vector);
+        }
     }
 
     /// As planned, after time has stood still for the CPU.

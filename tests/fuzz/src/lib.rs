@@ -25,6 +25,7 @@ pub mod hypercall;
 pub mod multiboot_info;
 pub mod prd_walk;
 pub mod sleep_tables;
+pub mod system_calls;
 
 /// A target: its function, and inputs to start from.
 pub struct Target {
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
     Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
+    Target { name: "system_calls", run: system_calls::run, seeds: system_calls::seeds },
 ];
 
 #[cfg(test)]

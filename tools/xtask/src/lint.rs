@@ -1,7 +1,7 @@
 //! `cargo xtask lint`: format, clippy on the host and for the bare machine, the rooms.
 
 use crate::tally::Tally;
-use crate::{build, golden, policy, rooms};
+use crate::{build, golden, policy, programs, rooms};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 use testbed::Workspace;
@@ -60,6 +60,7 @@ fn clippy_bare_metal(workspace: &Workspace) -> Result<()> {
     clippy
         .args(["--quiet", "--release"])
         .args(BARE_METAL.iter().flat_map(|name| ["-p", name]))
+        .args(programs::names(workspace)?.iter().flat_map(|name| ["-p", name]))
         .args(["--", "-Dwarnings"]);
     run(&mut clippy).map(drop)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask symbolize LOG`: function and line to the addresses of Shoji's code in a log.
 
+use crate::programs;
 use crate::symbols::{Place, places};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -23,8 +24,35 @@ pub struct SymbolizeArgs {
 pub fn symbolize(workspace: &Workspace, args: &SymbolizeArgs) -> Result<()> {
     let log = std::fs::read(&args.log).with_context(|| format!("cannot read {}", args.log.display()))?;
     let elf = args.elf.clone().map_or_else(|| workspace.shoji_elf(), Ok)?;
-    print!("{}", symbolized(&String::from_utf8_lossy(&log), &elf)?);
+    let said = symbolized(&String::from_utf8_lossy(&log), &elf)?;
+    print!("{}", with_programs(said, &programs::names(workspace)?, |name| programs::elf(workspace, name))?);
     Ok(())
+}
+
+/// The same with the places of programs' addresses, `NAME+0x...`: theirs are their own.
+fn with_programs(mut log: String, names: &[String], elf: impl Fn(&str) -> PathBuf) -> Result<String> {
+    for package in names {
+        // The manifest's name of a program may be shorter than its package's.
+        let name = package.strip_suffix("_server").unwrap_or(package);
+        let mark = format!(" {name}+0x");
+        let of_line = |line: &str| {
+            let (before, rest) = line.split_once(&mark)?;
+            let digits: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+            let at = u64::from_str_radix(&digits, 16).ok()?;
+            at.checked_sub(u64::from(format!("{before} ").ends_with(RETURN)))
+        };
+        let all: Vec<u64> = log.lines().filter_map(of_line).collect();
+        let found = if all.is_empty() { continue } else { places(&elf(package), &all)? };
+        let mut out = String::new();
+        for line in log.lines() {
+            writeln!(out, "{line}")?;
+            if let Some(place) = of_line(line).and_then(|at| found.get(&at)) {
+                write_places(&mut out, place)?;
+            }
+        }
+        log = out;
+    }
+    Ok(log)
 }
 
 /// What stands before a return address. The call, and not what comes after it, is the instruction before.
@@ -110,6 +138,16 @@ mod tests {
         assert!(said.contains("a_function_to_be_found"), "{said}");
         let said = symbolized(&format!("called from {at:#x}\n"), &elf).unwrap();
         assert!(!said.contains("a_function_to_be_found"), "{said}");
+    }
+
+    #[test]
+    fn addresses_of_a_program_are_its_own() {
+        let (elf, at) = own_program();
+        let log = format!("| at hello+{at:#x}, rsp 0x10\n| called from hello+{at:#x}\n| at other+{at:#x}\n");
+        let said = with_programs(log, &["hello".to_owned()], |_| elf.clone()).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[1].contains("a_function_to_be_found"), "{said}");
+        assert!(!lines[3..].iter().any(|line| line.contains("a_function_to_be_found")), "{said}");
     }
 
     #[test]

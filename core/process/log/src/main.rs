@@ -1,4 +1,7 @@
-//! The smallest program: it greets.
+//! Program: the log as people want it. It asks the service `log` of ring 0 for the last lines.
+//!
+//! Service `logs`: operation 0, all of them into the first lease; operation 1, those that hold the text in the first lease, case
+//! aside, into the second.
 #![cfg_attr(target_os = "none", no_std)]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -12,22 +15,38 @@
     )
 )]
 
-use userlib::{Error, Leases, Port, Service, open};
+extern crate alloc;
 
-struct Hello;
+mod filter;
 
-impl Service<Port> for Hello {
+use alloc::vec;
+use userlib::{Error, Lease, Leases, Port, Service, open};
+
+const TEXT_BYTES: usize = 32 << 10;
+const PATTERN_BYTES: usize = 64;
+
+struct Log;
+
+impl Service<Port> for Log {
     fn handle(&self, op: u64, leases: &mut dyn Leases) -> Result<u64, Error> {
-        match op {
-            0 => Ok(leases.write(0, 0, b"Hello from ring 3.\n")? as u64),
-            // Nothing but the way here and back.
-            1 => Ok(1),
-            // Another program's answer; for tests one that does not come.
-            op => open("crash")?.call(op >> 8, &mut []),
-        }
+        let mut pattern = [0; PATTERN_BYTES];
+        let (room, pattern) = match op {
+            0 => (0, None),
+            1 => {
+                let len = leases.read(0, 0, &mut pattern)?;
+                (1, pattern.get(..len))
+            }
+            _ => return Err(Error::Refused),
+        };
+        let (room_bytes, _) = leases.info(room).ok_or(Error::BadArgument)?;
+        let mut text = vec![0; TEXT_BYTES];
+        let len = open("log")?.call(0, &mut [Lease::Write(&mut text)])?;
+        text.truncate(len as usize);
+        let kept = filter::lines(&text, pattern.unwrap_or_default());
+        leases.write(room, 0, filter::last(&kept, room_bytes)).map(|written| written as u64)
     }
 }
 
 fn main() {
-    userlib::serve(&[("logs", &Hello)]);
+    userlib::serve(&[("logs", &Log)]);
 }

@@ -4,10 +4,10 @@ use abi::hypercall::{Error, name};
 use abi::shell::{Answer, Request};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt::{self, Write};
 use dbgsh::{Server, SharedKey, Step};
 use exit::{Call, Caller, register};
 use initfunc::initfunc;
+use message::Lease;
 use spin::Once;
 use zeroize::Zeroizing;
 
@@ -28,63 +28,24 @@ fn answer(caller: &Caller<'_>, request: &[u8], room: &mut [u8]) -> Result<usize,
     let request: Request<'_> = postcard::from_bytes(request).map_err(|_| Error::Parameters)?;
     let answer = match server.handle(caller.now.0, request) {
         Step::Answer(answer) => answer,
-        Step::Run(line) => run(caller, line, room.len().saturating_sub(FRAME_BYTES))?,
+        Step::Run(line) => run(line, room.len().saturating_sub(FRAME_BYTES))?,
     };
     postcard::to_slice(&answer, room).map(|written| written.len()).map_err(|_| Error::BufferTooSmall)
 }
 
-/// Carries out a line; its text is at most so many bytes long.
-fn run(caller: &Caller<'_>, line: &str, most_bytes: usize) -> Result<Answer, Error> {
-    let mut text = Bounded::new(most_bytes).ok_or(Error::Unavailable)?;
-    // What has no room is left out.
-    let _ = builtin(caller, line, &mut text);
-    Ok(Answer::Text { cut: text.cut, text: String::from_utf8(text.bytes).unwrap_or_default() })
-}
-
-/// Texts of ring 0.
-fn builtin(caller: &Caller<'_>, line: &str, out: &mut Bounded) -> fmt::Result {
-    match line.trim() {
-        "" => Ok(()),
-        "help" => writeln!(out, "exits\nheap\nhelp\nlog"),
-        "heap" => {
-            let (used, all) = (crate::boot::HEAP.used_bytes(), hw::heap::HEAP_BYTES);
-            writeln!(out, "heap: {} KiB of {} KiB in use", used >> 10, all >> 10)
-        }
-        "exits" => caller.guest.counters().iter().try_for_each(|(cpu, counters)| {
-            let named = exit::ExitKind::NAMES.into_iter().zip(counters.all()).filter(|(_, count)| *count > 0);
-            named.into_iter().try_for_each(|(name, count)| writeln!(out, "CPU {cpu}: {name}: {count}"))
-        }),
-        "log" => {
-            hw::logger::logs().read(0, logs::Level::Debug, |record| writeln!(out, "{record}").is_ok());
-            Ok(())
-        }
-        other => writeln!(out, "no command `{}`; see `help`", logs::Text::of(format_args!("{other}")).as_str()),
-    }
-}
-
-/// A text that takes no more memory than it was given.
-struct Bounded {
-    bytes: Vec<u8>,
-    cut: bool,
-}
-
-impl Bounded {
-    fn new(most_bytes: usize) -> Option<Self> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(most_bytes).ok()?;
-        Some(Self { bytes, cut: false })
-    }
-}
-
-impl Write for Bounded {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.cut || text.len() > self.bytes.capacity() - self.bytes.len() {
-            self.cut = true;
-            return Err(fmt::Error);
-        }
-        self.bytes.extend_from_slice(text.as_bytes());
-        Ok(())
-    }
+/// Carries out a line by the program that does it; its text is at most so many bytes long.
+fn run(line: &str, most_bytes: usize) -> Result<Answer, Error> {
+    const RUN: u64 = 1;
+    let mut text = Vec::new();
+    text.try_reserve_exact(most_bytes).map_err(|_| Error::Unavailable)?;
+    text.resize(most_bytes, 0);
+    let shell = message::open("shell").map_err(|_| Error::Unavailable)?;
+    let len = shell.call(RUN, &mut [Lease::Read(line.as_bytes()), Lease::Write(&mut text)]);
+    let len = len.map_err(|_| Error::Unavailable)? as usize;
+    let cut = len >= text.len();
+    text.truncate(len);
+    let text = String::from_utf8(text).unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned());
+    Ok(Answer::Text { cut, text })
 }
 
 fn init() -> Result<(), &'static str> {

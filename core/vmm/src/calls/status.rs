@@ -1,13 +1,16 @@
 //! `status`: what Shoji is doing.
 
 use crate::boot::HEAP;
+use crate::programs;
 use abi::hypercall::{Error, name};
-use abi::status::{Cpu, Disk, Memory, Rule, Status};
+use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use config::Cipher;
 use core::sync::atomic::{AtomicU64, Ordering};
+use domain::State;
 use exit::{Call, Caller, ExitKind, register};
+use hw::frames::FRAME_BYTES;
 use hw::heap::HEAP_BYTES;
 use initfunc::initfunc;
 use mediator::disk::DiskInfo;
@@ -50,6 +53,26 @@ pub fn note_disks(disks: &[DiskInfo], ranges: &[DiskRanges]) {
     DISKS.call_once(|| disks.collect());
 }
 
+pub fn disks() -> &'static [Disk] {
+    DISKS.get().map_or(&[], Vec::as_slice)
+}
+
+fn domains() -> Vec<Domain> {
+    let of = |status: domain::Status| Domain {
+        name: status.name.to_string(),
+        state: match status.state {
+            State::Runs => "runs",
+            State::Stopped => "stopped",
+            State::Failed { .. } => "failed",
+        }
+        .to_string(),
+        restarts: status.starts.saturating_sub(1),
+        last_restart_ns: status.restart_ns,
+        memory_bytes: status.pages as u64 * FRAME_BYTES,
+    };
+    programs::list().into_iter().map(of).collect()
+}
+
 fn answer(caller: &Caller<'_>, parameters: &[u8], room: &mut [u8]) -> Result<usize, Error> {
     if !parameters.is_empty() {
         return Err(Error::Parameters);
@@ -65,7 +88,7 @@ fn answer(caller: &Caller<'_>, parameters: &[u8], room: &mut [u8]) -> Result<usi
         exit_names: ExitKind::NAMES.iter().map(ToString::to_string).collect(),
         cpus: cpus(caller),
         disks: DISKS.get().cloned().unwrap_or_default(),
-        domains: Vec::new(),
+        domains: domains(),
         log_records: hw::logger::logs().written(),
     };
     postcard::to_slice(&status, room).map(|written| written.len()).map_err(|_| Error::BufferTooSmall)

@@ -122,6 +122,7 @@ pub fn faults() {
     for deadly in [OVERFLOW, ENDLESS, LEAK] {
         check_eq!(call(HELLO, ASK | deadly << 8), Err(DEAD), "crash ends while hello waits for it");
         check_eq!(call(HELLO, 1), Ok(1), "hello lives");
+        say!("{deadly}, while hello waits");
     }
     check_eq!(call(CRASH, ANSWER), Ok(0), "crash answers in the end");
 }
