@@ -145,11 +145,17 @@ const DELIVERY_MODE: u32 = 7 << 8;
 const EXTERNAL: u32 = 7 << 8;
 const MASKED: u32 = 1 << 16;
 
+/// Do the interrupts of the legacy controller come by this local APIC? Their vector is told when they are taken: taken for a guest that
+/// does not let them in, it would be of no use to one that moves the vectors meanwhile, as every kernel does when it starts.
+pub fn legacy_interrupts_come() -> bool {
+    let lint0 = if is_on() { read(LINT0) } else { EXTERNAL };
+    lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0
+}
+
 /// The interrupts of the legacy controller, which no task priority holds back and whose vectors may be those of exceptions, wait from
 /// now on.
 pub(crate) fn hold_legacy_interrupts() {
-    let lint0 = read(LINT0);
-    let comes = lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0;
+    let (lint0, comes) = (read(LINT0), legacy_interrupts_come());
     cpus::this().holds_legacy_interrupts.store(comes, Relaxed);
     if comes {
         // SAFETY: they wait at their controller; `release_legacy_interrupts` lets them in again.
