@@ -149,6 +149,13 @@ const VECTOR: u32 = 0xff;
 /// The spurious vector while the guest's interrupts are held.
 pub(crate) const SPURIOUS_VECTOR: u8 = timer::VECTOR - 1;
 
+/// Do the interrupts of the legacy controller come by this local APIC? Their vector is told when they are taken: taken for a guest that
+/// does not let them in, it would be of no use to one that moves the vectors meanwhile, as every kernel does when it starts.
+pub fn legacy_interrupts_come() -> bool {
+    let lint0 = if is_on() { read(LINT0) } else { EXTERNAL };
+    lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0
+}
+
 /// While programs run in ring 3: the interrupts of the legacy controller wait, which no task priority holds back and whose vectors may
 /// be those of exceptions; and the spurious vector is not that of the lent timer, whose interrupts Bochs 2.7 would not let an EOI
 /// end. Gives what [`release`] is to be told.

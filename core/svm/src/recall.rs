@@ -99,6 +99,10 @@ impl SvmVcpu {
 
     /// False: there is no timer, or no way to see what the guest does with it.
     fn lend(&mut self, deadline: u64) -> bool {
+        if lapic::legacy_interrupts_come() {
+            // With the host's mask they would be taken whatever the guest's says.
+            return false;
+        }
         if self.watch.lent {
             return apic_timer::lend(Borrower::Vcpu, deadline).is_some();
         }
@@ -228,6 +232,11 @@ impl SvmVcpu {
         if !self.watch.is_on {
             // It kept an IRET from being stepped over; the guest takes it first.
             return Exit::Answered(ExitKind::NmiWindow);
+        }
+        if self.watch.lent && lapic::legacy_interrupts_come() {
+            // Since the timer was lent. What is pending waits for the guest's own mask.
+            self.end_loan();
+            return Exit::Answered(ExitKind::ExternalInterrupt);
         }
         interrupts::admit();
         self.queue_noted();

@@ -5,8 +5,12 @@ use crate::features::Features;
 use crate::instructions::{read, write};
 use crate::vcpu::VmxVcpu;
 use exit::{Exit, ExitKind, Recall, Vcpu};
-use hw::time;
+use hw::{lapic, time};
+use mediator::Instant;
 use x86::vmx::{ExitControls, Field, InterruptionInfo, PinControls};
+
+/// Where interrupts must not exit the timer does, after this time.
+const INSTEAD_NS: u64 = 1_000_000;
 
 /// What this CPU does to get the guest back.
 #[derive(Default)]
@@ -36,7 +40,7 @@ impl VmxVcpu {
     /// As [`Vcpu::set_recall`].
     #[cold]
     pub(crate) fn watch_for(&mut self, wanted: Recall) {
-        if wanted == self.watch.wanted {
+        if wanted == self.watch.wanted && !wanted.at_interrupt {
             return;
         }
         self.watch.wanted = wanted;
@@ -46,7 +50,14 @@ impl VmxVcpu {
         let at_interrupt = wanted.at_interrupt || wanted.at_tsc.is_some() && !has_timer(features);
         let mut pin = features.controls.pin;
         pin.set(PinControls::ACTIVATE_PREEMPTION_TIMER, self.watch.is_timed());
-        pin.set(PinControls::EXTERNAL_INTERRUPT_EXITING, at_interrupt && acknowledges(features));
+        // They would exit whatever the guest's mask says.
+        let come_early = lapic::legacy_interrupts_come();
+        if come_early && at_interrupt && has_timer(features) {
+            let soon = time::tsc_at(Instant(time::now().0.saturating_add(INSTEAD_NS)));
+            self.watch.deadline = Some(self.watch.deadline.map_or(soon, |deadline| deadline.min(soon)));
+            pin.insert(PinControls::ACTIVATE_PREEMPTION_TIMER);
+        }
+        pin.set(PinControls::EXTERNAL_INTERRUPT_EXITING, at_interrupt && !come_early && acknowledges(features));
         write(Field::PIN_CONTROLS, pin.bits().into());
         self.make_busy();
     }
@@ -58,6 +69,13 @@ impl VmxVcpu {
         // Rounded up: it is not to exit too early. What does not fit is waited for in parts.
         let units = (deadline.saturating_sub(time::tsc()) >> shift) + 1;
         write(Field::VMX_PREEMPTION_TIMER_VALUE, units.min(u32::MAX.into()));
+    }
+
+    /// The preemption timer has run out.
+    pub(crate) fn on_timer(&mut self) -> Exit {
+        // How interrupts come may have changed.
+        self.watch_for(self.watch.wanted);
+        Exit::Answered(ExitKind::Recall)
     }
 
     /// An external interrupt has left the guest.

@@ -246,7 +246,7 @@ impl VmxVcpu {
                 Exit::Answered(ExitKind::NmiWindow)
             }
             BasicReason::EXTERNAL_INTERRUPT => self.on_interrupt(),
-            BasicReason::PREEMPTION_TIMER => Exit::Answered(ExitKind::Recall),
+            BasicReason::PREEMPTION_TIMER => self.on_timer(),
             // What waits goes with the next entry.
             BasicReason::INTERRUPT_WINDOW => Exit::Answered(ExitKind::InterruptWindow),
             BasicReason::CONTROL_REGISTER_ACCESS => Exit::Answered(self.on_control_register()),

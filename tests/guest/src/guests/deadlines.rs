@@ -78,9 +78,14 @@ pub fn run() {
     let per_ms = with_lines(1 << TIMER_LINE, ticks_per_ms);
     say!("{per_ms} ticks a millisecond");
     if super::shoji() {
+        // Else Shoji would have to take the legacy controller's interrupts for a guest that does not let them in.
+        let lint0 = apic::read(LINT0);
+        apic::write(LINT0, lint0 | MASKED);
         with_entry(NMI, deadlines_nmi, || with_lines(0, without_exits));
+        apic::write(LINT0, lint0);
         with_lines(1 << TIMER_LINE, with_interrupts);
         with_lines(0, || {
+            apic::write(LINT0, lint0 | MASKED);
             classes(per_ms);
             task_priority(per_ms);
         });
@@ -210,6 +215,7 @@ fn task_priority(per_ms: u64) {
     begin(HARD, 1, 1);
 }
 
+const LINT0: u32 = 0x350;
 // The local APIC's timer.
 const LOCAL_VECTOR: u32 = 0x320;
 const INITIAL: u32 = 0x380;
