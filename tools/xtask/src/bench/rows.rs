@@ -58,6 +58,8 @@ pub const ROWS: &[Row] = &[
     row("cpus_apic_write", "write of a local APIC register, two CPUs", AtMost(500.0), "3 -> 17,900"),
     row("vtx_cpus_apic_write", "- by VT-x: Bochs, haswell_4770, two CPUs", AtMost(500.0), ""),
     row("vtx_cpus_x2apic_icr_write", "write of the x2APIC ICR by VT-x: Bochs, haswell_4770, two CPUs", None, ""),
+    row("message_round_trip", "message ring 0 -> ring 3 -> ring 0, by VT-x: Bochs, haswell_4770", AtMost(1000.0), ""),
+    row("message_nested", "- to a program that opens and calls another one", None, ""),
     row("rdtsc", "RDTSC", AsBare, ""),
     row("mov_from_cr3", "MOV from CR3", AsBare, ""),
     row("linux_write_4k", "Linux writes 4 KiB, IDE DMA, encrypted", AtMost(80e3), "52.4 k -> 263.8 k"),
