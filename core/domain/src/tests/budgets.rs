@@ -66,7 +66,13 @@ fn domains() -> &'static Domains<FakeMachine> {
         install();
         let programs: &'static [Program] = Box::leak(Box::new([
             Program { name: "fragile", elf: elf(FRAGILE), services: &["fragile"], ..Program::USUAL },
-            Program { name: "stillborn", elf: elf(STILLBORN), services: &["stillborn"], ..Program::USUAL },
+            Program {
+                name: "stillborn",
+                elf: elf(STILLBORN),
+                services: &["stillborn"],
+                restart_ms: None,
+                ..Program::USUAL
+            },
         ]));
         let machine = FakeMachine { scripts, failures: AtomicU64::new(0) };
         Box::leak(Box::new(Domains::new(machine, programs, 1)))
@@ -95,6 +101,7 @@ fn whatever_is_deadly_ends_the_program_and_gives_its_memory_back() {
         let pages = PAGES.load(SeqCst);
         assert_eq!(port.call(op, &mut NoLeases), Err(Error::Dead), "{cause}");
         assert_eq!(PAGES.load(SeqCst), pages - 10, "{cause}");
+        assert_eq!(domains().machine.failures.load(SeqCst), before.failures + 1, "the machine is to start it again");
         let after = domains().list()[0];
         assert_eq!((after.failures, after.last_end), (before.failures + 1, Some(cause)));
         assert_eq!(open().call(77, &mut NoLeases), Ok(77), "and it lives again after: {cause}");
@@ -137,7 +144,7 @@ fn one_that_ends_before_it_serves_is_no_service() {
     domains();
     assert_eq!(message::open("stillborn").map(drop), Err(Error::Dead));
     assert_eq!(domains().list()[1].last_end, Some(Cause::Exit(7)));
-    assert!(domains().machine.failures.load(SeqCst) > 0, "the machine is told to start it again");
+    assert_eq!(domains().restart(), None, "the manifest does not want it started anew");
 }
 
 #[test]
