@@ -85,6 +85,7 @@ fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
         }
     }
     two_cpus_of_vtx(workspace, logs, &mut figures)?;
+    messages(workspace, logs, &mut figures)?;
     for on in [On::Bare, On::Shoji] {
         let _progress = spinner(&format!("Linux, {on}"));
         small::measure(workspace, logs, on, &mut figures)?;
@@ -102,6 +103,14 @@ fn two_cpus_of_vtx(workspace: &Workspace, logs: &Path, figures: &mut Figures) ->
     let emulator = tiny::Emulator::Bochs(vendors::VTX);
     let values = tiny::measure(workspace, logs, emulator, On::Shoji, tiny::BENCH_CPUS)?;
     figures.add(On::Shoji, values.into_iter().map(|(key, value)| (format!("vtx_cpus_{key}"), value)).collect());
+    Ok(())
+}
+
+/// Calls of programs in ring 3. There are none on the bare machine.
+fn messages(workspace: &Workspace, logs: &Path, figures: &mut Figures) -> Result<()> {
+    let _progress = spinner("Tiny guest that calls programs, in Bochs, under Shoji");
+    let emulator = tiny::Emulator::Bochs(vendors::VTX);
+    figures.add(On::Shoji, tiny::measure(workspace, logs, emulator, On::Shoji, tiny::MESSAGES)?);
     Ok(())
 }
 

@@ -60,6 +60,8 @@ pub const ROWS: &[Row] = &[
     row("vtx_cpus_x2apic_icr_write", "write of the x2APIC ICR by VT-x: Bochs, haswell_4770, two CPUs", None, ""),
     row("hypercall", "hypercall: the version", AtMost(300.0), ""),
     row("hypercall_parameters", "hypercall with parameters: the number of a name", None, ""),
+    row("message_round_trip", "message ring 0 -> ring 3 -> ring 0, by VT-x: Bochs, haswell_4770", AtMost(1000.0), ""),
+    row("message_nested", "- to a program that opens and calls another one", None, ""),
     row("rdtsc", "RDTSC", AsBare, ""),
     row("mov_from_cr3", "MOV from CR3", AsBare, ""),
     row("linux_write_4k", "Linux writes 4 KiB, IDE DMA, encrypted", AtMost(80e3), "52.4 k -> 263.8 k"),

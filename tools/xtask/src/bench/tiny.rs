@@ -20,6 +20,8 @@ pub const BENCH: &str = "bench";
 /// With the rows that are different on a machine that may have a second CPU, and on a Q35.
 pub const BENCH_CPUS: &str = "bench_cpus";
 pub const BENCH_Q35: &str = "bench_q35";
+/// With calls of programs.
+pub const MESSAGES: &str = "domain_calls";
 
 /// The folder where guests leave disks and logs.
 fn dir(logs: &Path, emulator: Emulator, on: On) -> PathBuf {
