@@ -46,6 +46,8 @@ pub mod v2 {
     pub const TAG_END: u16 = 0;
     /// Wanted kinds of information, 32 bits each (s. 3.1.4).
     pub const TAG_INFORMATION_REQUEST: u16 = 1;
+    /// A framebuffer of this width, height and depth is welcome; 0: any (s. 3.1.10).
+    pub const TAG_FRAMEBUFFER: u16 = 5;
     /// Modules start at page boundaries (s. 3.1.11).
     pub const TAG_MODULE_ALIGN: u16 = 6;
     /// Tag flag: a loader that does not know the tag may go on.

@@ -1,7 +1,7 @@
 //! The timer of this CPU's local APIC, lent by the guest: what the crate `timer` decides, done with the hardware. For where the VMM
 //! needs to be woken and has nothing else: while ring 3 runs, and on AMD-V while the guest does.
 //!
-//! Between [`lend`] and [`give_back`] either the guest does not run on this CPU, or its accesses to the timer leave it and come to
+//! Two may have it at once, each for a deadline of its own ([`Borrower`]). Between [`lend`] and [`give_back`] either the guest does not run on this CPU, or its accesses to the timer leave it and come to
 //! [`Access`]. The interrupt of the timer is taken in the host only: with it interrupts are let in ([`crate::interrupts`]).
 
 use crate::{cpus, interrupts, lapic, msr, time};
@@ -21,8 +21,19 @@ pub(crate) struct Lent(UnsafeCell<State>);
 // SAFETY: see above.
 unsafe impl Sync for Lent {}
 
+/// Whom it is lent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Borrower {
+    /// The VMM, which wants the CPU back from its guest.
+    Vcpu,
+    /// The VMM, which wants it back from a program in ring 3.
+    Program,
+}
+
 struct State {
     loan: Option<Loan>,
+    /// Of each borrower.
+    deadlines: [Option<u64>; 2],
     debt: Debt,
     was_disabled: bool,
     /// It is being given back.
@@ -31,7 +42,21 @@ struct State {
 
 impl Lent {
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(State { loan: None, debt: Debt::NONE, was_disabled: false, ends: false }))
+        Self(UnsafeCell::new(State {
+            loan: None,
+            deadlines: [None; 2],
+            debt: Debt::NONE,
+            was_disabled: false,
+            ends: false,
+        }))
+    }
+}
+
+impl State {
+    /// The next deadline of all borrowers; the last one where all are over.
+    fn next_deadline(&self, now: u64) -> u64 {
+        let all = || self.deadlines.iter().flatten().copied();
+        all().filter(|deadline| *deadline > now).min().or(all().max()).unwrap_or(u64::MAX)
     }
 }
 
@@ -82,11 +107,13 @@ pub fn is_there() -> bool {
     RATIO.is_completed()
 }
 
-/// The VMM has the timer from now on, and is interrupted at `deadline`, in ticks of the TSC, or soon after. If it has it already,
-/// the deadline moves. `None`: there is no timer to be had, as the guest has switched the local APIC off.
-pub fn lend(deadline: u64) -> Option<()> {
+/// The VMM has the timer from now on, and is interrupted at `deadline`, in ticks of the TSC, or soon after. If this borrower has it
+/// already, its deadline moves. `None`: there is no timer to be had, as the guest has switched the local APIC off.
+pub fn lend(to: Borrower, deadline: u64) -> Option<()> {
     let ratio = *RATIO.get().filter(|_| lapic::is_on())?;
     with(|state, hardware| {
+        state.deadlines[to as usize] = Some(deadline);
+        let deadline = state.next_deadline(hardware.tsc());
         if let Some(loan) = &mut state.loan {
             loan.set_deadline(hardware, deadline);
             return;
@@ -102,12 +129,18 @@ pub fn lend(deadline: u64) -> Option<()> {
     Some(())
 }
 
-/// The timer is the guest's again, as it would stand by now. Interrupts may be noted meanwhile.
-pub fn give_back() {
+/// This borrower has no need of it any more. Without the other one it is the guest's again, as it would stand by now. Interrupts may
+/// be noted meanwhile.
+pub fn give_back(from: Borrower) {
     with(|state, hardware| {
-        state.ends = state.loan.is_some();
+        state.deadlines[from as usize] = None;
+        let Some(loan) = &mut state.loan else { return };
+        state.ends = state.deadlines == [None; 2];
         if state.ends {
             hardware.write(Register::InitialCount, 0);
+        } else {
+            let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
+            loan.set_deadline(hardware, deadline);
         }
     });
     if !with(|state, _| state.ends) {
@@ -129,8 +162,8 @@ pub fn give_back() {
 }
 
 /// Is the deadline over, for which the timer was lent?
-pub fn is_due() -> bool {
-    with(|state, hardware| state.loan.as_ref().is_some_and(|loan| loan.deadline() <= hardware.tsc()))
+pub fn is_due(to: Borrower) -> bool {
+    with(|state, hardware| state.deadlines[to as usize].is_some_and(|deadline| deadline <= hardware.tsc()))
 }
 
 /// The VMM's own interrupt, if it is that: the guest gets what is due to it, and the timer goes on.
@@ -145,6 +178,10 @@ pub(crate) fn on_interrupt() -> bool {
         unsafe { lapic::end_of_interrupt() };
         if !state.ends {
             loan.on_interrupt(hardware);
+            let next = state.next_deadline(hardware.tsc());
+            if let Some(loan) = state.loan.as_mut().filter(|loan| loan.deadline() < next) {
+                loan.set_deadline(hardware, next);
+            }
         }
         true
     })

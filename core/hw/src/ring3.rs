@@ -4,6 +4,7 @@
 //! stack that entered it (RSP0 in the TSS).
 //! Sources: APM Vol. 2 (24593, 3.41) s. 8.9.3 and 12.2.5.
 
+use crate::apic_timer::Borrower;
 use crate::descriptors::{ExceptionFrame, USER_CODE_SELECTOR, USER_DATA_SELECTOR, fail};
 use crate::space::Space;
 use crate::{apic_timer, cpus, interrupts, lapic, nmi, time};
@@ -238,7 +239,7 @@ fn swap_priority(priority: u64) -> u64 {
 /// program's time is looked at only where it leaves ring 3.
 fn set_alarm(until: u64) -> bool {
     let alarm = &cpus::this().alarm;
-    if alarm.load(Relaxed) != until && apic_timer::lend(time::tsc_at(Instant(until))).is_some() {
+    if alarm.load(Relaxed) != until && apic_timer::lend(Borrower::Program, time::tsc_at(Instant(until))).is_some() {
         let is_first = alarm.swap(until, Relaxed) == 0;
         if is_first {
             lapic::hold_legacy_interrupts();
@@ -317,7 +318,7 @@ impl domain::Machine for Ring3 {
 
     fn rest(&self) {
         if cpus::this().alarm.swap(0, Relaxed) != 0 {
-            apic_timer::give_back();
+            apic_timer::give_back(Borrower::Program);
             lapic::release_legacy_interrupts();
         }
     }

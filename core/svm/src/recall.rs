@@ -7,6 +7,7 @@
 use crate::vcpu::SvmVcpu;
 use crate::{event, nmi, policy};
 use exit::{Exit, ExitKind, Recall, Vcpu};
+use hw::apic_timer::Borrower;
 use hw::{apic_timer, cpus, interrupts, lapic};
 use mediator::Gpa;
 use x86::msr;
@@ -99,10 +100,10 @@ impl SvmVcpu {
     /// False: there is no timer, or no way to see what the guest does with it.
     fn lend(&mut self, deadline: u64) -> bool {
         if self.watch.lent {
-            return apic_timer::lend(deadline).is_some();
+            return apic_timer::lend(Borrower::Vcpu, deadline).is_some();
         }
         let Some(root) = self.memory().root_without(Gpa(lapic::base().0)) else { return false };
-        if apic_timer::lend(deadline).is_none() {
+        if apic_timer::lend(Borrower::Vcpu, deadline).is_none() {
             return false;
         }
         self.watch.lent = true;
@@ -125,7 +126,7 @@ impl SvmVcpu {
         set_real_priority(virtual_priority(self.vmcb));
         // SAFETY: as it is without a loan.
         unsafe { core::arch::asm!("cli", options(nostack)) };
-        apic_timer::give_back();
+        apic_timer::give_back(Borrower::Vcpu);
         self.queue_noted();
         let root = self.memory().root();
         let control = &mut self.vmcb.control;
@@ -169,7 +170,7 @@ impl SvmVcpu {
 
     /// The deadline is over, and the VMM has not been told yet.
     fn is_due(&mut self) -> bool {
-        let is_new = self.watch.lent && !self.watch.is_told && apic_timer::is_due();
+        let is_new = self.watch.lent && !self.watch.is_told && apic_timer::is_due(Borrower::Vcpu);
         self.watch.is_told |= is_new;
         is_new
     }

@@ -15,6 +15,8 @@ fn open() {
     unsafe {
         vmsave(area);
         load_task();
+        // `recall` may have left it set, which counts from STGI on.
+        core::arch::asm!("cli", options(nostack));
         stgi();
     }
 }

@@ -41,12 +41,15 @@ pub fn open<V: Vendor>(content: Content, ground: &Ground<'_, V>, machine: &mut R
         );
     }
     let secrets = secrets(&locked);
+    let mut wrong = 0;
     let outcome = bios::with::<V, _>(ground, machine, |bios| {
         let locks = Locks::from_bios(bios.keyboard_flags());
         let mut desk = Desk { keyboard: Keyboard::new(layout(settings.keyboard), locks), bios, failure: None };
         let _ = writeln!(desk, "\nShoji: the configuration is locked.");
         let outcome = login::run(&mut desk, settings.tries, secrets, |desk, secret, typed| {
-            attempt(&locked, memory, desk, secret, typed)
+            let answer = attempt(&locked, memory, desk, secret, typed);
+            wrong += u32::from(matches!(answer, Answer::Wrong));
+            answer
         });
         match desk.failure {
             Some(failure) => Outcome::Failed(failure),
@@ -57,13 +60,13 @@ pub fn open<V: Vendor>(content: Content, ground: &Ground<'_, V>, machine: &mut R
     hw::cpus::this().wipe_unused_stack();
     match outcome? {
         Outcome::Open(config) => {
-            log::info!("the configuration is open");
+            log::info!("the configuration is open; wrong tries before: {wrong}");
             Ok(config)
         }
         Outcome::Failed(failure) => Err(failure),
         Outcome::Reset => reset::machine(),
         Outcome::NoMoreTries => {
-            log::warn!("no more tries");
+            log::warn!("{wrong} wrong tries; {:?} follows", settings.after_failure);
             // The last words are to be read.
             time::wait_ms(LAST_PAUSE_MS);
             match settings.after_failure {

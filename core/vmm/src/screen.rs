@@ -46,7 +46,7 @@ const END: u64 = 1 << 32;
 
 static PLACE: Mutex<Place> = Mutex::new(VGA_TEXT);
 static CONSOLE: Ranked<Option<Console<VideoRam>>, { rank::SCREEN }> = Ranked::new(None);
-/// Something was drawn that the BIOS does not know of.
+/// It shows what the BIOS does not know of.
 static USED: AtomicBool = AtomicBool::new(false);
 
 impl Place {
@@ -77,9 +77,13 @@ pub fn find(console: Option<&multiboot::Console>) {
         Some(Some(place)) => *PLACE.lock() = place,
         // The loader says text where it says nothing.
         None => {}
-        Some(None) => log::warn!(
-            "Shoji cannot draw on this screen; write `set gfxpayload=text` behind `multiboot2` in the GRUB entry"
-        ),
+        Some(None) => {
+            // Whatever it shows, the guest starts in text mode.
+            USED.store(true, Ordering::Relaxed);
+            log::warn!(
+                "Shoji cannot draw on this screen; write `set gfxpayload=text` behind `multiboot2` in the GRUB entry"
+            );
+        }
     }
 }
 
