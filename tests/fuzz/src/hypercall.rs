@@ -121,7 +121,7 @@ fn one(cpu: &mut Cpu<'_>, machine: &mut Small, caller: &mut Caller, pages: &[u8;
             assert_eq!(raised, None);
             let rax = caller.gpr(Gpr::Rax);
             let result = Error::result(if mask == u64::MAX { rax } else { rax as u32 as i32 as i64 as u64 });
-            if number == FIRST_NAMED || number < FIRST_NAMED || result.is_err() {
+            if number <= FIRST_NAMED || result.is_err() {
                 let wanted = expected.map_err(|error| error.code() & mask).unwrap_or_else(|code| code);
                 let is_free = number > FIRST_NAMED && expected == Ok(u64::MAX);
                 assert!(is_free || rax == wanted & mask, "{number:#x} gives {rax:#x} instead of {wanted:#x}");
@@ -193,7 +193,7 @@ impl View<'_> {
         if len_bytes == 0 {
             return Ok(Vec::new());
         }
-        let is_canonical = |at: u64| at < 1 << 47 || at >= !0 << 47;
+        let is_canonical = |at: u64| !(1 << 47..!0 << 47).contains(&at);
         let is_address = |at: u64| if self.caller.long { is_canonical(at) } else { at <= u32::MAX.into() };
         let last = linear.checked_add(len_bytes - 1).filter(|last| is_address(*last));
         if last.is_none() || !is_address(linear) {

@@ -124,7 +124,7 @@ fn interleaves(shell: &mut Shell<'_>) -> Result<()> {
 /// Lines are edited, and come again.
 fn talks(shell: &mut Shell<'_>) -> Result<()> {
     shell.run("sleep 4; stty rows 24 cols 80", MINUTE)?;
-    let machine = shell.start("TERM=vt100 shoji sh --key-file /root/dbgsh.key")?;
+    let machine = shell.start("TERM=vt100 shoji sh --key-file /root/dbgsh.key; echo \"GO\"\"NE\"")?;
     machine.expect("shoji> ")?;
     // "heapx", and one back.
     machine.console.send("heapx\x7f\r")?;
