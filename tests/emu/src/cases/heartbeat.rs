@@ -9,7 +9,8 @@ use testbed::qemu::Writes;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("the_heart_beats_under_a_tickless_idle_linux", 180, |cx| beats(cx, 1)),
-        Case::new("the_heart_beats_under_a_tickless_idle_linux_with_2_cpus", 180, |cx| beats(cx, 2)).only_in_long_runs(),
+        Case::new("the_heart_beats_under_a_tickless_idle_linux_with_2_cpus", 180, |cx| beats(cx, 2))
+            .only_in_long_runs(),
         Case::new("the_heart_beats_under_a_tickless_idle_linux_on_vt_x", 1200, beats_on_vt_x).only_in_long_runs(),
     ]
 }

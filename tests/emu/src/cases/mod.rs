@@ -35,7 +35,8 @@ pub fn all() -> Vec<Case> {
         smp::cases(),
         restarts::cases(),
         defect::cases(),
-        heartbeat::cases(), inside::cases(),
+        heartbeat::cases(),
+        inside::cases(),
         debian::cases(),
     ]
     .into_iter()
