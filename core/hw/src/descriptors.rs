@@ -256,6 +256,8 @@ pub fn set_fault_handler(handler: fn(&ExceptionFrame) -> !) {
     FAULT_HANDLER.store(handler as *mut (), Ordering::Relaxed);
 }
 
+/// Exceptions that push one (APM s. 8.2).
+const HAS_ERROR_CODE: [u64; 10] = [8, 10, 11, 12, 13, 14, 17, 21, 29, 30];
 const DEBUG: u64 = 1;
 const NMI: u64 = 2;
 const GENERAL_PROTECTION: u64 = 13;
@@ -268,6 +270,10 @@ extern "sysv64" fn on_exception(frame: &mut ExceptionFrame) {
         }
         // No CPU of today raises 9 and 15.
         9 | 15 | EXCEPTIONS.. => return interrupts::on_interrupt(frame.vector as u8),
+        // Those with an error code have other numbers where they are interrupts.
+        vector if !HAS_ERROR_CODE.contains(&vector) && interrupts::is_interrupt(vector) => {
+            return interrupts::on_interrupt(vector as u8);
+        }
         // The VMM steps nothing and sets no breakpoint, so it can only be the guest's: in Bochs 2.7 a #DB that leaves the
         // guest, and the trap of a stepped instruction that does, stay pending. The guest gets its own.
         DEBUG => return,

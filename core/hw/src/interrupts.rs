@@ -4,17 +4,21 @@
 //!
 //! Interrupts are off in the host but for short: in [`admit`], and where ring 3 runs.
 
-use crate::{apic_timer, cpus, lapic};
+use crate::{apic_timer, cpus, lapic, msr};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
 /// Vectors of one CPU.
 #[derive(Debug)]
-pub(crate) struct Noted([AtomicU64; 4]);
+pub(crate) struct Noted {
+    vectors: [AtomicU64; 4],
+    /// Interrupts are let in by code that raises no exception.
+    lets_in: AtomicBool,
+}
 
 impl Noted {
     pub const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; 4])
+        Self { vectors: [const { AtomicU64::new(0) }; 4], lets_in: AtomicBool::new(false) }
     }
 }
 
@@ -23,12 +27,12 @@ pub(crate) fn on_interrupt(vector: u8) {
     if vector == timer::VECTOR && apic_timer::on_interrupt() {
         return;
     }
-    cpus::this().interrupts.0[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Relaxed);
+    cpus::this().interrupts.vectors[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Relaxed);
 }
 
 /// The highest vector that was noted on this CPU; it is noted no longer. To be queued for its guest.
 pub fn take() -> Option<u8> {
-    cpus::this().interrupts.0.iter().enumerate().rev().find_map(|(group, noted)| {
+    cpus::this().interrupts.vectors.iter().enumerate().rev().find_map(|(group, noted)| {
         let vectors = noted.load(Relaxed);
         let highest = vectors.checked_ilog2()?;
         noted.fetch_and(!(1 << highest), Relaxed);
@@ -46,8 +50,33 @@ pub fn set_window(window: Window) {
     WINDOW.store(window as *mut (), SeqCst);
 }
 
+/// Calls `let_in`, which lets interrupts in and raises no exception. So whatever comes meanwhile in a vector of an exception is an
+/// interrupt: the guest chooses the vectors of the legacy controller.
+pub fn while_let_in(let_in: impl FnOnce()) {
+    let flag = &cpus::this().interrupts.lets_in;
+    flag.store(true, SeqCst);
+    let_in();
+    flag.store(false, SeqCst);
+}
+
+/// MSR MCG_STATUS, bit 2: a machine check is in progress (APM s. 9.3.1.2).
+const MCG_STATUS: u32 = 0x17a;
+const IN_PROGRESS: u64 = 1 << 2;
+const MACHINE_CHECK: u64 = 18;
+
+/// Has an interrupt come in this vector of an exception without an error code? Those with one are told apart by the stack.
+pub(crate) fn is_interrupt(vector: u64) -> bool {
+    let machine_check =
+        || vector == MACHINE_CHECK && msr::read(MCG_STATUS).is_none_or(|status| status & IN_PROGRESS != 0);
+    cpus::here().is_some_and(|cpu| cpu.interrupts.lets_in.load(SeqCst)) && !machine_check()
+}
+
 /// Takes the interrupts that are pending on this CPU: they are noted. What is left to other CPUs' NMIs is done meanwhile, too.
 pub fn admit() {
+    while_let_in(open_window);
+}
+
+fn open_window() {
     let window = WINDOW.load(Relaxed);
     if window.is_null() {
         // SAFETY: interrupts find their handler. STI holds them off for one more instruction.

@@ -214,11 +214,11 @@ impl SvmVcpu {
                 self.follow_priority();
             }
             // SAFETY: interrupts and NMIs find their handlers; the word asks for attention when an NMI has come before HLT.
-            unsafe {
+            interrupts::while_let_in(|| unsafe {
                 core::arch::asm!("cli", "stgi", options(nostack));
                 cpus::halt_for_interrupts(&cpus::this().nmi.attention);
                 core::arch::asm!("clgi", options(nostack));
-            }
+            });
         }
     }
 
