@@ -135,6 +135,8 @@ fn talks(shell: &mut Shell<'_>) -> Result<()> {
     machine.expect("KiB in use").context("`heap` out of the history")?;
     machine.expect("shoji> ")?;
     machine.console.send("exit\r")?;
+    // What comes before, it would read itself.
+    machine.expect("GONE")?;
     shell.run("true", MINUTE).map(drop)
 }
 
