@@ -30,6 +30,7 @@ pub const SCRIPTS: [(&str, &str); 16] = [
     ("bench_load", include_str!("../guest/tests/bench_load.sh")),
     ("alone", include_str!("../guest/tests/alone.sh")),
     ("inside", include_str!("../guest/tests/inside.sh")),
+    ("idle", include_str!("../guest/tests/idle.sh")),
     ("cryptsetup", include_str!("../guest/tests/cryptsetup.sh")),
 ];
 const INIT: &str = include_str!("../guest/init.sh");
