@@ -18,7 +18,6 @@ pub fn cases() -> Vec<Case> {
 const HEARTBEAT: &str = "\n[debug]\nheartbeat = true\n";
 const TEST: &str = "shoji.test=idle shoji.idle=17";
 const PERIOD_S: f64 = 5.0;
-/// Emulators stand still now and then.
 const TOLERANCE_S: f64 = 0.5;
 
 fn beats(cx: &Cx, cpus: u32) -> Result<()> {
@@ -38,18 +37,17 @@ fn beats_on_vt_x(cx: &Cx) -> Result<()> {
     judge(cx, &std::fs::read_to_string(logs.join("shoji.log")).unwrap_or_default())
 }
 
-/// Each beat comes five seconds after the one before.
+/// Beats come five seconds after one another: none early, most of them in time. Emulators stand still now and then.
 fn judge(cx: &Cx, log: &str) -> Result<()> {
     let beats = log.lines().filter(|line| line.contains("heartbeat")).map(time_of);
     let beats = beats.collect::<Option<Vec<f64>>>().context("a line of the log without a time")?;
     if cx.boot == Boot::Bare {
         return Ok(());
     }
-    ensure!(beats.len() >= 3, "{} heartbeats in 17 idle seconds", beats.len());
-    for pair in beats.windows(2) {
-        let [before, after] = pair else { continue };
-        ensure!((after - before - PERIOD_S).abs() < TOLERANCE_S, "heartbeats at {beats:?}");
-    }
+    ensure!(beats.len() >= 4, "{} heartbeats in 17 idle seconds and a boot", beats.len());
+    let mut late: Vec<f64> = beats.windows(2).map(|pair| pair[1] - pair[0] - PERIOD_S).collect();
+    late.sort_by(f64::total_cmp);
+    ensure!(late[0] > -0.01 && late[late.len() / 2] < TOLERANCE_S, "heartbeats at {beats:?}");
     Ok(())
 }
 
