@@ -65,6 +65,8 @@ pub const EXCLUSIONS: &[Exclusion] = &[
     },
     Exclusion { guest: "legacy", model: Some("trinity_apu"), from_cpus: 1, why: NO_V86 },
     Exclusion { guest: "legacy", model: Some("phenom_8650_toliman"), from_cpus: 1, why: NO_V86 },
+    Exclusion { guest: "deadlines", model: Some("trinity_apu"), from_cpus: 1, why: NO_INTR_MASKING },
+    Exclusion { guest: "deadlines", model: Some("phenom_8650_toliman"), from_cpus: 1, why: NO_INTR_MASKING },
     Exclusion { guest: "triple_fault", model: None, from_cpus: 2, why: NO_RESET },
     Exclusion { guest: "self_ipi", model: None, from_cpus: 2, why: NO_RESET },
     Exclusion { guest: "mmio_forms", model: None, from_cpus: 2, why: NO_RESET },
@@ -75,6 +77,8 @@ const NO_DR6: &str = "Bochs 2.7 does not write DR6 into the VMCB when #DB is int
 const PAGED_REAL_MODE: &str =
     "Bochs 2.7 lets a guest of AMD-V clear CR0.PE under paging, which only VMRUN may, and panics at it";
 const NO_V86: &str = "Bochs 2.7 panics at a #VMEXIT from virtual-8086 mode: it looks at RFLAGS.VM before it has loaded the host's RFLAGS";
+const NO_INTR_MASKING: &str = "in Bochs 2.7 an interrupt does not leave a guest that loops with RFLAGS.IF = 0, though V_INTR_MASKING and the \
+                               host's IF are set (APM Vol. 2 15.21.1); as observed, the cause was not looked for. In QEMU it does";
 const NO_RESET: &str = "Bochs 2.7 with two CPUs does not come up after a reset by CF9h: the clock of its devices stands still, and the \
                         BIOS finds no keyboard";
 const USES_VTX: &str = "it uses VT-x itself";
