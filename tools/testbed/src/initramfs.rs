@@ -14,7 +14,7 @@ pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_p
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 17] = [
+pub const SCRIPTS: [(&str, &str); 18] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -27,6 +27,7 @@ pub const SCRIPTS: [(&str, &str); 17] = [
     ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
     ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),
     ("bench", include_str!("../guest/tests/bench.sh")),
+    ("bench_idle", include_str!("../guest/tests/bench_idle.sh")),
     ("bench_load", include_str!("../guest/tests/bench_load.sh")),
     ("alone", include_str!("../guest/tests/alone.sh")),
     ("inside", include_str!("../guest/tests/inside.sh")),

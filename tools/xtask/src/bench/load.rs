@@ -5,9 +5,10 @@ use super::figures::{Figures, On};
 use super::small::{self, Mark};
 use anyhow::{Context, Result};
 use std::path::Path;
-use testbed::Workspace;
+use testbed::disk::Disk;
 use testbed::progress::spinner;
 use testbed::qemu::Qemu;
+use testbed::{Workspace, disks};
 
 const IDLE: &str = "idle";
 /// The work on the plain disk.
@@ -61,6 +62,28 @@ pub fn measure(workspace: &Workspace, logs: &Path, figures: &mut Figures) -> Res
             figures.set_exits(format!("Exits a second, compiling, {}", load.machine), work);
         }
     }
+    heartbeat(workspace, &logs.join("load-heartbeat"), figures)
+}
+
+/// What it costs to wait for a deadline that must hold: the heartbeat's, every five seconds.
+fn heartbeat(workspace: &Workspace, dir: &Path, figures: &mut Figures) -> Result<()> {
+    let _progress = spinner("Linux idles while the VMM's heart beats");
+    std::fs::create_dir_all(dir)?;
+    let small = disks::small(workspace, false)?;
+    let disk = Disk { path: dir.join("disk.img"), ..small.clone() };
+    std::fs::copy(&small.path, &disk.path).with_context(|| format!("cannot copy {}", small.path.display()))?;
+    let blob = dir.join("heartbeat.conf");
+    let text = disks::configuration(&disks::key(workspace)?) + "\n[debug]\nheartbeat = true\n";
+    disks::compile(&text, &blob)?;
+    disk.replace_boot_file("/shoji/shoji.conf", &std::fs::read(blob)?)?;
+    let (mut machine, mut monitor) = small::start_from(&disk, dir, On::Shoji, "bench_idle", |qemu| qemu)?;
+    machine.expect("STARTED")?;
+    let mut log = machine.exit_log()?;
+    Exits::count(&mut log)?;
+    let marks = small::marks(&mut machine, &mut monitor, log)?;
+    let idle = idle_rates(&marks).context("the guest's script has not set its marks")?;
+    figures.set_exits("Exits a second, idle, one CPU, with a heartbeat", idle);
+    std::fs::remove_file(&disk.path)?;
     Ok(())
 }
 
@@ -69,18 +92,24 @@ type Rates = Vec<(&'static str, f64)>;
 /// Exits a second of the guest's clock, idle and at work. The pause in which the counters are read is taken off from work:
 /// the guest is idle then.
 fn rates(marks: &[Mark]) -> Option<(Rates, Rates)> {
-    let last_two = |name| {
-        let of: Vec<&Mark> = marks.iter().filter(|mark| mark.name == name).collect();
-        let [.., before, last] = of[..] else { return None };
-        Some((last.uptime_s - before.uptime_s, &last.exits))
-    };
-    let (seconds, exits) = last_two(IDLE)?;
-    let idle: Rates = exits.rates(seconds).collect();
-    let (seconds, exits) = last_two(BUILD)?;
+    let idle = idle_rates(marks)?;
+    let (seconds, exits) = last_two(marks, BUILD)?;
     let in_pause = |kind: &str| idle.iter().find(|(name, _)| *name == kind).map_or(0.0, |(_, rate)| rate * PAUSE_S);
     let work_s = (seconds - PAUSE_S).max(f64::EPSILON);
     let work = exits.by_kind.iter().map(|(kind, count)| (*kind, (*count as f64 - in_pause(kind)).max(0.0) / work_s));
     Some((idle.clone(), work.collect()))
+}
+
+fn idle_rates(marks: &[Mark]) -> Option<Rates> {
+    let (seconds, exits) = last_two(marks, IDLE)?;
+    Some(exits.rates(seconds).collect())
+}
+
+/// Seconds and exits between the last two marks of this name.
+fn last_two<'a>(marks: &'a [Mark], name: &str) -> Option<(f64, &'a Exits)> {
+    let of: Vec<&Mark> = marks.iter().filter(|mark| mark.name == name).collect();
+    let [.., before, last] = of[..] else { return None };
+    Some((last.uptime_s - before.uptime_s, &last.exits))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::io::BufRead;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
+use testbed::disk::Disk;
 use testbed::monitor::Monitor;
 use testbed::qemu::{Machine, Qemu, Writes};
 use testbed::{Workspace, disks};
@@ -36,7 +37,17 @@ pub fn start(
     script: &str,
     change: impl FnOnce(Qemu) -> Qemu,
 ) -> Result<(Machine, Monitor)> {
-    let disk = disks::small(workspace, on == On::Bare)?;
+    start_from(&disks::small(workspace, on == On::Bare)?, dir, on, script, change)
+}
+
+/// As [`start`], from this disk.
+pub fn start_from(
+    disk: &Disk,
+    dir: &Path,
+    on: On,
+    script: &str,
+    change: impl FnOnce(Qemu) -> Qemu,
+) -> Result<(Machine, Monitor)> {
     let how = if on == On::Bare { "bare" } else { "normal" };
     let (qemu, monitor) = Qemu::new(dir, MEMORY_MIB, Accelerator::Tcg)?.until(Instant::now() + PATIENCE).monitor()?;
     let qemu = qemu.request(&format!("shoji.test={script}"), how).ide_disk(0, &disk.path, Writes::Dropped);
