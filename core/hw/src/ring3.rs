@@ -5,8 +5,9 @@
 //! Sources: APM Vol. 2 (24593, 3.41) s. 8.9.3 and 12.2.5.
 
 use crate::descriptors::{ExceptionFrame, USER_CODE_SELECTOR, USER_DATA_SELECTOR, fail};
+use crate::lapic::{self, Lapic};
 use crate::space::Space;
-use crate::{alarm, cpus, interrupts, lapic, nmi, time};
+use crate::{alarm, cpus, interrupts, nmi, time};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
@@ -243,7 +244,7 @@ impl domain::Thread for Thread {
             let fault = self.enter(space, is_timed);
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
-                SPURIOUS if !interrupts::is_real(lapic::SPURIOUS_VECTOR) => {}
+                SPURIOUS if !Lapic::this().is_in_service(lapic::SPURIOUS_VECTOR) => {}
                 9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
                 // Blocked until the next entry.
                 NMI => _ = nmi::on_nmi(0),
