@@ -161,7 +161,7 @@ impl<M: Machine> Domain<M> {
 
     fn hold(&self) -> Result<Held<'_, M>, Error> {
         let machine = &self.home.machine;
-        let end = machine.now().saturating_add(PATIENCE_NS);
+        let mut end = None;
         loop {
             if let Some(held) = self.try_hold() {
                 return Ok(held);
@@ -169,7 +169,8 @@ impl<M: Machine> Domain<M> {
             if self.runs_on.load(SeqCst) == machine.cpu_number().saturating_add(1) {
                 return Err(Error::Busy);
             }
-            if machine.now() > end {
+            let now = machine.now();
+            if now > *end.get_or_insert(now.saturating_add(PATIENCE_NS)) {
                 return Err(Error::TimedOut);
             }
             core::hint::spin_loop();

@@ -188,7 +188,8 @@ impl Thread {
         let interrupts = if is_timed { INTERRUPT_FLAG } else { 0 };
         frame.rflags = frame.rflags & PROGRAM_FLAGS | RESERVED_FLAG | interrupts;
         let cpu = cpus::this();
-        let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read(), Cr2::read_raw(), Cr4::read(), Cr3::read());
+        // As they are: bits that are unknown here stay.
+        let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read_raw(), Cr2::read_raw(), Cr4::read_raw(), Cr3::read_raw());
         let arrived = cpu.nmi.arrived.load(Relaxed);
         let extension = EXTENSION.get();
         // SAFETY: the space has the VMM's own upper half, so that the code goes on under its tables; all that is changed is put
@@ -199,14 +200,14 @@ impl Thread {
                 (extension.open)();
             }
             let priority = swap_priority(TIMER_CLASS);
-            Cr0::write(cr0 | Cr0Flags::TASK_SWITCHED);
-            Cr4::write(cr4 - WITHHELD);
+            Cr0::write_raw(cr0 | Cr0Flags::TASK_SWITCHED.bits());
+            Cr4::write_raw(cr4 & !WITHHELD.bits());
             Cr3::write(PhysFrame::containing_address(PhysAddr::new(space.root().0)), Cr3Flags::empty());
             ring3_enter(frame, cpu.descriptors.rsp0());
             let fault = Fault { vector: frame.vector as u8, error: frame.error, address: Cr2::read_raw() };
-            Cr3::write(cr3, cr3_flags);
-            Cr4::write(cr4);
-            Cr0::write(cr0);
+            Cr3::write_raw(cr3, cr3_flags);
+            Cr4::write_raw(cr4);
+            Cr0::write_raw(cr0);
             swap_priority(priority);
             if frame.vector == PAGE_FAULT {
                 // The guest's, on VT-x.
