@@ -113,17 +113,19 @@ impl<M: Machine> Domain<M> {
 
     /// Does what waits for it, unless it is at work: then whoever runs it does.
     fn settle(self: &Arc<Self>) {
-        while self.doomed.load(SeqCst) || !self.letters.lock().is_empty() {
-            // Too deep: whoever calls it next delivers them.
-            let Ok(_link) = self.home.chain() else { return };
-            let Some(mut held) = self.try_hold() else { return };
-            let Some(body) = held.body.as_mut() else { return };
-            let result = if self.doomed.load(SeqCst) { Err(Cause::Ended) } else { self.deliver_letters(body) };
-            if let Err(cause) = result {
-                self.end(held, cause);
-                return;
-            }
-        }
+        let waits = || self.doomed.load(SeqCst) || !self.letters.lock().is_empty();
+        while waits() && self.do_what_waits().is_some() {}
+    }
+
+    /// `None`: it cannot be done here and now, or the program has ended.
+    #[cold]
+    fn do_what_waits(self: &Arc<Self>) -> Option<()> {
+        // Too deep: whoever calls it next delivers them.
+        let _link = self.home.chain().ok()?;
+        let mut held = self.try_hold()?;
+        let body = held.body.as_mut()?;
+        let result = if self.doomed.load(SeqCst) { Err(Cause::Ended) } else { self.deliver_letters(body) };
+        result.map_err(|cause| self.end(held, cause)).ok()
     }
 
     /// All together have the time of one call.
