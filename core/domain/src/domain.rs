@@ -113,17 +113,19 @@ impl<M: Machine> Domain<M> {
 
     /// Does what waits for it, unless it is at work: then whoever runs it does.
     fn settle(self: &Arc<Self>) {
-        while self.doomed.load(SeqCst) || !self.letters.lock().is_empty() {
-            // Too deep: whoever calls it next delivers them.
-            let Ok(_link) = self.home.chain() else { return };
-            let Some(mut held) = self.try_hold() else { return };
-            let Some(body) = held.body.as_mut() else { return };
-            let result = if self.doomed.load(SeqCst) { Err(Cause::Ended) } else { self.deliver_letters(body) };
-            if let Err(cause) = result {
-                self.end(held, cause);
-                return;
-            }
-        }
+        let waits = || self.doomed.load(SeqCst) || !self.letters.lock().is_empty();
+        while waits() && self.do_what_waits().is_some() {}
+    }
+
+    /// `None`: it cannot be done here and now, or the program has ended.
+    #[cold]
+    fn do_what_waits(self: &Arc<Self>) -> Option<()> {
+        // Too deep: whoever calls it next delivers them.
+        let _link = self.home.chain().ok()?;
+        let mut held = self.try_hold()?;
+        let body = held.body.as_mut()?;
+        let result = if self.doomed.load(SeqCst) { Err(Cause::Ended) } else { self.deliver_letters(body) };
+        result.map_err(|cause| self.end(held, cause)).ok()
     }
 
     /// All together have the time of one call.
@@ -161,7 +163,7 @@ impl<M: Machine> Domain<M> {
 
     fn hold(&self) -> Result<Held<'_, M>, Error> {
         let machine = &self.home.machine;
-        let end = machine.now().saturating_add(PATIENCE_NS);
+        let mut end = None;
         loop {
             if let Some(held) = self.try_hold() {
                 return Ok(held);
@@ -169,7 +171,8 @@ impl<M: Machine> Domain<M> {
             if self.runs_on.load(SeqCst) == machine.cpu_number().saturating_add(1) {
                 return Err(Error::Busy);
             }
-            if machine.now() > end {
+            let now = machine.now();
+            if now > *end.get_or_insert(now.saturating_add(PATIENCE_NS)) {
                 return Err(Error::TimedOut);
             }
             core::hint::spin_loop();

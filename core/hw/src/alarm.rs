@@ -1,8 +1,8 @@
 //! The alarm of a CPU: what ends a program's time in ring 3. It is the local APIC's timer, lent for as long as programs run there.
 
 use crate::apic_timer::{self, Borrower};
-use crate::lapic::Held;
-use crate::{cpus, lapic, time};
+use crate::lapic::{Held, Lapic};
+use crate::{cpus, time};
 use core::cell::Cell;
 use mediator::Instant;
 
@@ -28,11 +28,12 @@ pub(crate) fn set(until: u64) -> bool {
     if alarm.until.get() == until {
         return true;
     }
-    if apic_timer::lend(Borrower::Program, time::tsc_at(Instant(until))).is_none() {
+    let apic = Lapic::this();
+    if apic_timer::lend(apic, Borrower::Program, time::tsc_at(Instant(until))).is_none() {
         return alarm.until.get() != 0;
     }
     if alarm.until.replace(until) == 0 {
-        alarm.held.set(lapic::hold());
+        alarm.held.set(apic.hold());
     }
     true
 }
@@ -43,6 +44,7 @@ pub(crate) fn stop() {
     if alarm.until.take() == 0 {
         return;
     }
-    apic_timer::give_back(Borrower::Program);
-    lapic::release(alarm.held.take());
+    let apic = Lapic::this();
+    apic_timer::give_back(apic, Borrower::Program);
+    apic.release(alarm.held.take());
 }

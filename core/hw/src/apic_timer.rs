@@ -4,7 +4,8 @@
 //! Two may have it at once, each for a deadline of its own ([`Borrower`]). Between [`lend`] and [`give_back`] either the guest does not run on this CPU, or its accesses to the timer leave it and come to
 //! [`Access`]. The interrupt of the timer is taken in the host only: with it interrupts are let in ([`crate::interrupts`]).
 
-use crate::{cpus, interrupts, lapic, msr, time};
+use crate::lapic::Lapic;
+use crate::{cpus, interrupts, msr, time};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use initfunc::initfunc;
@@ -61,21 +62,21 @@ impl State {
 }
 
 /// Calls `then` with this CPU's state.
-fn with<R>(then: impl FnOnce(&mut State, &mut Hardware) -> R) -> R {
+fn with<R>(then: impl FnOnce(&mut State) -> R) -> R {
     // SAFETY: this CPU's, and interrupts are off in all that calls this, the handler included. None of it calls another.
-    then(unsafe { &mut *cpus::this().timer.0.get() }, &mut Hardware)
+    then(unsafe { &mut *cpus::this().timer.0.get() })
 }
 
-struct Hardware;
+struct Hardware(Lapic);
 
 impl Apic for Hardware {
     fn read(&mut self, register: Register) -> u32 {
-        lapic::read(register as u16)
+        self.0.read(register as u16)
     }
 
     fn write(&mut self, register: Register, value: u32) {
         // SAFETY: the timer is lent, being lent, or being given back.
-        unsafe { lapic::write(register as u16, value) };
+        unsafe { self.0.write(register as u16, value) };
     }
 
     fn deadline(&mut self) -> u64 {
@@ -96,7 +97,7 @@ impl Apic for Hardware {
     }
 
     fn raise(&mut self, vector: u8) {
-        lapic::send_to_itself(vector);
+        self.0.send_to_itself(vector);
     }
 }
 
@@ -109,20 +110,21 @@ pub fn is_there() -> bool {
 
 /// The VMM has the timer from now on, and is interrupted at `deadline`, in ticks of the TSC, or soon after. If this borrower has it
 /// already, its deadline moves. `None`: there is no timer to be had, as the guest has switched the local APIC off.
-pub fn lend(to: Borrower, deadline: u64) -> Option<()> {
-    let ratio = *RATIO.get().filter(|_| lapic::is_on())?;
-    with(|state, hardware| {
+pub fn lend(apic: Lapic, to: Borrower, deadline: u64) -> Option<()> {
+    let ratio = *RATIO.get().filter(|_| apic.is_on())?;
+    let hardware = &mut Hardware(apic);
+    with(|state| {
         state.deadlines[to as usize] = Some(deadline);
         let deadline = state.next_deadline(hardware.tsc());
         if let Some(loan) = &mut state.loan {
             loan.set_deadline(hardware, deadline);
             return;
         }
-        let spurious = lapic::read(SPURIOUS);
+        let spurious = apic.read(SPURIOUS);
         state.was_disabled = spurious & SOFTWARE_ENABLED == 0;
         if state.was_disabled {
             // SAFETY: all local vectors are masked in that state, and stay so.
-            unsafe { lapic::write(SPURIOUS, spurious | SOFTWARE_ENABLED) };
+            unsafe { apic.write(SPURIOUS, spurious | SOFTWARE_ENABLED) };
         }
         state.loan = Some(Loan::begin(hardware, ratio, deadline, state.debt));
     });
@@ -131,10 +133,11 @@ pub fn lend(to: Borrower, deadline: u64) -> Option<()> {
 
 /// This borrower has no need of it any more. Without the other one it is the guest's again, as it would stand by now. Interrupts may
 /// be noted meanwhile.
-pub fn give_back(from: Borrower) {
-    with(|state, hardware| {
+pub fn give_back(apic: Lapic, from: Borrower) {
+    let hardware = &mut Hardware(apic);
+    let ends = with(|state| {
         state.deadlines[from as usize] = None;
-        let Some(loan) = &mut state.loan else { return };
+        let Some(loan) = &mut state.loan else { return false };
         state.ends = state.deadlines == [None; 2];
         if state.ends {
             hardware.write(Register::InitialCount, 0);
@@ -142,45 +145,48 @@ pub fn give_back(from: Borrower) {
             let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
             loan.set_deadline(hardware, deadline);
         }
+        state.ends
     });
-    if !with(|state, _| state.ends) {
+    if !ends {
         return;
     }
     // One that is on its way already would reach the guest.
-    if lapic::is_requested(VECTOR) {
+    if apic.is_requested(VECTOR) {
         interrupts::admit();
     }
-    with(|state, hardware| {
+    with(|state| {
         state.ends = false;
         let Some(loan) = state.loan.take() else { return };
         state.debt = loan.end(hardware);
         if state.was_disabled {
             // SAFETY: as the guest had it.
-            unsafe { lapic::write(SPURIOUS, lapic::read(SPURIOUS) & !SOFTWARE_ENABLED) };
+            unsafe { apic.write(SPURIOUS, apic.read(SPURIOUS) & !SOFTWARE_ENABLED) };
         }
     });
 }
 
 /// The deadline for which it is lent now, if it is.
 pub fn deadline() -> Option<u64> {
-    with(|state, _| state.loan.as_ref().map(Loan::deadline))
+    with(|state| state.loan.as_ref().map(Loan::deadline))
 }
 
 /// Is the deadline over, for which the timer was lent?
 pub fn is_due(to: Borrower) -> bool {
-    with(|state, hardware| state.deadlines[to as usize].is_some_and(|deadline| deadline <= hardware.tsc()))
+    with(|state| state.deadlines[to as usize].is_some_and(|deadline| deadline <= time::tsc()))
 }
 
 /// The VMM's own interrupt, if it is that: the guest gets what is due to it, and the timer goes on.
 pub(crate) fn on_interrupt() -> bool {
-    with(|state, hardware| {
-        let Some(loan) = state.loan.as_mut().filter(|_| interrupts::is_real(VECTOR)) else { return false };
+    let apic = Lapic::this();
+    let hardware = &mut Hardware(apic);
+    with(|state| {
+        let Some(loan) = state.loan.as_mut().filter(|_| apic.is_in_service(VECTOR)) else { return false };
         if hardware.read(Register::CurrentCount) != 0 {
             // The guest uses the vector as well, and this one is the guest's.
             return false;
         }
         // SAFETY: the timer's; none of a higher priority can be in service.
-        unsafe { lapic::end_of_interrupt() };
+        unsafe { apic.end_of_interrupt() };
         if !state.ends {
             loan.on_interrupt(hardware);
             let next = state.next_deadline(hardware.tsc());
@@ -204,8 +210,9 @@ pub enum Access {
 
 /// Carries it out; gives what is read. `None`: the timer is not lent, and the access is the hardware's.
 pub fn access(access: Access) -> Option<u64> {
-    with(|state, hardware| {
+    with(|state| {
         let loan = state.loan.as_mut()?;
+        let hardware = &mut Hardware(Lapic::this());
         Some(match access {
             Access::Read(register) => loan.read(hardware, register).into(),
             Access::Write(register, value) => {
@@ -233,15 +240,17 @@ const LEAST: u64 = 200_000;
 
 /// The timer counts, and interrupts nobody.
 fn begin_measuring() -> Result<(), &'static str> {
-    if !lapic::is_on() {
+    let apic = Lapic::this();
+    if !apic.is_on() {
         return Ok(());
     }
+    let mut hardware = Hardware(apic);
     for (register, firmwares) in BORROWED.into_iter().zip(&FIRMWARES) {
-        firmwares.store(Hardware.read(register).into(), Relaxed);
+        firmwares.store(hardware.read(register).into(), Relaxed);
     }
-    Hardware.write(Register::LocalVector, MASKED);
-    Hardware.write(Register::Divide, DIVIDE_BY_16);
-    Hardware.write(Register::InitialCount, u32::MAX);
+    hardware.write(Register::LocalVector, MASKED);
+    hardware.write(Register::Divide, DIVIDE_BY_16);
+    hardware.write(Register::InitialCount, u32::MAX);
     BEGUN.store(time::tsc(), Relaxed);
     Ok(())
 }
@@ -256,24 +265,25 @@ fn end_measuring() -> Result<(), &'static str> {
     while time::nanos(time::tsc().wrapping_sub(begun)) < LEAST {
         core::hint::spin_loop();
     }
-    let (counts, ticks) = counted(begun);
+    let hardware = &mut Hardware(Lapic::this());
+    let (counts, ticks) = counted(hardware, begun);
     RATIO.try_call_once(|| Ratio::measured(counts, ticks).ok_or(())).map_or_else(
         |()| log::warn!("the local APIC's timer does not count: hard deadlines wait for the guest's exits"),
         |_| log::debug!("local APIC timer: {counts} counts in {ticks} ticks of the TSC"),
     );
     for (register, firmwares) in BORROWED.into_iter().zip(&FIRMWARES) {
-        Hardware.write(register, firmwares.load(Relaxed) as u32);
+        hardware.write(register, firmwares.load(Relaxed) as u32);
     }
     Ok(())
 }
 initfunc!("config19", end_measuring);
 
 /// Undivided counts and ticks since, taken as closely together as some tries give.
-fn counted(begun: u64) -> (u64, u64) {
+fn counted(hardware: &mut Hardware, begun: u64) -> (u64, u64) {
     const TRIES: u32 = 8;
     let sample = |_| {
         let before = time::tsc();
-        let left = Hardware.read(Register::CurrentCount);
+        let left = hardware.read(Register::CurrentCount);
         let after = time::tsc();
         (after - before, u64::from(u32::MAX - left) * DIVISOR, before + (after - before) / 2 - begun)
     };

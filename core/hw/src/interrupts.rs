@@ -4,7 +4,7 @@
 //!
 //! Interrupts are off in the host but for short: in [`admit`], and where ring 3 runs.
 
-use crate::{apic_timer, cpus, lapic, msr};
+use crate::{apic_timer, cpus, msr};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
 
@@ -84,9 +84,4 @@ fn open_window() {
     }
     // SAFETY: only `set_window` writes it.
     unsafe { core::mem::transmute::<*mut (), Window>(window)() };
-}
-
-/// Is this interrupt of the local APIC one that its own EOI must end, and none of the spurious ones, which leave no trace there?
-pub(crate) fn is_real(vector: u8) -> bool {
-    lapic::is_on() && lapic::is_in_service(vector)
 }

@@ -27,77 +27,150 @@ const PENDING: u32 = 1 << 12;
 /// Reads of the status; a local APIC sends within microseconds.
 const PATIENCE: u32 = 100_000;
 
-/// Where the page of its registers lies.
-pub fn base() -> Hpa {
-    Hpa(msr::read(APIC_BASE).unwrap_or(0) & BASE)
+/// The running CPU's, whose place and mode were looked at: they stay until the guest runs, and nothing else moves it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lapic {
+    /// IA32_APIC_BASE.
+    base: u64,
 }
 
-/// Is it on? Else it has no registers.
-pub fn is_on() -> bool {
-    msr::read(APIC_BASE).unwrap_or(0) & ENABLED != 0
-}
-
-/// Reads the register at this offset in the page, in whatever mode the local APIC is, which is on.
-pub(crate) fn read(register: u16) -> u32 {
-    let base = msr::read(APIC_BASE).unwrap_or(0);
-    if base & X2APIC_MODE != 0 {
-        return msr::read(X2APIC_FIRST | u32::from(register >> 4)).unwrap_or(0) as u32;
+impl Lapic {
+    pub fn this() -> Self {
+        Self { base: msr::read(APIC_BASE).unwrap_or(0) }
     }
-    // SAFETY: a register of the local APIC, in the direct map as in `send`. None of those that are read is changed by it.
-    unsafe { direct::pointer(Hpa(base & BASE)).add(register.into()).cast::<u32>().read_volatile() }
-}
 
-/// Writes likewise.
-///
-/// # Safety
-/// The guest, whose local APIC it is, does not mind.
-pub(crate) unsafe fn write(register: u16, value: u32) {
-    let base = msr::read(APIC_BASE).unwrap_or(0);
-    // SAFETY: the caller's promise, and as in `read`. A CPU without the register raises #GP in x2APIC mode, which is dealt with.
-    unsafe {
-        if base & X2APIC_MODE != 0 {
-            let _ = msr::write(X2APIC_FIRST | u32::from(register >> 4), value.into());
-        } else {
-            direct::pointer(Hpa(base & BASE)).add(register.into()).cast::<u32>().write_volatile(value);
+    /// Is it on? Else it has no registers.
+    pub fn is_on(self) -> bool {
+        self.base & ENABLED != 0
+    }
+
+    fn is_x2apic(self) -> bool {
+        self.base & X2APIC_MODE != 0
+    }
+
+    fn page(self) -> *mut u8 {
+        direct::pointer(Hpa(self.base & BASE))
+    }
+
+    /// Reads the register at this offset in the page, in whatever mode the local APIC is, which is on.
+    pub(crate) fn read(self, register: u16) -> u32 {
+        if self.is_x2apic() {
+            return msr::read(X2APIC_FIRST | u32::from(register >> 4)).unwrap_or(0) as u32;
+        }
+        // SAFETY: a register of the local APIC, in the direct map as in `send`. None of those that are read is changed by it.
+        unsafe { self.page().add(register.into()).cast::<u32>().read_volatile() }
+    }
+
+    /// Writes likewise.
+    ///
+    /// # Safety
+    /// The guest, whose local APIC it is, does not mind.
+    pub(crate) unsafe fn write(self, register: u16, value: u32) {
+        // SAFETY: the caller's promise, and as in `read`. A CPU without the register raises #GP in x2APIC mode, which is dealt
+        // with.
+        unsafe {
+            if self.is_x2apic() {
+                let _ = msr::write(X2APIC_FIRST | u32::from(register >> 4), value.into());
+            } else {
+                self.page().add(register.into()).cast::<u32>().write_volatile(value);
+            }
+        }
+    }
+
+    /// Ends the interrupt of the highest priority that is in service.
+    ///
+    /// # Safety
+    /// It was the VMM's.
+    pub(crate) unsafe fn end_of_interrupt(self) {
+        const EOI: u16 = 0xb0;
+        // SAFETY: the caller's promise.
+        unsafe { self.write(EOI, 0) };
+    }
+
+    /// Is this vector's bit set in the eight registers from `first` on?
+    fn has_bit(self, first: u16, vector: u8) -> bool {
+        self.read(first + u16::from(vector / 32) * 0x10) & 1 << (vector % 32) != 0
+    }
+
+    /// Is an interrupt with this vector in service, which its own EOI must end? Spurious ones leave no trace.
+    pub(crate) fn is_in_service(self, vector: u8) -> bool {
+        self.is_on() && self.has_bit(0x100, vector)
+    }
+
+    /// Waits one with this vector to be taken?
+    pub(crate) fn is_requested(self, vector: u8) -> bool {
+        self.has_bit(0x200, vector)
+    }
+
+    /// Sends this CPU an interrupt with this vector.
+    pub(crate) fn send_to_itself(self, vector: u8) {
+        const TO_ITSELF: u32 = 0x4_4000;
+        // The destination is not looked at.
+        self.send(0, TO_ITSELF | u32::from(vector));
+    }
+
+    fn send(self, apic_id: u32, command: u32) {
+        if self.is_x2apic() {
+            // SAFETY: an interrupt of the callers' choice. The register is there in this mode, and takes what they send.
+            let _ = unsafe { msr::write(X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(command)) };
+            return;
+        }
+        let page = self.page();
+        // SAFETY: the registers of the local APIC, which lie in the direct map: their base is never above 4 GiB, as the guest
+        // cannot move it. Each is a dword.
+        unsafe {
+            let [low, high] = [ICR_LOW, ICR_HIGH].map(|offset| page.add(offset).cast::<u32>());
+            let wait = || (0..PATIENCE).find(|_| low.read_volatile() & PENDING == 0);
+            wait();
+            let guests = high.read_volatile();
+            high.write_volatile(apic_id << 24);
+            low.write_volatile(command);
+            wait();
+            high.write_volatile(guests);
+        }
+    }
+
+    /// While programs run in ring 3: the interrupts of the legacy controller wait, which no task priority holds back and whose
+    /// vectors may be those of exceptions; and the spurious vector is not that of the lent timer, whose interrupts Bochs 2.7 would
+    /// not let an EOI end. Gives what [`Lapic::release`] is to be told.
+    pub(crate) fn hold(self) -> Held {
+        let (lint0, spurious) = (self.read(LINT0), self.read(SPURIOUS));
+        let legacy = (lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0).then_some(lint0);
+        let spurious = (spurious & VECTOR == timer::VECTOR.into()).then_some(spurious);
+        // SAFETY: as the guest had it, but that it comes later; `release` puts it back.
+        unsafe {
+            if let Some(lint0) = legacy {
+                self.write(LINT0, lint0 | MASKED);
+            }
+            if let Some(spurious) = spurious {
+                self.write(SPURIOUS, spurious & !VECTOR | u32::from(SPURIOUS_VECTOR));
+            }
+        }
+        Held { legacy, spurious }
+    }
+
+    pub(crate) fn release(self, held: Held) {
+        // SAFETY: as the guest had it.
+        unsafe {
+            if let Some(spurious) = held.spurious {
+                // The rest of the register is the timer's lender's.
+                self.write(SPURIOUS, self.read(SPURIOUS) & !VECTOR | spurious & VECTOR);
+            }
+            if let Some(lint0) = held.legacy {
+                self.write(LINT0, lint0);
+            }
         }
     }
 }
 
-/// Ends the interrupt of the highest priority that is in service.
-///
-/// # Safety
-/// It was the VMM's.
-pub(crate) unsafe fn end_of_interrupt() {
-    const EOI: u16 = 0xb0;
-    // SAFETY: the caller's promise.
-    unsafe { write(EOI, 0) };
-}
-
-/// Is this vector's bit set in the eight registers from `first` on?
-fn has_bit(first: u16, vector: u8) -> bool {
-    read(first + u16::from(vector / 32) * 0x10) & 1 << (vector % 32) != 0
-}
-
-/// Is an interrupt with this vector in service? Spurious ones are not.
-pub(crate) fn is_in_service(vector: u8) -> bool {
-    has_bit(0x100, vector)
-}
-
-/// Waits one with this vector to be taken?
-pub(crate) fn is_requested(vector: u8) -> bool {
-    has_bit(0x200, vector)
-}
-
-/// Sends this CPU an interrupt with this vector.
-pub(crate) fn send_to_itself(vector: u8) {
-    const TO_ITSELF: u32 = 0x4_4000;
-    // The destination is not looked at.
-    send(0, TO_ITSELF | u32::from(vector));
+/// Where the page of its registers lies.
+pub fn base() -> Hpa {
+    Hpa(Lapic::this().base & BASE)
 }
 
 /// Sends an NMI to the CPU with this local APIC.
 pub fn send_nmi(apic_id: u32) {
-    send(apic_id, NMI);
+    Lapic::this().send(apic_id, NMI);
 }
 
 /// Sends an INIT.
@@ -105,7 +178,7 @@ pub fn send_nmi(apic_id: u32) {
 /// # Safety
 /// The CPU may be taken from whatever it does.
 pub unsafe fn send_init(apic_id: u32) {
-    send(apic_id, INIT);
+    Lapic::this().send(apic_id, INIT);
 }
 
 /// Sends a startup IPI: a CPU that has had an INIT starts in real mode at the page with this number.
@@ -113,29 +186,7 @@ pub unsafe fn send_init(apic_id: u32) {
 /// # Safety
 /// There is code for it.
 pub unsafe fn send_startup(apic_id: u32, page: u8) {
-    send(apic_id, STARTUP | u32::from(page));
-}
-
-fn send(apic_id: u32, command: u32) {
-    let base = msr::read(APIC_BASE).unwrap_or(0);
-    if base & X2APIC_MODE != 0 {
-        // SAFETY: an interrupt of the callers' choice. The register is there in this mode, and takes what they send.
-        let _ = unsafe { msr::write(X2APIC_ICR, u64::from(apic_id) << 32 | u64::from(command)) };
-        return;
-    }
-    let page = direct::pointer(Hpa(base & BASE));
-    // SAFETY: the registers of the local APIC, which lie in the direct map: their base is never above 4 GiB, as the guest cannot
-    // move it. Each is a dword.
-    unsafe {
-        let [low, high] = [ICR_LOW, ICR_HIGH].map(|offset| page.add(offset).cast::<u32>());
-        let wait = || (0..PATIENCE).find(|_| low.read_volatile() & PENDING == 0);
-        wait();
-        let guests = high.read_volatile();
-        high.write_volatile(apic_id << 24);
-        low.write_volatile(command);
-        wait();
-        high.write_volatile(guests);
-    }
+    Lapic::this().send(apic_id, STARTUP | u32::from(page));
 }
 
 /// LINT0 in the local vector table: delivery mode ExtINT, and the mask.
@@ -152,45 +203,14 @@ pub(crate) const SPURIOUS_VECTOR: u8 = timer::VECTOR - 1;
 /// Do the interrupts of the legacy controller come by this local APIC? Their vector is told when they are taken: taken for a guest that
 /// does not let them in, it would be of no use to one that moves the vectors meanwhile, as every kernel does when it starts.
 pub fn legacy_interrupts_come() -> bool {
-    let lint0 = if is_on() { read(LINT0) } else { EXTERNAL };
+    let apic = Lapic::this();
+    let lint0 = if apic.is_on() { apic.read(LINT0) } else { EXTERNAL };
     lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0
 }
 
-/// While programs run in ring 3: the interrupts of the legacy controller wait, which no task priority holds back and whose vectors may
-/// be those of exceptions; and the spurious vector is not that of the lent timer, whose interrupts Bochs 2.7 would not let an EOI
-/// end. Gives what [`release`] is to be told.
-pub(crate) fn hold() -> Held {
-    let (lint0, spurious) = (read(LINT0), read(SPURIOUS));
-    let legacy = (lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0).then_some(lint0);
-    let spurious = (spurious & VECTOR == timer::VECTOR.into()).then_some(spurious);
-    // SAFETY: as the guest had it, but that it comes later; `release` puts it back.
-    unsafe {
-        if let Some(lint0) = legacy {
-            write(LINT0, lint0 | MASKED);
-        }
-        if let Some(spurious) = spurious {
-            write(SPURIOUS, spurious & !VECTOR | u32::from(SPURIOUS_VECTOR));
-        }
-    }
-    Held { legacy, spurious }
-}
-
-/// What [`hold`] has changed: the registers' values before.
+/// What [`Lapic::hold`] has changed: the registers' values before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Held {
     pub legacy: Option<u32>,
     pub spurious: Option<u32>,
-}
-
-pub(crate) fn release(held: Held) {
-    // SAFETY: as the guest had it.
-    unsafe {
-        if let Some(spurious) = held.spurious {
-            // The rest of the register is the timer's lender's.
-            write(SPURIOUS, read(SPURIOUS) & !VECTOR | spurious & VECTOR);
-        }
-        if let Some(lint0) = held.legacy {
-            write(LINT0, lint0);
-        }
-    }
 }

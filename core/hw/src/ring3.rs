@@ -5,8 +5,9 @@
 //! Sources: APM Vol. 2 (24593, 3.41) s. 8.9.3 and 12.2.5.
 
 use crate::descriptors::{ExceptionFrame, USER_CODE_SELECTOR, USER_DATA_SELECTOR, fail};
+use crate::lapic::{self, Lapic};
 use crate::space::Space;
-use crate::{alarm, cpus, interrupts, lapic, nmi, time};
+use crate::{alarm, cpus, interrupts, nmi, time};
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
@@ -187,7 +188,8 @@ impl Thread {
         let interrupts = if is_timed { INTERRUPT_FLAG } else { 0 };
         frame.rflags = frame.rflags & PROGRAM_FLAGS | RESERVED_FLAG | interrupts;
         let cpu = cpus::this();
-        let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read(), Cr2::read_raw(), Cr4::read(), Cr3::read());
+        // As they are: bits that are unknown here stay.
+        let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read_raw(), Cr2::read_raw(), Cr4::read_raw(), Cr3::read_raw());
         let arrived = cpu.nmi.arrived.load(Relaxed);
         let extension = EXTENSION.get();
         // SAFETY: the space has the VMM's own upper half, so that the code goes on under its tables; all that is changed is put
@@ -198,14 +200,14 @@ impl Thread {
                 (extension.open)();
             }
             let priority = swap_priority(TIMER_CLASS);
-            Cr0::write(cr0 | Cr0Flags::TASK_SWITCHED);
-            Cr4::write(cr4 - WITHHELD);
+            Cr0::write_raw(cr0 | Cr0Flags::TASK_SWITCHED.bits());
+            Cr4::write_raw(cr4 & !WITHHELD.bits());
             Cr3::write(PhysFrame::containing_address(PhysAddr::new(space.root().0)), Cr3Flags::empty());
             ring3_enter(frame, cpu.descriptors.rsp0());
             let fault = Fault { vector: frame.vector as u8, error: frame.error, address: Cr2::read_raw() };
-            Cr3::write(cr3, cr3_flags);
-            Cr4::write(cr4);
-            Cr0::write(cr0);
+            Cr3::write_raw(cr3, cr3_flags);
+            Cr4::write_raw(cr4);
+            Cr0::write_raw(cr0);
             swap_priority(priority);
             if frame.vector == PAGE_FAULT {
                 // The guest's, on VT-x.
@@ -243,7 +245,7 @@ impl domain::Thread for Thread {
             let fault = self.enter(space, is_timed);
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
-                SPURIOUS if !interrupts::is_real(lapic::SPURIOUS_VECTOR) => {}
+                SPURIOUS if !Lapic::this().is_in_service(lapic::SPURIOUS_VECTOR) => {}
                 9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
                 // Blocked until the next entry.
                 NMI => _ = nmi::on_nmi(0),

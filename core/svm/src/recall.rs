@@ -8,6 +8,7 @@ use crate::vcpu::SvmVcpu;
 use crate::{event, nmi, policy};
 use exit::{Exit, ExitKind, Recall, Vcpu};
 use hw::apic_timer::Borrower;
+use hw::lapic::Lapic;
 use hw::{apic_timer, cpus, interrupts, lapic};
 use mediator::Gpa;
 use x86::msr;
@@ -104,10 +105,10 @@ impl SvmVcpu {
             return false;
         }
         if self.watch.lent {
-            return apic_timer::lend(Borrower::Vcpu, deadline).is_some();
+            return apic_timer::lend(Lapic::this(), Borrower::Vcpu, deadline).is_some();
         }
         let Some(root) = self.memory().root_without(Gpa(lapic::base().0)) else { return false };
-        if apic_timer::lend(Borrower::Vcpu, deadline).is_none() {
+        if apic_timer::lend(Lapic::this(), Borrower::Vcpu, deadline).is_none() {
             return false;
         }
         self.watch.lent = true;
@@ -130,7 +131,7 @@ impl SvmVcpu {
         set_real_priority(virtual_priority(self.vmcb));
         // SAFETY: as it is without a loan.
         unsafe { core::arch::asm!("cli", options(nostack)) };
-        apic_timer::give_back(Borrower::Vcpu);
+        apic_timer::give_back(Lapic::this(), Borrower::Vcpu);
         self.queue_noted();
         let root = self.memory().root();
         let control = &mut self.vmcb.control;

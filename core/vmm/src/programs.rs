@@ -89,7 +89,13 @@ static CRASH: Kept = Kept::new(None);
 
 fn call(kept: &Kept, name: &str, op: u64) -> Result<u64, Error> {
     let known = kept.lock().clone().filter(|port| !port.is_dead());
-    let port = known.map_or_else(|| message::open(name), Ok)?;
-    *kept.lock() = Some(port.clone());
+    let port = match known {
+        Some(port) => port,
+        None => {
+            let port = message::open(name)?;
+            *kept.lock() = Some(port.clone());
+            port
+        }
+    };
     port.call(op, &mut NoLeases)
 }

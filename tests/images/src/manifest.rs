@@ -317,6 +317,14 @@ pub const GUESTS: &[TinyGuest] = &[
         tcg_only: Some("it counts instructions"),
         ..PLAIN
     },
+    TinyGuest {
+        name: "bench_messages",
+        purpose: "BENCH lines: messages to programs in ring 3 and back",
+        hypercalls: true,
+        qemu: &["-icount", "shift=0,sleep=on"],
+        tcg_only: Some("it counts instructions"),
+        ..PLAIN
+    },
 ];
 
 /// The tiny guests, then those that attack.

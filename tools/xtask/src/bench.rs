@@ -108,9 +108,11 @@ fn two_cpus_of_vtx(workspace: &Workspace, logs: &Path, figures: &mut Figures) ->
 
 /// Calls of programs in ring 3. There are none on the bare machine.
 fn messages(workspace: &Workspace, logs: &Path, figures: &mut Figures) -> Result<()> {
-    let _progress = spinner("Tiny guest that calls programs, in Bochs, under Shoji");
-    let emulator = tiny::Emulator::Bochs(vendors::VTX);
-    figures.add(On::Shoji, tiny::measure(workspace, logs, emulator, On::Shoji, tiny::MESSAGES)?);
+    let _progress = spinner("Tiny guest that calls programs, under Shoji");
+    for (prefix, emulator) in [("", tiny::Emulator::Qemu), ("vtx_", tiny::Emulator::Bochs(vendors::VTX))] {
+        let values = tiny::measure(workspace, logs, emulator, On::Shoji, tiny::MESSAGES)?;
+        figures.add(On::Shoji, values.into_iter().map(|(key, value)| (format!("{prefix}{key}"), value)).collect());
+    }
     Ok(())
 }
 

@@ -48,6 +48,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("bench", bench::run),
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
+    ("bench_messages", domains::bench),
     ("calls", calls::run),
     ("cpuid", cpuid::run),
     ("deadlines", deadlines::run),

@@ -21,7 +21,7 @@ pub const BENCH: &str = "bench";
 pub const BENCH_CPUS: &str = "bench_cpus";
 pub const BENCH_Q35: &str = "bench_q35";
 /// With calls of programs.
-pub const MESSAGES: &str = "domain_calls";
+pub const MESSAGES: &str = "bench_messages";
 
 /// The folder where guests leave disks and logs.
 fn dir(logs: &Path, emulator: Emulator, on: On) -> PathBuf {
