@@ -17,6 +17,8 @@ const GUARD: usize = 27;
 const SMALL: usize = 512;
 /// What the hypervisor may log at each call: not thousands of times.
 const LOGGED: u64 = 1;
+/// The debug hypercall that has deadlines tried: with random arguments it sends NMIs, to wherever this guest is by then.
+const SENDS_NMIS: u64 = 4;
 
 /// The same where debug hypercalls are allowed: interrupts that they queue come when the guest can take them.
 pub fn debug() {
@@ -45,7 +47,7 @@ pub fn run() {
         for i in 0..ROUNDS {
             // Small numbers first: those that a hypervisor may know.
             let rax = if i < SMALL { i as u64 } else { random.value() };
-            let rax = if i > SMALL && rax == LOGGED { 2 } else { rax };
+            let rax = if i > SMALL && rax == LOGGED || rax == SENDS_NMIS { 2 } else { rax };
             let r =
                 Registers { rax, rcx: random.value(), rdx: random.value(), rsi: random.value(), rdi: random.value() };
             // RBX from RDX: MOV RBX, RDX.
