@@ -13,9 +13,6 @@ use spin::Once;
 use timer::{Apic, Debt, Loan, Ratio, Register, VECTOR};
 
 const TSC_DEADLINE: u32 = 0x6e0;
-/// Spurious interrupt vector register; bit 8: the local APIC is enabled by software, else its timer cannot interrupt.
-const SPURIOUS: u16 = 0xf0;
-const SOFTWARE_ENABLED: u32 = 1 << 8;
 
 /// What one CPU keeps of it. Its own CPU alone touches that, with interrupts off.
 pub(crate) struct Lent(UnsafeCell<State>);
@@ -36,20 +33,13 @@ struct State {
     /// Of each borrower.
     deadlines: [Option<u64>; 2],
     debt: Debt,
-    was_disabled: bool,
     /// It is being given back.
     ends: bool,
 }
 
 impl Lent {
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(State {
-            loan: None,
-            deadlines: [None; 2],
-            debt: Debt::NONE,
-            was_disabled: false,
-            ends: false,
-        }))
+        Self(UnsafeCell::new(State { loan: None, deadlines: [None; 2], debt: Debt::NONE, ends: false }))
     }
 }
 
@@ -124,12 +114,6 @@ pub fn lend(apic: Lapic, to: Borrower, deadline: u64) -> Option<()> {
             loan.set_deadline(hardware, deadline);
             return;
         }
-        let spurious = apic.read(SPURIOUS);
-        state.was_disabled = spurious & SOFTWARE_ENABLED == 0;
-        if state.was_disabled {
-            // SAFETY: all local vectors are masked in that state, and stay so.
-            unsafe { apic.write(SPURIOUS, spurious | SOFTWARE_ENABLED) };
-        }
         state.loan = Some(Loan::begin(hardware, ratio, deadline, state.debt));
     });
     Some(())
@@ -162,10 +146,6 @@ pub fn give_back(apic: Lapic, from: Borrower) {
         state.ends = false;
         let Some(loan) = state.loan.take() else { return };
         state.debt = loan.end(hardware);
-        if state.was_disabled {
-            // SAFETY: as the guest had it.
-            unsafe { apic.write(SPURIOUS, apic.read(SPURIOUS) & !SOFTWARE_ENABLED) };
-        }
     });
 }
 

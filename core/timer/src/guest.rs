@@ -4,7 +4,7 @@ use crate::{Apic, Ratio, Register};
 
 // LVT timer register (SDM Vol. 3A figure 11-8).
 const VECTOR: u32 = 0xff;
-const MASKED: u32 = 1 << 16;
+pub const MASKED: u32 = 1 << 16;
 const MODE: u32 = 3 << 17;
 const PERIODIC: u32 = 1 << 17;
 const TSC_DEADLINE: u32 = 2 << 17;
@@ -71,6 +71,11 @@ impl GuestTimer {
 
     pub fn deadline(&self) -> u64 {
         self.deadline
+    }
+
+    /// As the local APIC masks it where it is switched off.
+    pub fn mask(&mut self) {
+        self.local_vector |= MASKED;
     }
 
     /// In other modes it is not there to be written.
@@ -155,6 +160,8 @@ impl GuestTimer {
             Register::CurrentCount if self.is_deadline() => 0,
             Register::CurrentCount => self.current(ratio, now),
             Register::Divide => self.divide,
+            // The loan's.
+            Register::Spurious => 0,
         }
     }
 
@@ -174,7 +181,7 @@ impl GuestTimer {
                 self.initial = value;
                 self.origin = Origin { tsc: now, count: value };
             }
-            Register::CurrentCount => {}
+            Register::CurrentCount | Register::Spurious => {}
             Register::Divide => {
                 self.origin = Origin { tsc: now, count: self.current(ratio, now) };
                 self.divide = value & 0xb;

@@ -12,6 +12,8 @@ const UNDIVIDED: u32 = 0xb;
 /// Ticks of the TSC for an undivided count.
 const TICKS: u64 = 4;
 const NEVER: u64 = u64::MAX;
+/// Of the spurious vector register.
+const ENABLED: u32 = 1 << 8;
 
 /// A local APIC, whose timer counts once in [`TICKS`].
 #[derive(Clone)]
@@ -20,6 +22,7 @@ struct Chip {
     vector: u32,
     initial: u32,
     divide: u32,
+    spurious: u32,
     loaded: u64,
     /// Of the count that was loaded; later ones come by the period.
     next: Option<u64>,
@@ -35,7 +38,19 @@ impl Chip {
     fn new(vector: u32) -> Self {
         let divide = UNDIVIDED;
         let (initial, loaded, deadline, late) = (0, 0, 0, 0);
-        Self { tsc: 1000, vector, initial, divide, loaded, next: None, deadline, late, held: false, raised: Vec::new() }
+        Self {
+            tsc: 1000,
+            vector,
+            initial,
+            divide,
+            spurious: ENABLED,
+            loaded,
+            next: None,
+            deadline,
+            late,
+            held: false,
+            raised: Vec::new(),
+        }
     }
 
     fn mode(&self) -> u32 {
@@ -64,7 +79,7 @@ impl Chip {
                 }
                 _ => self.deadline = 0,
             }
-            if self.vector & MASKED == 0 {
+            if self.vector & MASKED == 0 && self.spurious & ENABLED != 0 {
                 let vector = self.vector as u8;
                 if vector != VECTOR {
                     self.raise(vector);
@@ -90,6 +105,7 @@ impl Apic for Chip {
                 self.next.map_or(0, |next| next.saturating_sub(self.tsc).div_ceil(self.unit())) as u32
             }
             Register::Divide => self.divide,
+            Register::Spurious => self.spurious,
         }
     }
 
@@ -99,7 +115,8 @@ impl Apic for Chip {
                 if (self.vector ^ value) >> 17 & 2 != 0 {
                     (self.next, self.deadline) = (None, 0);
                 }
-                self.vector = value;
+                let masked = if self.spurious & ENABLED == 0 { MASKED } else { 0 };
+                self.vector = value | masked;
             }
             Register::InitialCount if self.mode() == 2 => {}
             Register::InitialCount => {
@@ -108,6 +125,12 @@ impl Apic for Chip {
             }
             Register::CurrentCount => {}
             Register::Divide => self.divide = value,
+            Register::Spurious => {
+                self.spurious = value;
+                if value & ENABLED == 0 {
+                    self.vector |= MASKED;
+                }
+            }
         }
     }
 
@@ -306,6 +329,46 @@ fn the_guest_finds_in_its_registers_what_it_has_written() {
     loan.write(&mut chip, Register::LocalVector, ONE_SHOT);
     loan.write_deadline(&mut chip, 5_000);
     assert_eq!(loan.read_deadline(&mut chip), 0, "not armed in another mode");
+}
+
+#[test]
+fn a_guest_that_switches_its_local_apic_off_meanwhile_loses_its_own_interrupts_alone() {
+    let mut chip = Chip::new(ONE_SHOT);
+    chip.write(Register::InitialCount, 10_000);
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    loan.write(&mut chip, Register::Spurious, 0xff);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), 0xff);
+    assert_eq!(loan.read(&mut chip, Register::LocalVector), ONE_SHOT | MASKED);
+    loan.write(&mut chip, Register::LocalVector, ONE_SHOT);
+    assert_eq!(loan.read(&mut chip, Register::LocalVector), ONE_SHOT | MASKED, "its mask cannot be cleared");
+    assert_eq!(pass(&mut chip, &mut loan, 60_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!((chip.spurious, chip.vector), (0xff, ONE_SHOT | MASKED));
+    assert!(chip.raised.is_empty());
+}
+
+#[test]
+fn a_guest_that_switches_its_local_apic_on_meanwhile_keeps_it() {
+    let mut chip = Chip { spurious: 0xff, ..Chip::new(ONE_SHOT | MASKED) };
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), 0xff);
+    loan.write(&mut chip, Register::Spurious, ENABLED | 0xfe);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), ENABLED | 0xfe);
+    loan.write(&mut chip, Register::LocalVector, ONE_SHOT);
+    loan.write(&mut chip, Register::InitialCount, 10_000);
+    assert_eq!(pass(&mut chip, &mut loan, 30_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!((chip.spurious, chip.vector), (ENABLED | 0xfe, ONE_SHOT));
+    assert_eq!(chip.run(100_000), Some(GUESTS));
+}
+
+#[test]
+fn a_local_apic_that_is_off_is_off_again_after_a_loan() {
+    let mut chip = Chip { spurious: 0xff, ..Chip::new(ONE_SHOT | MASKED) };
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    assert_eq!(pass(&mut chip, &mut loan, 30_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!(chip.spurious, 0xff);
 }
 
 #[test]
