@@ -90,8 +90,12 @@ impl Apic for Hardware {
         self.0.send_to_itself(vector);
     }
 
-    fn holds(&mut self, vector: u8) -> bool {
-        self.0.is_requested(vector) || self.0.is_in_service(vector)
+    fn is_requested(&mut self, vector: u8) -> bool {
+        self.0.is_requested(vector)
+    }
+
+    fn is_in_service(&mut self, vector: u8) -> bool {
+        self.0.is_in_service(vector)
     }
 }
 
@@ -165,8 +169,7 @@ pub(crate) fn on_interrupt() -> bool {
     let hardware = &mut Hardware(apic);
     with(|state| {
         let Some(loan) = state.loan.as_mut().filter(|_| apic.is_in_service(VECTOR)) else { return false };
-        if hardware.read(Register::CurrentCount) != 0 {
-            // The guest uses the vector as well, and this one is the guest's.
+        if !loan.is_own(hardware) {
             return false;
         }
         // SAFETY: the timer's; none of a higher priority can be in service.

@@ -141,7 +141,8 @@ impl GuestTimer {
     /// finds nothing to do; one that it never gets stops its clock.
     pub fn raise_if_late<A: Apic>(&self, apic: &mut A) {
         let is_over = self.local_vector & MODE == 0 && self.initial != 0 && self.origin.count == 0;
-        if is_over && !apic.holds((self.local_vector & VECTOR) as u8) {
+        let vector = (self.local_vector & VECTOR) as u8;
+        if is_over && !apic.is_requested(vector) && !apic.is_in_service(vector) {
             self.raise(apic);
         }
     }

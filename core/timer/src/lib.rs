@@ -71,8 +71,9 @@ pub trait Apic {
     fn tsc(&mut self) -> u64;
     /// Has the local APIC deliver this vector to its own CPU.
     fn raise(&mut self, vector: u8);
-    /// Is this vector requested or in service?
-    fn holds(&mut self, vector: u8) -> bool;
+    /// Waits one with this vector to be taken?
+    fn is_requested(&mut self, vector: u8) -> bool;
+    fn is_in_service(&mut self, vector: u8) -> bool;
 }
 
 /// What a guest's timer owes to loans that are over.
@@ -98,6 +99,10 @@ pub struct Loan {
     debt: Debt,
     /// The guest's bit in [`Register::Spurious`]; the hardware's is set.
     is_enabled: bool,
+    /// The hardware counts, or has interrupted since.
+    is_armed: bool,
+    /// It had interrupted already when it was stopped the last time.
+    is_requested: bool,
 }
 
 impl Loan {
@@ -111,7 +116,8 @@ impl Loan {
         }
         let guest = GuestTimer::take(apic);
         let debt = if debt.initial == guest.initial() { debt } else { Debt::NONE };
-        let loan = Self { ratio, deadline, told: false, guest, debt, is_enabled };
+        let mut loan =
+            Self { ratio, deadline, told: false, guest, debt, is_enabled, is_armed: false, is_requested: false };
         // Stopped before its mode changes, lest an expiry comes in between.
         apic.write(Register::InitialCount, 0);
         apic.write(Register::LocalVector, VECTOR.into());
@@ -129,6 +135,27 @@ impl Loan {
     pub fn set_deadline<A: Apic>(&mut self, apic: &mut A, deadline: u64) {
         (self.deadline, self.told) = (deadline, false);
         self.settle(apic);
+    }
+
+    /// An interrupt of [`VECTOR`] was taken: is it the timer's? The guest may use the vector as well.
+    pub fn is_own<A: Apic>(&mut self, apic: &mut A) -> bool {
+        if core::mem::take(&mut self.is_requested) {
+            return true;
+        }
+        let is_own = self.is_armed && apic.read(Register::CurrentCount) == 0;
+        self.is_armed &= !is_own;
+        is_own
+    }
+
+    /// The hardware stands still. True: its interrupt waits to be taken.
+    pub fn stop<A: Apic>(&mut self, apic: &mut A) -> bool {
+        let before = apic.is_requested(VECTOR);
+        let is_over = apic.read(Register::CurrentCount) == 0;
+        apic.write(Register::InitialCount, 0);
+        // What waits may be the guest's, unless it was the timer's turn.
+        let came = core::mem::take(&mut self.is_armed) && (is_over || !before);
+        self.is_requested = (self.is_requested || came) && apic.is_requested(VECTOR);
+        self.is_requested
     }
 
     /// It has interrupted by [`VECTOR`], and that has been ended. For a deadline that is over it does so only once.
@@ -235,11 +262,13 @@ impl Loan {
     }
 
     /// Counts to whatever comes first; at least by one, since zero would stop it.
-    fn arm<A: Apic>(&self, apic: &mut A) {
+    fn arm<A: Apic>(&mut self, apic: &mut A) {
+        self.stop(apic);
         let own = (!self.told).then_some(self.deadline);
         let next = own.into_iter().chain(self.guest.next_interrupt(self.ratio)).min();
         let now = apic.tsc();
         let count = next.map_or(0, |next| self.ratio.counts(next.saturating_sub(now), self.guest.divisor()).max(1));
         apic.write(Register::InitialCount, count);
+        self.is_armed = count != 0;
     }
 }

@@ -31,6 +31,8 @@ struct Chip {
     late: u64,
     /// The guest is not done with its interrupt yet.
     held: bool,
+    /// The VMM's interrupt waits.
+    requested: bool,
     raised: Vec<(u64, u8)>,
 }
 
@@ -49,6 +51,7 @@ impl Chip {
             deadline,
             late,
             held: false,
+            requested: false,
             raised: Vec::new(),
         }
     }
@@ -152,7 +155,11 @@ impl Apic for Chip {
         self.raised.push((self.tsc, vector));
     }
 
-    fn holds(&mut self, vector: u8) -> bool {
+    fn is_requested(&mut self, vector: u8) -> bool {
+        self.requested && vector == VECTOR
+    }
+
+    fn is_in_service(&mut self, vector: u8) -> bool {
         self.held && vector == GUESTS
     }
 }
@@ -166,6 +173,7 @@ fn pass(chip: &mut Chip, loan: &mut Loan, end: u64) -> Vec<u64> {
     let mut own = Vec::new();
     while let Some(vector) = chip.run(end) {
         assert_eq!(vector, VECTOR, "the hardware is the VMM's");
+        assert!(loan.is_own(chip));
         loan.on_interrupt(chip);
         if loan.deadline() <= chip.tsc {
             own.push(chip.tsc);
@@ -182,6 +190,26 @@ fn the_vmm_is_interrupted_once_at_its_deadline() {
     loan.set_deadline(&mut chip, 1_200_000);
     assert_eq!(pass(&mut chip, &mut loan, 2_000_000), [1_200_000]);
     assert!(chip.raised.is_empty());
+}
+
+#[test]
+fn an_interrupt_that_is_taken_only_when_the_timer_counts_again_is_still_the_vmms() {
+    let mut chip = Chip::new(MASKED);
+    let mut loan = Loan::begin(&mut chip, ratio(), 50_000, Debt::NONE);
+    assert_eq!(chip.run(60_000), Some(VECTOR));
+    chip.requested = true;
+    loan.set_deadline(&mut chip, 90_000);
+    chip.requested = false;
+    assert!(chip.next.is_some(), "it counts");
+    assert!(loan.is_own(&mut chip));
+    loan.on_interrupt(&mut chip);
+    assert!(!loan.is_own(&mut chip), "a second one is the guest's");
+    chip.requested = true;
+    loan.set_deadline(&mut chip, 91_000);
+    assert!(!loan.is_own(&mut chip), "and so is one from before, if the timer had not come to zero");
+    chip.requested = false;
+    loan.set_deadline(&mut chip, 90_000);
+    assert_eq!(pass(&mut chip, &mut loan, 100_000), [90_000]);
 }
 
 #[test]
