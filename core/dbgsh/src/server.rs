@@ -104,10 +104,12 @@ impl Server {
             return false;
         }
         if !session.key.is_line(count, line, mac) {
-            // The session stays its owner's.
-            throttle.failed(now_ns);
-            drop(state);
-            log::warn!("dbgsh: a line for session {number} that is not its owner's");
+            // The session stays its owner's. During a pause nothing more comes of it, so that no program fills the log.
+            if throttle.pause_ns(now_ns).is_none() {
+                throttle.failed(now_ns);
+                drop(state);
+                log::warn!("dbgsh: a line for session {number} that is not its owner's");
+            }
             return false;
         }
         (session.count, session.used_ns) = (count, now_ns);

@@ -169,6 +169,42 @@ fn lines_are_their_sessions_own() {
 }
 
 #[test]
+fn of_wrong_lines_in_a_row_one_a_pause_is_logged_and_counted() {
+    log::set_logger(&Count).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let server = server();
+    let mut client = open(&server, SECOND).unwrap();
+    let Request::Line { session, count, line, .. } = client.line("ps") else { panic!() };
+    let forged = Request::Line { session, count, mac: [0; 32], line };
+    // The pauses begin at 1, 2 and 4 seconds.
+    for at in (SECOND..5 * SECOND).step_by(SECOND as usize / 8) {
+        assert_eq!(server.handle(at, forged), Step::Answer(Answer::Refused));
+    }
+    assert_eq!(WARNINGS.get(), 3);
+    assert_eq!(open(&server, 5 * SECOND).err(), Some(Answer::Wait { ms: 3000 }));
+    assert_eq!(server.handle(5 * SECOND, client.line("ps")), Step::Run("ps"), "its owner has no pause");
+}
+
+std::thread_local! {
+    static WARNINGS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+}
+
+/// Counts the lines of a test, which is a thread.
+struct Count;
+
+impl log::Log for Count {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        WARNINGS.set(WARNINGS.get() + 1);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
 fn sessions_end_when_nobody_uses_them_or_newer_ones_come() {
     let server = server();
     let mut clients: vec::Vec<_> = (1..=4).map(|n| open(&server, n * SECOND).unwrap()).collect();
