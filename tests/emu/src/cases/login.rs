@@ -156,9 +156,14 @@ fn machine(cx: &Cx, blob: &[u8], memory_mib: u32, before: Option<Before>) -> Res
 
 /// With a key file as second module.
 fn machine_with(cx: &Cx, blob: &[u8], key: Option<&[u8]>, memory_mib: u32, before: Option<Before>) -> Result<Qemu> {
+    Ok(lasting_machine(cx, blob, key, memory_mib, before)?.end_at_reset())
+}
+
+/// It starts again when it is reset.
+fn lasting_machine(cx: &Cx, blob: &[u8], key: Option<&[u8]>, memory_mib: u32, before: Option<Before>) -> Result<Qemu> {
     let (disk, medium) = media(cx, blob, key, before)?;
     let cd = format!("file={},format=raw,if=ide,index=2,media=cdrom", medium.to_string_lossy().replace(',', ",,"));
-    let qemu = cx.machine(memory_mib)?.end_at_reset().ide_disk(0, &disk, Writes::Dropped);
+    let qemu = cx.machine(memory_mib)?.ide_disk(0, &disk, Writes::Dropped);
     Ok(qemu.args(["-drive", &cd, "-boot", "order=d"]))
 }
 
@@ -340,16 +345,22 @@ fn recovery(cx: &Cx) -> Result<()> {
 
 fn wrong(cx: &Cx, after_failure: AfterFailure) -> Result<()> {
     let lock = Lock { after_failure, ..LOCK };
-    let (qemu, mut terminal) = machine(cx, &lock.blob()?, MEMORY_MIB, None)?.terminal()?;
+    let (qemu, mut terminal) = lasting_machine(cx, &lock.blob()?, None, MEMORY_MIB, None)?.terminal()?;
     let mut machine = qemu.start()?;
     for _ in 0..3 {
         terminal.expect(PROMPT, SOON)?;
         terminal.send("guess\r")?;
     }
-    let status = machine.wait(SOON)?;
-    ensure!(status.success(), "the emulator ended with {status}");
-    let log = machine.shoji_log();
-    ensure!(log.contains("Wrong. No more tries.") && !log.contains("the guest starts"), "{log}");
+    terminal.expect("Wrong. No more tries.", SOON)?;
+    match after_failure {
+        // The machine that has started again ends with this function.
+        AfterFailure::Reboot => terminal.expect(PROMPT, SOON).map(drop)?,
+        AfterFailure::PowerOff => {
+            let status = machine.wait(SOON)?;
+            ensure!(status.success(), "the emulator ended with {status}");
+        }
+    }
+    ensure!(!machine.shoji_log().contains("the guest starts"), "it starts without a login");
     Ok(())
 }
 
