@@ -234,9 +234,9 @@ impl<M: Machine> Domains<M> {
         let now = self.machine.now();
         self.with(slot, |slot| {
             slot.starting = false;
-            if result.is_err() {
-                // It may not have run at all.
-                slot.domain = None;
+            if result.is_err() && slot.domain.take_if(|now| Arc::ptr_eq(now, domain)).is_some() {
+                // It has not ended, so it has not run: calls were too deep, say.
+                slot.starts = slot.starts.wrapping_sub(1);
             }
             if result.is_ok()
                 && let Some(failed_at) = slot.failed_at.take()
