@@ -1,21 +1,34 @@
-//! How a controller's registers and ports are reached: the two ends that a mediator sees as its device and its hooks.
+//! How a controller's registers are reached: the two ends that a mediator sees as its device and its hooks.
 
-use crate::Ports;
 use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
+use crate::{DeviceMemory, Ports};
 use alloc::vec::Vec;
 use core::cell::Cell;
-use mediator::pci::{Bdf, PortRegion};
-use mediator::{Device, HookConflict, Hooks, Op, RegionId, Width};
+use mediator::pci::{self, Bdf, Place};
+use mediator::{Device, Gpa, HookConflict, Hooks, Op, RegionId, Width};
 
-/// A register block of a controller.
+/// All that there are.
+const PORTS: u32 = 1 << 16;
+
+/// A register block of a controller, in ports or in memory.
 #[derive(Default)]
 pub(crate) struct Region {
-    pub len: u16,
-    /// In a cell, since a mediator may move its regions while it holds its device.
+    /// Number of ports, or of bytes.
+    pub len: u32,
+    /// First port. In a cell, since a mediator may move its regions while it holds its device.
     pub base: Cell<Option<u16>>,
+    /// First byte in memory, where it stays.
+    pub memory: Option<Gpa>,
     /// Offset of the polled register.
     pub polled: Option<u16>,
+}
+
+impl Region {
+    /// Number of ports; none in memory.
+    pub fn ports(&self) -> u16 {
+        if self.memory.is_some() { 0 } else { u16::try_from(self.len).unwrap_or(u16::MAX) }
+    }
 }
 
 /// Where a controller's registers lie.
@@ -28,12 +41,17 @@ pub(crate) struct Wiring {
 }
 
 impl Wiring {
-    /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ...
-    pub fn new(controller: usize, function: Bdf, regions: &[PortRegion]) -> Option<Self> {
+    /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ..., or one has more ports than there are.
+    pub fn new(controller: usize, function: Bdf, regions: &[pci::Region]) -> Option<Self> {
         let mut wiring = Self { controller, function, regions: Default::default() };
-        for (number, &PortRegion { region, base, len, polled }) in (0_u8..).zip(regions) {
+        for (number, &pci::Region { region, place, len, polled }) in (0_u8..).zip(regions) {
             let slot = wiring.regions.get_mut(usize::from(number)).filter(|_| region == RegionId(number))?;
-            *slot = Region { len, base: Cell::new(base), polled };
+            let (base, memory) = (place.and_then(Place::port), place.and_then(Place::memory));
+            if memory.is_none() && len > PORTS {
+                return None;
+            }
+            let polled = polled.map(u16::try_from).transpose().ok()?;
+            *slot = Region { len, base: Cell::new(base), memory, polled };
         }
         Some(wiring)
     }
@@ -49,44 +67,58 @@ impl Wiring {
         self.regions.get(number)
     }
 
-    /// The port of a register, or `None` while its region lies nowhere.
     #[inline]
-    fn port(&self, region: RegionId, offset: u16, width: Width) -> Option<u16> {
-        let region = self.region(region.0.into())?;
-        let end = offset.checked_add(width.bytes() as u16)?;
-        if end > region.len { None } else { region.base.get()?.checked_add(offset) }
+    fn region_with(&self, region: RegionId, offset: u32, width: Width) -> Option<&Region> {
+        let end = offset.checked_add(width.bytes() as u32)?;
+        self.region(region.0.into()).filter(|region| end <= region.len)
+    }
+
+    /// The port of a register, or `None` while its region lies nowhere, or in memory.
+    #[inline]
+    fn port(&self, region: RegionId, offset: u32, width: Width) -> Option<u16> {
+        self.region_with(region, offset, width)?.base.get()?.checked_add(offset as u16)
+    }
+
+    /// Where a register is in memory. The bus makes one access of what is aligned.
+    #[inline]
+    fn memory(&self, region: RegionId, offset: u32, width: Width) -> Option<Gpa> {
+        let at = self.region_with(region, offset, width)?.memory?.checked_add(offset.into())?;
+        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(at)
     }
 }
 
 /// The registers of one controller where they lie now.
-pub(crate) struct MappedDevice<'a, P> {
+pub(crate) struct MappedDevice<'a, P, D> {
     pub ports: &'a mut P,
+    pub memory: &'a mut D,
     pub config: &'a ConfigPorts,
     pub wiring: &'a Wiring,
 }
 
-impl<P: Ports> Device for MappedDevice<'_, P> {
-    fn read(&mut self, region: RegionId, offset: u16, width: Width) -> u64 {
-        match self.wiring.port(region, offset, width) {
-            Some(port) => u64::from(self.ports.read(port, width)),
-            None => width.ones(),
+impl<P: Ports, D: DeviceMemory> Device for MappedDevice<'_, P, D> {
+    fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
+        if let Some(port) = self.wiring.port(region, offset, width) {
+            return u64::from(self.ports.read(port, width));
         }
+        self.wiring.memory(region, offset, width).map_or(width.ones(), |at| self.memory.read(at, width))
     }
 
-    fn write(&mut self, region: RegionId, offset: u16, width: Width, value: u64) {
+    fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
         if let Some(port) = self.wiring.port(region, offset, width) {
             self.ports.write(port, width, value as u32);
+        } else if let Some(at) = self.wiring.memory(region, offset, width) {
+            self.memory.write(at, width, value);
         }
     }
 
-    fn read_string(&mut self, region: RegionId, offset: u16, width: Width, data: &mut [u8]) {
+    fn read_string(&mut self, region: RegionId, offset: u32, width: Width, data: &mut [u8]) {
         match self.wiring.port(region, offset, width) {
             Some(port) => self.ports.read_string(port, width, data),
             None => data.fill(0xff),
         }
     }
 
-    fn write_string(&mut self, region: RegionId, offset: u16, width: Width, data: &[u8]) {
+    fn write_string(&mut self, region: RegionId, offset: u32, width: Width, data: &[u8]) {
         if let Some(port) = self.wiring.port(region, offset, width) {
             self.ports.write_string(port, width, data);
         }
@@ -120,15 +152,25 @@ pub(crate) struct PortHooks<'a> {
     pub changes: Vec<InterceptChange>,
 }
 
+impl PortHooks<'_> {
+    /// A region of ports, which may go to `place`.
+    fn movable(&self, number: usize, place: Option<Place>) -> Option<(&Region, Option<u16>)> {
+        let base = match place {
+            Some(Place::Memory(_)) => return None,
+            Some(Place::Port(port)) => Some(port),
+            None => None,
+        };
+        let region = self.wiring.region(number).filter(|region| region.ports() > 0)?;
+        self.others_stand.then_some((region, base))
+    }
+}
+
 impl Hooks for PortHooks<'_> {
-    fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict> {
-        if !self.others_stand {
-            return Err(HookConflict);
-        }
+    fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
         let number = usize::from(region.0);
-        let region = self.wiring.region(number).filter(|region| region.len > 0).ok_or(HookConflict)?;
+        let (region, base) = self.movable(number, place).ok_or(HookConflict)?;
         let owner = RegionOwner { controller: self.wiring.controller, region: number }.encode();
-        let &Region { len, polled, .. } = region;
+        let (len, polled) = (region.ports(), region.polled);
         if base.is_some_and(|base| !self.table.claim(owner, base, len, polled)) {
             return Err(HookConflict);
         }
@@ -149,7 +191,7 @@ impl Hooks for PortHooks<'_> {
 pub(crate) struct NoHooks;
 
 impl Hooks for NoHooks {
-    fn move_region(&mut self, _: RegionId, _: Option<u16>) -> Result<(), HookConflict> {
+    fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
 }

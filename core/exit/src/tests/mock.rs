@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
-use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, PortRegion};
+use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region};
 use mediator::{
     Access, BusAddr, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator, NotRam,
     OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
@@ -144,6 +144,25 @@ impl Ports for MockPorts {
     }
 }
 
+/// Registers in device memory.
+#[derive(Default)]
+pub struct MockDeviceMemory {
+    /// What was written, by address.
+    pub values: BTreeMap<u64, u64>,
+    pub events: Vec<MmioEvent>,
+}
+
+impl DeviceMemory for MockDeviceMemory {
+    fn read(&mut self, at: Gpa, width: Width) -> u64 {
+        self.events.push(MmioEvent::Read(at.0, width));
+        self.values.get(&at.0).copied().unwrap_or(0) & width.ones()
+    }
+    fn write(&mut self, at: Gpa, width: Width, value: u64) {
+        self.events.push(MmioEvent::Write(at.0, width, value));
+        self.values.insert(at.0, value & width.ones());
+    }
+}
+
 #[derive(Default)]
 pub struct MockMemory {
     pub bytes: Vec<u8>,
@@ -231,9 +250,11 @@ pub struct MockMachine {
     /// What was sent to CPUs: their numbers; of a startup IPI the page.
     pub inits: Vec<usize>,
     pub starts: Vec<(usize, u8)>,
-    /// Device memory: what was written, by address.
-    pub mmio: BTreeMap<u64, u64>,
-    pub mmio_events: Vec<MmioEvent>,
+    pub device_memory: MockDeviceMemory,
+    /// Calls of `plan_anew`.
+    pub plans: usize,
+    /// What `now` gives next; each call takes a tenth of a second.
+    pub now_ns: core::cell::Cell<u64>,
 }
 
 impl MockMachine {
@@ -258,8 +279,9 @@ impl MockMachine {
             apic_ids: alloc::vec![0],
             inits: Vec::new(),
             starts: Vec::new(),
-            mmio: BTreeMap::new(),
-            mmio_events: Vec::new(),
+            device_memory: MockDeviceMemory::default(),
+            plans: 0,
+            now_ns: core::cell::Cell::new(0),
         }
     }
 
@@ -278,11 +300,13 @@ impl MockMachine {
 
 impl Machine for MockMachine {
     type Ports = MockPorts;
+    type DeviceMemory = MockDeviceMemory;
     type Memory = MockMemory;
     type Arena = MockArena;
 
     fn parts(&mut self) -> Parts<'_, Self> {
-        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+        let Self { ports, device_memory, memory, arena, .. } = self;
+        Parts { ports, device_memory, memory, arena }
     }
     fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
         let mut bytes = [0; N];
@@ -312,7 +336,12 @@ impl Machine for MockMachine {
         }
     }
     fn now(&self) -> Instant {
-        Instant(0)
+        let now = self.now_ns.get();
+        self.now_ns.set(now + 100_000_000);
+        Instant(now)
+    }
+    fn plan_anew(&mut self) {
+        self.plans += 1;
     }
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
         [service, op]
@@ -344,14 +373,6 @@ impl Machine for MockMachine {
     fn start_cpu(&mut self, cpu: usize, page: u8) {
         self.starts.push((cpu, page));
     }
-    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
-        self.mmio_events.push(MmioEvent::Read(at.0, width));
-        self.mmio.get(&at.0).copied().unwrap_or(0) & width.ones()
-    }
-    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
-        self.mmio_events.push(MmioEvent::Write(at.0, width, value));
-        self.mmio.insert(at.0, value & width.ones());
-    }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)
     }
@@ -359,7 +380,7 @@ impl Machine for MockMachine {
 
 type OnAccess = Box<dyn FnMut(&mut Ctx<'_>, Access) -> Result<Verdict, Violation> + Send>;
 type OnConfig = Box<dyn FnMut(&mut Ctx<'_>, ConfigAccess) -> Result<Verdict, Violation> + Send>;
-type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u16, StringIo<'_>) -> Result<usize, Violation> + Send>;
+type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u32, StringIo<'_>) -> Result<usize, Violation> + Send>;
 type OnResume = Box<dyn FnMut(&mut Ctx<'_>) + Send>;
 type OnWorkDone = Box<dyn FnMut(&mut Ctx<'_>, Work, Result<(), WorkError>) + Send>;
 
@@ -397,7 +418,7 @@ impl Mediator for MockController {
     fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
         (self.0.lock().unwrap().on_access)(cx, access)
     }
-    fn on_string(&mut self, cx: &mut Ctx<'_>, id: RegionId, offset: u16, io: StringIo<'_>) -> Result<usize, Violation> {
+    fn on_string(&mut self, cx: &mut Ctx<'_>, id: RegionId, offset: u32, io: StringIo<'_>) -> Result<usize, Violation> {
         (self.0.lock().unwrap().on_string)(cx, id, offset, io)
     }
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
@@ -443,11 +464,11 @@ pub const IDE: Function = Function {
 pub const COMMAND: RegionId = RegionId(0);
 pub const BUS_MASTER: RegionId = RegionId(2);
 
-fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
+fn regions(_: &Function, _: &mut dyn Device) -> Vec<Region> {
     alloc::vec![
-        PortRegion { region: COMMAND, base: Some(0x1f0), len: 8, polled: Some(7) },
-        PortRegion { region: RegionId(1), base: Some(0x3f6), len: 1, polled: Some(0) },
-        PortRegion { region: BUS_MASTER, base: Some(0xc000), len: 16, polled: Some(2) },
+        Region { region: COMMAND, place: Some(Place::Port(0x1f0)), len: 8, polled: Some(7) },
+        Region { region: RegionId(1), place: Some(Place::Port(0x3f6)), len: 1, polled: Some(0) },
+        Region { region: BUS_MASTER, place: Some(Place::Port(0xc000)), len: 16, polled: Some(2) },
     ]
 }
 
