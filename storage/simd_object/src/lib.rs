@@ -52,13 +52,13 @@ pub unsafe extern "sysv64" fn vmm_simd_xts_new(
     1
 }
 
-/// Entry points that transform whole sectors in place.
-///
-/// # Safety
-/// `state` was made by [`vmm_simd_xts_new`] and not yet dropped; `data` points to `len_bytes` bytes, which nobody else
-/// touches during the call. The CPU has the features, and XCR0 and the control registers enable them.
 macro_rules! transforms {
     ($($name:ident: $features:literal, $lanes:ty, decrypt = $decrypt:literal;)*) => { $(
+        /// Transforms whole sectors in place.
+        ///
+        /// # Safety
+        /// `state` was made by [`vmm_simd_xts_new`] and not yet dropped; `data` points to `len_bytes` bytes, which nobody
+        /// else touches during the call. The CPU has the features, and XCR0 and the control registers enable them.
         #[unsafe(no_mangle)]
         #[target_feature(enable = $features)]
         pub unsafe extern "sysv64" fn $name(state: *const Xts, first_sector: u64, data: *mut u8, len_bytes: u64) -> u64 {

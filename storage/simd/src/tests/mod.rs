@@ -6,7 +6,6 @@ mod registers;
 use crate::guest::{call_with_vectors_kept, call_with_xmm_kept};
 use crate::object::{self, Entry, State};
 use crate::{Engine, SimdXts};
-use mediator::disk::SectorTransform;
 #[cfg(not(simd_object))]
 use simd_object as _;
 use std::boxed::Box;
