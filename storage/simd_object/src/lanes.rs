@@ -2,6 +2,8 @@
 //!
 //! Sources: SDM Vol. 2 (AESENC, AESDEC, PCLMULQDQ and their VEX and EVEX forms); IEEE Std 1619-2018, s. 5.2.
 
+use crate::run::GROUP;
+use core::arch::asm;
 use core::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_add_epi64, _mm_aesdec_si128, _mm_aesdeclast_si128, _mm_aesenc_si128,
     _mm_aesenclast_si128, _mm_loadu_si128, _mm_mul_epu32, _mm_set_epi64x, _mm_shuffle_epi32, _mm_srli_epi64,
@@ -34,6 +36,9 @@ pub trait Lanes: Copy {
     unsafe fn first_masks(tweak: __m128i) -> Self;
     /// The masks of the [`Lanes::BLOCKS`] blocks that follow, in constant time.
     unsafe fn next_masks(self) -> Self;
+    /// No instruction, but for the compiler all of the registers change here: it keeps the rounds apart, where it would
+    /// else work on one register after the other.
+    unsafe fn in_step(group: &mut [Self; GROUP]);
 }
 
 /// x^128 in GF(2^128), below x^128.
@@ -104,6 +109,26 @@ impl Lanes for __m128i {
             let top_bits = _mm_srli_epi64::<63>(_mm_shuffle_epi32::<0b01_00_11_10>(self));
             let carry = _mm_mul_epu32(top_bits, _mm_set_epi64x(1, POLYNOMIAL));
             _mm_xor_si128(_mm_add_epi64(self, self), carry)
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    unsafe fn in_step([a, b, c, d, e, f, g, h]: &mut [Self; GROUP]) {
+        // SAFETY: there is nothing in it.
+        unsafe {
+            asm!(
+                "/* {} {} {} {} {} {} {} {} */",
+                inout(xmm_reg) * a,
+                inout(xmm_reg) * b,
+                inout(xmm_reg) * c,
+                inout(xmm_reg) * d,
+                inout(xmm_reg) * e,
+                inout(xmm_reg) * f,
+                inout(xmm_reg) * g,
+                inout(xmm_reg) * h,
+                options(nomem, nostack, preserves_flags)
+            );
         }
     }
 }
@@ -179,6 +204,26 @@ impl Lanes for __m256i {
             _mm256_slli_epi64::<2>(self).xor(up).xor(reduced)
         }
     }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn in_step([a, b, c, d, e, f, g, h]: &mut [Self; GROUP]) {
+        // SAFETY: there is nothing in it.
+        unsafe {
+            asm!(
+                "/* {} {} {} {} {} {} {} {} */",
+                inout(ymm_reg) * a,
+                inout(ymm_reg) * b,
+                inout(ymm_reg) * c,
+                inout(ymm_reg) * d,
+                inout(ymm_reg) * e,
+                inout(ymm_reg) * f,
+                inout(ymm_reg) * g,
+                inout(ymm_reg) * h,
+                options(nomem, nostack, preserves_flags)
+            );
+        }
+    }
 }
 
 /// VAES and VPCLMULQDQ on four blocks, with AVX-512F.
@@ -252,6 +297,26 @@ impl Lanes for __m512i {
             let reduced = _mm512_clmulepi64_epi128::<0x01>(top_bits, polynomial);
             let up = _mm512_unpacklo_epi64(_mm512_setzero_si512(), top_bits);
             _mm512_slli_epi64::<4>(self).xor(up).xor(reduced)
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn in_step([a, b, c, d, e, f, g, h]: &mut [Self; GROUP]) {
+        // SAFETY: there is nothing in it.
+        unsafe {
+            asm!(
+                "/* {} {} {} {} {} {} {} {} */",
+                inout(zmm_reg) * a,
+                inout(zmm_reg) * b,
+                inout(zmm_reg) * c,
+                inout(zmm_reg) * d,
+                inout(zmm_reg) * e,
+                inout(zmm_reg) * f,
+                inout(zmm_reg) * g,
+                inout(zmm_reg) * h,
+                options(nomem, nostack, preserves_flags)
+            );
         }
     }
 }

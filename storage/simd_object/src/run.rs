@@ -5,7 +5,6 @@
 use crate::keys::{self, RoundKeys};
 use crate::lanes::Lanes;
 use core::arch::x86_64::{__m128i, _mm_set_epi64x, _mm_setzero_si128};
-use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 use core::ptr;
@@ -13,7 +12,7 @@ use xts::KEY_BYTES;
 
 /// Registers that are worked on together: enough to hide the latency of AESENC, with half of the 16 registers left for
 /// keys and masks.
-const GROUP: usize = 8;
+pub const GROUP: usize = 8;
 /// Sectors whose tweaks are encrypted together.
 const TWEAKS: NonZeroUsize = NonZeroUsize::new(GROUP).unwrap();
 const BLOCK_BYTES: usize = 16;
@@ -118,9 +117,7 @@ impl Xts {
         data: *mut u8,
     ) {
         let [first, middle @ .., last] = if DECRYPT { &self.decrypt } else { &self.encrypt };
-        // The number is hidden from the compiler: it would unroll the loops, and then work on one register after the
-        // other.
-        let (with_masks, middle) = middle.split_at(black_box(GROUP));
+        let (with_masks, middle) = middle.split_at(GROUP);
         // SAFETY: the caller's promise.
         unsafe {
             let key = L::broadcast(first);
@@ -149,9 +146,10 @@ unsafe fn round<L: Lanes, const DECRYPT: bool>(blocks: &mut [L; GROUP], key: &__
     // SAFETY: the caller's promise.
     unsafe {
         let key = L::broadcast(key);
-        for block in blocks {
+        for block in &mut *blocks {
             *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
         }
+        L::in_step(blocks);
     }
 }
 
