@@ -21,8 +21,7 @@ const ROUNDS: usize = 5;
 /// CPU time that one measurement takes at least.
 const MEASURE_NS: u64 = 100_000_000;
 /// Bytes of a request and of a sector. 1024 is where VAES begins to be used.
-const REQUESTS: [(usize, usize); 6] =
-    [(512, 512), (1024, 512), (4096, 512), (4096, 4096), (65536, 512), (65536, 4096)];
+const REQUESTS: [(usize, usize); 6] = [(512, 512), (1024, 512), (4096, 512), (4096, 4096), (65536, 512), (65536, 4096)];
 const ENGINES: [Engine; 3] = [Engine::Vaes512, Engine::Vaes256, Engine::AesNi];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
