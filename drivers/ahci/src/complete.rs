@@ -156,6 +156,7 @@ impl Port {
     pub fn finish(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, sectors: Option<u32>) {
         let Some(it) = self.slots.get(slot).copied() else { return };
         self.issued &= !bit(slot);
+        self.before &= !bit(slot);
         self.news = true;
         if it.queued {
             self.active &= !bit(slot);

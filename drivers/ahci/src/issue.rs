@@ -110,10 +110,11 @@ impl Port {
         if !self.running || self.failed {
             return;
         }
-        let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued && it.kind != Kind::Refused);
+        let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued) && !self.is_refused(*slot);
         let (queuing, others): (u32, u32) = slots_of(self.ready).fold((0, 0), |(queuing, others), slot| {
             if queued(&slot) { (queuing | bit(slot), others) } else { (queuing, others | bit(slot)) }
         });
+        let (queuing, others) = if self.before == 0 { (queuing, others) } else { (queuing & self.before, 0) };
         let now = match (others, self.at_device) {
             // They wait for the queue to drain, and no more is added to it.
             (0, 0) => queuing,

@@ -77,6 +77,16 @@ impl Port {
         }
         let Some(it) = self.slots.get_mut(slot) else { return };
         it.kind = Kind::Refused;
+        self.before &= !bit(slot);
+        if it.queued {
+            // Those that were issued with it end first.
+            let refused =
+                slots_of(self.ready).filter(|other| self.is_refused(*other)).fold(0, |all, other| all | bit(other));
+            if self.before == 0 && refused == 0 {
+                self.before = self.issued & self.active & !bit(slot);
+            }
+        }
+        let Some(it) = self.slots.get(slot) else { return };
         if it.queued {
             self.failure = Some(QueuedFailure { tag: slot as u8 & log::TAG, fis: it.fis });
         }
@@ -126,13 +136,14 @@ impl Port {
 
     fn judge_packet(&mut self, cx: &mut Ctx<'_>, shared: &Shared, command: &Command) -> Result<(), Refused> {
         let features = command.taskfile.features();
+        let written = command.header.flags & header::WRITE;
         match fis::command(&command.fis) {
             code::PACKET if features & packet::OVERLAP != 0 => Err("overlapped packets are not followed"),
-            code::PACKET => self.direct(cx, shared, command, None, header::ATAPI),
+            code::PACKET => self.direct(cx, shared, command, None, header::ATAPI | written),
             code::SET_FEATURES if !cmd::set_features_passes(features, false) => Err(UNKNOWN),
             // SERVICE belongs to overlapped commands.
             0xa2 => Err(UNKNOWN),
-            _ => self.direct(cx, shared, command, None, 0),
+            _ => self.direct(cx, shared, command, None, written),
         }
     }
 
@@ -148,7 +159,11 @@ impl Port {
             Class::SetFeatures if cmd::set_features_passes(features, protected) => {
                 self.direct(cx, shared, command, None, 0)
             }
-            Class::Smart if cmd::smart_passes(features, protected) => self.direct(cx, shared, command, None, 0),
+            Class::Smart if cmd::smart_passes(features, protected) => {
+                // Only of plain disks logs are written that way.
+                let written = if protected { 0 } else { command.header.flags & header::WRITE };
+                self.direct(cx, shared, command, None, written)
+            }
             Class::ReadLog => self.read_log(cx, shared, command, protected),
             Class::Pass | Class::SetMultiple | Class::InitializeParameters | Class::Diagnostic => {
                 self.direct(cx, shared, command, None, 0)
@@ -171,7 +186,9 @@ impl Port {
             }
             Class::Verify { ext } => self.verify(cx, shared, command, ext, ranges),
             Class::DataSetManagement => self.data_set_management(cx, shared, command, ranges),
-            Class::PlainOnly if !protected => self.direct(cx, shared, command, None, 0),
+            Class::PlainOnly if !protected => {
+                self.direct(cx, shared, command, None, command.header.flags & header::WRITE)
+            }
             _ => Err("the command is not allowed on this disk"),
         }
     }
@@ -348,7 +365,7 @@ impl Port {
             PrdtError::TooLong => "it has more regions than the mediator follows for this command",
             PrdtError::Invalid | PrdtError::Short => "a region is no guest memory, or odd",
         })?;
-        self.send_direct(command, flags | command.header.flags & header::WRITE, entries)
+        self.send_direct(command, flags, entries)
     }
 
     fn shadow(

@@ -110,6 +110,8 @@ pub struct Port {
     /// Wait for the device to be free for their kind.
     pub ready: u32,
     pub at_device: u32,
+    /// Queued commands that end before one that is refused is told.
+    pub before: u32,
     /// What the device has is queued.
     pub queuing: bool,
     /// The device is done, but not yet the guest's memory.
@@ -144,6 +146,7 @@ impl Port {
             slots: [Slot::default(); SLOTS],
             ready: 0,
             at_device: 0,
+            before: 0,
             queuing: false,
             delivering: 0,
             news: false,
@@ -159,6 +162,10 @@ impl Port {
     /// The queue's number of a slot's request.
     pub fn tag(&self, slot: usize) -> u32 {
         self.number.wrapping_mul(SLOTS as u32) | (slot as u32 & 31)
+    }
+
+    pub fn is_refused(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|it| it.kind == Kind::Refused)
     }
 
     pub fn slot_mut(&mut self, slot: usize) -> Option<&mut Slot> {
@@ -219,7 +226,7 @@ impl Port {
         }
         let port = self.number;
         shared.queue.cancel(cx, |tag| tag >> 5 == port);
-        (self.at_device, self.delivering, self.extra) = (0, 0, 0);
+        (self.at_device, self.delivering, self.extra, self.before) = (0, 0, 0, 0);
         (self.stopping, self.failed, self.queuing, self.news) = (false, false, false, false);
     }
 

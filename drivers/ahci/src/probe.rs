@@ -164,12 +164,17 @@ fn command_into(
     it.regs.clear(cx.device, u32::MAX);
     it.regs.write(cx.device, port::CI, 1);
     for _ in 0..MAX_READS {
+        let moved = memory.moved_bytes(cx.arena, SLOT);
         let failed = it.regs.read(cx.device, port::IS) & is::FATAL != 0;
         if !failed && it.regs.read(cx.device, port::CI) & 1 != 0 {
             continue;
         }
         let [now, error, ..] = it.regs.read(cx.device, port::TFD).to_le_bytes();
         let bad = failed || now & (status::ERR | status::DF) != 0;
+        if !bad && moved < len {
+            // The count is written before the command leaves the list; it was read before.
+            continue;
+        }
         return if bad { Err(DiskError::Device { status: now, error }) } else { Ok(()) };
     }
     Err(DiskError::Timeout)
