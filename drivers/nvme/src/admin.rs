@@ -2,6 +2,7 @@
 
 use crate::cmd::{Command, Completion, Status, high};
 use crate::controller::Nvme;
+use crate::guard;
 use crate::namespaces::Namespace;
 use crate::policy::{self, Admin, Unit};
 use crate::queues::{ADMIN, Cq, Kind, MAX_IO_QUEUES, NewQueue, Sq, Then};
@@ -63,6 +64,7 @@ impl Nvme {
             Admin::GetFeatures => self.features(cx, command, false),
             Admin::AsyncEvent => {
                 self.pass_then(cx, ADMIN, command, Then::Event)?;
+                self.events_by_pin = !guard::signals_by_message(cx.device);
                 if let Some(sq) = self.sq(ADMIN) {
                     sq.events = sq.events.saturating_add(1);
                 }
@@ -140,9 +142,10 @@ impl Nvme {
             return Err(Status::INVALID_QUEUE_IDENTIFIER);
         }
         let interrupts = command.dword(11) & queue::IEN != 0;
-        let cq = Cq::new(cx.arena, Some(ring), interrupts).ok_or(Status::INTERNAL_ERROR)?;
-        let (at, entries) = (cq.shadow.bus_addr(), self.registers.shadow_entries(CQ_ENTRIES));
-        self.create(cx, command, NewQueue::Cq(id, cq), at, entries)
+        let last = self.registers.last_entry(CQ_ENTRIES);
+        let cq = Cq::new(cx.arena, Some(ring), interrupts, last.saturating_add(1)).ok_or(Status::INTERNAL_ERROR)?;
+        let at = cq.shadow.bus_addr();
+        self.create(cx, command, NewQueue::Cq(id, cq), at, last)
     }
 
     fn create_sq(&mut self, cx: &mut Ctx<'_>, command: Command) -> Result<(), Status> {
@@ -155,8 +158,8 @@ impl Nvme {
             return Err(Status::COMPLETION_QUEUE_INVALID);
         }
         let sq = Sq::new(cx.arena, Some(ring), cq).ok_or(Status::INTERNAL_ERROR)?;
-        let (at, entries) = (sq.shadow.bus_addr(), self.registers.shadow_entries(SQ_ENTRIES));
-        self.create(cx, command, NewQueue::Sq(id, sq), at, entries)
+        let (at, last) = (sq.shadow.bus_addr(), self.registers.last_entry(SQ_ENTRIES));
+        self.create(cx, command, NewQueue::Sq(id, sq), at, last)
     }
 
     fn create(
@@ -165,9 +168,9 @@ impl Nvme {
         command: Command,
         queue: NewQueue,
         at: BusAddr,
-        entries: u16,
+        last: u16,
     ) -> Result<(), Status> {
-        let own = registers::create_queue(command, entries);
+        let own = registers::create_queue(command, last);
         let flight = crate::queues::Flight::Guest { id: command.id(), then: Then::Created(Box::new(queue)) };
         self.send(cx, ADMIN, own, core::iter::once((at, PAGE_BYTES as u32)), flight)
     }

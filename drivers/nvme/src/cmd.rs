@@ -137,8 +137,8 @@ impl Status {
     pub const INVALID_FIELD: Self = Self::refused(0, 0x02);
     pub const DATA_TRANSFER_ERROR: Self = Self::refused(0, 0x04);
     pub const INTERNAL_ERROR: Self = Self::refused(0, 0x06);
+    pub const ABORTED_BY_DELETION: Self = Self::refused(0, 0x08);
     pub const INVALID_NAMESPACE: Self = Self::refused(0, 0x0b);
-    pub const SEQUENCE_ERROR: Self = Self::refused(0, 0x0c);
     pub const PRP_OFFSET_INVALID: Self = Self::refused(0, 0x13);
     pub const LBA_OUT_OF_RANGE: Self = Self::refused(0, 0x80);
     pub const COMPLETION_QUEUE_INVALID: Self = Self::refused(1, 0x00);

@@ -32,6 +32,10 @@ pub struct Nvme {
     pub interrupts: u64,
     /// Interrupts come to us before they come to the guest.
     pub armed: bool,
+    /// They do from now on, for a doorbell that will be written again.
+    pub arming: bool,
+    /// Events interrupt by pin, whose level stays until their completion was seen: they must not pass unseen.
+    pub events_by_pin: bool,
     /// A page for what nobody wants to read.
     pub scratch: DmaBuffer,
     /// The answer to the last command of ours.
@@ -60,7 +64,8 @@ impl Nvme {
 
     /// Is anything of the guest's, or a nudge, still to come to an end? Events may take for ever.
     pub fn is_busy(&self) -> bool {
-        let sqs = self.sqs.iter().flatten().any(|sq| !sq.is_done() || sq.is_flying());
+        let event = |sq: &Sq| self.events_by_pin && sq.events > 0;
+        let sqs = self.sqs.iter().flatten().any(|sq| !sq.is_done() || sq.is_flying() || event(sq));
         sqs || self.cqs.iter().flatten().any(|cq| cq.shadow.has_taken())
     }
 
@@ -110,7 +115,7 @@ impl Nvme {
         self.queue_ids().for_each(|id| self.deliver(cx, id));
         self.ring(cx);
         self.nudge(cx);
-        self.armed &= self.is_busy();
+        self.armed &= self.arming || self.is_busy();
     }
 
     /// The next command of a queue, copied.

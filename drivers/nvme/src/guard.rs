@@ -16,6 +16,14 @@ const TYPE_64: u32 = 0x4;
 const TYPE_MASK: u32 = 0x6;
 const COMMAND_MEMORY: u32 = 1 << 1;
 
+/// The first capability (PCI 3.0 s. 6.7), and so many at most.
+const CAPABILITIES: u16 = 0x34;
+const MAX_CAPABILITIES: u32 = 48;
+const CAPABILITY_MSI: u8 = 0x05;
+const CAPABILITY_MSIX: u8 = 0x11;
+/// Upper byte of MSI-X's control word.
+const MSIX_ENABLE: u8 = 1 << 7;
+
 /// Where the registers lie while the function decodes memory. `None`: nowhere, or above 4 GiB.
 fn place(device: &mut dyn Device) -> Option<Place> {
     let low = device.config_read(header::BAR0, Width::Dword);
@@ -40,6 +48,25 @@ pub fn is_mapped(device: &mut dyn Device) -> bool {
 pub fn let_master(device: &mut dyn Device) {
     let command = device.config_read(header::COMMAND, Width::Word);
     device.config_write(header::COMMAND, Width::Word, command | header::COMMAND_MASTER);
+}
+
+/// Are interrupts sent as messages (MSI, MSI-X), not by pin?
+pub fn signals_by_message(device: &mut dyn Device) -> bool {
+    let mut at = device.config_read(CAPABILITIES, Width::Byte) & 0xfc;
+    for _ in 0..MAX_CAPABILITIES {
+        let Ok(offset) = u16::try_from(at) else { return false };
+        if offset < header::DEVICE_SPECIFIC {
+            return false;
+        }
+        let [id, next, _, control] = device.config_read(offset, Width::Dword).to_le_bytes();
+        // MSI: enable is bit 0 of the control word's lower byte.
+        let low = device.config_read(offset.saturating_add(2), Width::Byte);
+        if id == CAPABILITY_MSIX && control & MSIX_ENABLE != 0 || id == CAPABILITY_MSI && low & 1 != 0 {
+            return true;
+        }
+        at = u32::from(next & 0xfc);
+    }
+    false
 }
 
 /// An access of the guest to configuration space. The registers move only while the function does not decode them.

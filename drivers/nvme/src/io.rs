@@ -122,7 +122,7 @@ impl Nvme {
                 let disk = u32::try_from(place).unwrap_or(u32::MAX);
                 let [first, second] = command.prps();
                 let template = own.with_prps([first.0, second.0]);
-                self.submit(cx, sq, template, Kind::Sectors, (disk, write), content, len_bytes)
+                self.submit(cx, sq, template, Kind::Sectors, (disk, write), content)
             }
             (Plan::Bounced, None) => Err(Status::INTERNAL_ERROR),
         }

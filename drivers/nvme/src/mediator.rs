@@ -69,14 +69,11 @@ impl Nvme {
         if !self.armed {
             // Before the device has it: its interrupt may come to any CPU, and is to be ours first.
             self.armed = true;
+            self.arming = true;
             return Ok(Verdict::Again);
         }
-        let wait = self.on_tail(cx, id, value);
-        Ok(if wait || !cx.work.is_empty() && self.is_polled(id) { Verdict::Again } else { Verdict::Done })
-    }
-
-    fn is_polled(&mut self, id: u16) -> bool {
-        self.sq(id).is_some_and(|sq| sq.polled_until.is_some())
+        self.arming = false;
+        Ok(if self.on_tail(cx, id, value) { Verdict::Again } else { Verdict::Done })
     }
 }
 

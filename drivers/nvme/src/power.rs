@@ -4,6 +4,7 @@ use crate::controller::{Nvme, no_queues};
 use crate::guard;
 use crate::queues::{ADMIN, Cq, Sq};
 use crate::registers::{self, Power};
+use crate::ring::CQ_ENTRIES;
 use crate::spec::{cc, reg};
 use mediator::{Ctx, Violation};
 
@@ -47,7 +48,7 @@ impl Nvme {
         let Some(sq) = Sq::new(cx.arena, Some(sq_ring), ADMIN) else {
             return refused("NVMe: no DMA memory for the admin queues");
         };
-        let Some(cq) = Cq::new(cx.arena, Some(cq_ring), true) else {
+        let Some(cq) = Cq::new(cx.arena, Some(cq_ring), true, CQ_ENTRIES) else {
             sq.free(cx.arena);
             return refused("NVMe: no DMA memory for the admin queues");
         };

@@ -59,6 +59,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         next_tag: 0,
         interrupts: 0,
         armed: false,
+        arming: false,
         events_by_pin: false,
         scratch,
         own: None,
@@ -79,13 +80,13 @@ impl Nvme {
             return Err(AttachError("it cannot be disabled; switch the machine off and on"));
         }
         let sq = Sq::new(cx.arena, None, ADMIN).ok_or(NO_MEMORY)?;
-        let cq = Cq::new(cx.arena, None, true).ok_or(NO_MEMORY)?;
+        let cq = Cq::new(cx.arena, None, true, CQ_ENTRIES).ok_or(NO_MEMORY)?;
         self.start_with(cx, sq, cq);
         self.registers.power = Power::Ours;
         if !self.wait(cx, |device| registers::read(device, reg::CSTS) & (csts::RDY | csts::CFS) == csts::RDY) {
             return Err(AttachError("it cannot be enabled; switch the machine off and on"));
         }
-        let page = self.identify(cx, cns::CONTROLLER, 0).map_err(failed)?;
+        let page = self.identify_polling(cx, cns::CONTROLLER, 0).map_err(failed)?;
         self.identity = identify::Controller::parse(&page);
         self.create_own_queues(cx).map_err(failed)?;
         self.find_namespaces(cx).map_err(failed)
@@ -119,7 +120,7 @@ impl Nvme {
         (self.scratch.bus_addr(), PAGE_BYTES as u32)
     }
 
-    fn identify(&mut self, cx: &mut Ctx<'_>, what: u8, nsid: u32) -> Result<Box<Page>, DiskError> {
+    fn identify_polling(&mut self, cx: &mut Ctx<'_>, what: u8, nsid: u32) -> Result<Box<Page>, DiskError> {
         let (at, len) = self.scratch_page();
         let command = Command::new(admin::IDENTIFY, nsid).with_dword(10, what.into());
         self.execute(cx, ADMIN, command, (at, len))?;
@@ -133,16 +134,17 @@ impl Nvme {
         let none = (BusAddr(0), 0);
         let one_of_each = Command::new(admin::SET_FEATURES, 0).with_dword(10, feature::NUMBER_OF_QUEUES.into());
         self.execute(cx, ADMIN, one_of_each, none)?;
-        let cq = Cq::new(cx.arena, None, false).ok_or(DiskError::Request)?;
+        let cq_last = self.registers.last_entry(CQ_ENTRIES);
+        let cq = Cq::new(cx.arena, None, false, cq_last.saturating_add(1)).ok_or(DiskError::Request)?;
         let at = (cq.shadow.bus_addr(), PAGE_BYTES as u32);
         self.place(IO, None, Some(cq));
         let size = |entries: u16| u32::from(IO) | u32::from(entries) << 16;
-        let create = Command::new(admin::CREATE_CQ, 0).with_dword(10, size(self.registers.shadow_entries(CQ_ENTRIES)));
+        let create = Command::new(admin::CREATE_CQ, 0).with_dword(10, size(cq_last));
         self.execute(cx, ADMIN, create.with_dword(11, queue::PC), at)?;
         let sq = Sq::new(cx.arena, None, IO).ok_or(DiskError::Request)?;
         let at = (sq.shadow.bus_addr(), PAGE_BYTES as u32);
         self.place(IO, Some(sq), None);
-        let create = Command::new(admin::CREATE_SQ, 0).with_dword(10, size(self.registers.shadow_entries(SQ_ENTRIES)));
+        let create = Command::new(admin::CREATE_SQ, 0).with_dword(10, size(self.registers.last_entry(SQ_ENTRIES)));
         self.execute(cx, ADMIN, create.with_dword(11, queue::PC | u32::from(IO) << 16), at)?;
         Ok(())
     }
@@ -158,7 +160,7 @@ impl Nvme {
 
     fn find_namespaces(&mut self, cx: &mut Ctx<'_>) -> Result<(), DiskError> {
         for nsid in self.active_namespaces(cx)? {
-            let page = self.identify(cx, cns::NAMESPACE, nsid)?;
+            let page = self.identify_polling(cx, cns::NAMESPACE, nsid)?;
             if let Some(identity) = identify::Namespace::parse(&page) {
                 self.namespaces.push(Namespace { nsid, identity, ranges: None });
             }
@@ -168,7 +170,7 @@ impl Nvme {
 
     /// Their numbers. Controllers before revision 1.1 have no list, and their namespaces are numbered from 1.
     fn active_namespaces(&mut self, cx: &mut Ctx<'_>) -> Result<Vec<u32>, DiskError> {
-        match self.identify(cx, cns::ACTIVE_NAMESPACES, 0) {
+        match self.identify_polling(cx, cns::ACTIVE_NAMESPACES, 0) {
             Ok(page) => {
                 let listed = page.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
                 Ok(listed.take(LISTED).take_while(|number| *number != 0).take(MAX_NAMESPACES).collect())

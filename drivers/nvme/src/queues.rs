@@ -148,9 +148,9 @@ pub struct Cq {
 }
 
 impl Cq {
-    /// `None`: no memory.
-    pub fn new(arena: &mut dyn DmaArena, ring: Option<Ring>, interrupts: bool) -> Option<Self> {
-        let shadow = ShadowCq::new(arena)?;
+    /// `None`: no memory. `entries` is the shadow's size, at most [`crate::ring::CQ_ENTRIES`].
+    pub fn new(arena: &mut dyn DmaArena, ring: Option<Ring>, interrupts: bool, entries: u16) -> Option<Self> {
+        let shadow = ShadowCq::new(arena, entries)?;
         let (head, tail) = (0, 0);
         let pending = VecDeque::new();
         Some(Self { ring, head, tail, phase: true, shadow, interrupts, pending, starved: false, owed: false })
@@ -163,6 +163,13 @@ impl Cq {
     /// Has the guest taken all that was written?
     pub fn is_drained(&self) -> bool {
         self.head == self.tail && self.pending.is_empty()
+    }
+
+    /// May the guest say that it has taken all before this entry?
+    pub fn may_take(&self, head: u32) -> bool {
+        let entries = self.ring.map_or(0, |ring| ring.entries);
+        let ahead = |of: u32| of.wrapping_add(entries).wrapping_sub(self.head).checked_rem(entries).unwrap_or(0);
+        ahead(head) <= ahead(self.tail)
     }
 
     pub fn advance(&mut self) {
@@ -198,8 +205,8 @@ pub struct Open {
     pub status: Status,
     pub result: u32,
     pub buffer: BusAddr,
-    /// Interrupts that had come when the device was done.
-    pub interrupts_seen: u64,
+    /// Interrupts that had come when the device ended its last transfer. `None`: it has none to end with.
+    pub interrupts_seen: Option<u64>,
 }
 
 /// What a request moves.

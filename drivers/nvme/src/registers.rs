@@ -56,9 +56,9 @@ impl Registers {
         u32::try_from(self.cap & cap::MQES).unwrap_or(0).saturating_add(1)
     }
 
-    /// Entries of a shadow, as a queue command counts them: from 0. [`Registers::read`] wants room for a submission queue; where a
+    /// The last entry of a shadow, which is how a queue command tells its size. [`Registers::read`] wants room for a submission queue; where a
     /// completion queue would be too long all of the device's is used.
-    pub fn shadow_entries(&self, wanted: u16) -> u16 {
+    pub fn last_entry(&self, wanted: u16) -> u16 {
         let most = u16::try_from(self.cap & cap::MQES).unwrap_or(u16::MAX);
         wanted.saturating_sub(1).min(most)
     }

@@ -26,8 +26,11 @@ impl Nvme {
         kind: Kind,
         (disk, write): (u32, bool),
         content: Content,
-        len_bytes: u32,
     ) -> Result<(), Status> {
+        let len_bytes = match &content {
+            Content::Sectors { sectors, sector_bytes, .. } => sectors.saturating_mul(*sector_bytes),
+            Content::Payload { len_bytes } => *len_bytes,
+        };
         let memory = Scatter::new(prp::copy(cx.guest, command.prps(), len_bytes)?);
         let tag = self.next_tag;
         self.next_tag = tag.wrapping_add(1);
@@ -39,7 +42,7 @@ impl Nvme {
             status: Status::SUCCESS,
             result: 0,
             buffer: BusAddr(0),
-            interrupts_seen: self.interrupts,
+            interrupts_seen: None,
         };
         self.open.insert(tag, open);
         self.block.submit(cx, Request { tag, disk, write, content, memory });
@@ -62,7 +65,7 @@ impl Nvme {
         if len_bytes == 0 || len_bytes > identify::MAX_TRANSFER_BYTES {
             return Err(Status::INVALID_FIELD);
         }
-        self.submit(cx, sq, command, kind, (0, write), Content::Payload { len_bytes }, len_bytes)
+        self.submit(cx, sq, command, kind, (0, write), Content::Payload { len_bytes })
     }
 
     /// Does what the requests are to do next.
@@ -79,6 +82,7 @@ impl Nvme {
         let Transfer { tag, buffer, len_bytes, .. } = transfer;
         let Some(open) = self.open.get_mut(&tag) else { return };
         open.buffer = buffer;
+        open.interrupts_seen = None;
         let (sq, kind) = (open.sq, open.kind);
         let mut command = open.template;
         match kind {
@@ -127,7 +131,7 @@ impl Nvme {
 
     /// The device has ended a transfer.
     pub fn on_transfer_done(&mut self, cx: &mut Ctx<'_>, tag: u32, completion: Completion) {
-        let interrupts_seen = self.interrupts;
+        let interrupts_seen = Some(self.interrupts);
         let Some(open) = self.open.get_mut(&tag) else { return };
         open.status = completion.status;
         open.result = completion.result;
@@ -165,7 +169,7 @@ impl Nvme {
             Err(Failure::Unserved) => Status::INTERNAL_ERROR,
         };
         // The device has raised its interrupt when it was done, and the guest may have taken it since.
-        let owed = self.interrupts != open.interrupts_seen;
+        let owed = open.interrupts_seen != Some(self.interrupts);
         self.answer(open.sq, Completion::of(open.id, status, open.result), owed);
     }
 

@@ -129,6 +129,8 @@ impl ShadowSq {
 /// A completion queue of ours.
 pub struct ShadowCq {
     entries: DmaBuffer,
+    /// At most [`CQ_ENTRIES`].
+    size: u16,
     head: u16,
     /// What the phase of the next new entry is.
     phase: bool,
@@ -138,9 +140,9 @@ pub struct ShadowCq {
 
 impl ShadowCq {
     /// `None`: the arena is full.
-    pub fn new(arena: &mut dyn DmaArena) -> Option<Self> {
+    pub fn new(arena: &mut dyn DmaArena, size: u16) -> Option<Self> {
         let page = PAGE_BYTES as usize;
-        Some(Self { entries: arena.alloc(page, page)?, head: 0, phase: true, taken: 0 })
+        Some(Self { entries: arena.alloc(page, page)?, size, head: 0, phase: true, taken: 0 })
     }
 
     /// The device does not know the queue any more.
@@ -160,7 +162,7 @@ impl ShadowCq {
         if completion.phase != self.phase {
             return None;
         }
-        self.head = wrap(self.head, CQ_ENTRIES);
+        self.head = wrap(self.head, self.size);
         self.phase ^= self.head == 0;
         self.taken = self.taken.saturating_add(1);
         Some(completion)
@@ -175,7 +177,7 @@ impl ShadowCq {
     ///
     /// A device that signals by pin takes its interrupt back then, so that the guest is left to take it first.
     pub fn take_doorbell(&mut self, all: bool) -> Option<u16> {
-        let due = self.taken > if all { 0 } else { CQ_ENTRIES >> 1 };
+        let due = self.taken > if all { 0 } else { self.size >> 1 };
         due.then(|| {
             self.taken = 0;
             self.head

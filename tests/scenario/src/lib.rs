@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod model;
+pub mod nvme;
 mod rig;
 mod way;
 

@@ -18,6 +18,7 @@ mod hooks;
 pub mod ide;
 mod machine;
 mod memory;
+pub mod nvme;
 mod platter;
 mod ranges;
 
