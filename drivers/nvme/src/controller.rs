@@ -11,6 +11,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use mediator::{BusAddr, Ctx, DmaBuffer, Instant};
+use pci::MemoryGuard;
 
 /// A guest that polls gets its completion before its doorbell write ends, unless the device takes longer than this.
 const POLL_NS: u64 = 50_000_000;
@@ -19,6 +20,8 @@ const POLL_NS: u64 = 50_000_000;
 pub struct Nvme {
     pub name: String,
     pub registers: Registers,
+    /// Of the configuration that places them.
+    pub guard: MemoryGuard,
     /// By identifier, the admin queues first.
     pub sqs: Vec<Option<Sq>>,
     pub cqs: Vec<Option<Cq>>,
@@ -30,10 +33,8 @@ pub struct Nvme {
     pub next_tag: u32,
     /// Interrupts that came to [`mediator::Mediator::on_interrupt`].
     pub interrupts: u64,
-    /// Interrupts come to us before they come to the guest.
-    pub armed: bool,
-    /// They do from now on, for a doorbell that will be written again.
-    pub arming: bool,
+    /// Interrupts are to come to us before they come to the guest ([`Nvme::is_busy`]).
+    pub busy: bool,
     /// Events interrupt by pin, whose level stays until their completion was seen: they must not pass unseen.
     pub events_by_pin: bool,
     /// A page for what nobody wants to read.
@@ -115,7 +116,7 @@ impl Nvme {
         self.queue_ids().for_each(|id| self.deliver(cx, id));
         self.ring(cx);
         self.nudge(cx);
-        self.armed &= self.arming || self.is_busy();
+        self.busy = self.is_busy();
     }
 
     /// The next command of a queue, copied.

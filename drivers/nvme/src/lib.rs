@@ -67,5 +67,5 @@ fn matches(function: &Function) -> bool {
 
 fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
     let nvme = probe::attach(cx, format!("nvme {}", function.bdf))?;
-    Ok(Attached { regions: guard::regions(cx.device), controller: Box::new(nvme) })
+    Ok(Attached { regions: nvme.guard.regions(), controller: Box::new(nvme) })
 }

@@ -1,7 +1,7 @@
 //! What the VMM holds.
 
 use crate::controller::Nvme;
-use crate::guard::{self, REGISTERS};
+use crate::guard::REGISTERS;
 use crate::registers::{self, Power};
 use crate::spec::reg;
 use alloc::sync::Arc;
@@ -66,13 +66,6 @@ impl Nvme {
             self.on_head(cx, id, value);
             return Ok(Verdict::Done);
         }
-        if !self.armed {
-            // Before the device has it: its interrupt may come to any CPU, and is to be ours first.
-            self.armed = true;
-            self.arming = true;
-            return Ok(Verdict::Again);
-        }
-        self.arming = false;
         Ok(if self.on_tail(cx, id, value) { Verdict::Again } else { Verdict::Done })
     }
 }
@@ -105,7 +98,8 @@ impl Mediator for Nvme {
     }
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
-        guard::on_config(cx, access)
+        // A device that is cut off in mid-transfer loses it, and nothing leaks by that.
+        self.guard.on_config(cx, access, false)
     }
 
     fn completions(&self) -> Completions {
@@ -113,7 +107,7 @@ impl Mediator for Nvme {
     }
 
     fn wants_interrupts(&self) -> bool {
-        self.armed
+        self.busy
     }
 
     fn on_interrupt(&mut self, cx: &mut Ctx<'_>) {

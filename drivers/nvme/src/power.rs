@@ -1,15 +1,11 @@
 //! Enabling, disabling and sleep (NVMe s. 7.3, 7.6.1).
 
 use crate::controller::{Nvme, no_queues};
-use crate::guard;
 use crate::queues::{ADMIN, Cq, Sq};
 use crate::registers::{self, Power};
 use crate::ring::CQ_ENTRIES;
 use crate::spec::{cc, reg};
 use mediator::{Ctx, Violation};
-
-/// Status reads until a controller that was reset is given up.
-const RESUME_READS: u32 = 1_000_000;
 
 impl Nvme {
     /// The guest writes the controller configuration.
@@ -77,19 +73,20 @@ impl Nvme {
 
     /// Takes the queues back once the controller is disabled. False: it is not.
     pub fn forget_if_disabled(&mut self, cx: &mut Ctx<'_>) -> bool {
-        if self.registers.power == Power::Off {
-            return true;
+        let disabled = registers::is_disabled(cx.device);
+        if disabled && self.registers.power != Power::Off {
+            self.forget(cx);
         }
-        if !registers::is_disabled(cx.device) {
-            return false;
-        }
+        disabled
+    }
+
+    fn forget(&mut self, cx: &mut Ctx<'_>) {
         self.registers.power = Power::Off;
         self.open.clear();
         self.block.cancel(cx, |_| true);
         core::mem::replace(&mut self.sqs, no_queues()).into_iter().flatten().for_each(|sq| sq.free(cx.arena));
         core::mem::replace(&mut self.cqs, no_queues()).into_iter().flatten().for_each(|cq| cq.free(cx.arena));
-        self.armed = false;
-        true
+        self.busy = false;
     }
 
     /// The guest sees the controller for the first time: disabled, as we got it or would have liked to.
@@ -102,17 +99,10 @@ impl Nvme {
 
     /// The machine has slept.
     pub fn resume(&mut self, cx: &mut Ctx<'_>) {
-        guard::on_resume(cx);
+        self.guard.on_resume(cx.device);
         (self.registers.cc, self.registers.aqa, self.registers.asq, self.registers.acq) = (0, 0, 0, 0);
-        registers::disable(cx.device);
-        for _ in 0..RESUME_READS {
-            if self.forget_if_disabled(cx) {
-                return;
-            }
-        }
-        // Registers that are not decoded yet: the queues stay until the guest enables the controller.
-        self.sqs.iter_mut().flatten().for_each(|sq| sq.stopped = true);
-        log::warn!("{}: not disabled after sleep", self.name);
+        // It has lost its power and with it every address, and may not master the bus.
+        self.forget(cx);
     }
 
 }

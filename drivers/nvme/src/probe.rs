@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use mediator::disk::DiskError;
 use mediator::pci::AttachError;
 use mediator::{BusAddr, Ctx};
+use pci::MemoryGuard;
 
 /// Register reads in a millisecond.
 const READS_PER_MS: u64 = 1_000;
@@ -31,6 +32,7 @@ const MAX_NAMESPACES: usize = 256;
 /// Numbers in a list of namespaces.
 const LISTED: usize = IDENTIFY_BYTES / 4;
 
+const UNKNOWN: AttachError = AttachError("it offers no queues, pages or commands that Shoji knows");
 const NO_MEMORY: AttachError = AttachError("no DMA memory for its queues");
 
 /// Takes the controller over.
@@ -38,11 +40,12 @@ const NO_MEMORY: AttachError = AttachError("no DMA memory for its queues");
 /// # Errors
 /// [`AttachError`].
 pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
-    if !guard::is_mapped(cx.device) {
-        return Err(AttachError("its registers are not mapped below 4 GiB; use a firmware setting that maps them there"));
+    guard::switch_on(cx.device);
+    let registers = Registers::read(cx.device).ok_or(UNKNOWN)?;
+    let guard = MemoryGuard::attach(cx.device, &[guard::block(registers.doorbells_end())])?;
+    if guard.regions().iter().any(|region| region.len < registers.doorbells_end()) {
+        return Err(UNKNOWN);
     }
-    guard::let_master(cx.device);
-    let registers = Registers::read(cx.device).ok_or(AttachError("it offers no queues, pages or commands that Shoji knows"))?;
     let page = PAGE_BYTES as usize;
     let scratch = cx.arena.alloc(page, page).ok_or(NO_MEMORY)?;
     let pool = block::Pool::new(cx.arena, BOUNCE_BYTES, page).ok_or(NO_MEMORY)?;
@@ -50,6 +53,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
     let mut nvme = Nvme {
         name,
         registers,
+        guard,
         sqs: no_queues(),
         cqs: no_queues(),
         identity,
@@ -58,8 +62,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         open: BTreeMap::new(),
         next_tag: 0,
         interrupts: 0,
-        armed: false,
-        arming: false,
+        busy: false,
         events_by_pin: false,
         scratch,
         own: None,

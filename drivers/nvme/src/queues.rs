@@ -28,6 +28,13 @@ pub enum Flight {
     Own,
 }
 
+impl Flight {
+    /// Does the device end it by itself?
+    fn ends(&self) -> bool {
+        !matches!(self, Self::Guest { then: Then::Event, .. })
+    }
+}
+
 /// What follows when a command was successful.
 pub enum Then {
     Nothing,
@@ -58,6 +65,8 @@ pub struct Sq {
     pub shadow: ShadowSq,
     /// By identifier of the device's command.
     flights: Vec<Option<Flight>>,
+    /// Those of them that the device ends by itself: all but events.
+    flying: u32,
     /// Commands that were copied and whose completion the guest has not got.
     pub open: u32,
     /// Those of them that are events.
@@ -76,7 +85,19 @@ impl Sq {
         flights.resize_with(SQ_ENTRIES.into(), || None);
         let shadow = ShadowSq::new(arena)?;
         let (head, tail) = (0, 0);
-        Some(Self { ring, head, tail, cq, shadow, flights, open: 0, events: 0, stopped: false, polled_until: None })
+        Some(Self {
+            ring,
+            head,
+            tail,
+            cq,
+            shadow,
+            flights,
+            flying: 0,
+            open: 0,
+            events: 0,
+            stopped: false,
+            polled_until: None,
+        })
     }
 
     pub fn free(self, arena: &mut dyn DmaArena) {
@@ -106,19 +127,21 @@ impl Sq {
 
     pub fn put(&mut self, arena: &mut dyn DmaArena, slot: u16, flight: Flight, command: Command) {
         if let Some(place) = self.flights.get_mut(usize::from(slot)) {
+            self.flying = self.flying.saturating_add(u32::from(flight.ends()));
             *place = Some(flight);
             self.shadow.push(arena, &command.with_id(slot));
         }
     }
 
     pub fn take(&mut self, slot: u16) -> Option<Flight> {
-        self.flights.get_mut(usize::from(slot))?.take()
+        let flight = self.flights.get_mut(usize::from(slot))?.take()?;
+        self.flying = self.flying.saturating_sub(u32::from(flight.ends()));
+        Some(flight)
     }
 
     /// Is anything with the device that it will end by itself?
     pub fn is_flying(&self) -> bool {
-        let ends = |flight: &Flight| !matches!(flight, Flight::Guest { then: Then::Event, .. });
-        self.flights.iter().flatten().any(ends)
+        self.flying > 0
     }
 
     /// The device's identifier of a command that is passed as a whole.

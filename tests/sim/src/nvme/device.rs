@@ -346,6 +346,9 @@ impl SimNvme {
             self.namespaces.values_mut().for_each(|namespace| namespace.platter.flush());
             return Ok(0);
         }
+        if entry.opcode() == 0x09 {
+            return self.note_unused(bus, entry);
+        }
         let namespace = self.namespaces.get(&entry.nsid()).ok_or(status::INVALID_NAMESPACE)?;
         let (ratio, all) = (namespace.ratio(), namespace.sectors());
         let (lba, count) = (entry.qword(10), u64::from(entry.0[12] as u16) + 1);
@@ -379,19 +382,21 @@ impl SimNvme {
                 inner.for_each(|at| platter.write(at, [0; SECTOR_BYTES]));
                 Ok(0)
             }
-            0x09 => {
-                let mut list = vec![0; 16 * ((entry.0[10] & 0xff) as usize + 1)];
-                self.from_memory(bus, entry, None, &mut list)?;
-                let namespace = self.namespaces.get_mut(&entry.nsid()).expect("just found");
-                for range in list.as_chunks::<16>().0 {
-                    let count = u32::from_le_bytes(range[4..8].try_into().expect("4 bytes"));
-                    let first = u64::from_le_bytes(range[8..].try_into().expect("8 bytes"));
-                    namespace.unused.push(first..first + u64::from(count));
-                }
-                Ok(0)
-            }
             _ => Ok(0),
         }
+    }
+
+    /// DATASET MANAGEMENT.
+    fn note_unused(&mut self, bus: &mut Bus<'_>, entry: &Entry) -> Result<u32, u16> {
+        let mut list = vec![0; 16 * ((entry.0[10] & 0xff) as usize + 1)];
+        self.from_memory(bus, entry, None, &mut list)?;
+        let namespace = self.namespaces.get_mut(&entry.nsid()).ok_or(status::INVALID_NAMESPACE)?;
+        for range in list.as_chunks::<16>().0 {
+            let count = u32::from_le_bytes(range[4..8].try_into().expect("4 bytes"));
+            let first = u64::from_le_bytes(range[8..].try_into().expect("8 bytes"));
+            namespace.unused.push(first..first + u64::from(count));
+        }
+        Ok(0)
     }
 
     /// Where a command's data lies, as its PRP entries tell (NVMe s. 4.3).

@@ -79,8 +79,6 @@ impl Hooks for Hook {
 struct Wires<'a, 'd> {
     nvme: &'a RefCell<&'d mut SimNvme>,
     config: &'a mut Config,
-    /// Tails that were written to the device.
-    tails: u32,
 }
 
 impl Device for Wires<'_, '_> {
@@ -97,7 +95,6 @@ impl Device for Wires<'_, '_> {
     fn write(&mut self, _: RegionId, offset: u32, width: Width, value: u64) {
         assert_eq!(width, Width::Dword, "every controller takes dwords, not {width:?}");
         if self.config.command & 2 != 0 {
-            self.tails += u32::from(offset >= 0x1008 && (offset - 0x1000) % 8 == 0);
             self.nvme.borrow_mut().write(offset, value as u32);
         }
     }
@@ -185,8 +182,6 @@ pub struct NvmeMachine {
     pub frozen: bool,
     /// Register accesses of the guest that may still follow; after the last one the power is gone.
     pub budget: Option<u32>,
-    /// The tail of an I/O queue was written before interrupts came to the mediator first.
-    pub too_early: u32,
     controller: Option<Box<dyn DiskController>>,
     hook: Hook,
 }
@@ -204,7 +199,6 @@ impl NvmeMachine {
             meanwhile: None,
             frozen: false,
             budget: None,
-            too_early: 0,
             controller: None,
             hook: Hook::default(),
         }
@@ -219,7 +213,7 @@ impl NvmeMachine {
     /// When the driver does not claim the function, or wants work from nobody.
     pub fn attach(&mut self, driver: &Driver) -> Result<(), AttachError> {
         assert!((driver.matches)(&FUNCTION), "{} does not claim the controller", driver.name);
-        let (attached, work, _) = self.with_machine(true, |_, cx| {
+        let (attached, work) = self.with_machine(true, |_, cx| {
             let regions = (driver.regions)(&FUNCTION, cx.device);
             assert!(regions.iter().all(|region| region.place == Some(Place::Memory(Gpa(BAR)))), "{regions:?}");
             (driver.attach)(&FUNCTION, cx)
@@ -236,11 +230,11 @@ impl NvmeMachine {
         &mut self,
         polled: bool,
         call: impl FnOnce(Option<&mut dyn DiskController>, &mut Ctx<'_>) -> R,
-    ) -> (R, Vec<Work>, u32) {
+    ) -> (R, Vec<Work>) {
         let Self { nvme, config, ram, arena, faults, now, controller, hook, .. } = self;
         let (nvme, ram) = (RefCell::new(nvme), RefCell::new(ram));
         let mut work = Vec::new();
-        let mut wires = Wires { nvme: &nvme, config, tails: 0 };
+        let mut wires = Wires { nvme: &nvme, config };
         let mut arena = SharedArena { arena, ram: &ram, nvme: &nvme, faults, polled };
         let mut guest = SharedRam(&ram);
         let mut cx = Ctx {
@@ -253,18 +247,17 @@ impl NvmeMachine {
         };
         let controller = controller.as_deref_mut().map(|it| it as &mut dyn DiskController);
         let result = call(controller, &mut cx);
-        let tails = wires.tails;
         self.audit();
-        (result, work, tails)
+        (result, work)
     }
 
     /// Calls the mediator, then performs the work that it pushed, without the lock.
-    fn call<R>(&mut self, call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R) -> (R, u32) {
-        let (result, work, tails) = self.with_machine(false, |controller, cx| {
+    fn call<R>(&mut self, call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R) -> R {
+        let (result, work) = self.with_machine(false, |controller, cx| {
             call(controller.expect("a mediator is attached"), cx)
         });
         self.perform(work);
-        (result, tails)
+        result
     }
 
     fn perform(&mut self, work: Vec<Work>) {
@@ -309,9 +302,7 @@ impl NvmeMachine {
         let access = Access { region: RegionId(0), offset, width, op };
         let start = self.now;
         loop {
-            let wanted = self.wants_interrupts();
-            let (verdict, tails) = self.call(|controller, cx| controller.on_access(cx, access));
-            self.too_early += u32::from(tails > 0 && !wanted);
+            let verdict = self.call(|controller, cx| controller.on_access(cx, access));
             match verdict {
                 Ok(Verdict::Again) => {
                     assert!(self.now.0 - start.0 < AGAIN_NS, "asked again for ever: {access:?}");
@@ -376,10 +367,23 @@ impl NvmeMachine {
         self.access(offset, width, Op::Write(value & width.ones()));
     }
 
+    /// The guest reads configuration space.
+    pub fn config_read(&mut self, offset: u16, width: Width) -> u32 {
+        let access = ConfigAccess { offset, width, op: Op::Read };
+        match self.call(|controller, cx| controller.on_config(cx, access)) {
+            Ok(Verdict::Value(value)) => value as u32,
+            Ok(_) => self.config.read(offset, width),
+            Err(violation) => {
+                self.violations.push(violation);
+                u32::MAX
+            }
+        }
+    }
+
     /// The guest writes configuration space.
     pub fn config_write(&mut self, offset: u16, width: Width, value: u32) {
         let access = ConfigAccess { offset, width, op: Op::Write(value.into()) };
-        let (verdict, _) = self.call(|controller, cx| controller.on_config(cx, access));
+        let verdict = self.call(|controller, cx| controller.on_config(cx, access));
         match verdict {
             Ok(Verdict::Passthrough) => self.config.write(offset, width, value),
             Ok(_) => {}
@@ -423,6 +427,7 @@ impl NvmeMachine {
     /// The machine sleeps (S3) and wakes up.
     pub fn sleep(&mut self) {
         self.nvme.lose_power();
+        self.config = Config::default();
         self.call(|controller, cx| controller.on_resume(cx));
     }
 
@@ -442,7 +447,7 @@ impl NvmeMachine {
     /// # Panics
     /// When work is pushed.
     pub fn read_before_guest(&mut self, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError> {
-        let (outcome, work, _) = self.with_machine(true, |controller, cx| {
+        let (outcome, work) = self.with_machine(true, |controller, cx| {
             controller.expect("a mediator is attached").read_before_guest(cx, disk, lba, data)
         });
         assert!(work.is_empty(), "work was pushed before the guest runs");
