@@ -246,9 +246,7 @@ impl Nvme {
         let (command, data) = match first {
             // GET FEATURES, arbitration.
             _ if sq == ADMIN => (Command::new(admin::GET_FEATURES, 0).with_dword(10, 1), page),
-            Some(ns) => {
-                (Command::new(nvm::READ, ns.nsid).with_blocks(0, 1), (page.0, ns.identity.sector_bytes))
-            }
+            Some(ns) => (Command::new(nvm::READ, ns.nsid).with_blocks(0, 1), (page.0, ns.identity.sector_bytes)),
             None => (Command::new(nvm::FLUSH, u32::MAX), page),
         };
         // There is a place for it: nothing else is in flight.
@@ -278,5 +276,4 @@ impl Nvme {
             log::warn!("{}: {what} lies in no memory of the guest; further ones are not logged", self.name);
         }
     }
-
 }

@@ -49,7 +49,8 @@ impl Controller {
 impl Namespace {
     /// `None`: not active.
     pub fn parse(page: &Page) -> Option<Self> {
-        let sectors = page.get(namespace::NSZE..).and_then(|rest| rest.first_chunk()).copied().map(u64::from_le_bytes)?;
+        let sectors =
+            page.get(namespace::NSZE..).and_then(|rest| rest.first_chunk()).copied().map(u64::from_le_bytes)?;
         if sectors == 0 {
             return None;
         }
@@ -149,6 +150,7 @@ fn zero(page: &mut Page, range: core::ops::Range<usize>) {
 
 fn text(page: &Page, range: core::ops::Range<usize>) -> String {
     let bytes = page.get(range).unwrap_or_default();
-    let text: String = bytes.iter().map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { byte.into() } else { '?' }).collect();
+    let text: String =
+        bytes.iter().map(|&byte| if byte.is_ascii_graphic() || byte == b' ' { byte.into() } else { '?' }).collect();
     text.trim().to_string()
 }

@@ -21,7 +21,10 @@ pub enum Admin {
     /// As it is, without data.
     Pass,
     /// As it is, with so many bytes of data, in a buffer that the guest gives.
-    Data { dword: u8, unit: Unit },
+    Data {
+        dword: u8,
+        unit: Unit,
+    },
     Refused,
 }
 
@@ -62,7 +65,9 @@ pub fn admin(opcode: u8, protected: bool) -> Admin {
 /// What becomes of a command of the NVM command set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Nvm {
-    Transfer { write: bool },
+    Transfer {
+        write: bool,
+    },
     DatasetManagement,
     /// As it is, without data.
     Pass,

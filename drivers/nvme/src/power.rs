@@ -104,5 +104,4 @@ impl Nvme {
         // It has lost its power and with it every address, and may not master the bus.
         self.forget(cx);
     }
-
 }

@@ -101,7 +101,13 @@ impl Nvme {
     }
 
     /// A command of ours, waited for.
-    fn execute(&mut self, cx: &mut Ctx<'_>, sq: u16, command: Command, data: (BusAddr, u32)) -> Result<Completion, DiskError> {
+    fn execute(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        sq: u16,
+        command: Command,
+        data: (BusAddr, u32),
+    ) -> Result<Completion, DiskError> {
         self.own = None;
         self.send(cx, sq, command, core::iter::once(data), Flight::Own).map_err(|_| DiskError::Request)?;
         self.ring(cx);
@@ -110,7 +116,11 @@ impl Nvme {
             if let Some(completion) = self.own.take() {
                 self.ring(cx);
                 let (status, error) = completion.status.code();
-                return if completion.status.is_success() { Ok(completion) } else { Err(DiskError::Device { status, error }) };
+                return if completion.status.is_success() {
+                    Ok(completion)
+                } else {
+                    Err(DiskError::Device { status, error })
+                };
             }
             if registers::read(cx.device, reg::CSTS) & csts::CFS != 0 {
                 break;

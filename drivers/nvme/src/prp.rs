@@ -17,7 +17,7 @@ const CHUNK_ENTRIES: u64 = 32;
 /// More lists than this are a chain that leads on and on; a transfer needs two at most.
 const MAX_LISTS: usize = 4;
 
-const _: () = assert!(PAGE_BYTES as usize % LIST_BYTES == 0);
+const _: () = assert!((PAGE_BYTES as usize).is_multiple_of(LIST_BYTES));
 
 /// Copies what the entries of a command describe, as far as `len_bytes` (1 to [`MAX_TRANSFER_BYTES`]) go. Pieces that follow each
 /// other in memory become one.
@@ -78,7 +78,7 @@ struct Pages {
 
 impl Pages {
     fn push_page(&mut self, page: Gpa) -> Result<(), Status> {
-        if page.0 % PAGE_BYTES == 0 { self.push(page) } else { Err(Status::PRP_OFFSET_INVALID) }
+        if page.0.is_multiple_of(PAGE_BYTES) { self.push(page) } else { Err(Status::PRP_OFFSET_INVALID) }
     }
 
     /// Up to the end of the page.
@@ -103,7 +103,11 @@ impl Pages {
 ///
 /// # Errors
 /// The pieces are longer than a list, or do not fit pages.
-pub fn encode(pieces: impl Iterator<Item = (BusAddr, u32)>, list: &mut [u8], list_at: BusAddr) -> Result<[u64; 2], Status> {
+pub fn encode(
+    pieces: impl Iterator<Item = (BusAddr, u32)>,
+    list: &mut [u8],
+    list_at: BusAddr,
+) -> Result<[u64; 2], Status> {
     let mut first = None;
     let mut used = 0_usize;
     let mut entries = list.as_chunks_mut::<ENTRY_BYTES>().0.iter_mut();

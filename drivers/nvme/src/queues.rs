@@ -237,7 +237,9 @@ pub struct Open {
 pub enum Kind {
     Sectors,
     /// A list of unused sectors of the namespace at this place.
-    Unused { place: usize },
+    Unused {
+        place: usize,
+    },
     IdentifyController,
     IdentifyNamespace,
     Data,

@@ -59,16 +59,6 @@ impl Ring {
         }
         Ok(())
     }
-
-    /// What lies in a completion queue entry.
-    ///
-    /// # Errors
-    /// It lies in no RAM of the guest.
-    pub fn completion(&self, guest: &mut dyn GuestMemory, index: u32) -> Result<Completion, NotRam> {
-        let mut bytes = [0; CQE_BYTES];
-        guest.read(self.at(index, CQE_BYTES).ok_or(NotRam(self.base))?, &mut bytes)?;
-        Ok(Completion::parse(&bytes))
-    }
 }
 
 /// A submission queue of ours.

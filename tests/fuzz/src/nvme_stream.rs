@@ -58,7 +58,7 @@ fn lba(class: u8, offset: u8) -> u64 {
 
 fn register(class: u8, offset: u8) -> u32 {
     let offset = u32::from(offset);
-    if class % 2 == 0 { 4 * (offset % 16) } else { 0x1000 + 4 * (offset % 40) }
+    if class.is_multiple_of(2) { 4 * (offset % 16) } else { 0x1000 + 4 * (offset % 40) }
 }
 
 /// Puts a command where the guest's queue has its next entry, and rings.
@@ -76,7 +76,11 @@ fn step(rig: &mut NvmeRig, [op, a, b, c, d, e, f, g]: Record) {
     match op % 16 {
         0 => machine.write(register(a, b), value),
         1 => drop(machine.read_wide(register(a, b) & !(width.bytes() as u32 - 1), width)),
-        2 => machine.write_wide(register(a, b) & !(width.bytes() as u32 - 1), width, u64::from(value) << 16 | value as u64),
+        2 => machine.write_wide(
+            register(a, b) & !(width.bytes() as u32 - 1),
+            width,
+            u64::from(value) << 16 | value as u64,
+        ),
         // Transfers: queue and direction, sector, number, and where the data is.
         3 | 4 => {
             let nsid = if op % 16 == 3 { 1 } else { u32::from(a >> 4) };
@@ -84,7 +88,8 @@ fn step(rig: &mut NvmeRig, [op, a, b, c, d, e, f, g]: Record) {
             submit(rig, a, entry.prps(address(e, 0), address(f, g)));
         }
         5 => {
-            let entry = Entry::new(b, 1).prps(address(c, 0), address(d, 1)).dword(10, u32::from(e) | u32::from(f) << 16);
+            let entry =
+                Entry::new(b, 1).prps(address(c, 0), address(d, 1)).dword(10, u32::from(e) | u32::from(f) << 16);
             submit(rig, a, entry.dword(11, g.into()).dword(12, e.into()));
         }
         6 => (0..=a % 8).for_each(|_| machine.tick()),

@@ -125,7 +125,11 @@ impl NvmeRig {
             self.guest.create(&mut self.machine, Queue::new(id, 64, polls))?;
         }
         let now = (self.machine.arena.live_buffers(), self.machine.arena.live_bytes());
-        assert!(self.idle.is_none_or(|idle| idle == now), "buffers are lost by a restart: {now:?}, not {:?}", self.idle);
+        assert!(
+            self.idle.is_none_or(|idle| idle == now),
+            "buffers are lost by a restart: {now:?}, not {:?}",
+            self.idle
+        );
         self.idle = Some(now);
         Ok(())
     }
@@ -227,7 +231,11 @@ impl NvmeRig {
     pub fn check(&mut self) {
         self.check_platter();
         let now = (self.machine.arena.live_buffers(), self.machine.arena.live_bytes());
-        assert!(self.idle.is_none_or(|idle| idle == now), "buffers in use without a request: {now:?}, not {:?}", self.idle);
+        assert!(
+            self.idle.is_none_or(|idle| idle == now),
+            "buffers in use without a request: {now:?}, not {:?}",
+            self.idle
+        );
     }
 
     /// The part of the oracle that also holds in the midst of a request.

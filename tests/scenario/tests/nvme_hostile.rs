@@ -59,8 +59,8 @@ fn bad_entries() -> Vec<(u64, u64, u32, Option<u16>)> {
         (DATA, VMM.start, 16, transfer),
         (DATA, ARENA.start, 9, transfer),
         (RAM_HIGH.end - 512, VMM.start, 2, transfer),
-        (u64::MAX & !3, 0, 1, None),
-        (u64::MAX & !0xfff, u64::MAX & !0xfff, 16, None),
+        (!3, 0, 1, None),
+        (!0xfff, !0xfff, 16, None),
         (0xa_0000, 0, 8, None),
         (RAM_TOP.end, 0, 8, None),
         (DATA + 2, 0, 1, offset),
@@ -103,7 +103,11 @@ fn entries_into_the_vmm_or_nowhere_reach_no_device() {
 #[test]
 fn admin_data_goes_nowhere_but_guest_memory() {
     for at in [VMM.start, ARENA.start, ARENA.end - 4096, RAM_TOP.end, VMM.start - 512] {
-        for entry in [Entry::new(6, 0).dword(10, 1), Entry::new(2, 0).dword(10, 2 | 1023 << 16), Entry::new(10, 0).dword(10, 0x0e)] {
+        for entry in [
+            Entry::new(6, 0).dword(10, 1),
+            Entry::new(2, 0).dword(10, 2 | 1023 << 16),
+            Entry::new(10, 0).dword(10, 0x0e),
+        ] {
             let mut rig = NvmeRig::new();
             let answer = rig.guest.admin(&mut rig.machine, entry.prps(at, VMM.start));
             let fits = at == VMM.start - 512 && entry.opcode() == 10;
@@ -194,7 +198,7 @@ fn a_full_completion_queue_holds_what_follows() {
 #[test]
 fn overlapping_queues_harm_the_guest_alone() {
     let places = [(0x20_0000, 0x20_0000), (0x20_0000, 0x20_1000), (VMM.start, 0x20_0000), (0x20_0000, ARENA.start)];
-    for (sq, cq) in places.into_iter().chain([(RAM_TOP.end - 4096, RAM_TOP.end), (u64::MAX & !0xfff, 0x20_0000)]) {
+    for (sq, cq) in places.into_iter().chain([(RAM_TOP.end - 4096, RAM_TOP.end), (!0xfff, 0x20_0000)]) {
         let mut rig = NvmeRig::new();
         rig.guest.delete(&mut rig.machine, 2).unwrap();
         let queue = Queue { sq, cq, ..Queue::new(2, 64, false) };

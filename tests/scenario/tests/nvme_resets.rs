@@ -204,7 +204,10 @@ fn answers_of_the_mediator_itself_are_announced() {
         rig.guest.ring(&mut rig.machine, 1);
         assert_eq!(rig.guest.wait(&mut rig.machine, 1, refused), Err(Failure::Status(status::INVALID_OPCODE)));
         rig.guest.wait(&mut rig.machine, 1, slow).unwrap();
-        assert_eq!(rig.guest.admin(&mut rig.machine, Entry::new(0x80, 1)), Err(Failure::Status(status::INVALID_OPCODE)));
+        assert_eq!(
+            rig.guest.admin(&mut rig.machine, Entry::new(0x80, 1)),
+            Err(Failure::Status(status::INVALID_OPCODE))
+        );
     }
     rig.check();
 }

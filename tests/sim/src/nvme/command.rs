@@ -104,7 +104,9 @@ impl Reply {
     pub fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&self.result.to_le_bytes());
-        for (at, half) in [(8, self.sq_head), (10, self.sq_id), (12, self.id), (14, self.status << 1 | u16::from(self.phase))] {
+        for (at, half) in
+            [(8, self.sq_head), (10, self.sq_id), (12, self.id), (14, self.status << 1 | u16::from(self.phase))]
+        {
             bytes[at..at + 2].copy_from_slice(&half.to_le_bytes());
         }
         bytes

@@ -314,12 +314,12 @@ impl SimNvme {
                     }
                     _ => return Err(status::INVALID_FIELD),
                 };
-                self.to_memory(bus, entry, None, &page).map(|()| 0)
+                self.store_data(bus, entry, None, &page).map(|()| 0)
             }
             0x08 => Ok(1),
             0x02 => {
                 let len = 4 * (u64::from(high10) + 1 + (u64::from(entry.0[11] & 0xffff) << 16));
-                self.to_memory(bus, entry, None, &vec![entry.0[10] as u8; len as usize]).map(|()| 0)
+                self.store_data(bus, entry, None, &vec![entry.0[10] as u8; len as usize]).map(|()| 0)
             }
             0x09 | 0x0a => self.feature(bus, entry),
             // Whatever else arrives is done at once; the test looks at what was received.
@@ -332,11 +332,11 @@ impl SimNvme {
             (0x07, _) => Ok(63 | 63 << 16),
             (0x0e, 0x09) => {
                 let mut bytes = [0; 8];
-                self.from_memory(bus, entry, None, &mut bytes)?;
+                self.fetch_data(bus, entry, None, &mut bytes)?;
                 self.timestamp = u64::from_le_bytes(bytes);
                 Ok(0)
             }
-            (0x0e, _) => self.to_memory(bus, entry, None, &self.timestamp.to_le_bytes()).map(|()| 0),
+            (0x0e, _) => self.store_data(bus, entry, None, &self.timestamp.to_le_bytes()).map(|()| 0),
             _ => Ok(0),
         }
     }
@@ -358,7 +358,7 @@ impl SimNvme {
         match entry.opcode() {
             0x01 => {
                 self.last_dword12 = entry.0[12];
-                self.from_memory(bus, entry, Some(blocks), &mut data)?;
+                self.fetch_data(bus, entry, Some(blocks), &mut data)?;
                 let platter = &mut self.namespaces.get_mut(&entry.nsid()).expect("just found").platter;
                 for (at, sector) in inner.zip(data.chunks_exact(SECTOR_BYTES)) {
                     if platter.error(at).is_some() {
@@ -375,7 +375,7 @@ impl SimNvme {
                     }
                     sector.copy_from_slice(&namespace.platter.read(at));
                 }
-                self.to_memory(bus, entry, Some(blocks), &data).map(|()| 0)
+                self.store_data(bus, entry, Some(blocks), &data).map(|()| 0)
             }
             0x08 => {
                 let platter = &mut self.namespaces.get_mut(&entry.nsid()).expect("just found").platter;
@@ -389,7 +389,7 @@ impl SimNvme {
     /// DATASET MANAGEMENT.
     fn note_unused(&mut self, bus: &mut Bus<'_>, entry: &Entry) -> Result<u32, u16> {
         let mut list = vec![0; 16 * ((entry.0[10] & 0xff) as usize + 1)];
-        self.from_memory(bus, entry, None, &mut list)?;
+        self.fetch_data(bus, entry, None, &mut list)?;
         let namespace = self.namespaces.get_mut(&entry.nsid()).ok_or(status::INVALID_NAMESPACE)?;
         for range in list.as_chunks::<16>().0 {
             let count = u32::from_le_bytes(range[4..8].try_into().expect("4 bytes"));
@@ -435,7 +435,7 @@ impl SimNvme {
         }
     }
 
-    fn to_memory(&self, bus: &mut Bus<'_>, entry: &Entry, blocks: Option<Range<u64>>, data: &[u8]) -> Result<(), u16> {
+    fn store_data(&self, bus: &mut Bus<'_>, entry: &Entry, blocks: Option<Range<u64>>, data: &[u8]) -> Result<(), u16> {
         let mut rest = data;
         for (at, len) in Self::pieces(bus, entry, data.len() as u64)? {
             self.look(bus, entry, blocks.as_ref(), at, len);
@@ -446,7 +446,7 @@ impl SimNvme {
         Ok(())
     }
 
-    fn from_memory(
+    fn fetch_data(
         &self,
         bus: &mut Bus<'_>,
         entry: &Entry,

@@ -237,14 +237,8 @@ impl NvmeMachine {
         let mut wires = Wires { nvme: &nvme, config };
         let mut arena = SharedArena { arena, ram: &ram, nvme: &nvme, faults, polled };
         let mut guest = SharedRam(&ram);
-        let mut cx = Ctx {
-            device: &mut wires,
-            guest: &mut guest,
-            arena: &mut arena,
-            hooks: hook,
-            work: &mut work,
-            now: *now,
-        };
+        let mut cx =
+            Ctx { device: &mut wires, guest: &mut guest, arena: &mut arena, hooks: hook, work: &mut work, now: *now };
         let controller = controller.as_deref_mut().map(|it| it as &mut dyn DiskController);
         let result = call(controller, &mut cx);
         self.audit();
@@ -253,9 +247,8 @@ impl NvmeMachine {
 
     /// Calls the mediator, then performs the work that it pushed, without the lock.
     fn call<R>(&mut self, call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R) -> R {
-        let (result, work) = self.with_machine(false, |controller, cx| {
-            call(controller.expect("a mediator is attached"), cx)
-        });
+        let (result, work) =
+            self.with_machine(false, |controller, cx| call(controller.expect("a mediator is attached"), cx));
         self.perform(work);
         result
     }
