@@ -10,7 +10,7 @@ use crate::namespaces::Namespace;
 use crate::queues::{ADMIN, Cq, Flight, Sq};
 use crate::registers::{self, Power, Registers};
 use crate::ring::{CQ_ENTRIES, SQ_ENTRIES};
-use crate::spec::{IDENTIFY_BYTES, PAGE_BYTES, admin, cns, csts, feature, nvm, queue, reg};
+use crate::spec::{IDENTIFY_BYTES, PAGE_BYTES, admin, cc, cns, csts, feature, nvm, queue, reg};
 use crate::{BOUNCE_BYTES, guard};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -78,6 +78,10 @@ fn failed(_: DiskError) -> AttachError {
 
 impl Nvme {
     fn take_over(&mut self, cx: &mut Ctx<'_>) -> Result<(), AttachError> {
+        if registers::read(cx.device, reg::CC) & cc::EN != 0 {
+            // Where its queues lie cannot be read back, so the firmware is left without them.
+            log::info!("{}: was used by the firmware, which cannot read it from here on", self.name);
+        }
         registers::disable(cx.device);
         if !self.wait(cx, |device| registers::is_disabled(device)) {
             return Err(AttachError("it cannot be disabled; switch the machine off and on"));
