@@ -9,6 +9,7 @@ mod fio;
 mod heartbeat;
 mod inside;
 mod login;
+mod nvme;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         small::cases(),
         disk_image::cases(),
         fio::cases(),
+        nvme::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
