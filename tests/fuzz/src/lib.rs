@@ -22,6 +22,7 @@ pub mod ata_stream;
 pub mod config_blob;
 pub mod decoder;
 pub mod hypercall;
+pub mod luks2_header;
 pub mod multiboot_info;
 pub mod prd_walk;
 pub mod sleep_tables;
@@ -35,11 +36,12 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "hypercall", run: hypercall::run, seeds: hypercall::seeds },
+    Target { name: "luks2_header", run: luks2_header::run, seeds: luks2_header::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
     Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },

@@ -21,7 +21,7 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 /// For building Shoji.
 const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
-const EMULATE: [Need; 19] = [
+const EMULATE: [Need; 20] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("bochs-bin", "bochs"),
     // Of the displays that Bochs' package wants, the one that brings no desktop.
@@ -38,6 +38,7 @@ const EMULATE: [Need; 19] = [
     need("busybox", "busybox-static"),
     need("cpio", "cpio"),
     need("openssl", "openssl"),
+    need("cryptsetup", "cryptsetup-bin"),
     need("readelf", "binutils"),
     need("tar", "tar"),
     need("setpriv", "util-linux"),
