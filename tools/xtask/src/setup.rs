@@ -21,7 +21,7 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 /// For building Shoji.
 const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
-const EMULATE: [Need; 20] = [
+const EMULATE: [Need; 19] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("bochs-bin", "bochs"),
     // Of the displays that Bochs' package wants, the one that brings no desktop.
@@ -38,12 +38,13 @@ const EMULATE: [Need; 20] = [
     need("busybox", "busybox-static"),
     need("cpio", "cpio"),
     need("openssl", "openssl"),
-    need("cryptsetup", "cryptsetup-bin"),
     need("readelf", "binutils"),
     need("tar", "tar"),
     need("setpriv", "util-linux"),
     need("xz", "xz-utils"),
 ];
+/// For the tests on the host.
+const UNITS: [Need; 1] = [need("cryptsetup", "cryptsetup-bin")];
 /// For the fuzzers.
 const FUZZ: [Need; 1] = [need("g++", "g++")];
 
@@ -51,6 +52,7 @@ const FUZZ: [Need; 1] = [need("g++", "g++")];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Build,
+    Units,
     Emulate,
     Fuzz,
 }
@@ -62,6 +64,7 @@ pub enum For {
 pub fn ensure(purposes: &[For], yes: bool) -> Result<()> {
     let needs = purposes.iter().flat_map(|purpose| match purpose {
         For::Build => BUILD.as_slice(),
+        For::Units => UNITS.as_slice(),
         For::Emulate => EMULATE.as_slice(),
         For::Fuzz => FUZZ.as_slice(),
     });
