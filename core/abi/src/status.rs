@@ -44,9 +44,9 @@ pub struct Cpu {
 /// A disk of a guarded controller.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Disk {
-    /// IDE channel, and unit on it.
-    pub channel: u8,
-    pub unit: u8,
+    /// IDE channel, and unit on it; AHCI port, or NVMe namespace, and 0.
+    pub channel: u32,
+    pub unit: u32,
     pub model: String,
     pub serial: String,
     pub sectors: u64,

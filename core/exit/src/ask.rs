@@ -85,9 +85,9 @@ impl Bus {
 impl Session<'_> {
     /// Offset of a port in a region. `None`: the controller is in quarantine.
     #[inline]
-    fn offset(&self, region: usize, port: u16) -> Option<u16> {
+    fn offset(&self, region: usize, port: u16) -> Option<u32> {
         let base = self.state.wiring.region(region)?.base.get()?;
-        if self.state.refusals.is_quarantined() { None } else { Some(port.wrapping_sub(base)) }
+        if self.state.refusals.is_quarantined() { None } else { Some(port.wrapping_sub(base).into()) }
     }
 
     /// The first question is asked here, in line; what needs more than it is rare.

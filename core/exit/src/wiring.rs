@@ -5,7 +5,7 @@ use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
 use alloc::vec::Vec;
 use core::cell::Cell;
-use mediator::pci::{Bdf, PortRegion};
+use mediator::pci::{self, Bdf, Place};
 use mediator::{Device, HookConflict, Hooks, Op, RegionId, Width};
 
 /// A register block of a controller.
@@ -29,11 +29,13 @@ pub(crate) struct Wiring {
 
 impl Wiring {
     /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ...
-    pub fn new(controller: usize, function: Bdf, regions: &[PortRegion]) -> Option<Self> {
+    pub fn new(controller: usize, function: Bdf, regions: &[pci::Region]) -> Option<Self> {
         let mut wiring = Self { controller, function, regions: Default::default() };
-        for (number, &PortRegion { region, base, len, polled }) in (0_u8..).zip(regions) {
+        for (number, &pci::Region { region, place, len, polled }) in (0_u8..).zip(regions) {
             let slot = wiring.regions.get_mut(usize::from(number)).filter(|_| region == RegionId(number))?;
-            *slot = Region { len, base: Cell::new(base), polled };
+            let base = place.map(|place| place.port().ok_or(())).transpose().ok()?;
+            let polled = polled.map(u16::try_from).transpose().ok()?;
+            *slot = Region { len: len.try_into().ok()?, base: Cell::new(base), polled };
         }
         Some(wiring)
     }
@@ -51,8 +53,9 @@ impl Wiring {
 
     /// The port of a register, or `None` while its region lies nowhere.
     #[inline]
-    fn port(&self, region: RegionId, offset: u16, width: Width) -> Option<u16> {
+    fn port(&self, region: RegionId, offset: u32, width: Width) -> Option<u16> {
         let region = self.region(region.0.into())?;
+        let offset = u16::try_from(offset).ok()?;
         let end = offset.checked_add(width.bytes() as u16)?;
         if end > region.len { None } else { region.base.get()?.checked_add(offset) }
     }
@@ -66,27 +69,27 @@ pub(crate) struct MappedDevice<'a, P> {
 }
 
 impl<P: Ports> Device for MappedDevice<'_, P> {
-    fn read(&mut self, region: RegionId, offset: u16, width: Width) -> u64 {
+    fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
         match self.wiring.port(region, offset, width) {
             Some(port) => u64::from(self.ports.read(port, width)),
             None => width.ones(),
         }
     }
 
-    fn write(&mut self, region: RegionId, offset: u16, width: Width, value: u64) {
+    fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
         if let Some(port) = self.wiring.port(region, offset, width) {
             self.ports.write(port, width, value as u32);
         }
     }
 
-    fn read_string(&mut self, region: RegionId, offset: u16, width: Width, data: &mut [u8]) {
+    fn read_string(&mut self, region: RegionId, offset: u32, width: Width, data: &mut [u8]) {
         match self.wiring.port(region, offset, width) {
             Some(port) => self.ports.read_string(port, width, data),
             None => data.fill(0xff),
         }
     }
 
-    fn write_string(&mut self, region: RegionId, offset: u16, width: Width, data: &[u8]) {
+    fn write_string(&mut self, region: RegionId, offset: u32, width: Width, data: &[u8]) {
         if let Some(port) = self.wiring.port(region, offset, width) {
             self.ports.write_string(port, width, data);
         }
@@ -121,7 +124,8 @@ pub(crate) struct PortHooks<'a> {
 }
 
 impl Hooks for PortHooks<'_> {
-    fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict> {
+    fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
+        let base = place.map(|place| place.port().ok_or(HookConflict)).transpose()?;
         if !self.others_stand {
             return Err(HookConflict);
         }
@@ -149,7 +153,7 @@ impl Hooks for PortHooks<'_> {
 pub(crate) struct NoHooks;
 
 impl Hooks for NoHooks {
-    fn move_region(&mut self, _: RegionId, _: Option<u16>) -> Result<(), HookConflict> {
+    fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
 }

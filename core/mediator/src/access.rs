@@ -46,8 +46,9 @@ pub enum Op {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Access {
     pub region: RegionId,
-    /// Bytes from the start of the region.
-    pub offset: u16,
+    /// Bytes from the start of the region. In memory it is a multiple of the width: what the guest reaches otherwise comes in
+    /// the parts that the bus makes of it.
+    pub offset: u32,
     pub width: Width,
     pub op: Op,
 }
@@ -72,13 +73,15 @@ pub enum StringIo<'a> {
 /// What the VMM does with an access that the mediator accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// Perform it on the device as it is.
+    /// Perform it on the device as it is, before anybody else's call. Not valid when work was pushed in this call.
     Passthrough,
     /// A read gives this value; the device is not touched by the VMM.
     Value(u64),
     /// A write is dealt with; the device is not touched by the VMM.
     Done,
-    /// Perform the work that was pushed, then ask again. Only valid when work was pushed in this call.
+    /// Perform the work that was pushed, then ask again. Where this call pushed none, ask again after a moment without the lock:
+    /// work that another CPU is at has to come back, or the device to get on. The mediator bounds the wait by [`crate::Ctx::now`];
+    /// the VMM itself refuses the access after a second of it.
     Again,
 }
 

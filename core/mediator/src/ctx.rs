@@ -1,5 +1,6 @@
 //! What a mediator can reach during one call.
 
+use crate::pci::Place;
 use crate::{BusAddr, Gpa, RegionId, Width, Work};
 use alloc::vec::Vec;
 
@@ -15,22 +16,23 @@ pub struct Ctx<'a> {
     pub guest: &'a mut dyn GuestMemory,
     /// VMM-owned memory that the device may address.
     pub arena: &'a mut dyn DmaArena,
-    /// Which ports lead here.
+    /// Which ports and which device memory lead here.
     pub hooks: &'a mut dyn Hooks,
-    /// Copies and transforms to perform outside the lock, in order, before the guest runs on.
+    /// Copies and transforms to perform outside the lock, in order, before this CPU of the guest runs on.
     pub work: &'a mut Vec<Work>,
     pub now: Instant,
 }
 
-/// The registers of the real controller. Never faults: an absent device reads all ones.
+/// The registers of the real controller. Never faults: an absent device reads all ones, and so does what lies outside of its
+/// region. Ports have no qwords; in memory an access is one of the bus, uncached, at a multiple of its width.
 pub trait Device {
     /// Reads a register; the value is zero-extended.
-    fn read(&mut self, region: RegionId, offset: u16, width: Width) -> u64;
-    fn write(&mut self, region: RegionId, offset: u16, width: Width, value: u64);
+    fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64;
+    fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64);
     /// Fills `data` by repeated reads of one data port; its length is a multiple of the width.
-    fn read_string(&mut self, region: RegionId, offset: u16, width: Width, data: &mut [u8]);
+    fn read_string(&mut self, region: RegionId, offset: u32, width: Width, data: &mut [u8]);
     /// Writes `data` by repeated writes to one data port; its length is a multiple of the width.
-    fn write_string(&mut self, region: RegionId, offset: u16, width: Width, data: &[u8]);
+    fn write_string(&mut self, region: RegionId, offset: u32, width: Width, data: &[u8]);
     /// Reads the function's PCI configuration space, `offset` aligned to `width` (at most a dword).
     fn config_read(&mut self, offset: u16, width: Width) -> u32;
     fn config_write(&mut self, offset: u16, width: Width, value: u32);
@@ -108,16 +110,16 @@ pub trait DmaArena {
     fn bytes(&mut self, at: BusAddr, len_bytes: usize) -> Result<&mut [u8], OutOfArena>;
 }
 
-/// A region cannot be moved there: the ports belong to something else that the VMM guards.
+/// A region cannot be moved there: the place belongs to something else that the VMM guards, or is of another kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HookConflict;
 
-/// Which ports lead to this mediator.
+/// Which ports and which device memory lead to this mediator.
 pub trait Hooks {
-    /// When this call ends the region lies at `base`, or nowhere (`None`).
+    /// When this call ends the region lies at `place`, or nowhere (`None`). A region of ports stays one of ports.
     ///
     /// # Errors
     /// [`HookConflict`]: nothing was changed. Only a write to configuration space ([`crate::Mediator::on_config`]) moves
     /// regions; in any other call this is the answer.
-    fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict>;
+    fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict>;
 }

@@ -22,6 +22,17 @@ pub enum Treatment {
     Transform { transform: Arc<dyn SectorTransform>, first_sector: u64 },
 }
 
+/// What the guest may do with a run of sectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Rights {
+    #[default]
+    ReadWrite,
+    /// Writes, also such as discard sectors, are answered with the device's own write-protect error.
+    ReadOnly,
+    /// Reads and writes are answered with an I/O error: no sector of the disk answers to these numbers.
+    None,
+}
+
 /// A run of sectors that share one treatment.
 #[derive(Clone)]
 pub struct Extent {
@@ -30,15 +41,21 @@ pub struct Extent {
     /// At least 1, at most what was asked for.
     pub sectors: u64,
     pub treatment: Treatment,
+    pub rights: Rights,
 }
 
-/// Guest LBA -> disk LBA, tweak base, transform. Replaced between requests, never changed during one.
+/// Guest LBA -> disk LBA, tweak base, transform, rights. Replaced between requests, never changed during one.
 pub trait RangeMap: Send + Sync {
     /// The treatment of the sectors from `lba` on, as far as it stays the same, at most `sectors` (> 0) of them.
     fn extent(&self, lba: u64, sectors: u64) -> Extent;
-    /// Does the disk have any sector that is not plain? Such a disk refuses every command it does not know
-    /// (`deny-unknown`).
+    /// Does the disk have any sector that is not plain, or not free to be read and written? Such a disk refuses every command it
+    /// does not know (`deny-unknown`).
     fn is_protected(&self) -> bool;
+    /// The largest sector of a transform of the disk. Where it is larger than the disk's own, guests are told to align their writes
+    /// to it (as physical sector size); those that are not aligned are read, changed and written.
+    fn largest_sector_bytes(&self) -> usize {
+        512
+    }
     /// May the guest tell the disk which sectors are unused (TRIM)? It tells a thief, too, so the default is no.
     fn allows_trim(&self) -> bool {
         false
@@ -51,9 +68,9 @@ pub struct DiskInfo {
     /// As in IDENTIFY DEVICE, trimmed.
     pub model: String,
     pub serial: String,
-    /// Position on the controller: IDE channel 0 or 1, and unit 0 or 1.
-    pub channel: u8,
-    pub unit: u8,
+    /// Position on the controller: IDE channel 0 or 1 and unit 0 or 1; AHCI port and 0; NVMe namespace and 0.
+    pub channel: u32,
+    pub unit: u32,
     /// Total number of addressable sectors.
     pub sectors: u64,
     pub sector_bytes: u32,
@@ -66,7 +83,7 @@ pub enum DiskError {
     Request,
     /// The device did not answer in time.
     Timeout,
-    /// The device reported an error; ATA status and error registers.
+    /// The device reported an error: ATA status and error registers; NVMe status code type and status code.
     Device { status: u8, error: u8 },
 }
 

@@ -31,11 +31,21 @@ pub use addr::{BusAddr, Gpa};
 pub use ctx::{Ctx, Device, DmaArena, DmaBuffer, GuestMemory, HookConflict, Hooks, Instant, NotRam, OutOfArena};
 pub use work::{Direction, GuestSegment, TransformRun, Work, WorkError};
 
+/// How the guest's driver learns that the device has done something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Completions {
+    /// It reads a register that the mediator owns before it trusts memory; that read makes the data complete first.
+    TrappedRegister,
+    /// It looks at memory alone, once an interrupt has come, or by polling.
+    MemoryOnly,
+}
+
 /// A device mediator: a state machine over the guest's accesses to one controller.
 ///
 /// Every call happens under the mediator's own lock. Bulk copies and transforms are not made here but pushed to
-/// [`Ctx::work`]; the VMM performs them on the same CPU outside the lock and hands each back through
-/// [`Mediator::on_work_done`] before the guest runs again.
+/// [`Ctx::work`]; the VMM performs them on the same CPU without the lock and hands each back through
+/// [`Mediator::on_work_done`] before that CPU of the guest runs again. Until a work is back its buffers are lent, and any other
+/// call may come in between, from other CPUs: also another work that was pushed later may come back first.
 pub trait Mediator: Send {
     /// Name for the log, e.g. `ata 00:01.1`.
     fn name(&self) -> &str;
@@ -58,7 +68,7 @@ pub trait Mediator: Send {
         &mut self,
         cx: &mut Ctx<'_>,
         region: RegionId,
-        offset: u16,
+        offset: u32,
         io: StringIo<'_>,
     ) -> Result<usize, Violation>;
 
@@ -69,6 +79,24 @@ pub trait Mediator: Send {
     /// # Errors
     /// As [`Mediator::on_access`].
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation>;
+
+    /// How the guest's driver learns of completions. Never changes.
+    fn completions(&self) -> Completions {
+        Completions::TrappedRegister
+    }
+
+    /// Of [`Completions::MemoryOnly`]: is there anything whose completion the guest must not hear of before
+    /// [`Mediator::on_interrupt`]? Asked after every other call; from the call on that made it so until [`Mediator::on_interrupt`]
+    /// the VMM sees interrupts before every CPU of the guest does.
+    fn wants_interrupts(&self) -> bool {
+        false
+    }
+
+    /// An interrupt has come, of this controller or not; the guest will take it once this call and the work that it pushes are
+    /// done. What the device has completed is to be published to the guest now.
+    fn on_interrupt(&mut self, cx: &mut Ctx<'_>) {
+        let _ = cx;
+    }
 
     /// Bit n: as things stand, a read of a byte from the polled register of region n would get [`Verdict::Passthrough`]
     /// and change nothing here. The VMM asks after every call of another method, and performs such reads itself until

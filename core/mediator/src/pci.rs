@@ -1,7 +1,7 @@
 //! PCI functions and the drivers that claim them.
 
 use crate::disk::DiskController;
-use crate::{Ctx, Device, RegionId};
+use crate::{Ctx, Device, Gpa, RegionId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -31,23 +31,51 @@ pub struct Function {
     pub prog_if: u8,
 }
 
-/// Ports that a mediator wants to see.
+/// Where a register block lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PortRegion {
-    pub region: RegionId,
-    /// First port, or `None` while the region is not mapped.
-    pub base: Option<u16>,
-    /// Number of ports.
-    pub len: u16,
-    /// Offset of the register that guests read most, if reads of it may at times pass unseen: see
-    /// [`crate::Mediator::passing_reads`].
-    pub polled: Option<u16>,
+pub enum Place {
+    /// Its first port.
+    Port(u16),
+    /// Its first byte in memory, below 4 GiB.
+    Memory(Gpa),
 }
 
-/// A controller taken over: its mediator and the ports that lead to it.
+impl Place {
+    /// The first port of a block of ports.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Self::Port(port) => Some(port),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// The first byte of a block in memory.
+    pub fn memory(self) -> Option<Gpa> {
+        match self {
+            Self::Memory(at) => Some(at),
+            Self::Port(_) => None,
+        }
+    }
+}
+
+/// A register block that a mediator wants to see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Region {
+    pub region: RegionId,
+    /// `None` while the region is not mapped.
+    pub place: Option<Place>,
+    /// Number of ports, or of bytes in memory. Guests leave at every access to a page of memory that holds a part of the block;
+    /// what else lies in such a page passes.
+    pub len: u32,
+    /// Offset of the port that guests read most, if reads of it may at times pass unseen: see
+    /// [`crate::Mediator::passing_reads`].
+    pub polled: Option<u32>,
+}
+
+/// A controller taken over: its mediator and the register blocks that lead to it.
 pub struct Attached {
     pub controller: Box<dyn DiskController>,
-    pub regions: Vec<PortRegion>,
+    pub regions: Vec<Region>,
 }
 
 /// Why a matching function could not be taken over. Fail closed: the VMM does not start a guest beside it.
@@ -59,8 +87,8 @@ pub struct Driver {
     pub name: &'static str,
     /// Is this function mine?
     pub matches: fn(&Function) -> bool,
-    /// The ports that [`Device`] must reach while `attach` runs (read from configuration space).
-    pub regions: fn(&Function, &mut dyn Device) -> Vec<PortRegion>,
+    /// The register blocks that [`Device`] must reach while `attach` runs (read from configuration space).
+    pub regions: fn(&Function, &mut dyn Device) -> Vec<Region>,
     /// Takes the function over. The regions are reachable through `cx.device`; the guest is not running.
     pub attach: fn(&Function, &mut Ctx<'_>) -> Result<Attached, AttachError>,
 }

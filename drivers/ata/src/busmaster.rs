@@ -9,12 +9,12 @@ const SIMPLEX: u8 = 1 << 7;
 
 impl Channel {
     /// One byte of the channel's eight. `None`: work was pushed, ask again.
-    pub fn bm_read(&mut self, cx: &mut Ctx<'_>, register: u16) -> Option<u8> {
+    pub fn bm_read(&mut self, cx: &mut Ctx<'_>, register: u32) -> Option<u8> {
         match register {
             bm::COMMAND => Some(self.bm.command),
             bm::STATUS => self.bm_status(cx),
             bm::PRDT.. => {
-                let byte = usize::from(register.wrapping_sub(bm::PRDT));
+                let byte = register.wrapping_sub(bm::PRDT) as usize;
                 Some(self.bm.prdt.to_le_bytes().get(byte).copied().unwrap_or(0))
             }
             // Reserved, or the chip maker's.
@@ -38,7 +38,7 @@ impl Channel {
     }
 
     /// One byte of the channel's eight.
-    pub fn bm_write(&mut self, cx: &mut Ctx<'_>, register: u16, value: u8) {
+    pub fn bm_write(&mut self, cx: &mut Ctx<'_>, register: u32, value: u8) {
         match register {
             bm::COMMAND => self.bm_command(cx, value),
             bm::STATUS => {
@@ -50,7 +50,7 @@ impl Channel {
             }
             bm::PRDT.. => {
                 let mut bytes = self.bm.prdt.to_le_bytes();
-                if let Some(byte) = bytes.get_mut(usize::from(register.wrapping_sub(bm::PRDT))) {
+                if let Some(byte) = bytes.get_mut(register.wrapping_sub(bm::PRDT) as usize) {
                     *byte = value;
                 }
                 self.bm.prdt = u32::from_le_bytes(bytes);

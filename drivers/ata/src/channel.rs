@@ -112,7 +112,7 @@ impl Channel {
     pub fn on_command_block(
         &mut self,
         cx: &mut Ctx<'_>,
-        register: u16,
+        register: u32,
         width: Width,
         op: Op,
     ) -> Result<Verdict, Violation> {
@@ -202,7 +202,7 @@ impl Channel {
         }
     }
 
-    fn read_register(&mut self, cx: &mut Ctx<'_>, register: u16) -> Verdict {
+    fn read_register(&mut self, cx: &mut Ctx<'_>, register: u32) -> Verdict {
         if self.shows_busy() {
             return Verdict::Value(u64::from(self.taskfile.read(register, false)));
         }
@@ -230,7 +230,7 @@ impl Channel {
         }
     }
 
-    fn write_register(&mut self, cx: &mut Ctx<'_>, register: u16, value: u8) -> Verdict {
+    fn write_register(&mut self, cx: &mut Ctx<'_>, register: u32, value: u8) -> Verdict {
         if self.shows_busy() {
             return Verdict::Done;
         }

@@ -3,7 +3,7 @@
 use crate::spec::SECTOR_BYTES;
 use alloc::vec::Vec;
 use mediator::TransformRun;
-use mediator::disk::{Extent, RangeMap, Treatment};
+use mediator::disk::{Extent, RangeMap, Rights, Treatment};
 
 /// A run of sectors that lies in one piece on the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ pub fn part(ranges: &dyn RangeMap, lba: u64, sectors: u32) -> Part {
 /// What is to be transformed in `sectors` from `lba` on, which lie in one part.
 ///
 /// # Errors
-/// [`Unserved`]: a transform whose sector is not the disk's, or no memory.
+/// [`Unserved`]: a transform whose sector is not the disk's, sectors that are not free to be read and written, or no memory.
 pub fn runs(ranges: &dyn RangeMap, lba: u64, sectors: u32) -> Result<Vec<TransformRun>, Unserved> {
     let mut runs = Vec::new();
     each_transform(ranges, lba, sectors, |run| {
@@ -53,7 +53,7 @@ pub fn runs(ranges: &dyn RangeMap, lba: u64, sectors: u32) -> Result<Vec<Transfo
 /// Calls `each` for every run of sectors that is transformed.
 ///
 /// # Errors
-/// [`Unserved`]: a transform whose sector is not the disk's, or `each` said so.
+/// [`Unserved`]: as of [`runs`], or `each` said so.
 pub fn each_transform(
     ranges: &dyn RangeMap,
     lba: u64,
@@ -63,6 +63,9 @@ pub fn each_transform(
     let mut done = 0_u32;
     while done < sectors {
         let (extent, len) = extent(ranges, lba.saturating_add(u64::from(done)), sectors.saturating_sub(done));
+        if extent.rights != Rights::ReadWrite {
+            return Err(Unserved);
+        }
         if let Treatment::Transform { transform, first_sector } = extent.treatment {
             if transform.sector_bytes() != SECTOR_BYTES {
                 return Err(Unserved);
@@ -87,5 +90,5 @@ fn extent(ranges: &dyn RangeMap, lba: u64, sectors: u32) -> (Extent, u32) {
 }
 
 fn is_plain(extent: &Extent) -> bool {
-    matches!(extent.treatment, Treatment::Plain)
+    matches!((&extent.treatment, extent.rights), (Treatment::Plain, Rights::ReadWrite))
 }

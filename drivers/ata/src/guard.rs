@@ -4,7 +4,7 @@
 use crate::ports::{BUS_MASTER, Ports};
 use crate::spec::reg;
 use alloc::vec::Vec;
-use mediator::pci::PortRegion;
+use mediator::pci::{Place, Region};
 use mediator::{ConfigAccess, Ctx, Device, RegionId, Verdict, Violation, Width};
 use pci::header;
 
@@ -35,10 +35,10 @@ impl Placement {
         Self { prog_if, bars }
     }
 
-    fn regions(&self) -> [PortRegion; 5] {
+    fn regions(&self) -> [Region; 5] {
         let [bar0, bar1, bar2, bar3, bar4] = self.bars;
         let bases = [(bar0, bar1), (bar2, bar3)];
-        let mut regions = [PortRegion { region: RegionId(0), base: None, len: 0, polled: None }; 5];
+        let mut regions = [Region { region: RegionId(0), place: None, len: 0, polled: None }; 5];
         let channels = bases.into_iter().zip(COMPATIBILITY).zip(NATIVE).zip(0_u8..);
         for ((((command, control), (command_port, control_port)), native), number) in channels {
             let native = self.prog_if & native != 0;
@@ -59,14 +59,14 @@ fn base(bar: u32, len: u16) -> Option<u16> {
     pci::io_base(bar, len).filter(|_| pci::is_io(bar))
 }
 
-fn set(regions: &mut [PortRegion; 5], region: RegionId, base: Option<u16>, len: u16, polled: Option<u16>) {
+fn set(regions: &mut [Region; 5], region: RegionId, base: Option<u16>, len: u16, polled: Option<u32>) {
     if let Some(to) = regions.get_mut(usize::from(region.0)) {
-        *to = PortRegion { region, base, len, polled };
+        *to = Region { region, place: base.map(Place::Port), len: len.into(), polled };
     }
 }
 
 /// The ports of the controller as its configuration says now.
-pub fn regions(device: &mut dyn Device) -> Vec<PortRegion> {
+pub fn regions(device: &mut dyn Device) -> Vec<Region> {
     Placement::read(device).regions().into()
 }
 
@@ -138,7 +138,7 @@ pub fn on_resume(cx: &mut Ctx<'_>) {
         // What a region leaves may be another's place. Giving ports up is never refused.
         let _ = cx.hooks.move_region(region.region, None);
     }
-    let moved = placed.iter().all(|region| cx.hooks.move_region(region.region, region.base).is_ok());
+    let moved = placed.iter().all(|region| cx.hooks.move_region(region.region, region.place).is_ok());
     if moved && bus_master_placed(cx.device) {
         return;
     }
@@ -150,7 +150,7 @@ pub fn on_resume(cx: &mut Ctx<'_>) {
     let unplaced = Placement::read(cx.device).regions();
     for region in &unplaced {
         // Of the ports left some are the compatible ones, which were this controller's all the time.
-        let _ = cx.hooks.move_region(region.region, region.base);
+        let _ = cx.hooks.move_region(region.region, region.place);
     }
 }
 
@@ -178,14 +178,14 @@ fn on_bar(cx: &mut Ctx<'_>, offset: u16, new: u32, busy: bool) -> Result<Verdict
         return refused("IDE configuration: ports moved in mid-transfer");
     }
     let decodes = cx.device.config_read(header::COMMAND, Width::Word) & header::COMMAND_IO != 0;
-    if decodes && to.iter().zip(&from).any(|(to, from)| to.base.is_none() && from.base.is_some()) {
+    if decodes && to.iter().zip(&from).any(|(to, from)| to.place.is_none() && from.place.is_some()) {
         return refused("IDE configuration: ports moved to 0 while they are decoded");
     }
     for (done, (new, old)) in to.iter().zip(&from).enumerate() {
-        if new != old && cx.hooks.move_region(new.region, new.base).is_err() {
+        if new != old && cx.hooks.move_region(new.region, new.place).is_err() {
             for back in from.iter().take(done) {
                 // They were ours a moment ago, so nobody else can have them.
-                let _ = cx.hooks.move_region(back.region, back.base);
+                let _ = cx.hooks.move_region(back.region, back.place);
             }
             return refused("IDE configuration: ports moved onto ports that are guarded");
         }

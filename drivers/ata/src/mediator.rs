@@ -33,7 +33,7 @@ impl Ata {
     }
 
     fn bus_master(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
-        let bytes = access.width.bytes() as u16;
+        let bytes = access.width.bytes() as u32;
         let aligned = bytes <= 4 && access.offset & bytes.saturating_sub(1) == 0;
         let [first, second] = &mut self.channels;
         let channel = if access.offset < bm::CHANNEL_PORTS { first } else { second };
@@ -96,7 +96,7 @@ impl Mediator for Ata {
         &mut self,
         cx: &mut Ctx<'_>,
         region: RegionId,
-        offset: u16,
+        offset: u32,
         io: StringIo<'_>,
     ) -> Result<usize, Violation> {
         let (StringIo::In { width, .. } | StringIo::Out { width, .. }) = &io;
@@ -152,8 +152,8 @@ impl DiskController for Ata {
         let info = |(channel, unit, disk): (u8, u8, &Disk)| DiskInfo {
             model: disk.identity.model.clone(),
             serial: disk.identity.serial.clone(),
-            channel,
-            unit,
+            channel: channel.into(),
+            unit: unit.into(),
             sectors: disk.identity.sectors,
             sector_bytes: disk.identity.sector_bytes,
         };

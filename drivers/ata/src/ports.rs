@@ -14,7 +14,7 @@ pub struct Ports {
     pub command: RegionId,
     /// Device control and alternate status: 3F6h, 376h, or BAR1 + 2, BAR3 + 2.
     pub control: RegionId,
-    bus_master: u16,
+    bus_master: u32,
 }
 
 impl Ports {
@@ -28,11 +28,11 @@ impl Ports {
         }
     }
 
-    pub fn read(self, device: &mut dyn Device, register: u16) -> u8 {
+    pub fn read(self, device: &mut dyn Device, register: u32) -> u8 {
         byte(device.read(self.command, register, Width::Byte))
     }
 
-    pub fn write(self, device: &mut dyn Device, register: u16, value: u8) {
+    pub fn write(self, device: &mut dyn Device, register: u32, value: u8) {
         device.write(self.command, register, Width::Byte, u64::from(value));
     }
 
@@ -45,11 +45,11 @@ impl Ports {
         device.write(self.control, 0, Width::Byte, u64::from(value));
     }
 
-    pub fn bm_read(self, device: &mut dyn Device, register: u16) -> u8 {
+    pub fn bm_read(self, device: &mut dyn Device, register: u32) -> u8 {
         byte(device.read(BUS_MASTER, self.bus_master | register, Width::Byte))
     }
 
-    pub fn bm_write(self, device: &mut dyn Device, register: u16, value: u8) {
+    pub fn bm_write(self, device: &mut dyn Device, register: u32, value: u8) {
         device.write(BUS_MASTER, self.bus_master | register, Width::Byte, u64::from(value));
     }
 

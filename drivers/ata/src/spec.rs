@@ -8,18 +8,18 @@ pub const SECTOR_BYTES: usize = 512;
 
 /// Command block registers: offset from the block's base (ATA/ATAPI-7 s. 4.3).
 pub mod reg {
-    pub const DATA: u16 = 0;
+    pub const DATA: u32 = 0;
     /// Read: error. Write: features.
-    pub const ERROR: u16 = 1;
-    pub const FEATURES: u16 = 1;
-    pub const COUNT: u16 = 2;
-    pub const LBA_LOW: u16 = 3;
-    pub const LBA_MID: u16 = 4;
-    pub const LBA_HIGH: u16 = 5;
-    pub const DEVICE: u16 = 6;
+    pub const ERROR: u32 = 1;
+    pub const FEATURES: u32 = 1;
+    pub const COUNT: u32 = 2;
+    pub const LBA_LOW: u32 = 3;
+    pub const LBA_MID: u32 = 4;
+    pub const LBA_HIGH: u32 = 5;
+    pub const DEVICE: u32 = 6;
     /// Read: status, and the pending interrupt is cleared.
-    pub const STATUS: u16 = 7;
-    pub const COMMAND: u16 = 7;
+    pub const STATUS: u32 = 7;
+    pub const COMMAND: u32 = 7;
 }
 
 /// Status register (ATA/ATAPI-7 s. 5.14).
@@ -68,11 +68,11 @@ pub const SIGNATURE_PACKET: [u8; 2] = [0x14, 0xeb];
 /// Bus master registers of one channel: offset from the channel's eight ports (BMIDE s. 2.0).
 pub mod bm {
     /// Ports of one channel.
-    pub const CHANNEL_PORTS: u16 = 8;
-    pub const COMMAND: u16 = 0;
-    pub const STATUS: u16 = 2;
+    pub const CHANNEL_PORTS: u32 = 8;
+    pub const COMMAND: u32 = 0;
+    pub const STATUS: u32 = 2;
     /// Physical address of the PRD table, dword.
-    pub const PRDT: u16 = 4;
+    pub const PRDT: u32 = 4;
 
     /// Command: start.
     pub const START: u8 = 1 << 0;

@@ -57,7 +57,7 @@ impl Taskfile {
 
     /// A guest write of a register from features to device; the older content of a two-deep one is kept
     /// (ATA/ATAPI-7 s. 5.1).
-    pub fn write(&mut self, register: u16, value: u8) {
+    pub fn write(&mut self, register: u32, value: u8) {
         if register == reg::DEVICE {
             self.device = value;
             return;
@@ -70,7 +70,7 @@ impl Taskfile {
     }
 
     /// What a read shows; `hob`: the older content. The error register is not kept here and reads as 0.
-    pub fn read(&self, register: u16, hob: bool) -> u8 {
+    pub fn read(&self, register: u32, hob: bool) -> u8 {
         match register {
             reg::ERROR => 0,
             reg::DEVICE => self.device,
@@ -79,7 +79,7 @@ impl Taskfile {
     }
 
     /// A two-deep register; `hob`: its older content.
-    pub fn two_deep(&self, register: u16, hob: bool) -> u8 {
+    pub fn two_deep(&self, register: u32, hob: bool) -> u8 {
         let registers = if hob { &self.previous } else { &self.current };
         registers.get(index(register)).copied().unwrap_or(0)
     }
@@ -128,7 +128,7 @@ impl Taskfile {
         self.device = (self.device & (device::DEV | device::OBSOLETE)) | mode | head;
     }
 
-    fn set_two_deep(&mut self, register: u16, current: u8, previous: u8) {
+    fn set_two_deep(&mut self, register: u32, current: u8, previous: u8) {
         let at = index(register);
         if let (Some(to), Some(older)) = (self.current.get_mut(at), self.previous.get_mut(at)) {
             (*to, *older) = (current, previous);
@@ -136,8 +136,8 @@ impl Taskfile {
     }
 }
 
-fn index(register: u16) -> usize {
-    usize::from(register.wrapping_sub(reg::FEATURES))
+fn index(register: u32) -> usize {
+    register.wrapping_sub(reg::FEATURES) as usize
 }
 
 impl Geometry {

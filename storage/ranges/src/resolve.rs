@@ -129,7 +129,9 @@ fn find_disk<'a>(selector: &DiskSelector, disks: &'a [DiskInfo]) -> Result<(usiz
             model.as_ref().is_none_or(|model| *model == info.model)
                 && serial.as_ref().is_none_or(|serial| *serial == info.serial)
         }
-        DiskSelector::Position { channel, unit } => (*channel, *unit) == (info.channel, info.unit),
+        DiskSelector::Position { channel, unit } => {
+            (u32::from(*channel), u32::from(*unit)) == (info.channel, info.unit)
+        }
     };
     let mut found = disks.iter().enumerate().filter(|(_, info)| fits(info));
     match (found.next(), found.next()) {

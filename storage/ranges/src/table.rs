@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mediator::disk::{Extent, RangeMap, SectorTransform, Treatment};
+use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
 
 /// A run of sectors of the disk that is kept encrypted.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl RangeMap for RangeTable {
                 (left, Treatment::Transform { transform, first_sector: self.tweak(range, lba) })
             }
         };
-        Extent { disk_lba: lba, sectors: left.min(sectors), treatment }
+        Extent { disk_lba: lba, sectors: left.min(sectors), treatment, rights: Rights::ReadWrite }
     }
 
     fn is_protected(&self) -> bool {

@@ -222,12 +222,12 @@ impl Machine {
         }
     }
 
-    fn hooked(&self, port: u16) -> Option<(RegionId, u16)> {
+    fn hooked(&self, port: u16) -> Option<(RegionId, u32)> {
         self.hooks.find(port).filter(|_| self.controller.is_some())
     }
 
     /// Elements transferred; zero without work counts as a violation.
-    fn string(&mut self, region: RegionId, offset: u16, io: StringIo<'_>) -> Result<usize, Violation> {
+    fn string(&mut self, region: RegionId, offset: u32, io: StringIo<'_>) -> Result<usize, Violation> {
         let offered = match &io {
             StringIo::In { width, data } => data.len() / width.bytes(),
             StringIo::Out { width, data } => data.len() / width.bytes(),

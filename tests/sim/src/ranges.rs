@@ -1,6 +1,6 @@
 //! A sector transform and range maps for tests.
 
-use mediator::disk::{Extent, RangeMap, SectorTransform, Treatment};
+use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,10 +92,11 @@ impl RangeMap for SimRanges {
         let Range { start, end } = self.protected;
         if self.protected.contains(&lba) {
             let treatment = Treatment::Transform { transform: self.transform.clone(), first_sector: lba - start };
-            return Extent { disk_lba: lba + self.shift, sectors: sectors.min(end - lba), treatment };
+            let (disk_lba, sectors) = (lba + self.shift, sectors.min(end - lba));
+            return Extent { disk_lba, sectors, treatment, rights: Rights::ReadWrite };
         }
         let same = if lba < start { sectors.min(start - lba) } else { sectors };
-        Extent { disk_lba: lba, sectors: same, treatment: Treatment::Plain }
+        Extent { disk_lba: lba, sectors: same, treatment: Treatment::Plain, rights: Rights::ReadWrite }
     }
 
     fn is_protected(&self) -> bool {

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
-use mediator::pci::{AttachError, Attached, Driver, Function, PortRegion};
+use mediator::pci::{AttachError, Attached, Driver, Function, Place, Region};
 use mediator::{
     Access, ConfigAccess, Ctx, Device, Mediator, Op, RegionId, StringIo, Verdict, Violation, Work, WorkError,
 };
@@ -24,7 +24,7 @@ impl Mediator for Careless {
         Ok(if asked { self.0 } else { Verdict::Passthrough })
     }
 
-    fn on_string(&mut self, _: &mut Ctx<'_>, _: RegionId, _: u16, _: StringIo<'_>) -> Result<usize, Violation> {
+    fn on_string(&mut self, _: &mut Ctx<'_>, _: RegionId, _: u32, _: StringIo<'_>) -> Result<usize, Violation> {
         Ok(0)
     }
 
@@ -51,11 +51,11 @@ impl DiskController for Careless {
     }
 }
 
-fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
+fn regions(_: &Function, _: &mut dyn Device) -> Vec<Region> {
     [(0x1f0, 8), (0x3f6, 1), (BUS_MASTER_BASE, 16)]
         .into_iter()
         .zip(0..)
-        .map(|((base, len), id)| PortRegion { region: RegionId(id), base: Some(base), len, polled: None })
+        .map(|((base, len), id)| Region { region: RegionId(id), place: Some(Place::Port(base)), len, polled: None })
         .collect()
 }
 

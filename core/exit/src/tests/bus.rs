@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword, Word};
-use mediator::pci::{Bdf, Function};
+use mediator::pci::{Bdf, Function, Place};
 use mediator::{
     Access, BusAddr, ConfigAccess, Ctx, Direction, Gpa, GuestSegment, HookConflict, Op, RegionId, Verdict, Violation,
     Width, Work,
@@ -148,7 +148,7 @@ fn mediator_finds_nothing_past_its_own_registers() {
     let (mut machine, mut cpu) = guest(|cx, _| {
         cx.device.write(COMMAND, 8, Byte, 1);
         cx.device.write(COMMAND, 7, Word, 1);
-        cx.device.write(COMMAND, u16::MAX, Dword, 1);
+        cx.device.write(COMMAND, u32::MAX, Dword, 1);
         cx.device.write(RegionId(9), 0, Byte, 1);
         Ok(Verdict::Value(cx.device.read(COMMAND, 6, Dword) & cx.device.read(RegionId(255), 0, Byte)))
     });
@@ -282,11 +282,11 @@ fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Cpu<'stati
         if access.op == Op::Read {
             return Ok(Verdict::Value(0x77));
         }
-        by_access.lock().unwrap().push(cx.hooks.move_region(region, base));
+        by_access.lock().unwrap().push(cx.hooks.move_region(region, base.map(Place::Port)));
         Ok(Verdict::Done)
     });
     let on_config = Box::new(move |cx: &mut Ctx<'_>, access: ConfigAccess| {
-        by_config.lock().unwrap().push(cx.hooks.move_region(region, base));
+        by_config.lock().unwrap().push(cx.hooks.move_region(region, base.map(Place::Port)));
         // The device finds its registers where they lie now.
         cx.device.write(BUS_MASTER, 0, Byte, 9);
         Ok(if access.op == Op::Read { Verdict::Value(0) } else { Verdict::Done })

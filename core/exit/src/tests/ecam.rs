@@ -5,7 +5,7 @@ use crate::*;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mediator::pci::Bdf;
+use mediator::pci::{Bdf, Place};
 use mediator::{ConfigAccess, Gpa, Op, Verdict, Violation, Width};
 use std::sync::Mutex;
 
@@ -295,7 +295,7 @@ fn registers_move_by_writes_in_memory_too_while_the_other_cpus_stand() {
     let moved = Arc::new(Mutex::new(Vec::new()));
     let results = Arc::clone(&moved);
     let on_config = Box::new(move |cx: &mut mediator::Ctx<'_>, _| {
-        results.lock().unwrap().push(cx.hooks.move_region(BUS_MASTER, Some(0xd000)));
+        results.lock().unwrap().push(cx.hooks.move_region(BUS_MASTER, Some(Place::Port(0xd000))));
         Ok(Verdict::Passthrough)
     });
     let mut guest = guest_with(&mut machine, Script { on_config, ..Script::default() });

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
-use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, PortRegion};
+use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region};
 use mediator::{
     Access, BusAddr, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator, NotRam,
     OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
@@ -359,7 +359,7 @@ impl Machine for MockMachine {
 
 type OnAccess = Box<dyn FnMut(&mut Ctx<'_>, Access) -> Result<Verdict, Violation> + Send>;
 type OnConfig = Box<dyn FnMut(&mut Ctx<'_>, ConfigAccess) -> Result<Verdict, Violation> + Send>;
-type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u16, StringIo<'_>) -> Result<usize, Violation> + Send>;
+type OnString = Box<dyn FnMut(&mut Ctx<'_>, RegionId, u32, StringIo<'_>) -> Result<usize, Violation> + Send>;
 type OnResume = Box<dyn FnMut(&mut Ctx<'_>) + Send>;
 type OnWorkDone = Box<dyn FnMut(&mut Ctx<'_>, Work, Result<(), WorkError>) + Send>;
 
@@ -397,7 +397,7 @@ impl Mediator for MockController {
     fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
         (self.0.lock().unwrap().on_access)(cx, access)
     }
-    fn on_string(&mut self, cx: &mut Ctx<'_>, id: RegionId, offset: u16, io: StringIo<'_>) -> Result<usize, Violation> {
+    fn on_string(&mut self, cx: &mut Ctx<'_>, id: RegionId, offset: u32, io: StringIo<'_>) -> Result<usize, Violation> {
         (self.0.lock().unwrap().on_string)(cx, id, offset, io)
     }
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
@@ -443,11 +443,11 @@ pub const IDE: Function = Function {
 pub const COMMAND: RegionId = RegionId(0);
 pub const BUS_MASTER: RegionId = RegionId(2);
 
-fn regions(_: &Function, _: &mut dyn Device) -> Vec<PortRegion> {
+fn regions(_: &Function, _: &mut dyn Device) -> Vec<Region> {
     alloc::vec![
-        PortRegion { region: COMMAND, base: Some(0x1f0), len: 8, polled: Some(7) },
-        PortRegion { region: RegionId(1), base: Some(0x3f6), len: 1, polled: Some(0) },
-        PortRegion { region: BUS_MASTER, base: Some(0xc000), len: 16, polled: Some(2) },
+        Region { region: COMMAND, place: Some(Place::Port(0x1f0)), len: 8, polled: Some(7) },
+        Region { region: RegionId(1), place: Some(Place::Port(0x3f6)), len: 1, polled: Some(0) },
+        Region { region: BUS_MASTER, place: Some(Place::Port(0xc000)), len: 16, polled: Some(2) },
     ]
 }
 

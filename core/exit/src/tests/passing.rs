@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword, Word};
+use mediator::pci::Place;
 use mediator::{Access, ConfigAccess, Ctx, Op, Verdict, Violation};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -32,7 +33,7 @@ impl Rig {
         });
         let mut machine = MockMachine::new();
         let on_config = Box::new(|cx: &mut Ctx<'_>, _: ConfigAccess| {
-            cx.hooks.move_region(COMMAND, Some(0xd000)).unwrap();
+            cx.hooks.move_region(COMMAND, Some(Place::Port(0xd000))).unwrap();
             Ok(Verdict::Done)
         });
         let passing_too = Arc::clone(&passing);

@@ -10,6 +10,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword};
+use mediator::pci::Place;
 use mediator::{Access, ConfigAccess, Ctx, Gpa, Instant, Op, Verdict, Violation, Width, Work};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -234,7 +235,7 @@ fn script(hardware: &Arc<Mutex<Hardware>>, done: &Arc<AtomicU8>) -> Script {
             h2.lock().unwrap().check(own == GUARDED | u32::from(OWN), "the mediator's own access is torn");
             match access {
                 ConfigAccess { offset: 0x20, op: Op::Write(base), .. } => {
-                    let moved = cx.hooks.move_region(BUS_MASTER, Some(base as u16));
+                    let moved = cx.hooks.move_region(BUS_MASTER, Some(Place::Port(base as u16)));
                     moved.map(|()| Verdict::Passthrough).map_err(|_| Violation { what: "conflict", detail: base })
                 }
                 ConfigAccess { op: Op::Read, .. } => Ok(Verdict::Value(0)),

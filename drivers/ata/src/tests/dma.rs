@@ -261,7 +261,7 @@ fn a_direction_that_is_not_the_commands_is_refused() {
 fn bus_master_registers_take_bytes_and_words() {
     let mut machine = Machine::plain();
     for (n, byte) in 0x1234_5678_u32.to_le_bytes().into_iter().enumerate() {
-        machine.write(BUS_MASTER, bm::PRDT + n as u16, byte);
+        machine.write(BUS_MASTER, bm::PRDT + n as u32, byte);
     }
     let read = |offset, width| Access { region: BUS_MASTER, offset, width, op: Op::Read };
     assert_eq!(machine.access(read(4, Width::Dword)), Ok(0x1234_5678));

@@ -273,7 +273,7 @@ impl Drive {
         }
     }
 
-    fn read_byte(&mut self, region: u8, offset: u16) -> u8 {
+    fn read_byte(&mut self, region: u8, offset: u32) -> u8 {
         match (region, offset) {
             (0 | 1, _) if !self.present => 0xff,
             (0 | 1, _) if !self.selected() => 0,
@@ -292,7 +292,7 @@ impl Drive {
         }
     }
 
-    fn write_byte(&mut self, region: u8, offset: u16, value: u8) {
+    fn write_byte(&mut self, region: u8, offset: u32, value: u8) {
         match (region, offset) {
             (0, reg::DEVICE) => self.device = value,
             (0, reg::COMMAND) if self.selected() && self.present => self.command(value),
@@ -324,7 +324,7 @@ impl Drive {
 }
 
 impl Device for Drive {
-    fn read(&mut self, region: RegionId, offset: u16, width: Width) -> u64 {
+    fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
         if width == Width::Byte {
             return u64::from(self.read_byte(region.0, offset));
         }
@@ -333,7 +333,7 @@ impl Device for Drive {
         u64::from_le_bytes(bytes)
     }
 
-    fn write(&mut self, region: RegionId, offset: u16, width: Width, value: u64) {
+    fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
         match (region.0, width) {
             (_, Width::Byte) => self.write_byte(region.0, offset, value as u8),
             (4, Width::Dword) => {
@@ -344,12 +344,12 @@ impl Device for Drive {
         }
     }
 
-    fn read_string(&mut self, _: RegionId, _: u16, width: Width, data: &mut [u8]) {
+    fn read_string(&mut self, _: RegionId, _: u32, width: Width, data: &mut [u8]) {
         self.strings += 1;
         data.chunks_mut(width.bytes()).for_each(|word| self.data(word, false));
     }
 
-    fn write_string(&mut self, _: RegionId, _: u16, width: Width, data: &[u8]) {
+    fn write_string(&mut self, _: RegionId, _: u32, width: Width, data: &[u8]) {
         self.strings += 1;
         data.chunks(width.bytes()).for_each(|word| self.data(&mut word.to_vec(), true));
     }

@@ -1,5 +1,6 @@
 use super::machine::*;
 use crate::spec::{bm, code};
+use ::mediator::pci::Place;
 use ::mediator::{RegionId, Width};
 
 const BAR4: u16 = 0x20;
@@ -58,8 +59,13 @@ fn native_channels_lie_where_their_bars_say() {
     machine.drive.config[9] = 0x8f;
     machine.drive.config[0x10..0x20].copy_from_slice(&[1, 0x90, 0, 0, 1, 0x91, 0, 0, 1, 0x92, 0, 0, 1, 0x93, 0, 0]);
     let regions = (crate::DRIVER.regions)(&FUNCTION, &mut machine.drive);
-    let at =
-        |id| regions.iter().find(|region| region.region == RegionId(id)).map(|r| (r.base.unwrap(), r.len)).unwrap();
+    let at = |id| {
+        regions
+            .iter()
+            .find(|region| region.region == RegionId(id))
+            .map(|r| (r.place.and_then(Place::port).unwrap(), r.len))
+            .unwrap()
+    };
     assert_eq!([0, 1, 2, 3, 4].map(at), [(0x9000, 8), (0x9102, 1), (0x9200, 8), (0x9302, 1), (0xc000, 16)]);
     machine.config_write(0x14, Width::Dword, 0xa001).unwrap();
     assert_eq!(machine.hooks.moved, [(CONTROL, Some(0xa002))]);

@@ -3,8 +3,8 @@
 use super::fake::Drive;
 use crate::DRIVER;
 use crate::spec::{bm, control, reg};
-use ::mediator::disk::{DiskController, Extent, RangeMap, SectorTransform, Treatment};
-use ::mediator::pci::{Bdf, Function};
+use ::mediator::disk::{DiskController, Extent, RangeMap, Rights, SectorTransform, Treatment};
+use ::mediator::pci::{Bdf, Function, Place};
 use ::mediator::*;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -73,7 +73,8 @@ pub struct Ports {
 }
 
 impl Hooks for Ports {
-    fn move_region(&mut self, region: RegionId, base: Option<u16>) -> Result<(), HookConflict> {
+    fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
+        let base = place.and_then(Place::port);
         if base.is_some() && base == self.conflict {
             return Err(HookConflict);
         }
@@ -113,13 +114,14 @@ pub struct Range(pub u64, pub u64, pub u64);
 impl RangeMap for Range {
     fn extent(&self, lba: u64, sectors: u64) -> Extent {
         let Range(first, end, shift) = *self;
-        let plain = |sectors| Extent { disk_lba: lba, sectors, treatment: Treatment::Plain };
+        let plain = |sectors| Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite };
         match lba {
             _ if lba < first => plain(sectors.min(first - lba)),
             _ if lba >= end => plain(sectors),
             _ => {
                 let treatment = Treatment::Transform { transform: Arc::new(Xor), first_sector: lba - first };
-                Extent { disk_lba: lba + shift, sectors: sectors.min(end - lba), treatment }
+                let (disk_lba, sectors) = (lba + shift, sectors.min(end - lba));
+                Extent { disk_lba, sectors, treatment, rights: Rights::ReadWrite }
             }
         }
     }
@@ -242,11 +244,11 @@ impl Machine {
         }
     }
 
-    pub fn read(&mut self, region: RegionId, offset: u16) -> u8 {
+    pub fn read(&mut self, region: RegionId, offset: u32) -> u8 {
         self.access(Access { region, offset, width: Width::Byte, op: Op::Read }).unwrap() as u8
     }
 
-    pub fn write(&mut self, region: RegionId, offset: u16, value: u8) {
+    pub fn write(&mut self, region: RegionId, offset: u32, value: u8) {
         self.access(Access { region, offset, width: Width::Byte, op: Op::Write(value.into()) }).unwrap();
     }
 

@@ -90,7 +90,7 @@ fn step(machine: &mut Machine, random: &mut Random) {
             let region = RegionId(random.of(&[0, 1, 4]));
             let width = random.of(&[Width::Byte, Width::Word, Width::Dword]);
             let op = random.of(&[Op::Read, Op::Write(u64::from(byte))]);
-            let access = Access { region, offset: random.next(17) as u16, width, op };
+            let access = Access { region, offset: random.next(17) as u32, width, op };
             // A PRD table of the guest's choice is harmless, a command of its choice may be none of the fake drive's.
             let command = (region, access.offset) == (COMMAND, reg::COMMAND);
             if op == Op::Read || (width == Width::Byte && !command) {
