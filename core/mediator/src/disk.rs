@@ -56,6 +56,13 @@ pub trait RangeMap: Send + Sync {
     fn largest_sector_bytes(&self) -> usize {
         512
     }
+    /// Where the sectors of a transform are larger than the disk's: how many sectors of the disk lie between the start of the
+    /// transform's sector that holds `lba` and `lba` itself. An extent that begins there gives the tweak as its own. `None`: `lba`
+    /// is in no such transform, or the map does not know; requests there are refused then.
+    fn within_transform_sector(&self, lba: u64) -> Option<u32> {
+        let _ = lba;
+        None
+    }
     /// May the guest tell the disk which sectors are unused (TRIM)? It tells a thief, too, so the default is no.
     fn allows_trim(&self) -> bool {
         false
