@@ -99,7 +99,7 @@ fn read_size(table: &mut Table<'_, '_>, key: &'static str, example: &str) -> Opt
 }
 
 /// `16 MiB`, `1 GiB`.
-fn mebibytes(text: &str) -> Option<u32> {
+pub fn mebibytes(text: &str) -> Option<u32> {
     let (number, unit) = text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit())?);
     let factor = match unit.trim_start() {
         "MiB" => 1,
