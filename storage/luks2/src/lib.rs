@@ -50,5 +50,5 @@ pub use create::{AREA_ALIGN, Cost, New, SLOT_AREA_BYTES, create};
 pub use error::{CreateError, Flaw, ReadError, UnlockError};
 pub use header::{Copies, Header};
 pub use read::{ReadAt, parse};
-pub use segment::Segment;
+pub use segment::{CIPHER, Segment};
 pub use slot::{Kdf, MAX_ARGON2_KIB, MAX_ARGON2_KIB_PASSED, Slot, VOLUME_KEY_BYTES, VolumeKey};
