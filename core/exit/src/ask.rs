@@ -1,55 +1,172 @@
 //! Guest accesses to what a mediator guards: asked, answered, and refused where they break its rules.
 
-use crate::mediated::Session;
+use crate::mediated::{Others, Session};
 use crate::port_table::RegionOwner;
 use crate::{Bus, Machine, Ports};
-use mediator::disk::DiskController;
-use mediator::{Access, ConfigAccess, Ctx, Op, RegionId, StringIo, Verdict, Violation, Width};
+use alloc::vec::Vec;
+use mediator::{Access, ConfigAccess, Op, RegionId, StringIo, Verdict, Violation, Width, Work};
 
-/// How often one access may be asked again without getting on.
-const ASK_LIMIT: usize = 64;
+/// For this long an access is asked about again and again. No device takes longer that mediators wait for.
+const PATIENCE_NS: u64 = 1_000_000_000;
+/// How often in a row string I/O may get on by work alone.
+const IDLE_LIMIT: usize = 64;
+/// Turns of a loop before an access is asked about again without any work done.
+const PAUSE: usize = 200;
 
 const MISFIT: Violation = Violation { what: "defect of the mediator: the answer does not fit the access", detail: 0 };
 const ENDLESS: Violation = Violation { what: "defect of the mediator: asked again and again", detail: 0 };
 
-/// What a mediator's verdict, or the lack of one, comes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Answered {
-    /// The VMM performs the access as it is.
-    Perform,
-    /// Nothing is left to do; a read gives this value, to be cut to its width.
-    Settled(u64),
+/// Regions move while all other CPUs stand between two exits, so that this cannot be.
+const NOWHERE: Violation = Violation { what: "defect: a port of a region that lies nowhere", detail: 0 };
+
+/// What a read that is refused gives, to be cut to its width. A write vanishes.
+pub(crate) const REFUSED: u64 = u64::MAX;
+
+pub(crate) type Answer = Result<Verdict, Violation>;
+
+/// An access that the first call of its mediator did not settle.
+pub(crate) struct Open {
+    answer: Answer,
+    work: Vec<Work>,
 }
 
-impl Answered {
-    /// Reads give all ones, writes vanish.
-    pub const REFUSED: Self = Self::Settled(u64::MAX);
+/// A question to the mediator; where it lets the access pass, `perform` makes it, under the same lock.
+pub(crate) struct Question<Q, P> {
+    pub number: usize,
+    pub others: Others,
+    pub op: Op,
+    pub ask: Q,
+    pub perform: P,
 }
 
-type Question<'q> = &'q dyn Fn(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>;
+type AnyQuestion<'q, M> = Question<&'q dyn Fn(&mut Session<'_>, &mut M) -> Answer, &'q dyn Fn(&mut M) -> u64>;
+
+impl<Q, P> Question<Q, P> {
+    /// Asks once. What needs more than one question is rare.
+    #[inline(always)]
+    fn ask<M>(&self, session: &mut Session<'_>, machine: &mut M) -> Result<u64, Open>
+    where
+        Q: Fn(&mut Session<'_>, &mut M) -> Answer,
+        P: Fn(&mut M) -> u64,
+    {
+        if session.state.refusals.is_quarantined() {
+            return Ok(REFUSED);
+        }
+        let answer = (self.ask)(session, machine);
+        if session.state.work.is_empty() {
+            match answer {
+                Ok(Verdict::Passthrough) => return Ok((self.perform)(machine)),
+                Ok(Verdict::Value(value)) if self.op == Op::Read => return Ok(value),
+                Ok(Verdict::Done) if self.op != Op::Read => return Ok(0),
+                _ => {}
+            }
+        }
+        Err(Open { answer, work: session.take_work() })
+    }
+}
 
 impl Bus {
+    /// Asks until there is an answer; gives what a read reads, to be cut to its width.
+    #[inline(always)]
+    pub(crate) fn ask<M, Q, P>(&self, machine: &mut M, question: &Question<Q, P>) -> u64
+    where
+        M: Machine,
+        Q: Fn(&mut Session<'_>, &mut M) -> Answer,
+        P: Fn(&mut M) -> u64,
+    {
+        let Question { number, others, .. } = *question;
+        match self.with_session(machine, number, others, |session, machine| question.ask(session, machine)) {
+            None => REFUSED,
+            Some(Ok(value)) => value,
+            Some(Err(open)) => {
+                let Question { op, ref ask, ref perform, .. } = *question;
+                self.follow(machine, &Question { number, others, op, ask, perform }, open)
+            }
+        }
+    }
+
+    /// Work that was pushed is performed first, without the lock.
+    #[cold]
+    #[inline(never)]
+    fn follow<M: Machine>(&self, machine: &mut M, question: &AnyQuestion<'_, M>, mut open: Open) -> u64 {
+        let Question { number, others, op, .. } = *question;
+        let start = machine.now().0;
+        loop {
+            let performed = self.perform(machine, number, others, open.work);
+            let violation = match (open.answer, op) {
+                (Ok(Verdict::Value(value)), Op::Read) => return value,
+                (Ok(Verdict::Done), Op::Write(_)) => return 0,
+                (Ok(Verdict::Again), _) if machine.now().0.saturating_sub(start) < PATIENCE_NS => {
+                    if performed == 0 {
+                        (0..PAUSE).for_each(|_| core::hint::spin_loop());
+                    }
+                    match self.with_session(machine, number, others, |session, machine| question.ask(session, machine))
+                    {
+                        None => return REFUSED,
+                        Some(Ok(value)) => return value,
+                        Some(Err(next)) => open = next,
+                    }
+                    continue;
+                }
+                (Ok(Verdict::Again), _) => ENDLESS,
+                (Ok(_), _) => MISFIT,
+                (Err(violation), _) => violation,
+            };
+            self.refuse(machine, number, others, violation);
+            return REFUSED;
+        }
+    }
+
     #[inline(never)]
     pub(crate) fn read_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
-        let RegionOwner { controller, region } = RegionOwner::decode(owner);
-        let value = self.with_session(machine, controller, |session, machine| {
-            match session.ask_access(machine, region, port, width, Op::Read) {
-                Answered::Perform => machine.ports().read(port, width),
-                Answered::Settled(value) => value as u32,
-            }
-        });
-        value.unwrap_or(u32::MAX)
+        let perform = |machine: &mut M| machine.ports().read(port, width).into();
+        self.access_port(machine, owner, port, width, Op::Read, perform) as u32
     }
 
     #[inline]
     pub(crate) fn write_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) {
-        let RegionOwner { controller, region } = RegionOwner::decode(owner);
+        let perform = |machine: &mut M| {
+            machine.ports().write(port, width, value);
+            0
+        };
         let op = Op::Write(u64::from(value) & width.ones());
-        self.with_session(machine, controller, |session, machine| {
-            if session.ask_access(machine, region, port, width, op) == Answered::Perform {
-                machine.ports().write(port, width, value);
-            }
-        });
+        self.access_port(machine, owner, port, width, op, perform);
+    }
+
+    #[inline(always)]
+    fn access_port<M: Machine>(
+        &self,
+        machine: &mut M,
+        owner: u8,
+        port: u16,
+        width: Width,
+        op: Op,
+        perform: impl Fn(&mut M) -> u64,
+    ) -> u64 {
+        let RegionOwner { controller, region } = RegionOwner::decode(owner);
+        let ask = |session: &mut Session<'_>, machine: &mut M| {
+            let offset = session.offset(region, port).ok_or(NOWHERE)?;
+            let access = Access { region: RegionId(region as u8), offset, width, op };
+            session.call(machine, |mediator, cx| mediator.on_access(cx, access))
+        };
+        self.ask(machine, &Question { number: controller, others: Others::Run, op, ask, perform })
+    }
+
+    /// Asks about an access to configuration space, which `perform` makes where it passes.
+    pub(crate) fn ask_config<M: Machine>(
+        &self,
+        machine: &mut M,
+        number: usize,
+        others: Others,
+        access: Result<ConfigAccess, Violation>,
+        op: Op,
+        perform: impl Fn(&mut M) -> u64,
+    ) -> u64 {
+        let ask = |session: &mut Session<'_>, machine: &mut M| {
+            let access = access?;
+            session.call(machine, |mediator, cx| mediator.on_config(cx, access))
+        };
+        self.ask(machine, &Question { number, others, op, ask, perform })
     }
 
     pub(crate) fn read_region_string<M: Machine>(
@@ -60,11 +177,9 @@ impl Bus {
         width: Width,
         data: &mut [u8],
     ) {
-        let RegionOwner { controller, region } = RegionOwner::decode(owner);
         let io = StringIo::In { width, data: &mut *data };
-        let done =
-            self.with_session(machine, controller, |session, machine| session.ask_string(machine, region, port, io));
-        data.iter_mut().skip(done.unwrap_or(0)).for_each(|byte| *byte = 0xff);
+        let done = self.ask_string(machine, RegionOwner::decode(owner), port, io);
+        data.iter_mut().skip(done).for_each(|byte| *byte = 0xff);
     }
 
     pub(crate) fn write_region_string<M: Machine>(
@@ -75,82 +190,12 @@ impl Bus {
         width: Width,
         data: &[u8],
     ) {
-        let RegionOwner { controller, region } = RegionOwner::decode(owner);
-        self.with_session(machine, controller, |session, machine| {
-            session.ask_string(machine, region, port, StringIo::Out { width, data })
-        });
-    }
-}
-
-impl Session<'_> {
-    /// Offset of a port in a region. `None`: the controller is in quarantine.
-    #[inline]
-    fn offset(&self, region: usize, port: u16) -> Option<u32> {
-        let base = self.state.wiring.region(region)?.base.get()?;
-        if self.state.refusals.is_quarantined() { None } else { Some(port.wrapping_sub(base).into()) }
-    }
-
-    /// The first question is asked here, in line; what needs more than it is rare.
-    #[inline(always)]
-    fn ask_access<M: Machine>(&mut self, machine: &mut M, region: usize, port: u16, width: Width, op: Op) -> Answered {
-        let Some(offset) = self.offset(region, port) else { return Answered::REFUSED };
-        let access = Access { region: RegionId(region as u8), offset, width, op };
-        let verdict = self.call(machine, |mediator, cx| mediator.on_access(cx, access));
-        if self.state.work.is_empty() {
-            match verdict {
-                Ok(Verdict::Passthrough) => return Answered::Perform,
-                Ok(Verdict::Value(value)) if op == Op::Read => return Answered::Settled(value),
-                Ok(Verdict::Done) if op != Op::Read => return Answered::Settled(0),
-                _ => {}
-            }
-        }
-        self.follow(machine, op, verdict, &|mediator, cx| mediator.on_access(cx, access))
-    }
-
-    pub(crate) fn ask_config<M: Machine>(&mut self, machine: &mut M, access: ConfigAccess) -> Answered {
-        if self.state.refusals.is_quarantined() {
-            return Answered::REFUSED;
-        }
-        let question: Question<'_> = &|mediator, cx| mediator.on_config(cx, access);
-        let verdict = self.call(machine, question);
-        self.follow(machine, access.op, verdict, question)
-    }
-
-    /// Asks again until there is an answer; work that was pushed is performed before the access is.
-    #[cold]
-    fn follow<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        op: Op,
-        first: Result<Verdict, Violation>,
-        question: Question<'_>,
-    ) -> Answered {
-        let mut verdict = first;
-        for _ in 0..ASK_LIMIT {
-            let performed = self.settle(machine);
-            let violation = match (verdict, op) {
-                (Ok(Verdict::Passthrough), _) => return Answered::Perform,
-                (Ok(Verdict::Value(value)), Op::Read) => return Answered::Settled(value),
-                (Ok(Verdict::Done), Op::Write(_)) => return Answered::Settled(0),
-                (Ok(Verdict::Again), _) if performed > 0 => {
-                    verdict = self.call(machine, question);
-                    continue;
-                }
-                (Ok(_), _) => MISFIT,
-                (Err(violation), _) => violation,
-            };
-            self.refuse(violation);
-            return Answered::REFUSED;
-        }
-        self.settle(machine);
-        self.refuse(ENDLESS);
-        Answered::REFUSED
+        self.ask_string(machine, RegionOwner::decode(owner), port, StringIo::Out { width, data });
     }
 
     /// Offers the data, and then what is left of it, until all is transferred or refused. Gives the bytes transferred.
-    fn ask_string<M: Machine>(&mut self, machine: &mut M, region: usize, port: u16, mut io: StringIo<'_>) -> usize {
-        let Some(offset) = self.offset(region, port) else { return 0 };
-        let region = RegionId(region as u8);
+    fn ask_string<M: Machine>(&self, machine: &mut M, of: RegionOwner, port: u16, mut io: StringIo<'_>) -> usize {
+        let RegionOwner { controller, region } = of;
         let mut done = 0_usize;
         let mut idle = 0_usize;
         loop {
@@ -158,11 +203,17 @@ impl Session<'_> {
             if left_bytes == 0 {
                 return done;
             }
-            let answer = self.call(machine, |mediator, cx| mediator.on_string(cx, region, offset, rest));
-            let performed = self.settle(machine);
+            let offered = self.with_session(machine, controller, Others::Run, |session, machine| {
+                let offset = session.offset(region, port).filter(|_| !session.state.refusals.is_quarantined())?;
+                let region = RegionId(region as u8);
+                let answer = session.call(machine, |mediator, cx| mediator.on_string(cx, region, offset, rest));
+                Some((answer, session.take_work()))
+            });
+            let Some(Some((answer, work))) = offered else { return done };
+            let performed = self.perform(machine, controller, Others::Run, work);
             let violation = match answer {
                 Err(violation) => violation,
-                Ok(0) if performed > 0 && idle < ASK_LIMIT => {
+                Ok(0) if performed > 0 && idle < IDLE_LIMIT => {
                     idle = idle.wrapping_add(1);
                     continue;
                 }
@@ -175,9 +226,18 @@ impl Session<'_> {
                     _ => MISFIT,
                 },
             };
-            self.refuse(violation);
+            self.refuse(machine, controller, Others::Run, violation);
             return done;
         }
+    }
+}
+
+impl Session<'_> {
+    /// Offset of a port in a region.
+    #[inline]
+    fn offset(&self, region: usize, port: u16) -> Option<u32> {
+        let base = self.state.wiring.region(region)?.base.get()?;
+        Some(port.wrapping_sub(base).into())
     }
 }
 

@@ -6,8 +6,10 @@ use crate::config_ports::{CONFIG_ADDRESS, CONFIG_DATA, ConfigPorts};
 use crate::ecam::FrozenValues;
 use crate::gate::Gate;
 use crate::mediated::Controller;
+use crate::mediated_memory::Block;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
+use crate::watch::Watch;
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
 use lock::{
@@ -27,6 +29,9 @@ const CONFIG_PORTS: u16 = 4;
 pub struct Bus {
     pub(crate) table: PortTable,
     pub(crate) controllers: Vec<Controller>,
+    /// Those of the controllers' registers that lie in memory.
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) watch: Watch,
     /// The first is nobody's, the others are the controllers', by their numbers: bits 6:3 of an owner's byte tell which.
     pub(crate) gates: [Gate; MAX_CONTROLLERS + 1],
     pub(crate) config: ConfigPorts,
@@ -41,6 +46,8 @@ impl Bus {
         Self {
             table: PortTable::new(),
             controllers: Vec::new(),
+            blocks: Vec::new(),
+            watch: Watch::default(),
             gates: Default::default(),
             config: ConfigPorts::new(),
             system_control: SystemControl::default(),

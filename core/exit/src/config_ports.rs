@@ -5,9 +5,8 @@
 //!
 //! Specification: PCI Local Bus Specification 3.0, s. 3.2.2.3.2.
 
-use crate::ask::Answered;
 use crate::ecam::Frozen;
-use crate::mediated::Session;
+use crate::mediated::Others;
 use crate::sleep::Written;
 use crate::{Bus, Machine, Ports};
 use core::sync::atomic::AtomicU32;
@@ -160,15 +159,11 @@ impl Bus {
         if !is_aligned(port, width) {
             return self.read_split(machine, port, width);
         }
-        let value = self.with_session(machine, controller, |session, machine| {
-            match session.ask_config_at(machine, address, port, width, Op::Read) {
-                Answered::Perform => {
-                    self.config.with_address(machine.ports(), address, |ports| ports.read(port, width))
-                }
-                Answered::Settled(value) => value as u32,
-            }
-        });
-        value.unwrap_or(u32::MAX)
+        let perform = |machine: &mut M| {
+            self.config.with_address(machine.ports(), address, |ports| ports.read(port, width)).into()
+        };
+        let access = config_access(address, port, width, Op::Read);
+        self.ask_config(machine, controller, Others::Run, access, Op::Read, perform) as u32
     }
 
     #[inline(never)]
@@ -180,33 +175,24 @@ impl Bus {
             Some(_) if !is_aligned(port, width) => drop(self.write_split(machine, port, width, value)),
             Some(controller) => {
                 let op = Op::Write(u64::from(value) & width.ones());
-                self.with_session_alone(machine, controller, |session, machine| {
-                    if session.ask_config_at(machine, address, port, width, op) == Answered::Perform {
-                        self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
-                    }
+                let access = config_access(address, port, width, op);
+                let perform = |machine: &mut M| {
+                    self.config.with_address(machine.ports(), address, |ports| ports.write(port, width, value));
+                    0
+                };
+                machine.stop_others(|machine| {
+                    self.ask_config(machine, controller, Others::Stand, access, op, perform);
                 });
             }
         }
     }
 }
 
-impl Session<'_> {
-    /// Asks about an access of `port` with `address` in CF8.
-    fn ask_config_at<M: Machine>(
-        &mut self,
-        machine: &mut M,
-        address: u32,
-        port: u16,
-        width: Width,
-        op: Op,
-    ) -> Answered {
-        let Some(offset) = offset_of(address, port) else {
-            let what = "configuration address whose meaning depends on the chipset";
-            self.refuse(Violation { what, detail: u64::from(address) });
-            return Answered::REFUSED;
-        };
-        self.ask_config(machine, ConfigAccess { offset, width, op })
-    }
+/// What an access of `port` means with `address` in CF8.
+fn config_access(address: u32, port: u16, width: Width, op: Op) -> Result<ConfigAccess, Violation> {
+    let what = "configuration address whose meaning depends on the chipset";
+    let offset = offset_of(address, port).ok_or(Violation { what, detail: u64::from(address) })?;
+    Ok(ConfigAccess { offset, width, op })
 }
 
 /// The register that an access of `port` reaches with `address` in CF8. `None`: that depends on the chipset.

@@ -38,6 +38,8 @@ pub struct Cpu<'g> {
     pub(crate) decoded: DecodeCache,
     /// One page on its way from or to guest memory: string I/O, parameters of a hypercall.
     pub(crate) buffer: Vec<u8>,
+    /// Interrupts leave the guest for the sake of controllers.
+    pub(crate) watches: bool,
     /// Of a hypercall, on its way to the guest; empty before the first.
     pub(crate) answer: Vec<u8>,
 }
@@ -52,6 +54,7 @@ impl<'g> Cpu<'g> {
             memory_types: None,
             decoded: DecodeCache::EMPTY,
             buffer: alloc::vec![0; string::PAGE_BYTES],
+            watches: false,
             answer: Vec::new(),
         }
     }
@@ -73,6 +76,7 @@ impl<'g> Cpu<'g> {
             Exit::VirtualizationInstruction => self.on_virtualization_instruction(),
             Exit::Answered(kind) => {
                 self.counters.count(kind);
+                self.before_interrupts(machine);
                 return Outcome::Resume;
             }
             Exit::NestedFault => match nested_fault::on_nested_fault(self, vcpu, machine) {
@@ -89,6 +93,7 @@ impl<'g> Cpu<'g> {
             Exit::InvalidateCaches => instruction::on_invd(self, vcpu, machine),
             Exit::Signal => {
                 self.counters.count(ExitKind::Signal);
+                self.before_interrupts(machine);
                 return Outcome::Signal;
             }
             Exit::Shutdown => return self.on_shutdown(vcpu),

@@ -5,10 +5,10 @@
 //!
 //! Specification: PCI Firmware Specification 3.0, 4.1.2; PCI Express Base Specification 4.0, 7.2.2.
 
-use crate::ask::Answered;
 use crate::config_ports::{ConfigPorts, address_of};
 use crate::hooks::{Hook, HookedPage, Owner};
-use crate::mmio::Operand;
+use crate::mediated::Others;
+use crate::mmio::{Parted, Target};
 use crate::{Bus, Guest, Machine, Ports};
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -172,78 +172,33 @@ impl Guest {
 
 impl ConfigPage {
     #[inline]
-    pub fn operand<'a, M>(self, guest: &'a Guest, machine: &'a mut M, at: Gpa, width: Width) -> ConfigOperand<'a, M> {
-        ConfigOperand { bus: &guest.bus, machine, page: self, at, width }
+    pub fn operand<'a, M: Machine>(
+        self,
+        guest: &'a Guest,
+        machine: &'a mut M,
+        at: Gpa,
+        width: Width,
+    ) -> Parted<ConfigSpace<'a, M>> {
+        Parted { target: ConfigSpace { bus: &guest.bus, machine, page: self }, at, width, widest: Width::Dword }
     }
 }
 
-/// An operand in a hooked page of configuration space.
-pub(crate) struct ConfigOperand<'a, M> {
+/// A hooked page of configuration space, as instructions reach it.
+pub(crate) struct ConfigSpace<'a, M> {
     bus: &'a Bus,
     machine: &'a mut M,
     page: ConfigPage,
-    at: Gpa,
-    width: Width,
 }
 
-impl<M: Machine> ConfigOperand<'_, M> {
-    /// Is it what the bus makes one access of?
+impl<M: Machine> Target for ConfigSpace<'_, M> {
     #[inline]
-    fn is_whole(&self) -> bool {
-        self.width != Width::Qword && self.is_aligned(self.width)
-    }
-
-    #[inline]
-    fn is_aligned(&self, width: Width) -> bool {
-        self.at.0 & (width.bytes() as u64).wrapping_sub(1) == 0
-    }
-
-    /// The bus makes two dwords of an aligned qword, and bytes of all else; with the offset of each.
-    fn parts(&self) -> (Width, impl Iterator<Item = u64> + use<M>) {
-        let part = if self.width == Width::Qword && self.is_aligned(Width::Dword) { Width::Dword } else { Width::Byte };
-        (part, (0..self.width.bytes() as u64).step_by(part.bytes()))
-    }
-
-    fn at(&self, part: u64) -> Gpa {
-        Gpa(self.at.0.wrapping_add(part))
-    }
-
-    #[cold]
-    fn read_parts(&mut self) -> u64 {
-        let (width, parts) = self.parts();
-        parts.fold(0, |value, part| {
-            let read = self.bus.read_mapped_config(self.machine, self.page, self.at(part), width) & width.ones();
-            value | read.wrapping_shl((part as u32).wrapping_mul(8))
-        })
-    }
-
-    #[cold]
-    fn write_parts(&mut self, value: u64) {
-        let (width, parts) = self.parts();
-        for part in parts {
-            let value = value.wrapping_shr((part as u32).wrapping_mul(8)) & width.ones();
-            self.bus.write_mapped_config(self.machine, self.page, self.at(part), width, value);
-        }
-    }
-}
-
-impl<M: Machine> Operand for ConfigOperand<'_, M> {
-    #[inline]
-    fn read(&mut self) -> u64 {
-        if self.is_whole() {
-            self.bus.read_mapped_config(self.machine, self.page, self.at, self.width)
-        } else {
-            self.read_parts()
-        }
+    fn read(&mut self, at: Gpa, width: Width) -> u64 {
+        self.bus.read_mapped_config(self.machine, self.page, at, width)
     }
 
     #[inline]
-    fn write(&mut self, value: u64) {
-        if self.is_whole() {
-            self.bus.write_mapped_config(self.machine, self.page, self.at, self.width, value & self.width.ones());
-        } else {
-            self.write_parts(value);
-        }
+    fn write(&mut self, at: Gpa, width: Width, value: u64) {
+        self.bus.write_mapped_config(self.machine, self.page, at, width, value);
     }
 }
 
@@ -252,11 +207,8 @@ impl Bus {
     fn read_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width) -> u64 {
         let ConfigPage::Controller(number) = page else { return machine.read_mmio(at, width) };
         let access = ConfigAccess { offset: offset(at), width, op: Op::Read };
-        let value = self.with_session(machine, number, |session, machine| match session.ask_config(machine, access) {
-            Answered::Perform => machine.read_mmio(at, width),
-            Answered::Settled(value) => value,
-        });
-        value.unwrap_or(u64::MAX)
+        let perform = |machine: &mut M| machine.read_mmio(at, width);
+        self.ask_config(machine, number, Others::Run, Ok(access), Op::Read, perform)
     }
 
     fn write_mapped_config<M: Machine>(&self, machine: &mut M, page: ConfigPage, at: Gpa, width: Width, value: u64) {
@@ -268,11 +220,14 @@ impl Bus {
                 }
             }
             ConfigPage::Controller(number) => {
-                let access = ConfigAccess { offset: offset(at), width, op: Op::Write(value) };
-                self.with_session_alone(machine, number, |session, machine| {
-                    if session.ask_config(machine, access) == Answered::Perform {
-                        machine.write_mmio(at, width, value);
-                    }
+                let op = Op::Write(value);
+                let access = ConfigAccess { offset: offset(at), width, op };
+                let perform = |machine: &mut M| {
+                    machine.write_mmio(at, width, value);
+                    0
+                };
+                machine.stop_others(|machine| {
+                    self.ask_config(machine, number, Others::Stand, Ok(access), op, perform);
                 });
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::ecam::ConfigPage;
 use crate::local_apic::{self, MESSAGES};
+use crate::mediated_memory::Registers;
 use crate::mmio::{MmioAccess, Operand};
 use crate::{Guest, Machine, Vcpu};
 use mediator::Gpa;
@@ -21,6 +22,8 @@ pub enum Hook {
 pub(crate) enum Owner {
     LocalApic,
     Config(ConfigPage),
+    /// Registers of guarded controllers.
+    Controllers,
     /// An empty bus: VMM memory, addresses without anything, pages that interrupt messages are sent to.
     Nobody,
 }
@@ -33,12 +36,14 @@ pub(crate) struct HookedPage {
 }
 
 impl Guest {
-    /// Every page of device memory that must be hooked in the nested tables before the guest starts. All lie below 4 GiB.
+    /// Every page of device memory that must be hooked in the nested tables before the guest starts, some of them twice. All lie
+    /// below 4 GiB.
     pub fn hooked_pages(&self) -> impl Iterator<Item = (Gpa, Hook)> {
         let hooked = self.hooked_pages.iter().map(|hooked| (hooked.page, hooked.hook));
         let messages = self.messages().step_by(PAGE_BYTES as usize).map(Gpa);
         let messages = messages.filter(|&page| self.hooked_page(page).is_none());
-        hooked.chain(messages.map(|page| (page, Hook::Writes)))
+        let registers = self.bus.register_pages().map(|page| (page, Hook::All));
+        hooked.chain(registers).chain(messages.map(|page| (page, Hook::Writes)))
     }
 
     /// A CPU's own write of an interrupt message could be an INIT. No manual tells what it does, and none makes one.
@@ -57,6 +62,7 @@ impl Guest {
     pub(crate) fn owner_of_page(&self, at: Gpa) -> Option<Owner> {
         match self.hooked_page(at) {
             Some(hooked) => Some(hooked.owner),
+            None if self.bus.has_registers(at) => Some(Owner::Controllers),
             None if self.local_apic_page == Some(Gpa(at.0 & !PAGE_MASK)) => Some(Owner::LocalApic),
             None => self.messages().contains(&at.0).then_some(Owner::Nobody),
         }
@@ -76,6 +82,7 @@ impl Guest {
         match owner {
             Owner::LocalApic => access.perform(vcpu, &mut local_apic::Registers { guest: self, machine, at, width }),
             Owner::Config(page) => access.perform(vcpu, &mut page.operand(self, machine, at, width)),
+            Owner::Controllers => access.perform(vcpu, &mut Registers::operand(&self.bus, machine, at, width)),
             Owner::Nobody => access.perform(vcpu, &mut EmptyBus),
         }
     }

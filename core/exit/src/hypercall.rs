@@ -42,12 +42,12 @@ pub(crate) fn on_hypercall<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V,
         Some(stub) => stub.handler.lock().on_call(vcpu, machine.memory()),
         None if named && !(debug && is_debug_number(vcpu.gpr(Gpr::Rax))) => {
             let result = calls::perform(cpu, vcpu, machine);
-            queue_noted(vcpu, machine);
+            queue_noted(cpu, vcpu, machine);
             vcpu.set_gpr(Gpr::Rax, result?);
         }
         None => {
             debug_hypercall(cpu.guest, vcpu, machine);
-            queue_noted(vcpu, machine);
+            queue_noted(cpu, vcpu, machine);
         }
     }
     vcpu.skip_instruction(len_bytes);
@@ -105,9 +105,14 @@ fn debug_hypercall<V: Vcpu, M: Machine>(guest: &Guest, vcpu: &mut V, machine: &m
 }
 
 /// What came while a program ran in ring 3 instead of the guest.
-fn queue_noted<V: Vcpu, M: Machine>(vcpu: &mut V, machine: &mut M) {
+fn queue_noted<V: Vcpu, M: Machine>(cpu: &mut Cpu<'_>, vcpu: &mut V, machine: &mut M) {
+    let mut any = false;
     while let Some(vector) = machine.take_interrupt() {
         vcpu.queue_interrupt(vector);
+        any = true;
+    }
+    if any {
+        cpu.before_interrupts(machine);
     }
 }
 

@@ -15,9 +15,18 @@ pub trait Ports {
     fn write_string(&mut self, port: u16, width: Width, data: &[u8]);
 }
 
+/// The registers of devices in memory below 4 GiB, uncached. An address is a multiple of the width.
+pub trait DeviceMemory {
+    /// The value is zero-extended.
+    fn read(&mut self, at: Gpa, width: Width) -> u64;
+    /// Writes the low `width` bytes of `value`.
+    fn write(&mut self, at: Gpa, width: Width, value: u64);
+}
+
 /// The parts of a machine that one call of a mediator borrows at once.
 pub struct Parts<'a, M: Machine + ?Sized> {
     pub ports: &'a mut M::Ports,
+    pub device_memory: &'a mut M::DeviceMemory,
     pub memory: &'a mut M::Memory,
     pub arena: &'a mut M::Arena,
 }
@@ -25,6 +34,7 @@ pub struct Parts<'a, M: Machine + ?Sized> {
 /// The machine under one CPU of a guest: each CPU has a value of its own, with the parts that they share behind it. Calls on the hot path are monomorphised, so implementations should inline.
 pub trait Machine {
     type Ports: Ports;
+    type DeviceMemory: DeviceMemory;
     type Memory: GuestMemory;
     type Arena: DmaArena;
 
@@ -73,7 +83,8 @@ pub trait Machine {
     fn try_deadlines(&mut self, argument: u64) -> u64;
 
     /// Calls `then` while every other CPU of the guest stands still between two exits, with no lock held; afterwards all of
-    /// them find what it has changed, intercepts of ports among it. The caller holds no lock either.
+    /// them find what it has changed, intercepts of ports among it. The caller holds no lock either. Before the guest runs on, each
+    /// CPU, this one too, asks [`crate::Cpu::recall`] anew.
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R;
 
     /// Number of this CPU, from 0 on.
@@ -89,11 +100,18 @@ pub trait Machine {
     /// ([`crate::Vcpu::start`]).
     fn start_cpu(&mut self, cpu: usize, page: u8);
 
-    /// Reads the register of a device in memory below 4 GiB; the value is zero-extended.
-    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64;
+    /// As [`DeviceMemory::read`], where it may also be the local APIC, of which a part may be lent.
+    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
+        self.parts().device_memory.read(at, width)
+    }
 
-    /// Writes the low `width` bytes of `value` to the register of a device in memory below 4 GiB.
-    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64);
+    /// As [`DeviceMemory::write`], likewise.
+    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
+        self.parts().device_memory.write(at, width, value);
+    }
+
+    /// Before the guest runs on, [`crate::Cpu::recall`] is asked anew.
+    fn plan_anew(&mut self);
 
     /// Does the byte belong to the VMM, so that the guest has no mapping of it?
     fn is_vmm_memory(&self, at: Gpa) -> bool;

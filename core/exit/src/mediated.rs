@@ -1,16 +1,19 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
 use crate::config_ports::{ConfigPorts, address_of};
+use crate::mediated_memory::Block;
 use crate::port_table::{MAX_CONTROLLERS, PortTable};
 use crate::refusals::Refusals;
+use crate::watch::Watched;
 use crate::wiring::{InterceptChange, MappedDevice, NoHooks, PortHooks, Wiring};
 use crate::{Bus, Machine, Parts};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use lock::{Guard, Ranked, rank::CONTROLLER};
 use mediator::disk::DiskController;
 use mediator::pci::{AttachError, Attached, Bdf, Driver, Function};
-use mediator::{Ctx, Violation, Work};
+use mediator::{Completions, Ctx, Violation, Work};
 
 /// Works performed after one call of a mediator; more would keep the guest waiting for ever.
 const WORK_LIMIT: usize = 1024;
@@ -23,7 +26,9 @@ pub(crate) struct Controller {
     pub function: Bdf,
     /// What CF8 holds for its first register.
     pub config_address: u32,
-    state: Ranked<State, CONTROLLER>,
+    /// [`Completions::MemoryOnly`].
+    pub memory_only: bool,
+    pub state: Ranked<State, CONTROLLER>,
 }
 
 impl Controller {
@@ -34,26 +39,33 @@ impl Controller {
 
 /// What one CPU at a time has of a controller.
 pub(crate) struct State {
-    mediator: Box<dyn DiskController>,
+    pub mediator: Box<dyn DiskController>,
     pub wiring: Wiring,
     pub refusals: Refusals,
-    /// Work that the mediator pushed and that is not yet performed.
+    pub watched: Watched,
+    /// Pushed by the mediator in this call.
     pub work: Vec<Work>,
 }
 
-/// One access of the guest to a controller, from the first question to the mediator until the access and all work are done;
-/// no other CPU has a session with it meanwhile.
+/// What the other CPUs of the guest do during a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Others {
+    Run,
+    /// They stand still, so that regions may be moved.
+    Stand,
+}
+
+/// One call of a mediator and what follows it at once; no other CPU has a session with the controller meanwhile.
 pub(crate) struct Session<'b> {
     table: &'b PortTable,
     config: &'b ConfigPorts,
-    /// The other CPUs are stopped, so that regions may be moved.
-    pub others_stand: bool,
+    others: Others,
     pub state: Guard<'b, State, CONTROLLER>,
 }
 
 impl Bus {
-    /// Lets `driver` take `function` over; from then on its ports and its configuration space lead to the mediator.
-    /// Gives the number of the controller.
+    /// Lets `driver` take `function` over; from then on its registers and its configuration space lead to the mediator. Pages of
+    /// device memory do when [`crate::Guest::hooked_pages`] are hooked. Gives the number of the controller.
     ///
     /// # Errors
     /// [`AttachError`]: no access of the guest leads to the mediator, so no guest may be started.
@@ -74,11 +86,15 @@ impl Bus {
         let Attached { controller: mediator, regions } =
             self.run_attach(machine, driver, function, index, &mut work)?;
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
+        let blocks = self.blocks_of(machine, &wiring)?;
         self.hook(machine, &wiring)?;
-        let state = State { mediator, wiring, refusals: Refusals::default(), work };
+        self.blocks.extend(blocks);
+        let memory_only = mediator.completions() == Completions::MemoryOnly;
+        let state =
+            State { mediator, wiring, refusals: Refusals::default(), watched: Watched::default(), work: Vec::new() };
         let (function, state) = (function.bdf, Ranked::new(state));
-        self.controllers.push(Controller { function, config_address: address_of(function, 0), state });
-        self.with_session(machine, index, |session, machine| session.settle(machine));
+        self.controllers.push(Controller { function, config_address: address_of(function, 0), memory_only, state });
+        self.perform(machine, index, Others::Stand, work);
         Ok(index)
     }
 
@@ -92,80 +108,111 @@ impl Bus {
         work: &mut Vec<Work>,
     ) -> Result<Attached, AttachError> {
         let now = machine.now();
-        let Parts { ports, memory, arena } = machine.parts();
+        let Parts { ports, device_memory, memory, arena } = machine.parts();
         let config = &self.config;
         let nowhere = Wiring::new(index, function.bdf, &[]).ok_or(MISNUMBERED_REGIONS)?;
-        let regions = (driver.regions)(function, &mut MappedDevice { ports: &mut *ports, config, wiring: &nowhere });
+        let mut device = MappedDevice { ports, memory: device_memory, config, wiring: &nowhere };
+        let regions = (driver.regions)(function, &mut device);
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
-        let mut device = MappedDevice { ports, config, wiring: &wiring };
+        Block::all_of(&wiring)?;
+        device.wiring = &wiring;
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut NoHooks, work, now };
         (driver.attach)(function, &mut cx)
     }
 
-    /// All regions or none.
+    /// Ports: all regions or none.
     fn hook<M: Machine>(&self, machine: &mut M, wiring: &Wiring) -> Result<(), AttachError> {
         let mapped = || {
             let regions = wiring.regions();
             regions.filter_map(|(owner, region)| Some((owner.encode(), region.base.get()?, region)))
         };
-        if !mapped().all(|(owner, base, region)| self.table.claim(owner, base, region.len, region.polled)) {
-            mapped().for_each(|(owner, base, region)| self.table.release(owner, base, region.len));
+        if !mapped().all(|(owner, base, region)| self.table.claim(owner, base, region.ports(), region.polled)) {
+            mapped().for_each(|(owner, base, region)| self.table.release(owner, base, region.ports()));
             return Err(AttachError("its ports belong to something else that is guarded"));
         }
-        mapped().for_each(|(_, base, region)| machine.set_port_intercept(base, region.len, true));
+        mapped().for_each(|(_, base, region)| machine.set_port_intercept(base, region.ports(), true));
         Ok(())
     }
 
-    /// Calls controller `index` as the guest's accesses would, then performs the work it pushed. For what the VMM asks
-    /// before the guest starts ([`DiskController::read_before_guest`], [`DiskController::set_ranges`]).
+    /// Calls controller `index` as the guest's accesses would, then performs the work it pushed. For what the VMM asks while no CPU
+    /// of the guest runs ([`DiskController::read_before_guest`], [`DiskController::set_ranges`]).
     pub fn with_controller<M: Machine, R>(
         &self,
         machine: &mut M,
         index: usize,
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
     ) -> Option<R> {
-        self.with_session(machine, index, |session, machine| {
+        let (result, work) = self.with_session(machine, index, Others::Stand, |session, machine| {
             let result = session.call(machine, call);
-            session.settle(machine);
-            result
-        })
+            (result, session.take_work())
+        })?;
+        self.perform(machine, index, Others::Stand, work);
+        Some(result)
     }
 
-    /// Has a session with controller `number`. While it lasts, all reads of polled registers lead to the mediator.
+    /// Has a session with controller `number`. While it lasts, all reads of polled registers lead to the mediator; where the guest
+    /// learns of completions from memory alone, interrupts leave all of its CPUs before.
     #[inline(always)]
     pub(crate) fn with_session<M: Machine, R>(
         &self,
         machine: &mut M,
         number: usize,
+        others: Others,
         access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
     ) -> Option<R> {
         let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
-        let (table, config) = (&self.table, &self.config);
-        let mut session = Session { table, config, others_stand: false, state: controller.state.lock() };
+        let state = if controller.memory_only {
+            self.lock_watched(machine, controller, others)
+        } else {
+            controller.state.lock()
+        };
+        let mut session = Session { table: &self.table, config: &self.config, others, state };
         gate.close();
         let result = access(&mut session, machine);
+        if controller.memory_only {
+            session.state.note_wish(machine);
+        }
         if !session.state.refusals.is_quarantined() {
             gate.open(number, session.state.mediator.passing_reads());
         }
         Some(result)
     }
-}
 
-impl Bus {
-    /// As [`Bus::with_session`], while every other CPU of the guest stands still: the controller's registers may move, and
-    /// nobody is to be on the way to where they were or will be.
-    pub(crate) fn with_session_alone<M: Machine, R>(
+    /// Performs work in order, without the controller's lock, and hands each back; what is pushed then is performed, too. Gives how
+    /// many were performed.
+    #[inline]
+    pub(crate) fn perform<M: Machine>(&self, machine: &mut M, number: usize, others: Others, work: Vec<Work>) -> usize {
+        if work.is_empty() { 0 } else { self.perform_all(machine, number, others, work.into()) }
+    }
+
+    fn perform_all<M: Machine>(
         &self,
         machine: &mut M,
         number: usize,
-        access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
-    ) -> Option<R> {
-        machine.stop_others(|machine| {
-            self.with_session(machine, number, |session, machine| {
-                session.others_stand = true;
-                access(session, machine)
-            })
-        })
+        others: Others,
+        mut queue: VecDeque<Work>,
+    ) -> usize {
+        let mut performed = 0_usize;
+        while let Some(work) = queue.pop_front() {
+            if performed == WORK_LIMIT {
+                self.refuse(machine, number, others, TOO_MUCH_WORK);
+                break;
+            }
+            let Parts { memory, arena, .. } = machine.parts();
+            let result = work.perform(memory, arena);
+            let pushed = self.with_session(machine, number, others, |session, machine| {
+                session.call(machine, |mediator, cx| mediator.on_work_done(cx, work, result));
+                session.take_work()
+            });
+            queue.extend(pushed.unwrap_or_default());
+            performed = performed.wrapping_add(1);
+        }
+        performed
+    }
+
+    #[cold]
+    pub(crate) fn refuse<M: Machine>(&self, machine: &mut M, number: usize, others: Others, violation: Violation) {
+        self.with_session(machine, number, others, |session, _| session.refuse(violation));
     }
 }
 
@@ -179,9 +226,10 @@ impl Session<'_> {
     ) -> R {
         let State { mediator, wiring, work, .. } = &mut *self.state;
         let now = machine.now();
-        let Parts { ports, memory, arena } = machine.parts();
-        let mut device = MappedDevice { ports, config: self.config, wiring };
-        let mut hooks = PortHooks { table: self.table, wiring, others_stand: self.others_stand, changes: Vec::new() };
+        let Parts { ports, device_memory, memory, arena } = machine.parts();
+        let mut device = MappedDevice { ports, memory: device_memory, config: self.config, wiring };
+        let others_stand = self.others == Others::Stand;
+        let mut hooks = PortHooks { table: self.table, wiring, others_stand, changes: Vec::new() };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
         for InterceptChange { first, len, on } in hooks.changes {
@@ -190,27 +238,10 @@ impl Session<'_> {
         result
     }
 
-    /// Performs the work that was pushed, in order, and hands each back. Gives how many were performed.
+    /// What was pushed is the caller's to perform, once the session is over.
     #[inline]
-    pub fn settle<M: Machine>(&mut self, machine: &mut M) -> usize {
-        if self.state.work.is_empty() { 0 } else { self.perform_all(machine) }
-    }
-
-    fn perform_all<M: Machine>(&mut self, machine: &mut M) -> usize {
-        let mut performed = 0_usize;
-        while !self.state.work.is_empty() {
-            if performed == WORK_LIMIT {
-                self.state.work.clear();
-                self.refuse(TOO_MUCH_WORK);
-                break;
-            }
-            let work: Work = self.state.work.remove(0);
-            let Parts { memory, arena, .. } = machine.parts();
-            let result = work.perform(memory, arena);
-            self.call(machine, |mediator, cx| mediator.on_work_done(cx, work, result));
-            performed = performed.wrapping_add(1);
-        }
-        performed
+    pub fn take_work(&mut self) -> Vec<Work> {
+        core::mem::take(&mut self.state.work)
     }
 
     /// The single reaction to a violation: counted, and logged once per kind. The access itself was not made.

@@ -4,12 +4,14 @@ use crate::instruction;
 
 mod cache;
 mod decode;
+mod parted;
 mod perform;
 mod register;
 
 pub(crate) use cache::{DecodeCache, current};
 use decode::decode;
 pub use decode::{Extension, MmioAccess, NotEmulated, Op, Operation, Place, Source, StringIndex};
+pub(crate) use parted::{Parted, Target};
 pub(crate) use perform::Operand;
 pub use register::RegisterPart;
 

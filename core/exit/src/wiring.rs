@@ -1,21 +1,31 @@
-//! How a controller's registers and ports are reached: the two ends that a mediator sees as its device and its hooks.
+//! How a controller's registers are reached: the two ends that a mediator sees as its device and its hooks.
 
-use crate::Ports;
 use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
+use crate::{DeviceMemory, Ports};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use mediator::pci::{self, Bdf, Place};
-use mediator::{Device, HookConflict, Hooks, Op, RegionId, Width};
+use mediator::{Device, Gpa, HookConflict, Hooks, Op, RegionId, Width};
 
-/// A register block of a controller.
+/// A register block of a controller, in ports or in memory.
 #[derive(Default)]
 pub(crate) struct Region {
-    pub len: u16,
-    /// In a cell, since a mediator may move its regions while it holds its device.
+    /// Number of ports, or of bytes.
+    pub len: u32,
+    /// First port. In a cell, since a mediator may move its regions while it holds its device.
     pub base: Cell<Option<u16>>,
+    /// First byte in memory, where it stays.
+    pub memory: Option<Gpa>,
     /// Offset of the polled register.
     pub polled: Option<u16>,
+}
+
+impl Region {
+    /// Number of ports; none in memory.
+    pub fn ports(&self) -> u16 {
+        if self.memory.is_some() { 0 } else { u16::try_from(self.len).unwrap_or(u16::MAX) }
+    }
 }
 
 /// Where a controller's registers lie.
@@ -33,9 +43,9 @@ impl Wiring {
         let mut wiring = Self { controller, function, regions: Default::default() };
         for (number, &pci::Region { region, place, len, polled }) in (0_u8..).zip(regions) {
             let slot = wiring.regions.get_mut(usize::from(number)).filter(|_| region == RegionId(number))?;
-            let base = place.map(|place| place.port().ok_or(())).transpose().ok()?;
+            let base = Cell::new(place.and_then(Place::port));
             let polled = polled.map(u16::try_from).transpose().ok()?;
-            *slot = Region { len: len.try_into().ok()?, base: Cell::new(base), polled };
+            *slot = Region { len, base, memory: place.and_then(Place::memory), polled };
         }
         Some(wiring)
     }
@@ -51,34 +61,49 @@ impl Wiring {
         self.regions.get(number)
     }
 
-    /// The port of a register, or `None` while its region lies nowhere.
+    /// Where a register is, or `None` while its region lies nowhere. In memory the bus makes one access of what is aligned.
     #[inline]
-    fn port(&self, region: RegionId, offset: u32, width: Width) -> Option<u16> {
+    fn place(&self, region: RegionId, offset: u32, width: Width) -> Option<Place> {
         let region = self.region(region.0.into())?;
-        let offset = u16::try_from(offset).ok()?;
-        let end = offset.checked_add(width.bytes() as u16)?;
-        if end > region.len { None } else { region.base.get()?.checked_add(offset) }
+        let end = offset.checked_add(width.bytes() as u32)?;
+        if end > region.len {
+            return None;
+        }
+        if let Some(base) = region.base.get() {
+            return Some(Place::Port(base.checked_add(u16::try_from(offset).ok()?)?));
+        }
+        let at = region.memory?.checked_add(offset.into())?;
+        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(Place::Memory(at))
+    }
+
+    /// The port of a data register.
+    fn port(&self, region: RegionId, offset: u32, width: Width) -> Option<u16> {
+        self.place(region, offset, width)?.port()
     }
 }
 
 /// The registers of one controller where they lie now.
-pub(crate) struct MappedDevice<'a, P> {
+pub(crate) struct MappedDevice<'a, P, D> {
     pub ports: &'a mut P,
+    pub memory: &'a mut D,
     pub config: &'a ConfigPorts,
     pub wiring: &'a Wiring,
 }
 
-impl<P: Ports> Device for MappedDevice<'_, P> {
+impl<P: Ports, D: DeviceMemory> Device for MappedDevice<'_, P, D> {
     fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
-        match self.wiring.port(region, offset, width) {
-            Some(port) => u64::from(self.ports.read(port, width)),
+        match self.wiring.place(region, offset, width) {
+            Some(Place::Port(port)) => u64::from(self.ports.read(port, width)),
+            Some(Place::Memory(at)) => self.memory.read(at, width),
             None => width.ones(),
         }
     }
 
     fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
-        if let Some(port) = self.wiring.port(region, offset, width) {
-            self.ports.write(port, width, value as u32);
+        match self.wiring.place(region, offset, width) {
+            Some(Place::Port(port)) => self.ports.write(port, width, value as u32),
+            Some(Place::Memory(at)) => self.memory.write(at, width, value),
+            None => {}
         }
     }
 
@@ -123,16 +148,25 @@ pub(crate) struct PortHooks<'a> {
     pub changes: Vec<InterceptChange>,
 }
 
+impl PortHooks<'_> {
+    /// A region of ports, which may go to `place`.
+    fn movable(&self, number: usize, place: Option<Place>) -> Option<(&Region, Option<u16>)> {
+        let base = match place {
+            Some(Place::Memory(_)) => return None,
+            Some(Place::Port(port)) => Some(port),
+            None => None,
+        };
+        let region = self.wiring.region(number).filter(|region| region.ports() > 0)?;
+        self.others_stand.then_some((region, base))
+    }
+}
+
 impl Hooks for PortHooks<'_> {
     fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
-        let base = place.map(|place| place.port().ok_or(HookConflict)).transpose()?;
-        if !self.others_stand {
-            return Err(HookConflict);
-        }
         let number = usize::from(region.0);
-        let region = self.wiring.region(number).filter(|region| region.len > 0).ok_or(HookConflict)?;
+        let (region, base) = self.movable(number, place).ok_or(HookConflict)?;
         let owner = RegionOwner { controller: self.wiring.controller, region: number }.encode();
-        let &Region { len, polled, .. } = region;
+        let (len, polled) = (region.ports(), region.polled);
         if base.is_some_and(|base| !self.table.claim(owner, base, len, polled)) {
             return Err(HookConflict);
         }

@@ -166,11 +166,14 @@ impl SvmVcpu {
         self.watch.task_priority = priority;
     }
 
-    /// What was taken in the host is the guest's.
-    fn queue_noted(&mut self) {
+    /// What was taken in the host is the guest's. Was there anything?
+    fn queue_noted(&mut self) -> bool {
+        let mut any = false;
         while let Some(vector) = interrupts::take() {
             self.queue_interrupt(vector);
+            any = true;
         }
+        any
     }
 
     /// The deadline is over, and the VMM has not been told yet.
@@ -200,7 +203,10 @@ impl SvmVcpu {
     /// Until something ends the guest's HLT, or the VMM is wanted.
     fn wait(&mut self) -> Option<Exit> {
         loop {
-            self.queue_noted();
+            if self.queue_noted() {
+                // The VMM may have something to do before the guest gets them.
+                return Some(Exit::Answered(ExitKind::ExternalInterrupt));
+            }
             if nmi::took_kick() {
                 return Some(Exit::Signal);
             }

@@ -1,6 +1,6 @@
 //! The tasks of all CPUs.
 
-use crate::queue::{self, Body, Queue, Task, waker};
+use crate::queue::{Body, Queue, Task, waker};
 use crate::timer::{Timers, after};
 use crate::{Class, Machine, POLLS, Plan, Sleep, SpawnError, State, TICK, TaskId, TaskInfo};
 use alloc::boxed::Box;
@@ -91,7 +91,8 @@ impl Executor {
         let queue = self.queues.get(self.machine.cpu())?;
         let now = self.machine.now();
         let is_over = queue.due.load(SeqCst) <= now.0;
-        if !is_over && !queue.has_ready() {
+        let is_asked = queue.take_plan_wish();
+        if !is_over && !is_asked && !queue.has_ready() {
             return None;
         }
         if is_over {
@@ -103,6 +104,13 @@ impl Executor {
             self.poll(queue, number);
         }
         Some(self.plan(queue))
+    }
+
+    /// As [`crate::plan_anew`].
+    pub fn plan_anew(&self) {
+        if let Some(queue) = self.queues.get(self.machine.cpu()) {
+            queue.ask_for_plan();
+        }
     }
 
     fn plan(&self, queue: &Queue) -> Plan {
@@ -139,5 +147,3 @@ impl Executor {
         drop(inner);
     }
 }
-
-const _: () = assert!(queue::TIMERS == 1 << 63);

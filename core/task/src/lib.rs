@@ -52,7 +52,7 @@ pub use timer::{Sleep, Timers};
 /// Tasks that a CPU polls between an exit and the next entry.
 pub const POLLS: usize = 4;
 /// Tasks of one CPU.
-pub const MAX_TASKS: usize = 63;
+pub const MAX_TASKS: usize = 62;
 /// Timers that run on one CPU. Whoever wants more of them is polled at each exit instead.
 pub const MAX_TIMERS: usize = 256;
 /// Tasks that are ready but were not polled yet are polled after this time, if the guest has no exit before.
@@ -197,6 +197,13 @@ pub fn list() -> Vec<TaskInfo> {
 /// Not 0: the CPU with this number has tasks to be looked after, by [`serve`]. `None` where there are no tasks.
 pub fn word(cpu: usize) -> Option<&'static AtomicU64> {
     EXECUTOR.get()?.word(cpu)
+}
+
+/// The next [`serve`] on this CPU gives the plan, changed or not: somebody else's wishes are added to it, and they have changed.
+pub fn plan_anew() {
+    if let Some(executor) = EXECUTOR.get() {
+        executor.plan_anew();
+    }
 }
 
 /// On a CPU whose [`word`] is not 0, with no lock held: timers that are over wake their tasks, and some of those that are ready are

@@ -15,7 +15,11 @@ use lock::{Ranked, rank::TASKS};
 pub type Body = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Of [`Queue::word`]: there are timers.
-pub const TIMERS: u64 = 1 << MAX_TASKS;
+pub const TIMERS: u64 = 1 << 63;
+/// Of [`Queue::word`]: the plan is asked for, whether or not it has changed.
+pub const PLAN: u64 = 1 << 62;
+const TASKS_READY: u64 = PLAN.wrapping_sub(1);
+const _: () = assert!(MAX_TASKS == 62);
 
 pub struct Task {
     pub id: TaskId,
@@ -37,7 +41,7 @@ pub struct Inner {
 pub struct Queue {
     pub cpu: usize,
     machine: &'static dyn Machine,
-    /// Bit n: task n is ready. The highest bit is [`TIMERS`].
+    /// Bit n: task n is ready. The highest bits are [`TIMERS`] and [`PLAN`].
     pub word: AtomicU64,
     /// When the first timer is over, in nanoseconds.
     pub due: AtomicU64,
@@ -67,17 +71,27 @@ impl Queue {
         }
     }
 
+    /// On its own CPU.
+    pub fn ask_for_plan(&self) {
+        self.word.fetch_or(PLAN, SeqCst);
+    }
+
+    /// Was it asked for? It is answered now.
+    pub fn take_plan_wish(&self) -> bool {
+        self.word.load(SeqCst) & PLAN != 0 && self.word.fetch_and(!PLAN, SeqCst) & PLAN != 0
+    }
+
     pub fn is_ready(&self, task: usize) -> bool {
         self.word.load(SeqCst) & bit(task) != 0
     }
 
     pub fn has_ready(&self) -> bool {
-        self.word.load(SeqCst) & !TIMERS != 0
+        self.word.load(SeqCst) & TASKS_READY != 0
     }
 
     /// The next task that is ready, each in its turn; it is ready no longer.
     pub fn take_ready(&self) -> Option<usize> {
-        let ready = self.word.load(SeqCst) & !TIMERS;
+        let ready = self.word.load(SeqCst) & TASKS_READY;
         let later = ready & (u64::MAX.wrapping_shl(self.last.load(Relaxed) as u32)).wrapping_shl(1);
         let task = [later, ready].into_iter().find(|tasks| *tasks != 0)?.trailing_zeros();
         self.last.store(task.into(), Relaxed);

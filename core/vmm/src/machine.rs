@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
-use exit::{CpuidLeaf, Machine, Parts, Ports};
+use exit::{CpuidLeaf, DeviceMemory, Machine, Parts, Ports};
 use hw::apic_timer::{self, Access};
 use hw::arena::{Arena, Pool};
 use hw::frames::FRAME_BYTES;
@@ -44,6 +44,23 @@ impl Ports for RealPorts {
     }
 }
 
+/// Device memory below 4 GiB, through the direct map; the firmware's MTRRs make it uncacheable.
+pub struct RealDeviceMemory;
+
+impl DeviceMemory for RealDeviceMemory {
+    #[inline]
+    fn read(&mut self, at: Gpa, width: Width) -> u64 {
+        // SAFETY: on behalf of the guest that owns the device, or of its mediator.
+        unsafe { direct::read(Hpa(at.0), width) }
+    }
+
+    #[inline]
+    fn write(&mut self, at: Gpa, width: Width, value: u64) {
+        // SAFETY: as above.
+        unsafe { direct::write(Hpa(at.0), width, value) }
+    }
+}
+
 /// What the CPUs share of the machine.
 pub struct Shared {
     ram: RamMap,
@@ -81,6 +98,7 @@ pub struct RealMachine {
     shared: &'static Shared,
     number: usize,
     ports: RealPorts,
+    device_memory: RealDeviceMemory,
     memory: GuestRam,
     arena: Arena,
 }
@@ -89,7 +107,7 @@ impl RealMachine {
     /// For CPU `number`.
     pub fn new(shared: &'static Shared, number: usize) -> Self {
         let (memory, arena) = (GuestRam::new(&shared.ram), Arena(&shared.arena));
-        Self { shared, number, ports: RealPorts, memory, arena }
+        Self { shared, number, ports: RealPorts, device_memory: RealDeviceMemory, memory, arena }
     }
 }
 
@@ -133,12 +151,14 @@ fn ram(memory_map: &[multiboot::Entry]) -> Vec<HpaRange> {
 
 impl Machine for RealMachine {
     type Ports = RealPorts;
+    type DeviceMemory = RealDeviceMemory;
     type Memory = GuestRam;
     type Arena = Arena;
 
     #[inline]
     fn parts(&mut self) -> Parts<'_, Self> {
-        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+        let Self { ports, device_memory, memory, arena, .. } = self;
+        Parts { ports, device_memory, memory, arena }
     }
 
     #[inline]
@@ -203,7 +223,10 @@ impl Machine for RealMachine {
     }
 
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
-        cpus::while_others_stand(|| then(self))
+        let result = cpus::while_others_stand(|| then(self));
+        // It may have stood itself, while another CPU came first.
+        self.plan_anew();
+        result
     }
 
     fn cpu_number(&self) -> usize {
@@ -237,8 +260,7 @@ impl Machine for RealMachine {
         if let Some(value) = lent {
             return value;
         }
-        // SAFETY: on behalf of the guest that owns the device.
-        unsafe { direct::read(Hpa(at.0), width) }
+        self.device_memory.read(at, width)
     }
 
     fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
@@ -246,8 +268,11 @@ impl Machine for RealMachine {
         if access.and_then(apic_timer::access).is_some() {
             return;
         }
-        // SAFETY: as above.
-        unsafe { direct::write(Hpa(at.0), width, value) }
+        self.device_memory.write(at, width, value);
+    }
+
+    fn plan_anew(&mut self) {
+        task::plan_anew();
     }
 
     fn is_vmm_memory(&self, at: Gpa) -> bool {

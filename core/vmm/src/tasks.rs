@@ -1,5 +1,6 @@
 //! The VMM's tasks on the real machine, and a CPU's part in them.
 
+use crate::machine::RealMachine;
 use core::sync::atomic::AtomicU64;
 use exit::{Recall, Vcpu};
 use hw::cpus::{self, Cpu};
@@ -46,7 +47,7 @@ impl Tasks {
 
     /// Between any exit and entry, without a lock.
     #[inline(always)]
-    pub fn look_after<V: Vcpu>(&mut self, vcpu: &mut V) {
+    pub fn look_after<V: Vcpu>(&mut self, vcpu: &mut V, machine: &mut RealMachine, guest_cpu: &mut exit::Cpu<'_>) {
         // A relaxed load and a test, but in one instruction, which no compiler makes of an atomic load: each exit pays for it.
         // SAFETY: reads the word.
         unsafe {
@@ -54,29 +55,34 @@ impl Tasks {
                 "cmp qword ptr [{word}], 0",
                 "jne {serve}",
                 word = in(reg) self.word.as_ptr(),
-                serve = label { self.serve(vcpu) },
+                serve = label { self.serve(vcpu, machine, guest_cpu) },
                 options(nostack),
             );
         }
     }
 
     #[cold]
-    fn serve<V: Vcpu>(&mut self, vcpu: &mut V) {
+    fn serve<V: Vcpu>(&mut self, vcpu: &mut V, machine: &mut RealMachine, guest_cpu: &mut exit::Cpu<'_>) {
         if let Some(plan) = task::serve() {
             self.plan = plan;
-            self.plan_anew(vcpu);
+            self.plan_anew(vcpu, guest_cpu);
         }
         // What came while a program ran in ring 3.
+        let mut any = false;
         while let Some(vector) = hw::interrupts::take() {
             vcpu.queue_interrupt(vector);
+            any = true;
+        }
+        if any {
+            guest_cpu.before_interrupts(machine);
         }
     }
 
-    /// As planned, after time has stood still for the CPU.
+    /// As planned, after the CPU has stood still, or time for it.
     #[cold]
     #[inline(never)]
-    pub fn plan_anew<V: Vcpu>(&self, vcpu: &mut V) {
+    pub fn plan_anew<V: Vcpu>(&self, vcpu: &mut V, guest_cpu: &mut exit::Cpu<'_>) {
         let Plan { at_interrupt, at } = self.plan;
-        vcpu.set_recall(Recall { at_interrupt, at_tsc: at.map(time::tsc_at) });
+        vcpu.set_recall(guest_cpu.recall(Recall { at_interrupt, at_tsc: at.map(time::tsc_at) }));
     }
 }

@@ -55,16 +55,17 @@ impl<V: Vendor> World<V> {
         let mut guest_cpu = exit::Cpu::new(&self.guest, cpu.number());
         let mut tasks = Tasks::new(cpu);
         self.heed(cpu, vcpu, &mut machine, &mut guest_cpu)?;
-        tasks.look_after(vcpu);
+        tasks.plan_anew(vcpu, &mut guest_cpu);
+        tasks.look_after(vcpu, &mut machine, &mut guest_cpu);
         loop {
             let exit = vcpu.run();
             let outcome = guest_cpu.on_exit(vcpu, &mut machine, exit);
             if outcome != Outcome::Resume {
                 self.attend(outcome, cpu, vcpu, &mut machine, &mut guest_cpu)?;
-                // Time may have stood still.
-                tasks.plan_anew(vcpu);
+                // The CPU may have stood still, or time.
+                tasks.plan_anew(vcpu, &mut guest_cpu);
             }
-            tasks.look_after(vcpu);
+            tasks.look_after(vcpu, &mut machine, &mut guest_cpu);
         }
     }
 

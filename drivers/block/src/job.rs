@@ -113,8 +113,9 @@ impl Job {
     pub fn transfer(&mut self, write: bool) -> Result<Transfer, Unserved> {
         let first = !core::mem::replace(&mut self.sent, true);
         let len_bytes = u32::try_from(self.device_bytes()).map_err(|_| Unserved)?;
-        let Part { disk_lba, disk_sectors: sectors, .. } = self.part;
-        Ok(Transfer { tag: self.request.tag, write, disk_lba, sectors, buffer: self.buffer()?, len_bytes, first })
+        let (tag, buffer, part) = (self.request.tag, self.buffer()?, self.part);
+        let Part { disk_lba, disk_sectors: sectors, .. } = part;
+        Ok(Transfer { tag, write, disk_lba, sectors, part, buffer, len_bytes, first })
     }
 
     /// The copy between guest and arena for the current part. An edge's transform is not part of it

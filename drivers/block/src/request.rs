@@ -1,6 +1,6 @@
 //! What goes into a queue, and what comes out of it.
 
-use crate::Scatter;
+use crate::{Part, Scatter};
 use alloc::sync::Arc;
 use mediator::BusAddr;
 use mediator::disk::RangeMap;
@@ -37,6 +37,8 @@ pub struct Transfer {
     pub disk_lba: u64,
     /// 0 for a payload.
     pub sectors: u32,
+    /// Of which sectors of the guest it is.
+    pub part: Part,
     /// Physically contiguous, in the arena.
     pub buffer: BusAddr,
     pub len_bytes: u32,

@@ -30,14 +30,14 @@ fn guest(
     let mut guest = guest_with(machine, Script { on_config, ..Script::default() });
     guest.freeze_config(FrozenRegisters { function: BRIDGE, registers: 0x60..=0x67, what: "move it" });
     guest.guard_config_window(&ConfigWindow { base: Gpa(WINDOW), buses: 0..=255 }).unwrap();
-    machine.mmio_events.clear();
+    machine.device_memory.events.clear();
     (cpu_of(guest), asked)
 }
 
 /// Runs `code`, which has its operand at `at` in RDI and its value in RAX; gives RAX.
 fn run(cpu: &mut Cpu<'_>, machine: &mut MockMachine, code: &[u8], at: u64, value: u64, write: bool) -> u64 {
     machine.memory.put(0x1000, code);
-    machine.mmio_events.clear();
+    machine.device_memory.events.clear();
     let mut vcpu = MockVcpu::long();
     vcpu.set(Gpr::Rdi, at);
     vcpu.set(Gpr::Rax, value);
@@ -62,7 +62,7 @@ const STORE: [(&[u8], Width); 4] = [
 
 /// What was written to memory since the last instruction began.
 fn writes(machine: &MockMachine) -> Vec<(u64, Width, u64)> {
-    let writes = machine.mmio_events.iter().filter_map(|event| match *event {
+    let writes = machine.device_memory.events.iter().filter_map(|event| match *event {
         MmioEvent::Write(at, width, value) => Some((at, width, value)),
         MmioEvent::Read(..) => None,
     });
@@ -78,17 +78,17 @@ fn aligned_accesses_are_asked_as_they_are_and_then_made_in_memory() {
     let mut machine = MockMachine::new();
     let (mut cpu, asked) = guest(&mut machine, passing);
     for (code, width) in &LOAD[..3] {
-        machine.mmio.insert(PAGE + 0x20, 0x8765_4321);
+        machine.device_memory.values.insert(PAGE + 0x20, 0x8765_4321);
         let read = run(&mut cpu, &mut machine, code, PAGE + 0x20, 0, false);
         assert_eq!(read, 0x8765_4321 & width.ones());
-        assert_eq!(machine.mmio_events, [MmioEvent::Read(PAGE + 0x20, *width)]);
+        assert_eq!(machine.device_memory.events, [MmioEvent::Read(PAGE + 0x20, *width)]);
         let access = ConfigAccess { offset: 0x20, width: *width, op: Op::Read };
         assert_eq!(core::mem::take(&mut *asked.lock().unwrap()), [access]);
     }
     for (code, width) in &STORE[..3] {
         let value = 0x1122_3344 & width.ones();
         run(&mut cpu, &mut machine, code, PAGE + 0xffc, 0x1122_3344, true);
-        assert_eq!(machine.mmio_events, [MmioEvent::Write(PAGE + 0xffc, *width, value)]);
+        assert_eq!(machine.device_memory.events, [MmioEvent::Write(PAGE + 0xffc, *width, value)]);
         let access = ConfigAccess { offset: 0xffc, width: *width, op: Op::Write(value) };
         assert_eq!(core::mem::take(&mut *asked.lock().unwrap()), [access]);
     }
@@ -101,11 +101,11 @@ fn what_is_no_aligned_dword_or_less_is_split_and_each_part_asked() {
         let mut machine = MockMachine::new();
         let (mut cpu, asked) = guest(&mut machine, passing);
         for byte in 0..16 {
-            machine.mmio.insert(PAGE + byte, 0x1111_1111 * byte);
+            machine.device_memory.values.insert(PAGE + byte, 0x1111_1111 * byte);
         }
         let value = run(&mut cpu, &mut machine, code, PAGE + at, 0x8877_6655_4433_2211, write);
         let asked = asked.lock().unwrap().iter().map(|a| (a.offset, a.width, a.op)).collect::<Vec<_>>();
-        assert_eq!(asked.len(), machine.mmio_events.len());
+        assert_eq!(asked.len(), machine.device_memory.events.len());
         (asked, value)
     };
     let (asked, value) = offsets(LOAD[3].0, 4, false);
@@ -132,11 +132,11 @@ fn the_mediators_answer_stands_and_refused_accesses_touch_nothing() {
     });
     assert_eq!(run(&mut cpu, &mut machine, LOAD[2].0, PAGE + 0x10, 0, false), 0xabcd);
     run(&mut cpu, &mut machine, STORE[2].0, PAGE + 0x10, 5, true);
-    assert!(machine.mmio_events.is_empty());
+    assert!(machine.device_memory.events.is_empty());
     assert_eq!(run(&mut cpu, &mut machine, LOAD[2].0, PAGE + 0x14, 0, false), 0xffff_ffff);
     assert_eq!(run(&mut cpu, &mut machine, LOAD[0].0, PAGE + 0x14, 0, false), 0xff);
     run(&mut cpu, &mut machine, STORE[2].0, PAGE + 0x14, 5, true);
-    assert!(machine.mmio_events.is_empty());
+    assert!(machine.device_memory.events.is_empty());
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn registers_that_place_the_window_are_frozen_in_memory_and_by_ports() {
             MmioEvent::Write(at, width, _) => at + width.bytes() as u64 > bridge + 0x60 && at < bridge + 0x68,
             MmioEvent::Read(..) => false,
         };
-        assert!(!machine.mmio_events.iter().any(touched), "{offset:x} {width}");
+        assert!(!machine.device_memory.events.iter().any(touched), "{offset:x} {width}");
         let written = writes(&machine).iter().map(|&(_, width, _)| width.bytes()).sum::<usize>();
         assert_eq!(written < 1 << width, refused, "{offset:x} {width}");
         assert!(asked.lock().unwrap().is_empty());
@@ -201,7 +201,7 @@ fn a_write_across_the_border_of_frozen_registers_changes_what_lies_outside_as_by
 fn a_write_that_leaves_frozen_registers_as_they_are_passes_and_one_that_does_not_is_told_once() {
     let mut machine = MockMachine::new();
     let (mut cpu, _) = guest(&mut machine, passing);
-    machine.mmio.insert(WINDOW + 0x60, 0xb000_0001);
+    machine.device_memory.values.insert(WINDOW + 0x60, 0xb000_0001);
     run(&mut cpu, &mut machine, STORE[2].0, WINDOW + 0x60, 0xb000_0001, true);
     assert_eq!(writes(&machine), [(WINDOW + 0x60, Width::Dword, 0xb000_0001)]);
     machine.ports.values.insert(0xcfe, 0x12);

@@ -34,9 +34,9 @@ impl Rig {
             (machine.cpu_number, machine.apic_ids) = (number, ids.to_vec());
             machine.msrs.insert(BASE, base | if number == 0 { 0x100 } else { 0 });
             machine.msrs.insert(COMMAND, 0);
-            machine.mmio.insert(PAGE + 0xe0, 0xffff_ffff);
+            machine.device_memory.values.insert(PAGE + 0xe0, 0xffff_ffff);
             guest.adopt_local_apic(machine);
-            machine.mmio_events.clear();
+            machine.device_memory.events.clear();
         }
         let guest: &'static Guest = alloc::boxed::Box::leak(alloc::boxed::Box::new(guest));
         Self { cpus: (0..ids.len()).map(|number| Cpu::new(guest, number)).collect(), machines }
@@ -44,7 +44,7 @@ impl Rig {
 
     /// CPU `by` writes a register; what reached its hardware.
     fn write(&mut self, by: usize, register: u64, value: u32) -> Vec<MmioEvent> {
-        self.machines[by].mmio_events.clear();
+        self.machines[by].device_memory.events.clear();
         let mut vcpu = MockVcpu::long();
         vcpu.set(Gpr::Rdi, PAGE + register);
         vcpu.set(Gpr::Rax, value.into());
@@ -57,7 +57,7 @@ impl Rig {
         });
         self.cpus[by].on_exit(&mut vcpu, &mut self.machines[by], Exit::NestedFault);
         assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1002, 0));
-        core::mem::take(&mut self.machines[by].mmio_events)
+        core::mem::take(&mut self.machines[by].device_memory.events)
     }
 
     /// CPU `by` writes an MSR; whether that raised #GP.
@@ -159,7 +159,7 @@ fn logical_destinations_follow_what_each_cpu_has_written() {
 #[test]
 fn what_firmware_has_set_counts_from_the_start() {
     let mut rig = Rig::new(&[0, 1], XAPIC);
-    rig.machines[1].mmio.insert(PAGE + 0xd0, 0x80 << 24);
+    rig.machines[1].device_memory.values.insert(PAGE + 0xd0, 0x80 << 24);
     rig.cpus[1].guest.adopt_local_apic(&mut rig.machines[1]);
     rig.command(0, 0x4d00, 0x80);
     assert_eq!(rig.inits(0), [1]);
@@ -200,7 +200,7 @@ fn other_widths_than_dwords_vanish_and_so_do_cpus_own_messages() {
             vcpu.fault = Some(fault);
             rig.cpus[0].on_exit(&mut vcpu, &mut rig.machines[0], Exit::NestedFault);
             assert_eq!((vcpu.rip, vcpu.injected.len()), (0x1000 + code.len() as u64, 0));
-            assert_eq!(!rig.machines[0].mmio_events.is_empty(), passes, "{code:x?} {at:x}");
+            assert_eq!(!rig.machines[0].device_memory.events.is_empty(), passes, "{code:x?} {at:x}");
         }
     }
 }
@@ -209,8 +209,8 @@ fn other_widths_than_dwords_vanish_and_so_do_cpus_own_messages() {
 fn an_init_that_is_half_of_a_read_and_write_is_one_too() {
     let mut rig = Rig::new(&[0, 1], XAPIC);
     rig.machines[0].memory.put(0x1000, &[0x09, 0x07]); // or [rdi], eax
-    rig.machines[0].mmio.insert(PAGE + 0x300, 0x4400);
-    rig.machines[0].mmio.insert(PAGE + 0x310, 1 << 24);
+    rig.machines[0].device_memory.values.insert(PAGE + 0x300, 0x4400);
+    rig.machines[0].device_memory.values.insert(PAGE + 0x310, 1 << 24);
     rig.write(0, 0x300, 0x0100);
     assert_eq!(rig.inits(0), [1]);
 }
@@ -300,16 +300,17 @@ fn reset_leaves_an_apic_that_delivers_nothing() {
         rig.write(1, register, value);
     }
     // Two interrupts in service.
-    rig.machines[1].mmio.insert(PAGE + 0x120, 0x0001_0001);
-    rig.machines[1].mmio_events.clear();
+    rig.machines[1].device_memory.values.insert(PAGE + 0x120, 0x0001_0001);
+    rig.machines[1].device_memory.events.clear();
     rig.cpus[1].guest.reset_local_apic(&mut rig.machines[1]);
-    let is = |register: u64| rig.machines[1].mmio[&(PAGE + register)];
+    let is = |register: u64| rig.machines[1].device_memory.values[&(PAGE + register)];
     assert_eq!([0xd0, 0x80, 0x380, 0x3e0].map(is), [0; 4]);
     assert_eq!((is(0xe0), is(0xf0)), (0xffff_ffff, 0xff));
     for vector in (0x320..0x380).step_by(0x10) {
         assert_eq!(is(vector), 0x1_0000);
     }
-    let eois = rig.machines[1].mmio_events.iter().filter(|e| **e == MmioEvent::Write(PAGE + 0xb0, Width::Dword, 0));
+    let eois =
+        rig.machines[1].device_memory.events.iter().filter(|e| **e == MmioEvent::Write(PAGE + 0xb0, Width::Dword, 0));
     assert_eq!(eois.count(), 2);
     rig.command(0, 0x4d00, 2);
     assert_eq!(rig.inits(0), [0_usize; 0], "its logical destination is gone");
@@ -325,5 +326,5 @@ fn reset_of_an_x2apic_goes_through_its_msrs() {
     let msrs = &rig.machines[0].msrs;
     assert_eq!([0x80f, 0x832, 0x837, 0x838, 0x808].map(|msr| msrs[&msr]), [0xff, 0x1_0000, 0x1_0000, 0, 0]);
     assert_eq!([0x80d, 0x80e, 0x830].map(|msr| msrs[&msr]), [7; 3], "read-only, absent, and one that sends");
-    assert!(rig.machines[0].mmio_events.is_empty());
+    assert!(rig.machines[0].device_memory.events.is_empty());
 }

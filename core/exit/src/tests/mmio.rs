@@ -15,7 +15,7 @@ fn machine(code: &[u8]) -> (MockMachine, Cpu<'static>) {
     let mut guest = Guest::new(&mut machine, policy(), false);
     guest.guard_local_apic(Gpa(PAGE), 1);
     guest.adopt_local_apic(&mut machine);
-    machine.mmio_events.clear();
+    machine.device_memory.events.clear();
     (machine, cpu_of(guest))
 }
 
@@ -27,10 +27,10 @@ fn exit(machine: &mut MockMachine, cpu: &mut Cpu<'_>, vcpu: &mut MockVcpu, gpa: 
 /// What one write to [`REGISTER`] writes, after a run of `code`.
 fn written_by(code: &[u8], vcpu: &mut MockVcpu, before: u64) -> Option<u64> {
     let (mut machine, mut cpu) = machine(code);
-    machine.mmio.insert(REGISTER, before);
+    machine.device_memory.values.insert(REGISTER, before);
     exit(&mut machine, &mut cpu, vcpu, REGISTER, true);
     assert_eq!(vcpu.injected, [], "{code:x?}");
-    let writes = machine.mmio_events.iter().filter_map(|event| match event {
+    let writes = machine.device_memory.events.iter().filter_map(|event| match event {
         MmioEvent::Write(REGISTER, Width::Dword, value) => Some(*value),
         MmioEvent::Write(..) => panic!("{event:x?}"),
         MmioEvent::Read(..) => None,
@@ -135,10 +135,10 @@ fn comparing_writes_nothing() {
         (&[0x85, 0x0f], 0x04),                       // test [rdi], ecx
     ] {
         let (mut machine, mut cpu) = machine(code);
-        machine.mmio.insert(REGISTER, 0x0f0f);
+        machine.device_memory.values.insert(REGISTER, 0x0f0f);
         let mut vcpu = vcpu();
         exit(&mut machine, &mut cpu, &mut vcpu, REGISTER, false);
-        assert_eq!(machine.mmio_events, [MmioEvent::Read(REGISTER, Width::Dword)]);
+        assert_eq!(machine.device_memory.events, [MmioEvent::Read(REGISTER, Width::Dword)]);
         assert_eq!((vcpu.rflags, vcpu.injected.len(), vcpu.get(Gpr::Rcx)), (2 | flags, 0, 0x0f0f), "{code:x?}");
     }
 }
@@ -146,10 +146,10 @@ fn comparing_writes_nothing() {
 #[test]
 fn the_registers_first_operand_takes_the_result() {
     let (mut machine, mut cpu) = machine(&[0x2b, 0x0f]); // sub ecx, [rdi]
-    machine.mmio.insert(REGISTER, 0x10);
+    machine.device_memory.values.insert(REGISTER, 0x10);
     let mut vcpu = vcpu();
     exit(&mut machine, &mut cpu, &mut vcpu, REGISTER, false);
-    assert_eq!((vcpu.get(Gpr::Rcx), machine.mmio_events.len()), (0x0eff, 1));
+    assert_eq!((vcpu.get(Gpr::Rcx), machine.device_memory.events.len()), (0x0eff, 1));
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn repeated_strings_move_one_element_an_exit() {
     exit(&mut machine, &mut cpu, &mut vcpu, REGISTER + 4, true);
     assert_eq!((vcpu.get(Gpr::Rcx), vcpu.get(Gpr::Rdi), vcpu.rip, vcpu.ended), (0, REGISTER + 8, 0x1002, 2));
     // The second is no register.
-    assert_eq!(machine.mmio_events, [MmioEvent::Write(REGISTER, Width::Dword, 0x1234_5678)]);
+    assert_eq!(machine.device_memory.events, [MmioEvent::Write(REGISTER, Width::Dword, 0x1234_5678)]);
 }
 
 #[test]
@@ -172,13 +172,13 @@ fn repetition_without_a_count_touches_nothing() {
     vcpu.set(Gpr::Rcx, 1 << 32);
     exit(&mut machine, &mut cpu, &mut vcpu, REGISTER, true);
     assert_eq!((vcpu.get(Gpr::Rcx), vcpu.get(Gpr::Rdi), vcpu.rip), (1 << 32, REGISTER, 0x1003));
-    assert!(machine.mmio_events.is_empty());
+    assert!(machine.device_memory.events.is_empty());
 }
 
 #[test]
 fn lods_loads_the_accumulator_from_its_segment() {
     let (mut machine, mut cpu) = machine(&[0x64, 0xad]); // lodsd fs:
-    machine.mmio.insert(REGISTER, 0x8765_4321);
+    machine.device_memory.values.insert(REGISTER, 0x8765_4321);
     let mut vcpu = vcpu();
     vcpu.segments[SegmentName::Fs as usize].base = PAGE;
     vcpu.set(Gpr::Rsi, 0x80);
@@ -191,10 +191,10 @@ fn a_remembered_instruction_is_used_only_while_its_bytes_mode_and_tables_are_the
     let (mut machine, mut cpu) = machine(&[0x89, 0x07]); // mov [rdi], eax
     let mut run = |vcpu: MockVcpu, code: &[u8]| {
         machine.memory.put(0x1000, code);
-        machine.mmio_events.clear();
+        machine.device_memory.events.clear();
         let mut vcpu = MockVcpu { gprs: self::vcpu().gprs, ..vcpu };
         exit(&mut machine, &mut cpu, &mut vcpu, REGISTER, true);
-        (machine.mmio.get(&REGISTER).copied().unwrap(), vcpu.rip, vcpu.injected.len())
+        (machine.device_memory.values.get(&REGISTER).copied().unwrap(), vcpu.rip, vcpu.injected.len())
     };
     for _ in 0..2 {
         assert_eq!(run(MockVcpu::long(), &[0x89, 0x07]), (0x1234_5678, 0x1002, 0));
@@ -219,9 +219,9 @@ fn instructions_at_the_end_of_a_page_are_remembered_and_those_across_it_are_read
         machine.memory.put(rip, &[0x89, 0x07]);
         for _ in 0..2 {
             let mut vcpu = MockVcpu { rip, ..vcpu() };
-            machine.mmio_events.clear();
+            machine.device_memory.events.clear();
             exit(&mut machine, &mut cpu, &mut vcpu, REGISTER, true);
-            assert_eq!((vcpu.rip, machine.mmio_events.len(), vcpu.injected.len()), (rip + 2, 1, 0));
+            assert_eq!((vcpu.rip, machine.device_memory.events.len(), vcpu.injected.len()), (rip + 2, 1, 0));
         }
         assert_eq!(cpu.decoded.remembers(rip), remembered);
     }
@@ -241,5 +241,5 @@ fn what_is_refused_is_named_once_a_kind() {
     assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].contains("instruction at 0x1000 is not emulated") && lines[0].contains("7ff"));
     assert!(lines[1].contains("LOCK") && lines[2].contains("crosses a page"));
-    assert!(machine.mmio_events.is_empty());
+    assert!(machine.device_memory.events.is_empty());
 }

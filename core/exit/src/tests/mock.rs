@@ -144,6 +144,25 @@ impl Ports for MockPorts {
     }
 }
 
+/// Registers in device memory.
+#[derive(Default)]
+pub struct MockDeviceMemory {
+    /// What was written, by address.
+    pub values: BTreeMap<u64, u64>,
+    pub events: Vec<MmioEvent>,
+}
+
+impl DeviceMemory for MockDeviceMemory {
+    fn read(&mut self, at: Gpa, width: Width) -> u64 {
+        self.events.push(MmioEvent::Read(at.0, width));
+        self.values.get(&at.0).copied().unwrap_or(0) & width.ones()
+    }
+    fn write(&mut self, at: Gpa, width: Width, value: u64) {
+        self.events.push(MmioEvent::Write(at.0, width, value));
+        self.values.insert(at.0, value & width.ones());
+    }
+}
+
 #[derive(Default)]
 pub struct MockMemory {
     pub bytes: Vec<u8>,
@@ -231,9 +250,11 @@ pub struct MockMachine {
     /// What was sent to CPUs: their numbers; of a startup IPI the page.
     pub inits: Vec<usize>,
     pub starts: Vec<(usize, u8)>,
-    /// Device memory: what was written, by address.
-    pub mmio: BTreeMap<u64, u64>,
-    pub mmio_events: Vec<MmioEvent>,
+    pub device_memory: MockDeviceMemory,
+    /// Calls of `plan_anew`.
+    pub plans: usize,
+    /// What `now` gives next; each call takes a tenth of a second.
+    pub now_ns: core::cell::Cell<u64>,
 }
 
 impl MockMachine {
@@ -258,8 +279,9 @@ impl MockMachine {
             apic_ids: alloc::vec![0],
             inits: Vec::new(),
             starts: Vec::new(),
-            mmio: BTreeMap::new(),
-            mmio_events: Vec::new(),
+            device_memory: MockDeviceMemory::default(),
+            plans: 0,
+            now_ns: core::cell::Cell::new(0),
         }
     }
 
@@ -278,11 +300,13 @@ impl MockMachine {
 
 impl Machine for MockMachine {
     type Ports = MockPorts;
+    type DeviceMemory = MockDeviceMemory;
     type Memory = MockMemory;
     type Arena = MockArena;
 
     fn parts(&mut self) -> Parts<'_, Self> {
-        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+        let Self { ports, device_memory, memory, arena, .. } = self;
+        Parts { ports, device_memory, memory, arena }
     }
     fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
         let mut bytes = [0; N];
@@ -312,7 +336,12 @@ impl Machine for MockMachine {
         }
     }
     fn now(&self) -> Instant {
-        Instant(0)
+        let now = self.now_ns.get();
+        self.now_ns.set(now + 100_000_000);
+        Instant(now)
+    }
+    fn plan_anew(&mut self) {
+        self.plans += 1;
     }
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
         [service, op]
@@ -343,14 +372,6 @@ impl Machine for MockMachine {
     }
     fn start_cpu(&mut self, cpu: usize, page: u8) {
         self.starts.push((cpu, page));
-    }
-    fn read_mmio(&mut self, at: Gpa, width: Width) -> u64 {
-        self.mmio_events.push(MmioEvent::Read(at.0, width));
-        self.mmio.get(&at.0).copied().unwrap_or(0) & width.ones()
-    }
-    fn write_mmio(&mut self, at: Gpa, width: Width, value: u64) {
-        self.mmio_events.push(MmioEvent::Write(at.0, width, value));
-        self.mmio.insert(at.0, value & width.ones());
     }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)

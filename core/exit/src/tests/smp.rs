@@ -91,6 +91,7 @@ struct SmpMachine<'r> {
     running: &'r RwLock<()>,
     exit: Option<RwLockReadGuard<'r, ()>>,
     ports: SmpPorts,
+    device_memory: MockDeviceMemory,
     memory: MockMemory,
     arena: MockArena,
 }
@@ -119,11 +120,13 @@ impl Ports for SmpPorts {
 
 impl Machine for SmpMachine<'_> {
     type Ports = SmpPorts;
+    type DeviceMemory = MockDeviceMemory;
     type Memory = MockMemory;
     type Arena = MockArena;
 
     fn parts(&mut self) -> Parts<'_, Self> {
-        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+        let Self { ports, device_memory, memory, arena, .. } = self;
+        Parts { ports, device_memory, memory, arena }
     }
     fn read_code<const N: usize>(&mut self, _: Gpa) -> Option<[u8; N]> {
         None
@@ -173,10 +176,7 @@ impl Machine for SmpMachine<'_> {
     }
     fn init_cpu(&mut self, _: usize) {}
     fn start_cpu(&mut self, _: usize, _: u8) {}
-    fn read_mmio(&mut self, _: Gpa, _: Width) -> u64 {
-        0
-    }
-    fn write_mmio(&mut self, _: Gpa, _: Width, _: u64) {}
+    fn plan_anew(&mut self) {}
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)
     }
@@ -212,10 +212,14 @@ fn script(hardware: &Arc<Mutex<Hardware>>, done: &Arc<AtomicU8>) -> Script {
     let [h1, h2] = [(); 2].map(|()| Arc::clone(hardware));
     let [d1, d2] = [(); 2].map(|()| Arc::clone(done));
     let (i1, i2) = (Arc::clone(&inside), inside);
+    // While a work is out the status is not the device's to tell.
+    let passing = Arc::new(AtomicU8::new(0b001));
+    let [p1, p2] = [(); 2].map(|()| Arc::clone(&passing));
     let on_access = Box::new(move |cx: &mut Ctx<'_>, access: Access| {
         alone(&h1, &i1, || match access {
             Access { region: COMMAND, offset: 7, op: Op::Write(number), .. } => {
                 cx.device.write(COMMAND, 7, Byte, number);
+                p1.store(0, SeqCst);
                 cx.push(Work { tag: number as u32, ..copy_work(1) });
                 Ok(Verdict::Done)
             }
@@ -228,6 +232,7 @@ fn script(hardware: &Arc<Mutex<Hardware>>, done: &Arc<AtomicU8>) -> Script {
         // Long enough for another CPU to look at the device meanwhile.
         (0..2_000).for_each(|_| core::hint::spin_loop());
         d2.store(work.tag as u8, SeqCst);
+        p2.store(0b001, SeqCst);
     });
     let on_config = Box::new(move |cx: &mut Ctx<'_>, access: ConfigAccess| {
         alone(&h2, &i2, || {
@@ -243,7 +248,7 @@ fn script(hardware: &Arc<Mutex<Hardware>>, done: &Arc<AtomicU8>) -> Script {
             }
         })
     });
-    Script { on_access, on_config, on_work_done, passing: Arc::new(AtomicU8::new(0b001)), ..Script::default() }
+    Script { on_access, on_config, on_work_done, passing, ..Script::default() }
 }
 
 impl Rig {
@@ -266,6 +271,7 @@ fn machine<'r>(hardware: &Arc<Mutex<Hardware>>, running: &'r RwLock<()>) -> SmpM
         running,
         exit: None,
         ports: SmpPorts(Arc::clone(hardware)),
+        device_memory: MockDeviceMemory::default(),
         memory: MockMemory { bytes: alloc::vec![0; RAM_BYTES as usize], ..MockMemory::default() },
         arena: MockArena(alloc::vec![0; 64 << 10]),
     }

@@ -1,8 +1,8 @@
 //! A machine of 16 pages, of which a caller has 16 in its tables, and a virtual CPU that only makes hypercalls.
 
 use exit::{
-    ControlRegisters, CpuidLeaf, Exception, Exit, Gpr, IoExit, Machine, NestedFault, Parts, Ports, Recall, Segment,
-    SegmentName, Vcpu,
+    ControlRegisters, CpuidLeaf, DeviceMemory, Exception, Exit, Gpr, IoExit, Machine, NestedFault, Parts, Ports,
+    Recall, Segment, SegmentName, Vcpu,
 };
 use mediator::{BusAddr, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, NotRam, OutOfArena, Width};
 use sleep::WakingVector;
@@ -74,6 +74,15 @@ impl Ports for NoPorts {
     fn write_string(&mut self, _: u16, _: Width, _: &[u8]) {}
 }
 
+pub struct NoDeviceMemory;
+
+impl DeviceMemory for NoDeviceMemory {
+    fn read(&mut self, _: Gpa, width: Width) -> u64 {
+        width.ones()
+    }
+    fn write(&mut self, _: Gpa, _: Width, _: u64) {}
+}
+
 pub struct NoArena;
 
 impl DmaArena for NoArena {
@@ -89,6 +98,7 @@ impl DmaArena for NoArena {
 pub struct Small {
     pub memory: Memory,
     ports: NoPorts,
+    device_memory: NoDeviceMemory,
     arena: NoArena,
 }
 
@@ -105,16 +115,18 @@ impl Small {
         for (n, page) in (0..).zip(pages) {
             put(TABLES + 3 * PAGE + n * 8, (u64::from(page >> 4) * PAGE) | u64::from(page & 7));
         }
-        Self { memory: Memory { bytes }, ports: NoPorts, arena: NoArena }
+        Self { memory: Memory { bytes }, ports: NoPorts, device_memory: NoDeviceMemory, arena: NoArena }
     }
 }
 
 impl Machine for Small {
     type Ports = NoPorts;
+    type DeviceMemory = NoDeviceMemory;
     type Memory = Memory;
     type Arena = NoArena;
     fn parts(&mut self) -> Parts<'_, Self> {
-        Parts { ports: &mut self.ports, memory: &mut self.memory, arena: &mut self.arena }
+        let Self { ports, device_memory, memory, arena } = self;
+        Parts { ports, device_memory, memory, arena }
     }
     fn read_code<const N: usize>(&mut self, _: Gpa) -> Option<[u8; N]> {
         None
@@ -136,6 +148,7 @@ impl Machine for Small {
         Instant(1_000_000)
     }
     fn provoke_defect(&mut self, _: u64) {}
+    fn plan_anew(&mut self) {}
     fn try_deadlines(&mut self, _: u64) -> u64 {
         0
     }
@@ -156,10 +169,6 @@ impl Machine for Small {
     }
     fn init_cpu(&mut self, _: usize) {}
     fn start_cpu(&mut self, _: usize, _: u8) {}
-    fn read_mmio(&mut self, _: Gpa, _: Width) -> u64 {
-        u64::MAX
-    }
-    fn write_mmio(&mut self, _: Gpa, _: Width, _: u64) {}
     fn is_vmm_memory(&self, _: Gpa) -> bool {
         false
     }

@@ -1,0 +1,142 @@
+//! Register blocks of controllers in device memory: their pages are hooked, and accesses lead to the mediator.
+//!
+//! They stay where they were when the controller was taken over. A guest that moves them is refused by the guard of the function's
+//! configuration space.
+
+use crate::ask::Question;
+use crate::local_apic::MESSAGES;
+use crate::mediated::{Others, Session};
+use crate::mmio::{Parted, Target};
+use crate::wiring::Wiring;
+use crate::{Bus, DeviceMemory, Machine};
+use alloc::vec::Vec;
+use mediator::pci::AttachError;
+use mediator::{Access, Gpa, Op, RegionId, Width};
+
+const PAGE_BYTES: u64 = 0x1000;
+const GIB_4: u64 = 4 << 30;
+/// Of first byte and length, so that no aligned access crosses an end.
+const GRANULE: u64 = 8;
+
+/// A register block in memory. Never changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Block {
+    pub controller: usize,
+    pub region: u8,
+    pub first: u64,
+    /// Past the last byte.
+    pub end: u64,
+}
+
+impl Block {
+    fn new(controller: usize, region: usize, at: Gpa, len: u32) -> Result<Self, AttachError> {
+        let end = at.0.checked_add(len.into()).filter(|&end| end <= GIB_4 && len > 0);
+        let end =
+            end.ok_or(AttachError("its registers in memory lie above 4 GiB; a firmware setting may move them"))?;
+        if (at.0 | end) & GRANULE.wrapping_sub(1) != 0 {
+            return Err(AttachError("its registers in memory begin or end within eight bytes"));
+        }
+        if at.0 < MESSAGES.end && MESSAGES.start < end {
+            return Err(AttachError("its registers in memory lie where interrupt messages are sent to"));
+        }
+        Ok(Self { controller, region: region as u8, first: at.0, end })
+    }
+
+    /// Those of a controller.
+    pub fn all_of(wiring: &Wiring) -> Result<Vec<Self>, AttachError> {
+        let in_memory = wiring.regions().filter_map(|(owner, region)| Some((owner, region.memory?, region.len)));
+        in_memory.map(|(owner, at, len)| Self::new(owner.controller, owner.region, at, len)).collect()
+    }
+
+    fn contains(&self, at: Gpa) -> bool {
+        (self.first..self.end).contains(&at.0)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first < other.end && other.first < self.end
+    }
+
+    /// The pages that hold a part of it, by their first bytes.
+    fn pages(&self) -> core::ops::Range<u64> {
+        self.first & !PAGE_BYTES.wrapping_sub(1)..self.end
+    }
+}
+
+impl Bus {
+    /// # Errors
+    /// They lie where they cannot be guarded.
+    pub(crate) fn blocks_of<M: Machine>(&self, machine: &M, wiring: &Wiring) -> Result<Vec<Block>, AttachError> {
+        let blocks = Block::all_of(wiring)?;
+        for (number, block) in blocks.iter().enumerate() {
+            let mut others = self.blocks.iter().chain(blocks.iter().take(number));
+            if others.any(|other| other.overlaps(block)) {
+                return Err(AttachError("its registers in memory lie where another guarded controller's are"));
+            }
+            if block.pages().step_by(PAGE_BYTES as usize).any(|page| machine.is_vmm_memory(Gpa(page))) {
+                return Err(AttachError("its registers in memory lie where Shoji's memory is"));
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// All pages with registers; those of two blocks come twice.
+    pub(crate) fn register_pages(&self) -> impl Iterator<Item = Gpa> {
+        self.blocks.iter().flat_map(|block| block.pages().step_by(PAGE_BYTES as usize)).map(Gpa)
+    }
+
+    /// Does the page of this address hold registers?
+    #[inline]
+    pub(crate) fn has_registers(&self, at: Gpa) -> bool {
+        self.blocks.iter().any(|block| {
+            let pages = block.pages();
+            at.0 >= pages.start && at.0 & !PAGE_BYTES.wrapping_sub(1) < pages.end
+        })
+    }
+
+    /// `at` is aligned to the width. What lies beside the blocks is some other device's, and passes.
+    #[inline]
+    fn access_memory<M: Machine>(&self, machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
+        let perform = |machine: &mut M| {
+            let memory = machine.parts().device_memory;
+            match op {
+                Op::Read => memory.read(at, width),
+                Op::Write(value) => {
+                    memory.write(at, width, value);
+                    0
+                }
+            }
+        };
+        let Some(block) = self.blocks.iter().find(|block| block.contains(at)) else { return perform(machine) };
+        let access =
+            Access { region: RegionId(block.region), offset: at.0.wrapping_sub(block.first) as u32, width, op };
+        let ask = |session: &mut Session<'_>, machine: &mut M| {
+            session.call(machine, |mediator, cx| mediator.on_access(cx, access))
+        };
+        self.ask(machine, &Question { number: block.controller, others: Others::Run, op, ask, perform })
+    }
+}
+
+/// A page with registers, as instructions reach it.
+pub(crate) struct Registers<'a, M> {
+    bus: &'a Bus,
+    machine: &'a mut M,
+}
+
+impl<'a, M: Machine> Registers<'a, M> {
+    #[inline]
+    pub fn operand(bus: &'a Bus, machine: &'a mut M, at: Gpa, width: Width) -> Parted<Self> {
+        Parted { target: Self { bus, machine }, at, width, widest: Width::Qword }
+    }
+}
+
+impl<M: Machine> Target for Registers<'_, M> {
+    #[inline]
+    fn read(&mut self, at: Gpa, width: Width) -> u64 {
+        self.bus.access_memory(self.machine, at, width, Op::Read)
+    }
+
+    #[inline]
+    fn write(&mut self, at: Gpa, width: Width, value: u64) {
+        self.bus.access_memory(self.machine, at, width, Op::Write(value));
+    }
+}
