@@ -34,6 +34,7 @@ pub const SCRIPTS: [(&str, &str); 19] = [
     ("inside", include_str!("../guest/tests/inside.sh")),
     ("idle", include_str!("../guest/tests/idle.sh")),
     ("cryptsetup", include_str!("../guest/tests/cryptsetup.sh")),
+    ("luks2", include_str!("../guest/tests/luks2.sh")),
 ];
 const INIT: &str = include_str!("../guest/init.sh");
 

@@ -43,6 +43,8 @@ const EMULATE: [Need; 19] = [
     need("setpriv", "util-linux"),
     need("xz", "xz-utils"),
 ];
+/// For the tests on the host.
+const UNITS: [Need; 1] = [need("cryptsetup", "cryptsetup-bin")];
 /// For the fuzzers.
 const FUZZ: [Need; 1] = [need("g++", "g++")];
 
@@ -50,6 +52,7 @@ const FUZZ: [Need; 1] = [need("g++", "g++")];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Build,
+    Units,
     Emulate,
     Fuzz,
     /// What judges in the emulator cases.
@@ -63,6 +66,7 @@ pub enum For {
 pub fn ensure(purposes: &[For], yes: bool) -> Result<()> {
     let needs = purposes.iter().flat_map(|purpose| match purpose {
         For::Build => BUILD.as_slice(),
+        For::Units => UNITS.as_slice(),
         For::Emulate => EMULATE.as_slice(),
         For::Fuzz => FUZZ.as_slice(),
         For::Judge => &[],

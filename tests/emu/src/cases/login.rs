@@ -5,8 +5,8 @@ use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
 use argon2::{Algorithm, Argon2, Params, Version};
 use config::{
-    AfterFailure, Block, Boot, Cipher, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, KeyCheck, Keyboard,
-    Login, Method, Opened, RangeSelector, RecoveryKey, XtsKey,
+    Access, AfterFailure, Block, Boot, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, Format, KeyCheck,
+    Keyboard, Login, Method, Opened, RangeSelector, RecoveryKey, XtsKey,
 };
 use guest_images::{Before, DRIVE_UNDER_SHOJI, Files, KEY, boot_media};
 use std::fs;
@@ -95,9 +95,8 @@ impl Lock {
             name: "data".into(),
             disk: DiskSelector::Position { channel: 0, unit: 0 },
             range: RangeSelector::Lba { first: 64, sectors: 64 },
-            cipher: Cipher::AesXtsPlain64,
-            key: XtsKey(KEY),
-            check: KeyCheck::None,
+            format: Format::dm_crypt(XtsKey(KEY), KeyCheck::None),
+            access: Access::ReadWrite,
             trim: false,
         };
         let on_failure = if self.without_shoji { config::OnFailure::BootWithoutShoji } else { config::OnFailure::Stop };
