@@ -68,6 +68,29 @@ pub(crate) fn on_nmi(rip: u64) -> u64 {
     handler(kick, rip)
 }
 
+/// The CPU blocks NMIs from the one that it has taken on until IRET (APM s. 8.2.3; SDM Vol. 3A s. 7.7.1). For where that one's
+/// handler does not end by IRET: they may come again.
+pub fn unblock() {
+    // SAFETY: IRET to the next instruction, with the stack and flags as they are.
+    unsafe {
+        core::arch::asm!(
+            "mov {rsp}, rsp",
+            "mov {selector:e}, ss",
+            "push {selector}",
+            "push {rsp}",
+            "pushfq",
+            "mov {selector:e}, cs",
+            "push {selector}",
+            "lea {rsp}, [rip + 2f]",
+            "push {rsp}",
+            "iretq",
+            "2:",
+            rsp = out(reg) _,
+            selector = out(reg) _,
+        );
+    }
+}
+
 /// What has arrived in the host goes to the virtualization extension, as if it had come only now: where it holds NMIs back until the
 /// guest runs, none may be missed that came while it was open.
 pub(crate) fn send_again() {

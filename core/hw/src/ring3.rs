@@ -209,6 +209,11 @@ impl Thread {
             Cr4::write_raw(cr4);
             Cr0::write_raw(cr0);
             swap_priority(priority);
+            if frame.vector == NMI {
+                _ = nmi::on_nmi(0);
+                // Also if the program does not go on: no kick of another CPU's may be lost.
+                nmi::unblock();
+            }
             if frame.vector == PAGE_FAULT {
                 // The guest's, on VT-x.
                 core::arch::asm!("mov cr2, {}", in(reg) cr2, options(nomem, nostack, preserves_flags));
@@ -247,8 +252,7 @@ impl domain::Thread for Thread {
                 SYSTEM_CALL => return Trap::Call,
                 SPURIOUS if !Lapic::this().is_in_service(lapic::SPURIOUS_VECTOR) => {}
                 9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
-                // Blocked until the next entry.
-                NMI => _ = nmi::on_nmi(0),
+                NMI => {}
                 // The machine's, not the program's.
                 DOUBLE_FAULT | MACHINE_CHECK | SECURITY => fail(&self.0),
                 _ => return Trap::Fault(fault),
