@@ -9,7 +9,6 @@ use crate::lapic::{self, Lapic};
 use crate::space::Space;
 use crate::{alarm, cpus, interrupts, nmi, time};
 use core::mem::offset_of;
-use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -152,7 +151,7 @@ unsafe extern "sysv64" {
 pub struct Extension {
     /// Saves TR, LDTR, FS and GS, loads the VMM's TR ([`load_task`]), and lets NMIs come.
     pub open: fn(),
-    /// The reverse.
+    /// The reverse. NMIs that have come meanwhile are not lost.
     pub close: fn(),
 }
 
@@ -190,12 +189,11 @@ impl Thread {
         let cpu = cpus::this();
         // As they are: bits that are unknown here stay.
         let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read_raw(), Cr2::read_raw(), Cr4::read_raw(), Cr3::read_raw());
-        let arrived = cpu.nmi.arrived.load(Relaxed);
         let extension = EXTENSION.get();
         // SAFETY: the space has the VMM's own upper half, so that the code goes on under its tables; all that is changed is put
         // back. CS, SS and flags of the frame are ring 3's, whose pages are in the lower half alone: it reaches no state but
         // its registers and these.
-        let fault = unsafe {
+        unsafe {
             if let Some(extension) = extension {
                 (extension.open)();
             }
@@ -222,11 +220,7 @@ impl Thread {
                 (extension.close)();
             }
             fault
-        };
-        if extension.is_some() && cpu.nmi.arrived.load(Relaxed) != arrived {
-            nmi::send_again();
         }
-        fault
     }
 }
 
