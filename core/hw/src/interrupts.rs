@@ -66,9 +66,13 @@ const MACHINE_CHECK: u64 = 18;
 
 /// Has an interrupt come in this vector of an exception without an error code? Those with one are told apart by the stack.
 pub(crate) fn is_interrupt(vector: u64) -> bool {
-    let machine_check =
-        || vector == MACHINE_CHECK && msr::read(MCG_STATUS).is_none_or(|status| status & IN_PROGRESS != 0);
+    let machine_check = || vector == MACHINE_CHECK && is_machine_check();
     cpus::here().is_some_and(|cpu| cpu.interrupts.lets_in.load(SeqCst)) && !machine_check()
+}
+
+/// Is a machine check in progress? If that cannot be told it is.
+pub(crate) fn is_machine_check() -> bool {
+    msr::read(MCG_STATUS).is_none_or(|status| status & IN_PROGRESS != 0)
 }
 
 /// Takes the interrupts that are pending on this CPU: they are noted. What is left to other CPUs' NMIs is done meanwhile, too.

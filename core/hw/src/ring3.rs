@@ -21,7 +21,6 @@ const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
 const SECURITY: u64 = 30;
-const INTERRUPTS: u64 = 32;
 const SPURIOUS: u64 = lapic::SPURIOUS_VECTOR as u64;
 
 /// Flags that a program may set: CF, PF, AF, ZF, SF, DF, OF. TF and AC would only hurt it.
@@ -238,6 +237,11 @@ fn swap_priority(priority: u64) -> u64 {
 impl domain::Thread for Thread {
     type Space = Space;
 
+    /// The guest chooses the vectors of the legacy controller, whose interrupts no task priority holds back. Those by LINT0 wait
+    /// ([`Lapic::hold`]); by a pin of an I/O APIC or a message, with delivery mode ExtINT, they may come in a vector of an exception.
+    /// It is an interrupt where ring 3 cannot raise that one (APM s. 8.2), or an error code or MCG_STATUS tells. Else it
+    /// cannot be told: the program is ended by 0, 1, 3, 6, 7, 16 or 19, 2 is an NMI to the guest, and 4 a system call, whatever the
+    /// program's registers make of it.
     fn run(&mut self, space: &mut Space, until: u64) -> Trap {
         let is_timed = alarm::set(until);
         loop {
@@ -245,7 +249,8 @@ impl domain::Thread for Thread {
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
                 SPURIOUS if !Lapic::this().is_in_service(lapic::SPURIOUS_VECTOR) => {}
-                9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
+                MACHINE_CHECK if !interrupts::is_machine_check() => interrupts::on_interrupt(MACHINE_CHECK as u8),
+                5 | 9 | 15 | 20 | 22..=28 | 31.. => interrupts::on_interrupt(self.0.vector as u8),
                 NMI => {}
                 // The machine's, not the program's.
                 DOUBLE_FAULT | MACHINE_CHECK | SECURITY => fail(&self.0),
