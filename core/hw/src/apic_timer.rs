@@ -5,7 +5,7 @@
 //! [`Access`]. The interrupt of the timer is taken in the host only: with it interrupts are let in ([`crate::interrupts`]).
 
 use crate::lapic::Lapic;
-use crate::{cpus, interrupts, msr, time};
+use crate::{cpus, interrupts, msr, ring3, time};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use initfunc::initfunc;
@@ -127,24 +127,25 @@ pub fn lend(apic: Lapic, to: Borrower, deadline: u64) -> Option<()> {
 /// be noted meanwhile.
 pub fn give_back(apic: Lapic, from: Borrower) {
     let hardware = &mut Hardware(apic);
-    let ends = with(|state| {
+    let is_requested = with(|state| {
         state.deadlines[from as usize] = None;
-        let Some(loan) = &mut state.loan else { return false };
+        let loan = state.loan.as_mut()?;
         state.ends = state.deadlines == [None; 2];
         if state.ends {
-            hardware.write(Register::InitialCount, 0);
-        } else {
-            let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
-            loan.set_deadline(hardware, deadline);
+            return Some(loan.stop(hardware));
         }
-        state.ends
+        let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
+        loan.set_deadline(hardware, deadline);
+        None
     });
-    if !ends {
-        return;
-    }
-    // One that is on its way already would reach the guest.
-    if apic.is_requested(VECTOR) {
+    let Some(is_requested) = is_requested else { return };
+    // It would reach the guest. (It does where the guest has one of the same class in service.)
+    if is_requested {
+        interrupts::put_off_timer_class();
+        let priority = ring3::swap_priority(ring3::TIMER_CLASS);
         interrupts::admit();
+        ring3::swap_priority(priority);
+        interrupts::stop_putting_off(apic);
     }
     with(|state| {
         state.ends = false;

@@ -28,9 +28,9 @@ const PROGRAM_FLAGS: u64 = 0xcd5;
 /// Always set.
 const RESERVED_FLAG: u64 = 2;
 const INTERRUPT_FLAG: u64 = 1 << 9;
-/// Task priority while a program runs: the timer's interrupt comes, and of the guest's only those of the same class; the others
-/// stay where they are until the guest runs.
-const TIMER_CLASS: u64 = (timer::VECTOR as u64 >> 4) - 1;
+/// Task priority while a program runs: the timer's interrupt comes, and of the guest's only those of the same class, which are put
+/// off ([`crate::interrupts`]); the others stay where they are until the guest runs.
+pub(crate) const TIMER_CLASS: u64 = (timer::VECTOR as u64 >> 4) - 1;
 
 /// Lets no state of the guest be reached: XGETBV, RDPMC, RDFSBASE and RDPKRU fault.
 const WITHHELD: Cr4Flags = Cr4Flags::OSXSAVE
@@ -224,7 +224,7 @@ impl Thread {
 }
 
 /// CR8, the task priority register of the local APIC (APM s. 16.6.4).
-fn swap_priority(priority: u64) -> u64 {
+pub(crate) fn swap_priority(priority: u64) -> u64 {
     let before;
     // SAFETY: interrupts are off; whoever changes it puts it back.
     unsafe {
@@ -283,6 +283,12 @@ impl domain::Thread for Thread {
             ],
         }
     }
+}
+
+/// Can the time of a program be watched over? Not while the guest is in an interrupt of the highest class, as that keeps the timer's
+/// off. Where the local APIC is off there is no timer anyway ([`alarm::set`]).
+pub fn may_run() -> bool {
+    !Lapic::this().serves_timer_class()
 }
 
 /// No program runs on this CPU any more: what watches over their time is not needed for now.
