@@ -88,9 +88,9 @@ pub fn call_by_number(number: u64, op: u64) -> Result<u64, Error> {
         service::FAILURES => crash().map(|status| status.failures),
         service::RESTART_NS => crash()?.restart_ns.ok_or(Error::NotFound),
         service::FREE_FRAMES => Ok(frames::free_count() as u64),
+        service::STARTS => crash().map(|status| status.starts),
         _ => Err(Error::BadArgument),
     }
-        service::STARTS => crash().map(|status| status.starts),
 }
 
 /// A port that is kept as long as the service lives.
