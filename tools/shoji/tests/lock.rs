@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Folder, Outcome};
-use config::{Locked, Opened, RecoveryKey};
+use config::{Format, Locked, Opened, RecoveryKey};
 
 const TOML: &str = r#"
 [log]
