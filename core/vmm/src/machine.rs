@@ -15,7 +15,7 @@ use timer::Register;
 use x86::IoPermissionMap;
 
 /// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
-const ARENA_BYTES: u64 = 4 << 20;
+const ARENA_BYTES: u64 = 8 << 20;
 
 /// All ports are the VMM's to use; what the guest may use is decided before.
 pub struct RealPorts;
