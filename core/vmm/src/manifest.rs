@@ -19,6 +19,12 @@ fn ata() -> Result<(), &'static str> {
 }
 initfunc!("driver0", ata);
 
+fn ahci() -> Result<(), &'static str> {
+    DRIVERS.lock().push(&ahci::DRIVER);
+    Ok(())
+}
+initfunc!("driver1", ahci);
+
 fn nvme() -> Result<(), &'static str> {
     DRIVERS.lock().push(&nvme::DRIVER);
     Ok(())

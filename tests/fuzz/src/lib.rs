@@ -18,6 +18,7 @@
 //! run with status 77 and leaves `crash-*` in DIR; to replay it, give the file instead of the corpus.
 #![forbid(unsafe_code)]
 
+pub mod ahci_stream;
 pub mod ata_stream;
 pub mod config_blob;
 pub mod decoder;
@@ -36,7 +37,8 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
+    Target { name: "ahci_stream", run: ahci_stream::run, seeds: ahci_stream::seeds },
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },

@@ -6,6 +6,7 @@
 //! request.
 #![forbid(unsafe_code)]
 
+pub mod ahci;
 mod model;
 pub mod nvme;
 mod rig;

@@ -11,6 +11,7 @@
 //! [`Work`]: mediator::Work
 #![forbid(unsafe_code)]
 
+pub mod ahci;
 mod arena;
 mod bus;
 pub mod guest;
