@@ -99,6 +99,10 @@ impl Apic for Hardware {
     fn raise(&mut self, vector: u8) {
         self.0.send_to_itself(vector);
     }
+
+    fn holds(&mut self, vector: u8) -> bool {
+        self.0.is_requested(vector) || self.0.is_in_service(vector)
+    }
 }
 
 static RATIO: Once<Ratio> = Once::new();

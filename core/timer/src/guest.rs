@@ -131,6 +131,16 @@ impl GuestTimer {
         }
     }
 
+    /// A one-shot timer at zero has interrupted, or is about to: between the two an emulator may take milliseconds (QEMU, whose
+    /// counter is read off the clock), and stopping the counter takes the interrupt back. One that the guest gets once more
+    /// finds nothing to do; one that it never gets stops its clock.
+    pub fn raise_if_late<A: Apic>(&self, apic: &mut A) {
+        let is_over = self.local_vector & MODE == 0 && self.initial != 0 && self.origin.count == 0;
+        if is_over && !apic.holds((self.local_vector & VECTOR) as u8) {
+            self.raise(apic);
+        }
+    }
+
     /// The counter. Expiries up to `now` are dealt with.
     fn current(&self, ratio: Ratio, now: u64) -> u32 {
         let passed = ratio.counts(now.saturating_sub(self.origin.tsc), self.divisor());

@@ -66,6 +66,8 @@ pub trait Apic {
     fn tsc(&mut self) -> u64;
     /// Has the local APIC deliver this vector to its own CPU.
     fn raise(&mut self, vector: u8);
+    /// Is this vector requested or in service?
+    fn holds(&mut self, vector: u8) -> bool;
 }
 
 /// What a guest's timer owes to loans that are over.
@@ -100,6 +102,7 @@ impl Loan {
         // Stopped before its mode changes, lest an expiry comes in between.
         apic.write(Register::InitialCount, 0);
         apic.write(Register::LocalVector, VECTOR.into());
+        loan.guest.raise_if_late(apic);
         loan.arm(apic);
         loan
     }

@@ -24,13 +24,18 @@ struct Chip {
     /// Of the count that was loaded; later ones come by the period.
     next: Option<u64>,
     deadline: u64,
+    /// How long after the counter's zero the interrupt comes, if nobody stops the counter until then.
+    late: u64,
+    /// The guest is not done with its interrupt yet.
+    held: bool,
     raised: Vec<(u64, u8)>,
 }
 
 impl Chip {
     fn new(vector: u32) -> Self {
         let divide = UNDIVIDED;
-        Self { tsc: 1000, vector, initial: 0, divide, loaded: 0, next: None, deadline: 0, raised: Vec::new() }
+        let (initial, loaded, deadline, late) = (0, 0, 0, 0);
+        Self { tsc: 1000, vector, initial, divide, loaded, next: None, deadline, late, held: false, raised: Vec::new() }
     }
 
     fn mode(&self) -> u32 {
@@ -44,7 +49,7 @@ impl Chip {
 
     /// When the hardware comes to zero.
     fn expiry(&self) -> Option<u64> {
-        if self.mode() == 2 { Some(self.deadline).filter(|it| *it != 0) } else { self.next }
+        if self.mode() == 2 { Some(self.deadline).filter(|it| *it != 0) } else { self.next.map(|at| at + self.late) }
     }
 
     /// The next interrupt up to `end`, or the silence until then.
@@ -62,7 +67,7 @@ impl Chip {
             if self.vector & MASKED == 0 {
                 let vector = self.vector as u8;
                 if vector != VECTOR {
-                    self.raised.push((self.tsc, vector));
+                    self.raise(vector);
                 }
                 return Some(vector);
             }
@@ -120,7 +125,12 @@ impl Apic for Chip {
     }
 
     fn raise(&mut self, vector: u8) {
+        self.held |= vector == GUESTS;
         self.raised.push((self.tsc, vector));
+    }
+
+    fn holds(&mut self, vector: u8) -> bool {
+        self.held && vector == GUESTS
     }
 }
 
@@ -185,6 +195,37 @@ fn a_one_shot_goes_on_where_it_would_stand_without_the_loan() {
     assert_eq!(chip.read(Register::CurrentCount), 2000);
     assert_eq!(chip.run(100_000), Some(GUESTS));
     assert_eq!(chip.times(), [41_000]);
+}
+
+#[test]
+fn a_one_shot_whose_interrupt_is_late_is_not_lost() {
+    let mut chip = Chip { late: 500, ..Chip::new(ONE_SHOT) };
+    chip.write(Register::InitialCount, 10_000);
+    assert_eq!(chip.run(41_100), None);
+    assert_eq!(chip.read(Register::CurrentCount), 0);
+    let loan = Loan::begin(&mut chip, ratio(), NEVER, Debt::NONE);
+    let _ = loan.end(&mut chip);
+    assert_eq!(chip.run(100_000), None);
+    assert_eq!(chip.times(), [41_100]);
+}
+
+#[test]
+fn a_one_shot_that_nobody_sets_anew_interrupts_at_most_once_more() {
+    let mut chip = Chip::new(ONE_SHOT);
+    chip.write(Register::InitialCount, 10_000);
+    chip.run(41_000);
+    chip.run(50_000);
+    for _ in 0..3 {
+        chip.held = false;
+        let loan = Loan::begin(&mut chip, ratio(), NEVER, Debt::NONE);
+        let _ = loan.end(&mut chip);
+    }
+    assert_eq!(chip.times(), [41_000, 50_000]);
+    let mut masked = Chip::new(ONE_SHOT | MASKED);
+    masked.write(Register::InitialCount, 10_000);
+    masked.run(50_000);
+    let _ = Loan::begin(&mut masked, ratio(), NEVER, Debt::NONE).end(&mut masked);
+    assert!(masked.raised.is_empty());
 }
 
 #[test]
@@ -313,6 +354,7 @@ fn a_guest_cannot_tell_a_lent_timer_from_its_own() {
         match next(4) {
             0 if settled(&bare) => {
                 let (count, divide) = (next(8000) + 100, next(16) & 0xb);
+                chip.held = false;
                 for (register, value) in [(Register::Divide, divide), (Register::InitialCount, count)] {
                     bare.write(register, value);
                     match &mut loan {
