@@ -241,6 +241,8 @@ impl Nvme {
     }
 
     fn add(&mut self, cx: &mut Ctx<'_>, queue: NewQueue) {
+        let (NewQueue::Sq(id, _) | NewQueue::Cq(id, _)) = &queue;
+        self.last_queue = self.last_queue.max(*id);
         let unused = match queue {
             NewQueue::Sq(id, sq) => match self.sqs.get_mut(usize::from(id)) {
                 Some(place) => place.replace(sq).map(|old| NewQueue::Sq(id, old)),

@@ -25,6 +25,8 @@ pub struct Nvme {
     /// By identifier, the admin queues first.
     pub sqs: Vec<Option<Sq>>,
     pub cqs: Vec<Option<Cq>>,
+    /// The highest identifier that was used since the controller was enabled.
+    pub last_queue: u16,
     pub identity: identify::Controller,
     pub namespaces: Vec<Namespace>,
     /// Requests through the arena, and what is to become of them.
@@ -60,7 +62,7 @@ impl Nvme {
     }
 
     fn queue_ids(&self) -> core::ops::RangeInclusive<u16> {
-        ADMIN..=MAX_IO_QUEUES
+        ADMIN..=self.last_queue
     }
 
     /// Is anything of the guest's, or a nudge, still to come to an end? Events may take for ever.

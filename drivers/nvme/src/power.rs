@@ -82,6 +82,7 @@ impl Nvme {
 
     fn forget(&mut self, cx: &mut Ctx<'_>) {
         self.registers.power = Power::Off;
+        self.last_queue = ADMIN;
         self.open.clear();
         self.block.cancel(cx, |_| true);
         core::mem::replace(&mut self.sqs, no_queues()).into_iter().flatten().for_each(|sq| sq.free(cx.arena));

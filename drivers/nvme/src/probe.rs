@@ -56,6 +56,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         guard,
         sqs: no_queues(),
         cqs: no_queues(),
+        last_queue: ADMIN,
         identity,
         namespaces: Vec::new(),
         block: block::Queue::new(0, pool),
@@ -167,6 +168,7 @@ impl Nvme {
     }
 
     fn place(&mut self, id: u16, sq: Option<Sq>, cq: Option<Cq>) {
+        self.last_queue = self.last_queue.max(id);
         if let (Some(sq), Some(place)) = (sq, self.sqs.get_mut(usize::from(id))) {
             *place = Some(sq);
         }
