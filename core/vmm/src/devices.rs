@@ -55,8 +55,8 @@ pub fn functions() -> &'static [Function] {
 const STORAGE: u8 = 0x01;
 /// What one controller keeps a fast disk busy with; with less its requests wait for one another.
 const ARENA_BYTES_EACH: u64 = 4 << 20;
-/// All but one of so many parts of the VMM's memory are for other things.
-const PARTS: u64 = 4;
+/// One of so many parts of the VMM's memory is the most.
+const PARTS: u64 = 2;
 
 /// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
 /// at most a part of `vmm`, all of the VMM's memory. A power of two.
