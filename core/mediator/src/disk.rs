@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 /// Encrypts and decrypts runs of sectors in place. Length-preserving; one sector is [`SectorTransform::sector_bytes`].
 pub trait SectorTransform: Send + Sync {
     fn sector_bytes(&self) -> usize;
-    /// `sectors` is a whole number of sectors; the first has the number `first_sector` (the tweak).
+    /// `sectors` is a whole number of sectors; the first has the number `first_sector`, counted in sectors of this size. The
+    /// tweak follows from it.
     fn encrypt(&self, first_sector: u64, sectors: &mut [u8]);
     fn decrypt(&self, first_sector: u64, sectors: &mut [u8]);
 }
@@ -55,6 +56,13 @@ pub trait RangeMap: Send + Sync {
     /// to it (as physical sector size); those that are not aligned are read, changed and written.
     fn largest_sector_bytes(&self) -> usize {
         512
+    }
+    /// Where the sectors of a transform are larger than the disk's: how many sectors of the disk lie between the start of the
+    /// transform's sector that holds `lba` and `lba` itself. An extent that begins there gives the tweak as its own. `None`: `lba`
+    /// is in no such transform, or the map does not know; requests there are refused then.
+    fn within_transform_sector(&self, lba: u64) -> Option<u32> {
+        let _ = lba;
+        None
     }
     /// May the guest tell the disk which sectors are unused (TRIM)? It tells a thief, too, so the default is no.
     fn allows_trim(&self) -> bool {

@@ -1,49 +1,41 @@
-//! DMA requests through the channel's bounce buffer, part by part.
+//! DMA requests through the channel's bounce buffer: what the device is sent of them, and what the guest sees meanwhile.
+//! Parts, buffers and transforms are those of the crate `block`.
 //!
 //! The meaning of ACTIVE and INTERRUPT at the end is BMIDE s. 3.2.
 
 use crate::channel::{Channel, State};
+use crate::cmd;
 use crate::command::Refused;
-use crate::extents::{self, Part, Unserved};
+use crate::extents;
 use crate::prd::{self, PrdError, TABLE_BYTES};
-use crate::spec::{SECTOR_BYTES, bm, code, reg, status};
+use crate::spec::{SECTOR_BYTES, bm, code, error, reg, status};
 use crate::taskfile::{Form, Request};
 use crate::trim;
 use crate::unit::Unit;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use block::{Content, DeviceError, Failure, Queue, Scatter, Step, Transfer};
 use core::mem;
 use mediator::disk::RangeMap;
-use mediator::{Ctx, Device, Direction, GuestSegment, Work, WorkError};
+use mediator::{Ctx, Device, GuestSegment, Work, WorkError};
 
 /// Size of a channel's bounce buffer. Larger requests go in parts.
 pub const BOUNCE_BYTES: usize = 1 << 20;
 /// Sectors that fit the bounce buffer.
 pub const BOUNCE_SECTORS: u32 = (BOUNCE_BYTES / SECTOR_BYTES) as u32;
 
-/// Error register: uncorrectable data, and address not found; LBA then names the sector.
-const UNC_OR_IDNF: u8 = 1 << 6 | 1 << 4;
+/// A channel has one request at a time.
+const TAG: u32 = 0;
 
-/// A request that goes through the bounce buffer, part by part.
+/// A request that goes through the bounce buffer.
 pub struct Bounce {
     command: u8,
     write: bool,
     request: Request,
     ranges: Arc<dyn RangeMap>,
-    /// The guest's table, copied.
-    segments: Vec<GuestSegment>,
-    /// Where the next part's bytes begin in it.
-    segment: usize,
-    within: u32,
     /// The guest's table describes more than the request needs.
     longer: bool,
-    part: Part,
-    /// Sectors not done, the part's included.
-    left: u32,
-    /// Work on the buffer is under way; otherwise the device is at work.
-    copying: bool,
-    /// The device reported an error; what came before it is still copied.
-    failed: bool,
+    /// The device is at work on a part.
+    at_device: bool,
 }
 
 /// How far the device is with a part.
@@ -65,26 +57,9 @@ impl Bounce {
         self.command == code::DATA_SET_MANAGEMENT
     }
 
-    /// The guest memory of the next `len` bytes.
-    fn take(&mut self, len: usize) -> Result<Vec<GuestSegment>, Unserved> {
-        let mut taken = Vec::new();
-        let mut left = u32::try_from(len).map_err(|_| Unserved)?;
-        while left > 0 {
-            let segment = self.segments.get(self.segment).ok_or(Unserved)?;
-            let at = segment.at.checked_add(u64::from(self.within)).ok_or(Unserved)?;
-            let rest = segment.len_bytes.saturating_sub(self.within);
-            let len_bytes = rest.min(left);
-            taken.try_reserve(1).map_err(|_| Unserved)?;
-            taken.push(GuestSegment { at, len_bytes });
-            left = left.saturating_sub(len_bytes);
-            if len_bytes == rest {
-                self.segment = self.segment.saturating_add(1);
-                self.within = 0;
-            } else {
-                self.within = self.within.saturating_add(len_bytes);
-            }
-        }
-        Ok(taken)
+    /// The command of a part: of one that is read to be changed the one that reads.
+    fn part_command(&self, write: bool) -> Result<u8, Refused> {
+        if write == self.write { Ok(self.command) } else { cmd::read_form(self.command).ok_or(Refused) }
     }
 }
 
@@ -98,9 +73,6 @@ impl Channel {
         request: Request,
         ranges: Arc<dyn RangeMap>,
     ) {
-        if self.buffers.bounce.is_none() || self.buffers.lent {
-            return self.fail_dma(cx, "bounce buffer is in use");
-        }
         let wanted = extents::bytes(request.sectors) as u64;
         let Ok(regions) = prd::copy(cx.guest, self.bm.prdt, wanted) else {
             return self.fail_dma(cx, "PRD table is no guest memory");
@@ -116,105 +88,111 @@ impl Channel {
             self.state = State::Stuck;
             return;
         }
-        self.buffers.transfer = self.buffers.transfer.wrapping_add(1);
-        let part = Part { lba: request.lba, disk_lba: 0, sectors: 0, plain: false };
-        let bounce = Bounce {
-            command,
-            write,
-            request,
-            ranges,
-            segments: regions.segments,
-            segment: 0,
-            within: 0,
-            longer: regions.longer,
-            part,
-            left: request.sectors,
-            copying: false,
-            failed: false,
+        let bounce = Bounce { command, write, request, ranges, longer: regions.longer, at_device: false };
+        let Some(queue) = &mut self.buffers.queue else { return self.fail_dma(cx, "no bounce buffer") };
+        let content = match bounce.is_list() {
+            true => Content::Payload { len_bytes: u32::try_from(wanted).unwrap_or(u32::MAX) },
+            false => {
+                let (Request { lba, sectors, .. }, ranges) = (request, bounce.ranges.clone());
+                Content::Sectors { lba, sectors, sector_bytes: SECTOR_BYTES as u32, ranges }
+            }
         };
-        self.next_part(cx, bounce);
-    }
-
-    /// Starts the part from `bounce.part.lba` on.
-    fn next_part(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce) {
-        let sectors = bounce.left.min(BOUNCE_SECTORS);
-        bounce.part = match bounce.is_list() {
-            true => Part { sectors, ..bounce.part },
-            false => extents::part(&*bounce.ranges, bounce.part.lba, sectors),
-        };
-        if bounce.write {
-            self.copy(cx, bounce, Direction::GuestToDevice);
-        } else {
-            self.send_bounce(cx, bounce);
-        }
-    }
-
-    /// Has the VMM copy and transform the part, or what the device delivered of it. Returns whether it was pushed.
-    fn copy(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce, direction: Direction) -> bool {
-        let pushed = self.push_work(cx, &mut bounce, direction);
-        if pushed.is_err() {
-            self.fail_dma(cx, "no memory, or sectors of another size");
-            return false;
-        }
-        bounce.copying = true;
+        let memory = Scatter::new(regions.segments);
         self.state = State::Bounce(bounce);
-        true
+        queue.submit(cx, block::Request { tag: TAG, disk: 0, write, content, memory });
+        self.take_steps(cx);
     }
 
-    fn push_work(&mut self, cx: &mut Ctx<'_>, bounce: &mut Bounce, direction: Direction) -> Result<(), Unserved> {
-        let buffer = self.buffers.bounce.as_ref().ok_or(Unserved)?.bus_addr();
-        let len_bytes = extents::bytes(bounce.part.sectors);
-        let runs = match bounce.is_list() {
-            true => Vec::new(),
-            false => extents::runs(&*bounce.ranges, bounce.part.lba, bounce.part.sectors)?,
-        };
-        let guest = bounce.take(len_bytes)?;
-        cx.work.try_reserve(1).map_err(|_| Unserved)?;
-        cx.push(Work { tag: self.tag(), direction, guest, bounce: buffer, len_bytes, runs });
-        self.buffers.lent = true;
-        Ok(())
-    }
-
-    /// Bit 0: the channel. The rest: the transfer.
-    fn tag(&self) -> u32 {
-        self.buffers.transfer.wrapping_shl(1) | u32::from(self.number & 1)
-    }
-
-    /// Gives the device the part, with the bounce buffer for its data.
-    fn send_bounce(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce) {
-        if self.load_bounce(cx, &bounce).is_err() {
-            return self.fail_dma(cx, "no bounce buffer");
+    /// What the queue wants done.
+    fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+        while let Some(step) = self.buffers.queue.as_mut().and_then(Queue::poll) {
+            let bounce = match mem::replace(&mut self.state, State::Idle) {
+                State::Bounce(bounce) => bounce,
+                other => {
+                    self.state = other;
+                    continue;
+                }
+            };
+            match step {
+                Step::Send(transfer) => self.send_bounce(cx, bounce, &transfer),
+                Step::Done { result: Ok(()), .. } => {
+                    self.bm.active = self.bm.command & bm::START != 0 && bounce.longer;
+                }
+                // The device tells itself.
+                Step::Done { result: Err(Failure::Device { .. }), .. } => {}
+                Step::Done { result: Err(Failure::Memory), .. } => {
+                    self.fail_dma(cx, "PRD points to what is no RAM of the guest");
+                }
+                Step::Done { result: Err(Failure::Unserved), .. } => {
+                    self.fail_dma(cx, "no memory, or sectors of another size");
+                }
+            }
         }
+    }
+
+    /// Nobody waits for the request in the bounce buffer any more. The bus master is stopped.
+    pub fn drop_bounced(&mut self, cx: &mut Ctx<'_>) {
+        if let Some(queue) = &mut self.buffers.queue {
+            queue.cancel(cx, |_| true);
+        }
+    }
+
+    /// Gives the device a part, with the bounce buffer for its data.
+    fn send_bounce(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce, transfer: &Transfer) {
+        // The interrupt of a part that is not the last has reached the guest, who finds no cause: the command of the
+        // next part takes INTRQ back (ATA/ATAPI-7 s. 5.2).
+        if !transfer.first && self.bm.command & bm::START == 0 {
+            self.drop_bounced(cx);
+            self.state = State::Stuck;
+            return;
+        }
+        let sent = self.try_send(cx, &bounce, transfer);
+        match sent {
+            Ok(()) => {
+                self.run_bus_master(cx.device, !transfer.write);
+                bounce.at_device = true;
+                self.state = State::Bounce(bounce);
+            }
+            Err(why) => {
+                self.drop_bounced(cx);
+                match why {
+                    Some(why) => self.fail_dma(cx, why),
+                    None => self.refuse(cx.device),
+                }
+            }
+        }
+    }
+
+    /// Errors: what to tell of a request that cannot be made, or nothing: the list is refused.
+    fn try_send(&mut self, cx: &mut Ctx<'_>, bounce: &Bounce, transfer: &Transfer) -> Result<(), Option<&'static str>> {
+        if bounce.is_list() {
+            self.translate_list(cx, bounce, transfer).map_err(|Refused| None)?;
+        }
+        self.load_bounce(cx, transfer).map_err(|_| Some("no bounce buffer"))?;
         // A stale interrupt bit must not pass for this part's.
         let capable = self.ports.bm_read(cx.device, bm::STATUS) & bm::CAPABLE;
         self.ports.bm_write(cx.device, bm::STATUS, capable | bm::INTERRUPT | bm::ERROR);
-        let sent = match bounce.is_list() {
-            true => self.send_as_written(cx, bounce.command),
-            false => self.send_part(cx.device, bounce.command, bounce.request, bounce.part),
-        };
-        if sent.is_err() {
-            return self.fail_dma(cx, "address needs a 48-bit command");
+        if bounce.is_list() {
+            return self.send_as_written(cx, bounce.command).map_err(|Refused| None);
         }
-        self.run_bus_master(cx.device, !bounce.write);
-        bounce.copying = false;
-        self.state = State::Bounce(bounce);
+        let command = bounce.part_command(transfer.write);
+        let sent = command.and_then(|command| self.send_part(cx.device, command, bounce.request, transfer.part));
+        sent.map_err(|Refused| Some("address needs a 48-bit command"))
     }
 
     /// The list of a TRIM is in the bounce buffer: the guest's addresses become the disk's.
-    fn translate_list(&self, cx: &mut Ctx<'_>, bounce: &Bounce) -> Result<(), Refused> {
+    fn translate_list(&self, cx: &mut Ctx<'_>, bounce: &Bounce, transfer: &Transfer) -> Result<(), Refused> {
         let Unit::Disk(disk) = self.unit() else { return Err(Refused) };
-        let buffer = self.buffers.bounce.as_ref().ok_or(Refused)?.bus_addr();
-        let list = cx.arena.bytes(buffer, extents::bytes(bounce.part.sectors)).map_err(|_| Refused)?;
-        trim::translate(&*bounce.ranges, disk.identity.sectors, list)
+        let len = usize::try_from(transfer.len_bytes).map_err(|_| Refused)?;
+        let list = cx.arena.bytes(transfer.buffer, len).map_err(|_| Refused)?;
+        trim::translate(extents::sectors(&*bounce.ranges), disk.identity.sectors, list).map_err(|_| Refused)
     }
 
-    fn load_bounce(&mut self, cx: &mut Ctx<'_>, bounce: &Bounce) -> Result<(), PrdError> {
+    fn load_bounce(&mut self, cx: &mut Ctx<'_>, transfer: &Transfer) -> Result<(), PrdError> {
         self.ports.bm_stop(cx.device);
         let table = self.buffers.table.as_ref().ok_or(PrdError::OutOfMemory)?.bus_addr();
-        let buffer = self.buffers.bounce.as_ref().ok_or(PrdError::OutOfMemory)?.bus_addr();
         let bytes = cx.arena.bytes(table, TABLE_BYTES).map_err(|_| PrdError::OutOfMemory)?;
-        let len = u32::try_from(extents::bytes(bounce.part.sectors)).map_err(|_| PrdError::TooLong)?;
-        prd::contiguous(buffer, len, bytes)?;
+        prd::contiguous(transfer.buffer, transfer.len_bytes, bytes)?;
         self.ports.bm_table(cx.device, u32::try_from(table.0).map_err(|_| PrdError::TooLong)?);
         Ok(())
     }
@@ -222,31 +200,35 @@ impl Channel {
     /// The guest looks at a status while the bounce buffer is in use. When the device is done with the part, the next
     /// step is taken. Returns true when the guest must wait for work and ask again.
     pub fn poll_bounce(&mut self, cx: &mut Ctx<'_>) -> bool {
-        let State::Bounce(bounce) = &self.state else { return false };
-        if bounce.copying {
-            return false;
-        }
+        let (write, pushed) = match &mut self.state {
+            State::Bounce(bounce) if bounce.at_device => (bounce.write, cx.work.len()),
+            _ => return false,
+        };
         let progress = self.progress(cx.device);
         if let Progress::Running = progress {
             return false;
         }
         // Whatever happened: from here on the device reaches neither buffer nor table.
         self.ports.bm_stop(cx.device);
-        let State::Bounce(bounce) = mem::replace(&mut self.state, State::Idle) else { return false };
-        match progress {
+        let result = match progress {
             Progress::Running | Progress::Lost => {
+                self.drop_bounced(cx);
                 self.bm.active = false;
                 self.bm.error = true;
                 self.state = State::Stuck;
-                false
+                return false;
             }
-            Progress::Failed => self.part_failed(cx, bounce),
-            Progress::Done if bounce.write => {
-                self.part_done(cx, bounce);
-                false
-            }
-            Progress::Done => self.copy(cx, bounce, Direction::DeviceToGuest),
+            Progress::Failed => Err(self.failed(cx.device, write)),
+            Progress::Done => Ok(()),
+        };
+        if let State::Bounce(bounce) = &mut self.state {
+            bounce.at_device = false;
         }
+        if let Some(queue) = &mut self.buffers.queue {
+            queue.on_device_done(cx, TAG, result);
+        }
+        self.take_steps(cx);
+        !write && cx.work.len() > pushed
     }
 
     fn progress(&self, device: &mut dyn Device) -> Progress {
@@ -265,62 +247,23 @@ impl Channel {
         }
     }
 
-    /// The device reported an error. A guest takes the sectors before the bad one for good, so they are copied.
-    fn part_failed(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce) -> bool {
+    /// The device reported an error: which sector it names, if it does.
+    fn failed(&mut self, device: &mut dyn Device, write: bool) -> DeviceError {
         // The bus master is stopped, but for the guest its table has not come to an end.
         self.bm.active = self.bm.command & bm::START != 0;
-        if bounce.write || self.ports.read(cx.device, reg::ERROR) & UNC_OR_IDNF == 0 {
-            return false;
+        if write || self.ports.read(device, reg::ERROR) & (error::UNC | error::IDNF) == 0 {
+            return DeviceError { disk_lba: None };
         }
+        let State::Bounce(bounce) = &self.state else { return DeviceError { disk_lba: None } };
         let ext = self.moved.map_or(bounce.request.form == Form::Lba48, |moved| moved.device_ext);
-        let failed_lba = self.ports.failed_lba(cx.device, ext, self.control);
-        let good = failed_lba.checked_sub(bounce.part.disk_lba).and_then(|good| u32::try_from(good).ok());
-        let Some(good) = good.filter(|good| (1..bounce.part.sectors).contains(good)) else { return false };
-        bounce.part.sectors = good;
-        bounce.failed = true;
-        self.copy(cx, bounce, Direction::DeviceToGuest)
-    }
-
-    /// A part is done, and a read's data is in guest memory.
-    fn part_done(&mut self, cx: &mut Ctx<'_>, mut bounce: Bounce) {
-        bounce.left = bounce.left.saturating_sub(bounce.part.sectors);
-        let started = self.bm.command & bm::START != 0;
-        if bounce.left == 0 {
-            self.bm.active = started && bounce.longer;
-            return;
-        }
-        // The interrupt of a part that is not the last has reached the guest, who finds no cause: the command of the
-        // next part takes INTRQ back (ATA/ATAPI-7 s. 5.2).
-        if !started {
-            self.state = State::Stuck;
-            return;
-        }
-        bounce.part.lba = bounce.part.lba.saturating_add(u64::from(bounce.part.sectors));
-        self.next_part(cx, bounce);
+        DeviceError { disk_lba: Some(self.ports.failed_lba(device, ext, self.control)) }
     }
 
     /// Work of this channel is done.
     pub fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: &Work, result: Result<(), WorkError>) {
-        self.buffers.lent = false;
-        if work.tag != self.tag() {
-            return;
+        if let Some(queue) = &mut self.buffers.queue {
+            queue.on_work_done(cx, work, result);
         }
-        let bounce = match mem::replace(&mut self.state, State::Idle) {
-            State::Bounce(bounce) if bounce.copying => bounce,
-            other => {
-                self.state = other;
-                return;
-            }
-        };
-        match (result, work.direction) {
-            (Err(_), _) => self.fail_dma(cx, "PRD points to what is no RAM of the guest"),
-            (Ok(()), Direction::GuestToDevice) if bounce.is_list() => match self.translate_list(cx, &bounce) {
-                Ok(()) => self.send_bounce(cx, bounce),
-                Err(Refused) => self.refuse(cx.device),
-            },
-            (Ok(()), Direction::GuestToDevice) => self.send_bounce(cx, bounce),
-            (Ok(()), Direction::DeviceToGuest) if bounce.failed => {}
-            (Ok(()), Direction::DeviceToGuest) => self.part_done(cx, bounce),
-        }
+        self.take_steps(cx);
     }
 }

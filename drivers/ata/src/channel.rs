@@ -2,12 +2,12 @@
 
 use crate::bounce::Bounce;
 use crate::dma::HeldDma;
-use crate::extents::Part;
 use crate::pio::{PioIn, PioOut};
 use crate::ports::Ports;
 use crate::spec::{control, reg, status};
 use crate::taskfile::{Form, Geometry, Taskfile};
 use crate::unit::{Setting, Unit};
+use block::{Part, Queue};
 use mediator::{Ctx, Device, DmaBuffer, Op, Verdict, Violation, Width};
 
 /// What status shows while a command is with us and not with the device, or not wholly done: a busy drive. With BSY
@@ -56,11 +56,8 @@ pub struct BusMaster {
 #[derive(Default)]
 pub struct Buffers {
     pub table: Option<DmaBuffer>,
-    pub bounce: Option<DmaBuffer>,
-    /// Work on the bounce buffer is under way.
-    pub lent: bool,
-    /// Number of the transfer, to know work that a reset has overtaken.
-    pub transfer: u32,
+    /// Requests that go through a bounce buffer; a channel has one at a time.
+    pub queue: Option<Queue>,
 }
 
 /// The device holds another address than the guest wrote.
@@ -138,7 +135,7 @@ impl Channel {
                 let rising = value & !self.control & control::SRST != 0;
                 self.control = value;
                 if rising {
-                    self.reset(cx.device);
+                    self.reset(cx);
                     self.taskfile = Taskfile::after_reset(0);
                 }
                 Ok(Verdict::Passthrough)
@@ -224,9 +221,7 @@ impl Channel {
         moved.resolved = true;
         if now & status::ERR != 0 {
             let failed = self.ports.failed_lba(device, moved.device_ext, self.control);
-            let within = failed.saturating_sub(moved.part.disk_lba).min(u64::from(moved.part.sectors));
-            let lba = moved.part.lba.saturating_add(within);
-            self.taskfile.set_lba(moved.form, lba, moved.geometry);
+            self.taskfile.set_lba(moved.form, moved.part.guest_lba(failed), moved.geometry);
         }
     }
 
@@ -262,9 +257,9 @@ impl Channel {
     }
 
     /// Forgets what is under way. The bus master is stopped first: the bounce buffer and the table are free then.
-    pub fn reset(&mut self, device: &mut dyn Device) {
-        self.ports.bm_stop(device);
-        self.buffers.transfer = self.buffers.transfer.wrapping_add(1);
+    pub fn reset(&mut self, cx: &mut Ctx<'_>) {
+        self.ports.bm_stop(cx.device);
+        self.drop_bounced(cx);
         self.state = State::Idle;
         self.moved = None;
         self.setting = None;
@@ -273,8 +268,8 @@ impl Channel {
     }
 
     /// The controller and its devices were reset and have lost their settings.
-    pub fn on_resume(&mut self, device: &mut dyn Device) {
-        self.reset(device);
+    pub fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        self.reset(cx);
         self.taskfile = Taskfile::after_reset(0);
         self.control = 0;
         self.bm = BusMaster::default();

@@ -4,13 +4,14 @@ use crate::bounce::BOUNCE_SECTORS;
 use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
 use crate::dma::HeldDma;
-use crate::extents::{self, Part};
+use crate::extents;
 use crate::identify::Identity;
 use crate::pio::{PioIn, PioOut};
 use crate::spec::{code, device, packet, reg};
 use crate::taskfile::{Form, Geometry, Request, Taskfile};
 use crate::unit::{Setting, Unit};
 use alloc::sync::Arc;
+use block::Part;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device, Verdict};
 
@@ -28,7 +29,7 @@ impl Channel {
         if command == code::DEVICE_RESET && matches!(self.unit(), Unit::Packet) {
             // The one command that a busy device takes.
             let device_register = self.taskfile.device;
-            self.reset(cx.device);
+            self.reset(cx);
             self.taskfile = Taskfile::after_reset(device_register);
             return Verdict::Passthrough;
         }
@@ -91,8 +92,11 @@ impl Channel {
             Class::Verify { ext } => match ranges {
                 None => self.send_as_written(cx, command),
                 Some(ranges) => {
-                    let (request, part) = self.whole(ext, &*ranges)?;
-                    self.send_part(cx.device, command, request, part)
+                    let (request, part) = self.whole(ext, &*ranges, false)?;
+                    // Of a sector of the transform that is not wholly named the device verifies what is.
+                    let disk_lba = part.disk_lba.saturating_add(u64::from(part.skip));
+                    let named = Part { disk_lba, disk_sectors: part.sectors, skip: 0, ..part };
+                    self.send_part(cx.device, command, request, named)
                 }
             },
             Class::Identify => {
@@ -110,7 +114,7 @@ impl Channel {
             Class::SetFeatures if cmd::set_features_passes(features, protected) => self.send_as_written(cx, command),
             Class::Smart if cmd::smart_passes(features, protected) => self.send_as_written(cx, command),
             Class::DataSetManagement => self.data_set_management(cx, command, ranges),
-            Class::Pass => self.send_as_written(cx, command),
+            Class::Pass | Class::ReadLog => self.send_as_written(cx, command),
             Class::PlainOnly if !protected => self.send_as_written(cx, command),
             _ => Err(Refused),
         }
@@ -136,7 +140,7 @@ impl Channel {
             self.hold(cx, HeldDma { command, write: transfer.write, protected: Some((request, ranges)) });
             return Ok(());
         }
-        let (request, part) = self.whole(transfer.ext, &*ranges)?;
+        let (request, part) = self.whole(transfer.ext, &*ranges, transfer.write)?;
         let block = if transfer.mode == Mode::PioMultiple { self.multiple() } else { 1 };
         let state = match (part.plain, transfer.write) {
             (true, _) => State::Transparent,
@@ -194,9 +198,10 @@ impl Channel {
 
     /// The request, and the one part that it must be: a PIO or verify command cannot be sent in parts, because the
     /// guest counts interrupts by block.
-    fn whole(&self, ext: bool, ranges: &dyn RangeMap) -> Result<(Request, Part), Refused> {
-        let request = self.request(ext)?;
-        let part = extents::part(ranges, request.lba, request.sectors);
+    fn whole(&self, ext: bool, ranges: &dyn RangeMap, write: bool) -> Result<(Request, Part), Refused> {
+        let (request, sectors) = (self.request(ext)?, extents::sectors(ranges));
+        sectors.check_rights(request.lba, request.sectors, write).map_err(|_| Refused)?;
+        let part = sectors.part(request.lba, request.sectors).map_err(|_| Refused)?;
         if part.sectors == request.sectors { Ok((request, part)) } else { Err(Refused) }
     }
 
@@ -229,14 +234,14 @@ impl Channel {
     ) -> Result<(), Refused> {
         let Unit::Disk(disk) = self.unit() else { return Err(Refused) };
         let geometry = disk.geometry;
-        let end = part.disk_lba.saturating_add(u64::from(part.sectors));
+        let end = part.disk_lba.saturating_add(u64::from(part.disk_sectors));
         let (command, form) = match request.form {
             Form::Lba48 => (command, Form::Lba48),
             _ if end <= LBA28_END => (command, Form::Lba28),
             _ if !disk.identity.lba48 => return Err(Refused),
             _ => (cmd::ext_form(command).ok_or(Refused)?, Form::Lba48),
         };
-        let sent = Request { form, lba: part.disk_lba, sectors: part.sectors };
+        let sent = Request { form, lba: part.disk_lba, sectors: part.disk_sectors };
         let mut taskfile = self.taskfile;
         taskfile.set_request(sent, geometry);
         let moved = Moved { form: request.form, geometry, part, device_ext: form == Form::Lba48, resolved: false };

@@ -10,6 +10,7 @@ use crate::prd::{self, PrdError, TABLE_BYTES};
 use crate::spec::{bm, code};
 use crate::taskfile::Request;
 use alloc::sync::Arc;
+use block::{Part, Plan, Refusal};
 use core::mem;
 use mediator::disk::RangeMap;
 use mediator::{Ctx, Device};
@@ -64,14 +65,17 @@ impl Channel {
                 Err(_) => self.fail_dma(cx, "PRD table is no guest memory"),
             };
         };
-        let part = extents::part(&*ranges, request.lba, request.sectors);
         let list = held.command == code::DATA_SET_MANAGEMENT;
-        if list || !part.plain || part.sectors != request.sectors {
-            return self.start_bounce(cx, held.command, held.write, request, ranges);
-        }
+        let disk_lba = match extents::sectors(&*ranges).plan(request.lba, request.sectors, held.write) {
+            Ok(Plan::Direct { disk_lba }) if !list => disk_lba,
+            Err(refusal) if !list => return self.fail_dma(cx, why(refusal)),
+            _ => return self.start_bounce(cx, held.command, held.write, request, ranges),
+        };
         if self.load_shadow(cx).is_err() {
             return self.fail_dma(cx, "PRD table is no guest memory");
         }
+        let (lba, sectors) = (request.lba, request.sectors);
+        let part = Part { lba, sectors, plain: true, disk_lba, disk_sectors: sectors, skip: 0 };
         match self.send_part(cx.device, held.command, request, part) {
             Ok(()) => self.run_direct(cx.device, to_memory),
             Err(_) => self.fail_dma(cx, "address needs a 48-bit command"),
@@ -129,7 +133,16 @@ impl Channel {
         // In mid-transfer. The device may wait for the rest of encrypted data: nothing else may reach it before a
         // reset.
         self.ports.bm_stop(cx.device);
-        self.buffers.transfer = self.buffers.transfer.wrapping_add(1);
+        self.drop_bounced(cx);
         self.state = State::Stuck;
+    }
+}
+
+/// A range map's refusal, for the log.
+fn why(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::ReadOnly { .. } => "the range may not be written",
+        Refusal::Absent { .. } => "the range may not be used",
+        Refusal::Unserved => "sectors of the transform that do not fit the disk's",
     }
 }

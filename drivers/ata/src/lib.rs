@@ -28,24 +28,22 @@ extern crate alloc;
 mod bounce;
 mod busmaster;
 mod channel;
-mod cmd;
 mod command;
 mod dma;
 mod extents;
 mod guard;
-mod identify;
 mod mediator;
 mod pio;
 mod ports;
 mod prd;
 mod probe;
 pub mod spec;
-mod taskfile;
-mod trim;
 mod unit;
 
 #[cfg(test)]
 mod tests;
+
+use acs::{cmd, identify, taskfile, trim};
 
 use ::mediator::Ctx;
 use ::mediator::pci::{AttachError, Attached, Driver, Function};

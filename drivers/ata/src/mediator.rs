@@ -9,6 +9,7 @@ use crate::unit::{Disk, Unit};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use block::Queue;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
 use mediator::{
     Access, ConfigAccess, Ctx, Mediator, Op, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
@@ -137,12 +138,12 @@ impl Mediator for Ata {
 
     fn on_resume(&mut self, cx: &mut Ctx<'_>) {
         guard::on_resume(cx);
-        self.channels.iter_mut().for_each(|channel| channel.on_resume(cx.device));
+        self.channels.iter_mut().for_each(|channel| channel.on_resume(cx));
     }
 
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         let [first, second] = &mut self.channels;
-        let channel = if work.tag & 1 == 0 { first } else { second };
+        let channel = if Queue::number_of(&work) == first.number { first } else { second };
         channel.on_work_done(cx, &work, result);
     }
 }

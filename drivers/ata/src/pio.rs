@@ -3,7 +3,7 @@
 use crate::channel::{Channel, State};
 use crate::command::Refused;
 use crate::extents;
-use crate::identify::{self, Identity};
+use crate::identify::{self, Identity, Transport};
 use crate::ports::Ports;
 use crate::spec::{SECTOR_BYTES, reg, status};
 use crate::taskfile::Request;
@@ -48,7 +48,7 @@ fn block_buffer(sectors: u32) -> Result<Vec<u8>, Refused> {
 
 /// Can every sector of the request be transformed?
 fn check(request: &Request, ranges: &dyn RangeMap) -> Result<(), Refused> {
-    extents::each_transform(ranges, request.lba, request.sectors, |_| Ok(())).map_err(|_| Refused)
+    extents::sectors(ranges).each_transform(request.lba, request.sectors, |_| Ok(())).map_err(|_| Refused)
 }
 
 /// Is the device ready for a block?
@@ -109,7 +109,7 @@ impl PioIn {
         match &mut self.source {
             Source::Sectors { ranges, lba } => {
                 // Every sector was seen to be transformable when the command came.
-                let _ = extents::each_transform(&**ranges, *lba, sectors, |run| {
+                let _ = extents::sectors(&**ranges).each_transform(*lba, sectors, |run| {
                     in_block(block, run, |run, bytes| run.transform.decrypt(run.first_sector, bytes));
                     Ok(())
                 });
@@ -119,7 +119,7 @@ impl PioIn {
             Source::Identify { protection } => {
                 let answer = block.first_chunk_mut::<SECTOR_BYTES>()?;
                 let identity = Identity::parse(answer);
-                identify::edit(answer, protection.as_deref());
+                identify::edit(answer, Transport::Parallel, protection.as_deref());
                 Some(identity)
             }
         }
@@ -149,7 +149,7 @@ impl PioOut {
 
     fn send_block(&mut self, ports: Ports, device: &mut dyn Device, sectors: u32) {
         let mut block = core::mem::take(&mut self.buffer);
-        let encrypted = extents::each_transform(&*self.ranges, self.lba, sectors, |run| {
+        let encrypted = extents::sectors(&*self.ranges).each_transform(self.lba, sectors, |run| {
             in_block(&mut block, run, |run, bytes| run.transform.encrypt(run.first_sector, bytes));
             Ok(())
         });

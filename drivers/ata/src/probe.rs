@@ -11,6 +11,7 @@ use crate::prd::TABLE_BYTES;
 use crate::spec::{SECTOR_BYTES, SIGNATURE_PACKET, code, control, device, reg, status};
 use crate::taskfile::{Form, Request, Taskfile};
 use crate::unit::{Disk, Unit};
+use block::{Pool, Queue};
 use mediator::disk::DiskError;
 use mediator::pci::AttachError;
 use mediator::{Ctx, Device, Width};
@@ -40,8 +41,9 @@ pub fn attach(cx: &mut Ctx<'_>, channel: &mut Channel) -> Result<(), AttachError
         channel.buffers.table = Some(table.ok_or(AttachError("no DMA memory for a PRD table"))?);
     }
     if channel.units.iter().any(|unit| matches!(unit, Unit::Disk(_))) {
-        let bounce = cx.arena.alloc(BOUNCE_BYTES, TABLE_BYTES);
-        channel.buffers.bounce = Some(bounce.ok_or(AttachError("no DMA memory for a bounce buffer"))?);
+        let pool = Pool::new(cx.arena, BOUNCE_BYTES, TABLE_BYTES);
+        let pool = pool.ok_or(AttachError("no DMA memory for a bounce buffer"))?;
+        channel.buffers.queue = Some(Queue::new(channel.number, pool));
     }
     Ok(())
 }

@@ -206,13 +206,18 @@ fn forbidden_import(importer: &Crate, imported: &Crate) -> Option<Refusal> {
     }
 }
 
-/// A driver sees the contract, `pci`, and the crate that is named as the family folder it lies in (`drivers/usb/usb`).
+/// A driver sees the contract, `pci`, and the crate that is named as the family folder it lies in (`drivers/usb/usb`). Disks
+/// have their family's crates beside them: `block`, the request model, and `acs`, the ATA command set.
 fn driver_may_see(importer: &Crate, imported: &Crate) -> bool {
     let family = importer.folder.parent().filter(|family| family.components().count() > 1);
     let is_family = family.is_some_and(|family| {
         imported.folder.parent() == Some(family) && family.file_name() == imported.folder.file_name()
     });
-    is_family || matches!(imported.name.as_str(), "mediator" | "pci")
+    let shared = matches!(
+        (importer.name.as_str(), imported.name.as_str()),
+        ("ata" | "ahci", "acs") | ("ata" | "ahci" | "nvme" | "acs", "block")
+    );
+    is_family || shared || matches!(imported.name.as_str(), "mediator" | "pci")
 }
 
 /// Where programs for ring 3 lie, and what they stand on: its few unsafe lines are system calls, which reach nothing but the program.

@@ -1,6 +1,7 @@
 use super::machine::*;
 use crate::cmd::{Class, classify, set_features_passes, smart_passes};
 use crate::spec::{code, reg, status};
+use alloc::vec;
 use alloc::vec::Vec;
 
 const RANGE: Range = Range(100, 4000, 0);
@@ -16,15 +17,16 @@ fn every_command_of_the_issue_has_its_class() {
     for command in unlisted.into_iter().chain([0xf6, 0x92, 0x3f, 0x45, 0x50, 0x80, 0xb4, 0xc0, 0xff]) {
         assert_eq!(classify(command), Class::PlainOnly, "{command:#x}");
     }
-    for command in [0x26, 0x36, 0x3e, 0xc7, 0xcc, 0x60, 0x61, 0xa2, 0x5d, 0x93, 0x47] {
+    for command in [0x26, 0x36, 0x3e, 0xc7, 0xcc, 0x63, 0x64, 0xa2, 0x5d, 0x93, 0x47] {
         assert_eq!(classify(command), Class::Refused, "{command:#x}");
     }
-    for command in [0x00, 0x10, 0x94, 0xe0, 0xe5, 0xe6, 0xe7, 0xea, 0x2f] {
+    for command in [0x00, 0x10, 0x94, 0xe0, 0xe5, 0xe6, 0xe7, 0xea, 0xf5] {
         assert_eq!(classify(command), Class::Pass, "{command:#x}");
     }
     let transfers = (0..=255).filter(|command| matches!(classify(*command), Class::Transfer(_))).count();
     assert_eq!(transfers, 19);
     assert_eq!(codes(Class::SetFeatures), [0xef]);
+    assert_eq!((codes(Class::ReadLog), codes(Class::Queued { write: true })), (vec![0x2f], vec![0x61]));
 }
 
 #[test]
@@ -44,7 +46,7 @@ fn set_features_goes_by_subcommand() {
 #[test]
 fn a_refused_command_is_aborted_with_an_interrupt_and_never_sent() {
     let mut machine = Machine::protected(RANGE);
-    for command in [0x22, 0x32, 0xb1, 0xf9, 0x5c, 0x92, 0xf6, 0xc7, 0x06, 0x80, 0xe4] {
+    for command in [0x22, 0x32, 0xb1, 0xf9, 0x5c, 0x92, 0xf6, 0xc7, 0x06, 0x80, 0xe4, 0x60, 0x61] {
         let before = machine.drive.interrupts;
         machine.command28(command, 0x123_4567, 9);
         assert_eq!(machine.drive.interrupts, before + 1, "{command:#x}");

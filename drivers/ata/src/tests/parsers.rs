@@ -1,6 +1,6 @@
 use super::fake::{DISK_SECTORS, Drive};
 use super::machine::*;
-use crate::identify::{self, Identity};
+use crate::identify::{self, Identity, Transport};
 use crate::prd::{self, PrdError, TABLE_BYTES};
 use crate::spec::reg;
 use crate::taskfile::{Form, Geometry, Request, Taskfile};
@@ -134,8 +134,8 @@ fn the_edited_answer_hides_what_is_refused_and_has_a_good_checksum() {
     let raw = Drive::new().identify;
     assert_eq!(sum(&raw), 0);
     let (mut plain, mut protected) = (raw, raw);
-    identify::edit(&mut plain, None);
-    identify::edit(&mut protected, Some(&Range(1, 2, 0)));
+    identify::edit(&mut plain, Transport::Parallel, None);
+    identify::edit(&mut protected, Transport::Parallel, Some(&Range(1, 2, 0)));
     assert_eq!((sum(&plain), sum(&protected)), (0, 0));
     assert_eq!(word(&plain, 82), !0x0180);
     assert_eq!(word(&plain, 83), 0x7ffd, "only the queued commands");
@@ -147,7 +147,7 @@ fn the_edited_answer_hides_what_is_refused_and_has_a_good_checksum() {
     let mut unsigned = raw;
     unsigned[510] = 0;
     unsigned[511] = 7;
-    identify::edit(&mut unsigned, None);
+    identify::edit(&mut unsigned, Transport::Parallel, None);
     assert_eq!(unsigned[511], 7, "word 255 is no checksum without its signature");
 }
 

@@ -26,6 +26,10 @@ pub struct Transfer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     Transfer(Transfer),
+    /// A transfer of native command queuing: the count is in the features, the tag in the count. Serial only.
+    Queued {
+        write: bool,
+    },
     /// Names sectors, moves none.
     Verify {
         ext: bool,
@@ -36,6 +40,8 @@ pub enum Class {
     SetMultiple,
     InitializeParameters,
     Smart,
+    /// READ LOG EXT. Logs are only read.
+    ReadLog,
     /// DMA from the guest: which sectors are unused.
     DataSetManagement,
     /// Both units are reset; unit 0 is selected afterwards.
@@ -67,6 +73,8 @@ pub fn classify(command: u8) -> Class {
         code::READ_DMA_EXT => transfer(Dma, false, true),
         code::WRITE_DMA | 0xcb => transfer(Dma, true, false),
         code::WRITE_DMA_EXT | code::WRITE_DMA_FUA_EXT => transfer(Dma, true, true),
+        code::READ_FPDMA_QUEUED => Class::Queued { write: false },
+        code::WRITE_FPDMA_QUEUED => Class::Queued { write: true },
         code::READ_VERIFY | 0x41 => Class::Verify { ext: false },
         code::READ_VERIFY_EXT => Class::Verify { ext: true },
         code::IDENTIFY_DEVICE => Class::Identify,
@@ -87,10 +95,11 @@ fn classify_rest(command: u8) -> Class {
         // Power management, new and old codes: STANDBY, IDLE, CHECK POWER MODE, SLEEP.
         0x94..=0x99 | 0xe0..=0xe3 | 0xe5 | 0xe6 => Class::Pass,
         code::FLUSH_CACHE | code::FLUSH_CACHE_EXT => Class::Pass,
-        // Logs are only read; SMART FREEZE LOCK's namesake keeps others from locking the disk.
-        code::READ_LOG_EXT | code::SECURITY_FREEZE_LOCK => Class::Pass,
-        // Queued: READ and WRITE DMA QUEUED (+EXT, +FUA), SERVICE, the FPDMA family.
-        0x26 | 0x36 | 0x3e | 0xa2 | 0xc7 | 0xcc | 0x60..=0x65 => Class::Refused,
+        // SMART FREEZE LOCK's namesake keeps others from locking the disk.
+        code::SECURITY_FREEZE_LOCK => Class::Pass,
+        code::READ_LOG_EXT => Class::ReadLog,
+        // Queued: READ and WRITE DMA QUEUED (+EXT, +FUA), SERVICE, the FPDMA family but for READ and WRITE.
+        0x26 | 0x36 | 0x3e | 0xa2 | 0xc7 | 0xcc | 0x62..=0x65 => Class::Refused,
         // Stream DMA and PIO, log DMA, buffer DMA, IDENTIFY DEVICE DMA, DATA SET MANAGEMENT XL, TRUSTED DMA,
         // DOWNLOAD MICROCODE DMA.
         0x2a | 0x2b | 0x3a | 0x3b | 0x47 | 0x57 | 0xe9 | 0xeb | 0xee | 0x07 | 0x5d | 0x5f | 0x93 => Class::Refused,
@@ -112,6 +121,20 @@ pub fn ext_form(command: u8) -> Option<u8> {
         code::READ_DMA | 0xc9 => Some(code::READ_DMA_EXT),
         code::WRITE_DMA | 0xcb => Some(code::WRITE_DMA_EXT),
         code::READ_VERIFY | 0x41 => Some(code::READ_VERIFY_EXT),
+        _ => None,
+    }
+}
+
+/// The command that reads what this one writes, in the same way.
+pub fn read_form(command: u8) -> Option<u8> {
+    match command {
+        code::WRITE_SECTORS | 0x31 | code::WRITE_VERIFY => Some(code::READ_SECTORS),
+        code::WRITE_SECTORS_EXT => Some(code::READ_SECTORS_EXT),
+        code::WRITE_MULTIPLE => Some(code::READ_MULTIPLE),
+        code::WRITE_MULTIPLE_EXT | code::WRITE_MULTIPLE_FUA_EXT => Some(code::READ_MULTIPLE_EXT),
+        code::WRITE_DMA | 0xcb => Some(code::READ_DMA),
+        code::WRITE_DMA_EXT | code::WRITE_DMA_FUA_EXT => Some(code::READ_DMA_EXT),
+        code::WRITE_FPDMA_QUEUED => Some(code::READ_FPDMA_QUEUED),
         _ => None,
     }
 }

@@ -71,11 +71,30 @@ fn text(data: &[u8; SECTOR_BYTES], first_word: usize, words: usize) -> String {
 /// Bits that are cleared in a word.
 type Edit = (usize, u16);
 
+/// How the disk is connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// No native command queuing.
+    Parallel,
+    /// READ and WRITE FPDMA QUEUED.
+    Serial,
+}
+
+/// Cleared on parallel disks.
+const PARALLEL: &[Edit] = &[
+    (75, 0xffff), // queue depth
+    (76, 1 << 8), // native command queuing
+];
+
+/// Cleared on serial disks: of native command queuing all but the two transfers.
+const SERIAL: &[Edit] = &[
+    (76, 1 << 15),                  // READ LOG DMA EXT in place of READ LOG EXT
+    (77, 1 << 6 | 1 << 5 | 1 << 4), // SEND and RECEIVE FPDMA QUEUED, queue management, streaming
+];
+
 /// Cleared on every disk: what the mediator does not follow.
 const EVERYWHERE: &[Edit] = &[
     (69, 1 << 11 | 1 << 10),                  // WRITE and READ BUFFER DMA
-    (75, 0xffff),                             // queue depth
-    (76, 1 << 8),                             // native command queuing
     (82, 1 << 8 | 1 << 7),                    // SERVICE and release interrupts
     (83, 1 << 1),                             // READ and WRITE DMA QUEUED
     (84, 1 << 10 | 1 << 9 | 1 << 7 | 1 << 4), // stream commands, WRITE DMA QUEUED FUA EXT
@@ -108,18 +127,47 @@ const PROTECTED: &[Edit] = &[
 /// is cleared on all of them: after the transform it is not what the guest reads.)
 const TRIM: &[Edit] = &[(105, 0xffff), (169, 1)];
 
-/// Takes out of an answer what the mediator refuses, and makes the checksum in word 255 right again.
-pub fn edit(data: &mut [u8; SECTOR_BYTES], protection: Option<&dyn RangeMap>) {
+/// Physical sectors (ATA8-ACS s. 7.16.7.47): the word, that it is valid, that a physical sector holds several logical ones.
+const PHYSICAL: usize = 106;
+const PHYSICAL_VALID: u16 = 1 << 14;
+const PHYSICAL_LARGER: u16 = 1 << 13;
+/// Power of two of the number of logical sectors.
+const PHYSICAL_POWER: u16 = 0x0f;
+
+/// Takes out of an answer what the mediator refuses, tells of the sectors of the transform as physical sectors, and makes
+/// the checksum in word 255 right again.
+pub fn edit(data: &mut [u8; SECTOR_BYTES], transport: Transport, protection: Option<&dyn RangeMap>) {
+    let bus = if transport == Transport::Parallel { PARALLEL } else { SERIAL };
     let protected = if protection.is_some() { PROTECTED } else { &[] };
     let trim = if protection.is_some_and(|ranges| !ranges.allows_trim()) { TRIM } else { &[] };
-    for &(n, bits) in EVERYWHERE.iter().chain(protected).chain(trim) {
+    for &(n, bits) in EVERYWHERE.iter().chain(bus).chain(protected).chain(trim) {
         // Words 83, 84, 87, 119 and 120 are only valid with bits 15:14 = 01b, which no edit touches.
-        if let Some(bytes) = data.as_chunks_mut::<2>().0.get_mut(n) {
-            *bytes = (u16::from_le_bytes(*bytes) & !bits).to_le_bytes();
-        }
+        change(data, n, |word| word & !bits);
+    }
+    if let Some(ranges) = protection {
+        enlarge_physical(data, ranges.largest_sector_bytes());
     }
     if let [body @ .., 0xa5, checksum] = data {
         let sum = body.iter().fold(0xa5_u8, |sum, byte| sum.wrapping_add(*byte));
         *checksum = sum.wrapping_neg();
     }
+}
+
+fn change(data: &mut [u8; SECTOR_BYTES], n: usize, new: impl FnOnce(u16) -> u16) {
+    if let Some(bytes) = data.as_chunks_mut::<2>().0.get_mut(n) {
+        *bytes = new(u16::from_le_bytes(*bytes)).to_le_bytes();
+    }
+}
+
+/// Physical sectors are as large as those of the transform, if the disk's are smaller: guests align their writes then.
+fn enlarge_physical(data: &mut [u8; SECTOR_BYTES], transformed: usize) {
+    let logical = usize::try_from(Identity::parse(data).sector_bytes).unwrap_or(SECTOR_BYTES);
+    let ratio = transformed.checked_div(logical).unwrap_or(1).max(1);
+    let wanted = u16::try_from(ratio.ilog2()).unwrap_or(0) & PHYSICAL_POWER;
+    change(data, PHYSICAL, |word| {
+        let valid = word & (1 << 15 | PHYSICAL_VALID) == PHYSICAL_VALID;
+        let old = if valid { word } else { PHYSICAL_VALID };
+        let power = if old & PHYSICAL_LARGER != 0 { old & PHYSICAL_POWER } else { 0 };
+        if power >= wanted { word } else { (old & !PHYSICAL_POWER) | PHYSICAL_LARGER | wanted }
+    });
 }

@@ -1,0 +1,51 @@
+//! The request model of the disk drivers: ATA, AHCI and NVMe turn their commands into a [`Request`], and what becomes of
+//! it into their own tables and status. Everything between is here, once.
+//!
+//! - [`Sectors`]: a disk's range map in the disk's own sectors. Who may do what ([`Sectors::plan`]), which pieces lie
+//!   together on the disk ([`Part`]), what is transformed.
+//! - [`Plan::Direct`]: wholly plain and in one piece; the driver points the device at guest memory that it has checked.
+//! - [`Plan::Bounced`]: the request goes to a [`Queue`], part by part through a bounded [`Pool`] of arena memory. Copy and
+//!   transform are [`mediator::Work`]; memory of the guest is never encrypted in place.
+//! - Pool empty: requests are held, in order, and started when a buffer comes back. With none under way the pool is
+//!   whole, so at least one is always in flight.
+//! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover
+//!   them; what touches the same sectors waits meanwhile.
+//!
+//! # A driver's part
+//! [`Queue::submit`] takes a request; after every call the driver takes [`Queue::poll`]'s steps until there is none: give
+//! the device a [`Transfer`], or end a request. It tells [`Queue::on_device_done`] what the device made of a transfer, and
+//! hands the work of the queue back to [`Queue::on_work_done`]. After a reset it drops requests by [`Queue::cancel`], once
+//! the device cannot reach the arena any more.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+#[macro_use]
+extern crate std;
+
+mod extents;
+mod job;
+mod pool;
+mod queue;
+mod request;
+mod scatter;
+
+#[cfg(test)]
+mod tests;
+
+pub use extents::{Part, Plan, Refusal, Sectors, Unserved};
+pub use pool::{Chunk, PAGE_BYTES, Pool};
+pub use queue::Queue;
+pub use request::{Content, DeviceError, Failure, Request, Step, Transfer};
+pub use scatter::Scatter;

@@ -1,0 +1,292 @@
+//! The requests of a controller that go through the arena.
+
+use crate::job::{Job, Phase};
+use crate::request::{DeviceError, Failure, Request, Step};
+use crate::{Pool, Unserved};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use mediator::{Ctx, Direction, Work, WorkError};
+
+/// The number of the queue in a work's tag; the rest is the request's place.
+const NUMBER_SHIFT: u32 = 30;
+/// Most requests at a time: as many places as fit the rest of a tag, and more than any driver has.
+const MAX_JOBS: usize = 1 << 16;
+
+/// Requests in parts through a pool of buffers. See the crate's documentation for how a driver uses it.
+pub struct Queue {
+    number: u32,
+    pool: Pool,
+    /// By place; a place is free again when its buffer is back.
+    jobs: Vec<Option<Job>>,
+    /// Places of the requests that wait, those first that hold a buffer.
+    waiting: VecDeque<usize>,
+    steps: VecDeque<Step>,
+}
+
+impl Queue {
+    /// `number` (0 to 3) tells the work of several queues of a mediator apart.
+    pub fn new(number: u8, pool: Pool) -> Self {
+        let number = u32::from(number & 3);
+        Self { number, pool, jobs: Vec::new(), waiting: VecDeque::new(), steps: VecDeque::new() }
+    }
+
+    /// The number of the queue that pushed this work.
+    pub fn number_of(work: &Work) -> u8 {
+        u8::try_from(work.tag >> NUMBER_SHIFT).unwrap_or(0)
+    }
+
+    /// The pool, for its measures.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Requests that have a buffer: at the device, at work, or between two parts.
+    pub fn in_flight(&self) -> usize {
+        self.live().filter(|job| job.chunk.is_some()).count()
+    }
+
+    /// Requests that wait for a buffer.
+    pub fn held(&self) -> usize {
+        self.live().filter(|job| job.chunk.is_none()).count()
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().flatten()
+    }
+
+    /// Takes a request; it starts at once if there is a buffer for it. What is to be done comes from [`Queue::poll`].
+    pub fn submit(&mut self, cx: &mut Ctx<'_>, request: Request) {
+        let tag = request.tag;
+        let place = self.jobs.iter().position(Option::is_none).unwrap_or(self.jobs.len());
+        let room = place < MAX_JOBS
+            && (place < self.jobs.len() || self.jobs.try_reserve(1).is_ok())
+            && self.waiting.try_reserve(1).is_ok();
+        if !room {
+            return self.steps.push_back(Step::Done { tag, sectors: 0, result: Err(Failure::Unserved) });
+        }
+        if place == self.jobs.len() {
+            self.jobs.push(None);
+        }
+        if let Some(slot) = self.jobs.get_mut(place) {
+            *slot = Some(Job::new(request));
+        }
+        self.waiting.push_back(place);
+        self.pump(cx);
+    }
+
+    /// What the driver is to do next.
+    pub fn poll(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    /// Is there nothing that [`Queue::poll`] would give?
+    pub fn is_settled(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Starts what waits, in order, until one must wait on.
+    fn pump(&mut self, cx: &mut Ctx<'_>) {
+        while let Some(&place) = self.waiting.front() {
+            match self.start(cx, place) {
+                Ok(false) => return,
+                Ok(true) => {
+                    self.waiting.retain(|other| *other != place);
+                }
+                Err(Unserved) => {
+                    self.waiting.retain(|other| *other != place);
+                    self.end(place, Err(Failure::Unserved));
+                }
+            }
+        }
+    }
+
+    /// Starts the next part of a request. False: it must wait.
+    fn start(&mut self, cx: &mut Ctx<'_>, place: usize) -> Result<bool, Unserved> {
+        let job = self.jobs.get(place).and_then(Option::as_ref).ok_or(Unserved)?;
+        let taken = match &job.chunk {
+            Some(_) => None,
+            None => {
+                let (wanted, least) = job.wanted()?;
+                if least > self.pool.len_bytes() {
+                    return Err(Unserved);
+                }
+                let Some(chunk) = self.pool.take(wanted, least) else { return Ok(false) };
+                Some(chunk)
+            }
+        };
+        let capacity = taken.as_ref().or(job.chunk.as_ref()).map_or(0, |chunk| chunk.len_bytes());
+        let part = job.next_part(capacity);
+        let free = part.is_ok_and(|part| {
+            let others = self.jobs.iter().enumerate().filter(|(other, _)| *other != place);
+            others.filter_map(|(_, other)| other.as_ref()).all(|other| job.stands(&part, other))
+        });
+        let job = self.jobs.get_mut(place).and_then(Option::as_mut).ok_or(Unserved)?;
+        if !free {
+            if let Some(chunk) = taken {
+                self.pool.give_back(chunk);
+            }
+            return part.map(|_| false);
+        }
+        job.part = part?;
+        if taken.is_some() {
+            job.chunk = taken;
+        }
+        match (job.request.write, job.part.is_edge()) {
+            (true, false) => self.push(cx, place, Direction::GuestToDevice)?,
+            (true, true) => self.send(place, Phase::Reading, false)?,
+            (false, _) => self.send(place, Phase::AtDevice, false)?,
+        }
+        Ok(true)
+    }
+
+    fn job(&mut self, place: usize) -> Result<&mut Job, Unserved> {
+        self.jobs.get_mut(place).and_then(Option::as_mut).ok_or(Unserved)
+    }
+
+    fn send(&mut self, place: usize, phase: Phase, write: bool) -> Result<(), Unserved> {
+        let job = self.job(place)?;
+        let transfer = job.transfer(write)?;
+        job.phase = phase;
+        self.steps.push_back(Step::Send(transfer));
+        Ok(())
+    }
+
+    fn push(&mut self, cx: &mut Ctx<'_>, place: usize, direction: Direction) -> Result<(), Unserved> {
+        cx.work.try_reserve(1).map_err(|_| Unserved)?;
+        let tag = u32::try_from(place).map_err(|_| Unserved)? | self.number.wrapping_shl(NUMBER_SHIFT);
+        let job = self.job(place)?;
+        let work = job.work(tag, direction)?;
+        job.phase = if direction == Direction::GuestToDevice { Phase::Gathering } else { Phase::Delivering };
+        cx.push(work);
+        Ok(())
+    }
+
+    /// The request has ended.
+    fn end(&mut self, place: usize, result: Result<(), Failure>) {
+        let Some(job) = self.jobs.get_mut(place).and_then(Option::take) else { return };
+        if !job.cancelled {
+            self.steps.push_back(Step::Done { tag: job.request.tag, sectors: job.done, result });
+        }
+        if let Some(chunk) = job.chunk {
+            self.pool.give_back(chunk);
+        }
+    }
+
+    /// Ends the request if the step could not be taken; then starts what can be started.
+    fn settle(&mut self, cx: &mut Ctx<'_>, place: usize, step: Result<(), Unserved>) {
+        if step.is_err() {
+            self.end(place, Err(Failure::Unserved));
+        }
+        self.pump(cx);
+    }
+
+    /// The device has ended the last transfer of request `tag`, and reaches its buffer no more.
+    pub fn on_device_done(&mut self, cx: &mut Ctx<'_>, tag: u32, result: Result<(), DeviceError>) {
+        let at_device = |job: &Job| {
+            job.request.tag == tag && !job.cancelled && matches!(job.phase, Phase::Reading | Phase::AtDevice)
+        };
+        let found = self.jobs.iter().position(|job| job.as_ref().is_some_and(at_device));
+        let Some(place) = found else { return };
+        let step = match result {
+            Ok(()) => self.device_done(cx, place),
+            Err(error) => self.device_failed(cx, place, error),
+        };
+        self.settle(cx, place, step);
+    }
+
+    fn device_done(&mut self, cx: &mut Ctx<'_>, place: usize) -> Result<(), Unserved> {
+        let job = self.job(place)?;
+        match (job.phase, job.request.write) {
+            (Phase::Reading, _) => {
+                job.transform_edge(cx, |transform, first, bytes| transform.decrypt(first, bytes))?;
+                self.push(cx, place, Direction::GuestToDevice)
+            }
+            (_, true) => {
+                self.part_done(place);
+                Ok(())
+            }
+            (_, false) => {
+                if job.part.is_edge() {
+                    job.transform_edge(cx, |transform, first, bytes| transform.decrypt(first, bytes))?;
+                }
+                self.push(cx, place, Direction::DeviceToGuest)
+            }
+        }
+    }
+
+    /// A guest takes the sectors before the bad one for good, so they are delivered.
+    fn device_failed(&mut self, cx: &mut Ctx<'_>, place: usize, error: DeviceError) -> Result<(), Unserved> {
+        let job = self.job(place)?;
+        let failure = Failure::Device { lba: job.guest_lba(error.disk_lba) };
+        if !job.request.write && job.shorten(error.disk_lba) {
+            job.failed = Some(failure);
+            return self.push(cx, place, Direction::DeviceToGuest);
+        }
+        self.end(place, Err(failure));
+        Ok(())
+    }
+
+    fn part_done(&mut self, place: usize) {
+        let Ok(job) = self.job(place) else { return };
+        let left = job.advance();
+        match job.failed {
+            Some(failure) => self.end(place, Err(failure)),
+            None if left => self.waiting.push_front(place),
+            None => self.end(place, Ok(())),
+        }
+    }
+
+    /// Work of this queue is back ([`Queue::number_of`]).
+    pub fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: &Work, result: Result<(), WorkError>) {
+        let place = usize::try_from(work.tag & !(3 << NUMBER_SHIFT)).unwrap_or(usize::MAX);
+        let Ok(job) = self.job(place) else { return };
+        let step = match (job.phase, result) {
+            _ if job.cancelled => {
+                self.end(place, Ok(()));
+                Ok(())
+            }
+            (Phase::Gathering | Phase::Delivering, Err(_)) => {
+                self.end(place, Err(Failure::Memory));
+                Ok(())
+            }
+            (Phase::Gathering, Ok(())) => self.gathered(cx, place),
+            (Phase::Delivering, Ok(())) => {
+                self.part_done(place);
+                Ok(())
+            }
+            // Not lent: a work that nobody pushed.
+            _ => Ok(()),
+        };
+        self.settle(cx, place, step);
+    }
+
+    fn gathered(&mut self, cx: &mut Ctx<'_>, place: usize) -> Result<(), Unserved> {
+        let job = self.job(place)?;
+        if job.part.is_edge() {
+            job.transform_edge(cx, |transform, first, bytes| transform.encrypt(first, bytes))?;
+        }
+        self.send(place, Phase::AtDevice, true)
+    }
+
+    /// Drops the requests whose tag says so, without a [`Step::Done`]: the device has forgotten them, and reaches their
+    /// buffers no more. Buffers that are lent to work are free once that is back.
+    pub fn cancel(&mut self, cx: &mut Ctx<'_>, which: impl Fn(u32) -> bool) {
+        let tag_of = |step: &Step| match step {
+            Step::Send(transfer) => transfer.tag,
+            Step::Done { tag, .. } => *tag,
+        };
+        self.steps.retain(|step| !which(tag_of(step)));
+        for place in 0..self.jobs.len() {
+            let Some(job) = self.jobs.get_mut(place).and_then(Option::as_mut) else { continue };
+            if job.cancelled || !which(job.request.tag) {
+                continue;
+            }
+            job.cancelled = true;
+            if !matches!(job.phase, Phase::Gathering | Phase::Delivering) {
+                self.waiting.retain(|other| *other != place);
+                self.end(place, Ok(()));
+            }
+        }
+        self.pump(cx);
+    }
+}

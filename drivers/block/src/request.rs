@@ -1,0 +1,74 @@
+//! What goes into a queue, and what comes out of it.
+
+use crate::{Part, Scatter};
+use alloc::sync::Arc;
+use mediator::BusAddr;
+use mediator::disk::RangeMap;
+
+/// A request that goes through the arena.
+pub struct Request {
+    /// The driver's own number, unique among the requests under way.
+    pub tag: u32,
+    /// Which of the queue's disks: requests to different ones never touch the same sectors.
+    pub disk: u32,
+    /// The guest writes the disk.
+    pub write: bool,
+    pub content: Content,
+    /// The guest's memory; what is longer than the content stays as it is.
+    pub memory: Scatter,
+}
+
+/// What is moved.
+pub enum Content {
+    /// Sectors that the guest names, `sectors` > 0. Checked by [`crate::Sectors::plan`] before.
+    Sectors { lba: u64, sectors: u32, sector_bytes: u32, ranges: Arc<dyn RangeMap> },
+    /// Bytes of a command that are no sectors: an answer of the device, or a list for it. They move whole, untransformed;
+    /// the driver may look at them and change them between ([`mediator::DmaArena::bytes`]).
+    Payload { len_bytes: u32 },
+}
+
+/// A command for the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    pub tag: u32,
+    /// To the device. Differs from the request's for sectors that are read to be changed and written.
+    pub write: bool,
+    /// 0 for a payload.
+    pub disk_lba: u64,
+    /// 0 for a payload.
+    pub sectors: u32,
+    /// Of which sectors of the guest it is.
+    pub part: Part,
+    /// Physically contiguous, in the arena.
+    pub buffer: BusAddr,
+    pub len_bytes: u32,
+    /// No command of the request was sent before.
+    pub first: bool,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Give the device a command, and tell [`crate::Queue::on_device_done`] when it has ended.
+    Send(Transfer),
+    /// The request has ended: so many of its sectors were moved wholly, or its payload was.
+    Done { tag: u32, sectors: u32, result: Result<(), Failure> },
+}
+
+/// Why a request has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// The device said so; the guest's number of the first sector that failed, where it is known.
+    Device { lba: Option<u64> },
+    /// Its memory is no RAM of the guest.
+    Memory,
+    /// The VMM has no memory left, or the range map cannot be served.
+    Unserved,
+}
+
+/// The device ended a command with an error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceError {
+    /// The disk's number of the first sector that failed, if the device named one.
+    pub disk_lba: Option<u64>,
+}

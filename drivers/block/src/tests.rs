@@ -1,0 +1,5 @@
+mod bench;
+mod edges;
+mod extents;
+mod pool;
+mod storm;
