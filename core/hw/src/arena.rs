@@ -52,8 +52,8 @@ impl DmaArena for Arena {
         if at.0 < self.0.range.start || end > self.0.range.end {
             return Err(OutOfArena);
         }
-        // SAFETY: inside the arena. Each buffer of it is one mediator's, which one CPU at a time calls; the contract wants
-        // the device quiet, and one that is not can only change the values of plain bytes.
+        // SAFETY: inside the arena. Each buffer of it is one mediator's, which one CPU at a time calls, or lent to one work, which one
+        // CPU performs; the contract wants the device quiet, and one that is not can only change the values of plain bytes.
         Ok(unsafe { core::slice::from_raw_parts_mut(direct::pointer(Hpa(at.0)), len_bytes) })
     }
 }

@@ -9,6 +9,7 @@ mod fio;
 mod heartbeat;
 mod inside;
 mod login;
+mod luks2;
 mod nvme;
 mod oracle;
 mod power_cut;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         refusal::cases(),
         cpu::cases(),
         login::cases(),
+        luks2::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),
