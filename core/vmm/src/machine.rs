@@ -58,6 +58,9 @@ impl DeviceMemory for RealDeviceMemory {
     }
 }
 
+/// For page tables, stacks and programs.
+const OTHERS_BYTES: u64 = 2 << 20;
+
 /// What the CPUs share of the machine.
 pub struct Shared {
     ram: RamMap,
@@ -78,10 +81,12 @@ impl Shared {
         apic_ids: Vec<u32>,
         arena_bytes: u64,
     ) -> Option<&'static Self> {
+        let arena = Pool::new(arena_bytes, OTHERS_BYTES)?;
+        log::info!("{} MiB for what devices read and write", arena.len_bytes() >> 20);
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
         Some(Box::leak(Box::new(Self {
             ram: RamMap::new(ram(memory_map), vmm),
-            arena: Pool::new(arena_bytes)?,
+            arena,
             // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map, and only CPUs read it besides.
             io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
