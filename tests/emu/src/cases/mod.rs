@@ -1,5 +1,6 @@
 //! All cases, in the order in which they run: what others stand on first.
 
+mod ahci;
 mod cpu;
 mod debian;
 mod defect;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Case> {
         small::cases(),
         disk_image::cases(),
         fio::cases(),
+        ahci::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
