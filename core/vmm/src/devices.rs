@@ -59,16 +59,15 @@ pub fn functions() -> &'static [Function] {
 const STORAGE: u8 = 0x01;
 /// What one controller keeps a fast disk busy with; with less its requests wait for one another.
 const ARENA_BYTES_EACH: u64 = 4 << 20;
-/// All but one of so many parts of the VMM's memory are for other things.
-const PARTS: u64 = 4;
+/// One of so many parts of the VMM's memory is the most.
+const PARTS: u64 = 2;
 
 /// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
-/// at most a part of `vmm`, all of the VMM's memory. A power of two.
+/// at most a part of `vmm`, all of the VMM's memory.
 pub fn arena_bytes(vmm: HpaRange) -> u64 {
     let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
     let controllers = functions.iter().filter(|function| function.class == STORAGE).count() as u64;
-    let most = 1 << (vmm.len_bytes() / PARTS).max(ARENA_BYTES_EACH).ilog2();
-    (ARENA_BYTES_EACH * controllers.max(1)).next_power_of_two().min(most)
+    (ARENA_BYTES_EACH * controllers.max(1)).min(vmm.len_bytes() / PARTS)
 }
 
 /// Has a driver taken it over?

@@ -58,6 +58,9 @@ impl DeviceMemory for RealDeviceMemory {
     }
 }
 
+/// For page tables, stacks and programs.
+const OTHERS_BYTES: u64 = 2 << 20;
+
 /// What the CPUs share of the machine.
 pub struct Shared {
     ram: RamMap,
@@ -78,10 +81,12 @@ impl Shared {
         apic_ids: Vec<u32>,
         arena_bytes: u64,
     ) -> Option<&'static Self> {
+        let arena = Pool::new(arena_bytes, OTHERS_BYTES)?;
+        log::info!("{} MiB for what devices read and write", arena.len_bytes() >> 20);
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
         Some(Box::leak(Box::new(Self {
             ram: RamMap::new(ram(memory_map), vmm),
-            arena: Pool::new(arena_bytes)?,
+            arena,
             // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map, and only CPUs read it besides.
             io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,
@@ -135,16 +140,26 @@ impl RealMachine {
     }
 }
 
-/// Memory that the guest's CPU can run from and that descriptors may point to: usable and ACPI ranges, and the lowest
-/// MiB without the VGA window (firmware keeps data and code there that no map tells).
+/// Memory that the guest's CPU can run from and that descriptors may point to: usable and ACPI ranges, the lowest MiB
+/// without the VGA window (firmware keeps data and code there that no map tells), and what firmware keeps of the end of
+/// usable memory (SeaBIOS: command lists of its AHCI driver).
 fn ram(memory_map: &[multiboot::Entry]) -> Vec<HpaRange> {
     const VGA: u64 = 0xa_0000;
     const OPTION_ROMS: u64 = 0xc_0000;
     const MIB: u64 = 1 << 20;
+    // Shorter than the smallest window of configuration space, which no copy of the VMM may reach.
+    let usable_ends =
+        |at| memory_map.iter().any(|other| other.kind == Kind::Usable && other.base + other.len_bytes == at);
+    let firmwares = |entry: &multiboot::Entry| {
+        entry.kind == Kind::Reserved
+            && entry.len_bytes < MIB
+            && entry.base < u64::from(u32::MAX)
+            && usable_ends(entry.base)
+    };
     let mut ram = vec![HpaRange { start: 0, end: VGA }, HpaRange { start: OPTION_ROMS, end: MIB }];
     let memory = memory_map
         .iter()
-        .filter(|entry| matches!(entry.kind, Kind::Usable | Kind::AcpiReclaimable | Kind::AcpiNvs))
+        .filter(|entry| matches!(entry.kind, Kind::Usable | Kind::AcpiReclaimable | Kind::AcpiNvs) || firmwares(entry))
         .filter(|entry| entry.base >= MIB)
         .map(|entry| HpaRange { start: entry.base, end: entry.base + entry.len_bytes });
     ram.extend(memory);

@@ -4,14 +4,15 @@ use crate::fis::Fis;
 use crate::spec::{header, received, table};
 use mediator::{BusAddr, DmaArena, DmaBuffer};
 
-/// Bytes of a command table of ours.
-const TABLE_BYTES: usize = 4096;
+/// Bytes of a command table of ours: all of a port's memory is 128 KiB then, which the arena lends without waste.
+const TABLE_BYTES: usize = 3968;
 /// Slots of a command list.
 pub const SLOTS: usize = 32;
-/// The received FISes lie behind the list, the tables in pages of their own.
+/// The received FISes lie behind the list, the tables from the next page on.
 const RECEIVED_AT: usize = header::LIST_BYTES;
 const TABLES_AT: usize = 4096;
 const PORT_BYTES: usize = TABLES_AT + SLOTS * TABLE_BYTES;
+const _: () = assert!(PORT_BYTES == 1 << 17 && TABLE_BYTES.is_multiple_of(128));
 
 /// The memory of one port, kept once the port was started.
 pub struct Memory(DmaBuffer);
@@ -22,7 +23,7 @@ pub struct NoMemory;
 
 impl Memory {
     pub fn new(arena: &mut dyn DmaArena) -> Option<Self> {
-        arena.alloc(PORT_BYTES, TABLE_BYTES).map(Self)
+        arena.alloc(PORT_BYTES, 4096).map(Self)
     }
 
     fn at(&self, offset: usize) -> BusAddr {

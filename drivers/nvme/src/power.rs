@@ -17,7 +17,8 @@ impl Nvme {
         let is = value & cc::EN != 0;
         match (was, is) {
             (false, true) => self.enable(cx, value)?,
-            (true, false) => self.disable(cx),
+            // Each time: the first write may have come while the function decoded nothing.
+            (_, false) if self.registers.power != Power::Off => self.disable(cx),
             _ => {}
         }
         self.registers.cc = value;

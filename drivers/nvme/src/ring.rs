@@ -147,11 +147,12 @@ impl ShadowCq {
     /// The next new completion.
     pub fn take(&mut self, cx: &mut Ctx<'_>) -> Option<Completion> {
         let at = self.bus_addr().checked_add(u64::from(self.head).wrapping_mul(CQE_BYTES as u64))?;
-        let bytes: [u8; CQE_BYTES] = *cx.arena.bytes(at, CQE_BYTES).ok()?.first_chunk()?;
-        let completion = Completion::parse(&bytes);
-        if completion.phase != self.phase {
+        let mut read = || Some(Completion::parse(cx.arena.bytes(at, CQE_BYTES).ok()?.first_chunk()?));
+        if read()?.phase != self.phase {
             return None;
         }
+        // Once more: the device may have written it just between the reads of its parts.
+        let completion = read()?;
         self.head = wrap(self.head, self.size);
         self.phase ^= self.head == 0;
         self.taken = self.taken.saturating_add(1);

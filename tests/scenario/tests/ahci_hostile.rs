@@ -166,11 +166,15 @@ fn two_cpus_ring_for_one_slot_and_it_runs_once() {
     rig.prepare(6, By::Queued, Some(&data), 5000, 8, PAGES);
     // The other CPU rings while the first one's data is being encrypted.
     rig.machine.meanwhile = Some(|machine| {
+        // For other sectors now: LBA 5000 becomes 4976.
+        machine.ram.poke(0x10_0000 + 0x1000 + 6 * 0x4000 + 4, &[0x70]);
         machine.write(sim::ahci::at(0, px::SACT), 1 << 6);
         machine.write(sim::ahci::at(0, px::CI), 1 << 6);
     });
     rig.guest(0).ring(1 << 6, true).unwrap();
     rig.guest(0).finish(1 << 6).unwrap();
+    (0..10).for_each(|_| rig.machine.tick());
+    let _ = rig.guest(0).get(px::IS);
     rig.model.wrote(5000, &data);
     rig.check();
     let writes = rig.machine.ahci.ports[0].commands.iter().filter(|command| command.0 == 0x61).count();
@@ -185,8 +189,14 @@ fn another_cpu_that_looks_while_data_is_on_its_way_sees_a_command_under_way() {
     rig.guest(0).ring(1 << 6, true).unwrap();
     rig.machine.tick();
     rig.machine.tick();
-    rig.machine.meanwhile = Some(|machine| machine.write(sim::ahci::at(0, px::IE), 0x7dc0_007f));
+    rig.machine.meanwhile = Some(|machine| {
+        for register in [px::IS, px::CI, px::SACT, px::TFD] {
+            assert_eq!(machine.read_once(sim::ahci::at(0, register)), None, "{register:#x}");
+        }
+        assert_eq!(machine.read_once(sim::ahci::hba::IS), None);
+    });
     rig.guest(0).finish(1 << 6).unwrap();
+    assert!(rig.machine.meanwhile.is_none());
     rig.expect_data(5000, &regions);
 }
 

@@ -167,7 +167,7 @@ fn another_disk_in_the_place_of_the_protected_one_is_not_taken_for_it_and_it_is_
     let ours = rig.machine.ahci.ports[0].unplug().unwrap();
     rig.machine.ahci.ports[0].plug(ours);
     // Until it tells who it is it moves nothing.
-    rig.guest(0).recover(true).unwrap();
+    rig.guest(0).recover(false).unwrap();
     let outcome = rig.guest(0).run(5, fis(0x61, 5000, 8, 5), true, vec![(DATA, 4096)]);
     assert_eq!(outcome, ABORTED);
     rig.guest(0).recover(true).unwrap();

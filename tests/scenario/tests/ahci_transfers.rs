@@ -32,6 +32,42 @@ fn a_request_larger_than_the_pool_goes_in_parts_and_shows_as_done_once() {
 }
 
 #[test]
+fn a_guest_that_polls_for_the_fis_alone_sees_it_when_all_parts_are_there() {
+    let mut rig = AhciRig::new();
+    let regions = rig.prepare(4, By::DmaExt, None, 7000, 5000, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    let mut causes = 0;
+    for _ in 0..100 {
+        rig.machine.tick();
+        causes = rig.guest(0).get(px::IS).unwrap();
+        if causes != 0 {
+            break;
+        }
+    }
+    assert_eq!(causes & 1, 1, "the register FIS");
+    assert_eq!(rig.guest(0).get(px::CI), Ok(0));
+    rig.expect_data(7000, &regions);
+}
+
+#[test]
+fn queued_commands_and_others_are_not_mixed_at_the_device() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].delay = 3;
+    for lba in [10, 5000] {
+        rig.prepare(4, By::Queued, None, lba, 8, PAGES);
+        let table = sim::ahci::Table { at: rig.guest(0).table_at(5), regions: vec![] };
+        rig.guest(0).prepare(5, fis(0xea, 0, 0, 5), false, &table);
+        rig.guest(0).ring(1 << 5, false).unwrap();
+        rig.guest(0).ring(1 << 4, true).unwrap();
+        rig.guest(0).finish(3 << 4).unwrap();
+        rig.guest(0).ring(1 << 4, true).unwrap();
+        rig.machine.tick();
+        rig.guest(0).ring(1 << 5, false).unwrap();
+        rig.guest(0).finish(3 << 4).unwrap();
+    }
+}
+
+#[test]
 fn thirty_two_queued_commands_end_in_any_order() {
     for order in [0, 5, 31] {
         let mut rig = AhciRig::new();

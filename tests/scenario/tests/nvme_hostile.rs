@@ -4,7 +4,7 @@
 
 use scenario::nvme::{DATA, LISTS, Layout, NvmeRig};
 use scenario::payload;
-use sim::nvme::{Entry, Failure, Queue, read, status, write};
+use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, read, status, write};
 use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
 
 #[test]
@@ -284,4 +284,41 @@ fn registers_are_not_moved_from_under_the_guard() {
     rig.machine.config_write(0x04, Word, 6);
     assert_eq!(rig.machine.hooked_at(), Some(sim::nvme::BAR));
     rig.recovers();
+}
+
+#[test]
+fn a_devices_own_smaller_limit_holds() {
+    let mut machine = NvmeMachine::new(SimNvme::new([SimNamespace::new(sim::Platter::new(1000), 512)]));
+    machine.nvme.mdts = 2;
+    machine.attach(&nvme::DRIVER).unwrap();
+    let mut guest = NvmeGuest::default();
+    guest.enable(&mut machine, 16, false).unwrap();
+    guest.create(&mut machine, Queue::new(1, 16, false)).unwrap();
+    let (first, second) = Layout::LINUX.prps(&mut machine, DATA, LISTS, 0x1_0000);
+    assert_eq!(guest.io(&mut machine, 1, read(1, 0, 32).prps(first, second)), Ok(0));
+    let refused = guest.io(&mut machine, 1, read(1, 0, 33).prps(first, second));
+    assert_eq!(refused, Err(Failure::Status(status::INVALID_FIELD)));
+}
+
+#[test]
+fn a_completion_queue_shorter_than_what_is_under_way_is_announced_to_the_end() {
+    let mut rig = NvmeRig::new();
+    // Three completions fit, ten commands are under way.
+    let queue = Queue { size: 4, ..Queue::new(3, 4, false) };
+    rig.guest.create(&mut rig.machine, queue).unwrap();
+    rig.guest.admin(&mut rig.machine, Entry::new(0, 0).dword(10, 3)).unwrap();
+    let sq = Entry::new(1, 0).prps(rig.guest.queues[3].sq, 0).dword(10, 3 | 15 << 16).dword(11, 1 | 3 << 16);
+    rig.guest.admin(&mut rig.machine, sq).unwrap();
+    for n in 0..10 {
+        let entry = read(1, 10, 8).prps(DATA + 0x1000 * u64::from(n), 0);
+        let at = rig.guest.queues[3].sq + 64 * u64::from(n);
+        rig.machine.ram.poke(at, &entry.dword(0, 2 | n << 16).bytes());
+    }
+    rig.machine.write(0x1018, 10);
+    rig.machine.tick();
+    // All interrupts of the device came at once; the handler that follows finds what fits.
+    rig.machine.nvme.interrupts.truncate(1);
+    for id in 0..10 {
+        rig.guest.wait(&mut rig.machine, 3, id).unwrap();
+    }
 }

@@ -87,6 +87,22 @@ fn queues_deleted_at_every_step_leave_nothing_behind() {
 }
 
 #[test]
+fn queues_deleted_again_and_again_give_their_buffers_back() {
+    let mut rig = NvmeRig::new();
+    for round in 0..20 {
+        let layout = Layout::LINUX;
+        for n in 0..4 {
+            rig.put_read(1, 5000 + 300 * n, 256, layout, DATA + 0x4_0000 * n, LISTS + 0x8000 * n);
+        }
+        rig.guest.ring(&mut rig.machine, 1);
+        // The device has them, and is told to forget them before it begins.
+        rig.guest.delete(&mut rig.machine, 1).unwrap();
+        rig.guest.create(&mut rig.machine, Queue::new(1, 64, false)).unwrap();
+        rig.read(5000, 256, layout).unwrap_or_else(|failure| panic!("round {round}: {failure:?}"));
+    }
+}
+
+#[test]
 fn the_disk_works_after_sleep_whatever_was_under_way() {
     for steps in [0, 3, 9, 17, 33] {
         let mut rig = NvmeRig::new();

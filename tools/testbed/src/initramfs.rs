@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Modules of the PIIX IDE controller and disks, in loading order.
+/// Modules of the IDE and AHCI controllers and disks, in loading order.
 pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod"];
 /// What dm-crypt needs for aes-xts-plain64, in loading order.
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];

@@ -126,6 +126,16 @@ impl Qemu {
         self
     }
 
+    /// A disk at a port of Q35's AHCI controller; the machine boots from port 0.
+    pub fn ahci_disk(mut self, port: u8, image: &Path, writes: Writes) -> Self {
+        let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
+        let file = image.to_string_lossy().replace(',', ",,");
+        let drive = format!("file={file},format=raw,if=none,id=sata{port},media=disk,snapshot={snapshot}");
+        let device = format!("ide-hd,drive=sata{port},bus=ide.{port},bootindex={port}");
+        self.command.args(["-drive", &drive, "-device", &device]);
+        self.chipset(Chipset::Q35)
+    }
+
     /// What the disk's GRUB reads: an argument for the guest's kernel, and `bare` or `prompt` as way to boot.
     pub fn request(mut self, kernel_args: &str, how: &str) -> Self {
         self.command.args(["-smbios", &format!("type=1,serial={kernel_args},sku={how}")]);

@@ -10,8 +10,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword};
+use mediator::disk::SectorTransform;
 use mediator::pci::Place;
-use mediator::{Access, ConfigAccess, Ctx, Gpa, Instant, Op, Verdict, Violation, Width, Work};
+use mediator::{Access, ConfigAccess, Ctx, Gpa, Instant, Op, TransformRun, Verdict, Violation, Width, Work};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -411,6 +412,61 @@ fn no_two_cpus_close_a20_together() {
 #[test]
 fn all_of_it_at_once_neither_tears_a_decision_nor_locks_up() {
     hammer(4, &[configure, move_bus_master, command_and_poll, close_a20]);
+}
+
+/// Takes until another CPU has been at the controller.
+struct Slow {
+    begun: AtomicBool,
+    other_was_there: AtomicBool,
+    in_time: AtomicBool,
+}
+
+impl SectorTransform for Slow {
+    fn sector_bytes(&self) -> usize {
+        512
+    }
+    fn encrypt(&self, _: u64, _: &mut [u8]) {}
+    fn decrypt(&self, _: u64, _: &mut [u8]) {
+        self.begun.store(true, SeqCst);
+        let end = std::time::Instant::now() + PATIENCE;
+        while !self.other_was_there.load(SeqCst) && std::time::Instant::now() < end {
+            thread::yield_now();
+        }
+        self.in_time.store(self.other_was_there.load(SeqCst), SeqCst);
+    }
+}
+
+#[test]
+fn while_one_cpu_works_another_has_the_controller() {
+    let hardware = Arc::<Mutex<Hardware>>::default();
+    let running = RwLock::new(());
+    let flag = || AtomicBool::new(false);
+    let slow = Arc::new(Slow { begun: flag(), other_was_there: flag(), in_time: flag() });
+    let (s1, s2) = (Arc::clone(&slow), Arc::clone(&slow));
+    let on_access = Box::new(move |cx: &mut Ctx<'_>, access: Access| {
+        if access.op == Op::Read {
+            s1.other_was_there.store(true, SeqCst);
+            return Ok(Verdict::Value(0));
+        }
+        let run = TransformRun { offset_bytes: 0, len_bytes: 4, first_sector: 0, transform: s2.clone() };
+        cx.push(Work { runs: Vec::from([run]), ..copy_work(1) });
+        Ok(Verdict::Done)
+    });
+    let mut first = machine(&hardware, &running);
+    let mut guest = Guest::new(&mut first, policy(), false);
+    set_next(Script { on_access, ..Script::default() });
+    guest.bus.attach(&mut first, &DRIVER, &IDE).unwrap();
+    let guest = &guest;
+    thread::scope(|scope| {
+        scope.spawn(|| write_port(&mut Cpu::new(guest, 0), &mut machine(&hardware, &running), 0x1f6, Byte, 1));
+        scope.spawn(|| {
+            while !slow.begun.load(SeqCst) {
+                thread::yield_now();
+            }
+            read_port(&mut Cpu::new(guest, 1), &mut machine(&hardware, &running), 0x1f6, Byte);
+        });
+    });
+    assert!(slow.in_time.load(SeqCst));
 }
 
 #[test]

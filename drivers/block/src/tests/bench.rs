@@ -154,6 +154,10 @@ impl Bench {
         while let Some(step) = self.queue.poll() {
             match step {
                 Step::Send(transfer) => {
+                    let ours = transfer.buffer.0..transfer.buffer.0 + u64::from(transfer.len_bytes);
+                    let lent =
+                        |work: &Work| work.bounce.0 < ours.end && ours.start < work.bounce.0 + work.len_bytes as u64;
+                    assert!(!self.work.iter().any(lent), "a buffer that is lent to work goes to the device");
                     assert!(self.arena.holds(transfer.buffer.0, transfer.len_bytes.into()), "{transfer:?}");
                     self.device.push(transfer);
                 }

@@ -1,5 +1,6 @@
 //! All cases, in the order in which they run: what others stand on first.
 
+mod ahci;
 mod cpu;
 mod debian;
 mod defect;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         disk_image::cases(),
         fio::cases(),
         nvme::cases(),
+        ahci::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),

@@ -11,13 +11,13 @@ const SERIAL: &str = "SHOJI-NVME";
 const CPUS: u32 = 2;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("an_nvme_drive_passes_fio_on_two_cpus_and_its_raw_sectors_are_encrypted", 300, fio)]
+    vec![Case::new("an_nvme_drive_passes_fio_on_two_cpus_and_its_raw_sectors_are_encrypted", 600, fio)]
 }
 
 fn fio(cx: &Cx) -> Result<()> {
     let base = cx.small_disk()?;
     let drive = cx.copy_as(&base, "nvme.img")?;
-    let args = format!("shoji.test=nvme shoji.fio={}m", cx.count(12, 24));
+    let args = format!("shoji.test=nvme shoji.fio={}m", cx.count(8, 24));
     let mut machine = start(cx, &drive, &args)?;
     cx.expect_pass(&mut machine)?;
     cx.expect_starts(&machine.shoji_log(), 1)?;

@@ -285,6 +285,15 @@ impl AhciMachine {
         self.read_wide(offset, Width::Dword) as u32
     }
 
+    /// What a CPU sees that does not wait; `None`: it is to ask again.
+    pub fn read_once(&mut self, offset: u32) -> Option<u32> {
+        let access = Access { region: RegionId(0), offset, width: Width::Dword, op: Op::Read };
+        match self.call(|controller, cx| controller.on_access(cx, access)) {
+            Ok(Verdict::Value(value)) => Some(value as u32),
+            _ => None,
+        }
+    }
+
     /// The guest writes a register.
     pub fn write(&mut self, offset: u32, value: u32) {
         self.write_wide(offset, Width::Dword, value.into());

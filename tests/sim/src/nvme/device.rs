@@ -40,6 +40,8 @@ impl SimNamespace {
 pub struct SimNvme {
     pub namespaces: BTreeMap<u32, SimNamespace>,
     pub cap: u64,
+    /// Largest transfer: 4096 << mdts bytes.
+    pub mdts: u8,
     pub cc: u32,
     pub csts: u32,
     aqa: u32,
@@ -78,6 +80,8 @@ impl SimNvme {
             // 2048 entries, contiguous, 7.5 s, subsystem reset, NVM and other command sets, boot partitions, 4 KiB to
             // 64 KiB pages, memory buffers.
             cap: 0x07ff | 1 << 16 | 3 << 17 | 0x0f << 24 | 1 << 36 | 0xc1 << 37 | 1 << 45 | 4 << 52 | 3 << 56,
+            // 512 KiB.
+            mdts: 7,
             cc: 0,
             csts: 0,
             aqa: 0,
@@ -305,7 +309,7 @@ impl SimNvme {
             0x06 => {
                 let page = match entry.0[10] & 0xff {
                     0 => identify::namespace(self.namespaces.get(&entry.nsid())),
-                    1 => identify::controller(self.namespaces.len() as u32),
+                    1 => identify::controller(self.namespaces.len() as u32, self.mdts),
                     2 => {
                         let ids = self.namespaces.keys().filter(|id| **id > entry.nsid());
                         let mut page: Vec<u8> = ids.flat_map(|id| id.to_le_bytes()).collect();

@@ -6,13 +6,13 @@ fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
     page[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub fn controller(namespaces: u32) -> Vec<u8> {
+pub fn controller(namespaces: u32, mdts: u8) -> Vec<u8> {
     let mut page = vec![0; 4096];
     put(&mut page, 0, &[0x36, 0x1b]);
     put(&mut page, 4, b"SIM-0001            ");
     put(&mut page, 24, b"Simulated NVMe                          ");
-    // MDTS: 512 KiB. OACS: all. LPA: all.
-    page[77] = 7;
+    // OACS: all. LPA: all.
+    page[77] = mdts;
     put(&mut page, 256, &0x03ff_u16.to_le_bytes());
     page[261] = 0x1f;
     // Host memory buffer, RPMB, sanitize.

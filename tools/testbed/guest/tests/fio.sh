@@ -3,10 +3,11 @@
 mode=$(cat /sys/class/ata_device/dev1.0/xfer_mode)
 case "$mode" in *DMA*) ;; *) fail "the disk runs by $mode, not by DMA" ;; esac
 mount_data
+depth=$(value shoji.depth)
 mount -t tmpfs tmp /tmp
 cd /tmp
 tool fio --name=verify --filename=/mnt/fio --size="$(value shoji.fio)" --rw=randwrite --bsrange=4k-64k --direct=1 \
-    --ioengine=libaio --iodepth=4 --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=3 --end_fsync=1 ||
+    --ioengine=libaio --iodepth="${depth:-4}" --verify=crc32c --do_verify=1 --verify_fatal=1 --randseed=3 --end_fsync=1 ||
     fail "fio ends with status $?"
 cd /
 echo 3 > /proc/sys/vm/drop_caches

@@ -20,4 +20,6 @@ wait_for /dev/nvme0n1p2
 mount_data /dev/nvme0n1p2
 echo "DIGEST $(cat /mnt/verify.* | sha256sum | cut -d' ' -f1)"
 no_complaints
+# What a lost interrupt looks like, after half a minute.
+! dmesg | grep -q 'nvme.*timeout' || fail "the kernel says: $(dmesg | grep -m 1 'nvme.*timeout')"
 umount /mnt
