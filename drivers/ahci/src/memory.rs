@@ -12,7 +12,7 @@ pub const SLOTS: usize = 32;
 const RECEIVED_AT: usize = header::LIST_BYTES;
 const TABLES_AT: usize = 4096;
 const PORT_BYTES: usize = TABLES_AT + SLOTS * TABLE_BYTES;
-const _: () = assert!(PORT_BYTES == 1 << 17 && TABLE_BYTES % 128 == 0);
+const _: () = assert!(PORT_BYTES == 1 << 17 && TABLE_BYTES.is_multiple_of(128));
 
 /// The memory of one port, kept once the port was started.
 pub struct Memory(DmaBuffer);
