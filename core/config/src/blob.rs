@@ -30,7 +30,7 @@ use crate::slot::MAX_SLOTS;
 use crate::validate::{Problem, validate};
 
 /// Version of the header, of the entries' layout and of the schema's serde form.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Greatest length of a blob: 1 MiB.
 pub const MAX_BLOB_BYTES: usize = 1 << 20;

@@ -7,8 +7,8 @@ use crate::validate::validate;
 
 fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
     let key = XtsKey(core::array::from_fn(|i| i as u8));
-    let (cipher, check) = (Cipher::AesXtsPlain64, KeyCheck::None);
-    DiskRule { name: name.into(), disk, range, cipher, key, check, trim: true }
+    let format = Format::dm_crypt(key, KeyCheck::None);
+    DiskRule { name: name.into(), disk, range, format, access: Access::ReadWrite, trim: true }
 }
 
 /// A value other than the default in each field.
@@ -30,7 +30,11 @@ fn sample() -> Config {
         dbgsh: Some(Dbgsh { key: ShellKey(vec![0x5A; 33]) }),
         disks: vec![
             rule("root", identity, RangeSelector::Partition(2)),
-            rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16])),
+            DiskRule {
+                format: Format::Luks2 { header: Some(RangeSelector::Partition(9)) },
+                access: Access::ReadOnly,
+                ..rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16]))
+            },
             rule(
                 "rest",
                 DiskSelector::Position { channel: 1, unit: 0 },
@@ -72,15 +76,26 @@ fn every_field_survives_the_blob() {
     let names: Vec<_> = back.disks.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["root", "data", "rest"]);
     assert_eq!(back.disks[2].range, RangeSelector::Lba { first: 2048, sectors: 100 });
-    assert_eq!(back.disks[0].key.0[..4], [0, 1, 2, 3]);
-    assert!(back.disks[0].trim && back.disks[0].check == KeyCheck::None);
+    let Format::DmCrypt(format) = &back.disks[0].format else { panic!("it is another format") };
+    assert_eq!(format.key.0[..4], [0, 1, 2, 3]);
+    assert!(back.disks[0].trim && format.check == KeyCheck::None);
+    let header = RangeSelector::Partition(9);
+    assert!(matches!(&back.disks[1].format, Format::Luks2 { header: Some(found) } if *found == header));
+    assert_eq!(back.disks[1].access, Access::ReadOnly);
 }
 
 /// The wire format, byte by byte: if this fails, FORMAT_VERSION must go up.
 #[test]
-fn the_bytes_of_version_2_never_change() {
+fn the_bytes_of_version_3_never_change() {
     let mut config = Config::default();
     config.disks.push(rule("a", DiskSelector::Position { channel: 0, unit: 1 }, RangeSelector::Partition(2)));
+    let header = Some(RangeSelector::Lba { first: 34, sectors: 2 });
+    config.disks.push(DiskRule {
+        format: Format::Luks2 { header },
+        access: Access::ReadOnly,
+        trim: false,
+        ..rule("b", DiskSelector::Position { channel: 255, unit: 1 }, RangeSelector::Partition(3))
+    });
     let key: Vec<u8> = (0..64).collect();
     let expected = sealed(&[
         &[1, 0, 1, 0, 1, 0, 0, 0, 16],
@@ -89,13 +104,14 @@ fn the_bytes_of_version_2_never_change() {
         &[7, 0, 1, 0, 6, 0, 0, 0, 0, 3, 0, 0x80, 2, 3],
         &[8, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0],
         &[4, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0],
-        &[5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64],
+        &[5, 0, 1, 0, 77, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 1, 0, 64],
         &key,
-        &[1, 1],
+        &[1, 0, 1],
+        &[5, 0, 1, 0, 15, 0, 0, 0, 1, b'b', 1, 0xFF, 1, 1, 0, 3, 2, 1, 2, 34, 2, 1, 0],
     ]);
     assert_eq!(encode(&config).unwrap().as_slice(), expected);
-    assert_eq!(expected[..16], [b'S', b'H', b'O', b'J', b'I', b'C', b'F', b'G', 2, 0, 0, 0, 182, 0, 0, 0]);
-    assert_eq!(expected[16..20], 0x2ECE_C059_u32.to_le_bytes());
+    assert_eq!(expected[..16], [b'S', b'H', b'O', b'J', b'I', b'C', b'F', b'G', 3, 0, 0, 0, 207, 0, 0, 0]);
+    assert_eq!(expected[16..20], 0xF976_9F5A_u32.to_le_bytes());
 }
 
 #[test]
@@ -165,7 +181,7 @@ fn another_version_names_both_versions_and_the_remedy() {
     blob[8] = 9;
     let text = error(&blob).to_string();
     assert!(
-        text.contains("version 9") && text.contains("reads version 2") && text.contains("`shoji config build`"),
+        text.contains("version 9") && text.contains("reads version 3") && text.contains("`shoji config build`"),
         "{text}"
     );
 }
@@ -224,9 +240,9 @@ fn a_shell_key_of_31_or_257_bytes_is_refused() {
 
 #[test]
 fn more_rules_than_allowed_are_refused_without_reading_them_all() {
-    let mut entry = vec![5, 0, 1, 0, 75, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 0, 64];
+    let mut entry = vec![5, 0, 1, 0, 77, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 1, 0, 64];
     entry.extend(0..64);
-    entry.extend([1, 1]);
+    entry.extend([1, 0, 1]);
     let BlobError::Invalid(problem) = error(&sealed(&vec![&entry[..]; 9000])) else { panic!("another error") };
     assert_eq!(problem.key, "disk");
 }

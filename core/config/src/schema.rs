@@ -201,18 +201,56 @@ pub struct Dbgsh {
     pub key: ShellKey,
 }
 
-/// One protected range of one disk.
+/// One guarded range of one disk.
 #[derive(Serialize, Deserialize)]
 pub struct DiskRule {
     /// For messages only.
     pub name: String,
     pub disk: DiskSelector,
     pub range: RangeSelector,
+    pub format: Format,
+    pub access: Access,
+    /// Pass DATA SET MANAGEMENT (TRIM): tells a thief which sectors are unused. Default off.
+    pub trim: bool,
+}
+
+/// How a range lies on the disk.
+#[derive(Serialize, Deserialize)]
+pub enum Format {
+    /// As the guest sees it: the rule only takes rights away.
+    Plain,
+    /// Encrypted from its first sector to its last, without a header.
+    DmCrypt(DmCrypt),
+    /// A LUKS2 volume, of which the guest sees the payload alone. Its key is in its header, which a pass phrase opens at the login.
+    Luks2 {
+        /// On the same disk. `None`: at the start of the range.
+        header: Option<RangeSelector>,
+    },
+}
+
+/// What is known of a range that has no header.
+#[derive(Serialize, Deserialize)]
+pub struct DmCrypt {
     pub cipher: Cipher,
     pub key: XtsKey,
     pub check: KeyCheck,
-    /// Pass DATA SET MANAGEMENT (TRIM): tells a thief which sectors are unused. Default off.
-    pub trim: bool,
+}
+
+impl Format {
+    /// AES-XTS with this key.
+    #[must_use]
+    pub fn dm_crypt(key: XtsKey, check: KeyCheck) -> Self {
+        Self::DmCrypt(DmCrypt { cipher: Cipher::AesXtsPlain64, key, check })
+    }
+}
+
+/// What the guest may do with a range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Access {
+    #[default]
+    ReadWrite,
+    /// Writes are answered with the disk's own write-protect error.
+    ReadOnly,
 }
 
 /// Which disk a rule is for.
@@ -220,8 +258,8 @@ pub struct DiskRule {
 pub enum DiskSelector {
     /// As IDENTIFY DEVICE tells it, trimmed; at least one is given, all given must match.
     Identity { model: Option<String>, serial: Option<String> },
-    /// IDE channel (0 primary, 1 secondary) and unit (0 master, 1 slave).
-    Position { channel: u8, unit: u8 },
+    /// IDE channel (0 primary, 1 secondary) and unit (0 master, 1 slave); AHCI port, or NVMe namespace, and 0.
+    Position { channel: u32, unit: u32 },
 }
 
 /// Which part of the disk a rule is for.

@@ -6,7 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::schema::{Boot, Callers, Config, DiskRule, DiskSelector, Log, Login, Memory, Public, RangeSelector};
+use crate::schema::RangeSelector;
+use crate::schema::{Access, Boot, Callers, Config, DiskRule, DiskSelector, Format, Log, Login, Memory, Public};
 use crate::schema::{SHELL_KEY_BYTES, XtsKey};
 
 /// Greatest number of disk rules.
@@ -157,12 +158,25 @@ fn check_rule(rule: &DiskRule, report: &mut impl FnMut(&'static str, String)) {
         report("name", format!("{why}; give the rule a short name, which the log will show"));
     }
     check_disk(&rule.disk, report);
-    check_range(&rule.range, report);
-    if halves_are_equal(&rule.key) {
-        report(
+    check_range(&rule.range, RANGE, report);
+    match &rule.format {
+        Format::Plain if rule.access == Access::ReadWrite => report(
+            "format",
+            "is `plain` and the guest may read and write, so the rule does nothing; add `access = \"read-only\"`"
+                .to_string(),
+        ),
+        Format::DmCrypt(format) if halves_are_equal(&format.key) => report(
             "key",
             "has two equal halves, which makes AES-XTS weak; make a new key with `shoji key new FILE`".to_string(),
-        );
+        ),
+        Format::Luks2 { header: Some(header) } => {
+            check_range(header, HEADER, report);
+            if overlap(header, &rule.range) {
+                let message = "is in `range` itself; leave it out where the header is at the start of the range";
+                report("header", message.to_string());
+            }
+        }
+        _ => {}
     }
 }
 
@@ -181,10 +195,8 @@ fn check_disk(disk: &DiskSelector, report: &mut impl FnMut(&'static str, String)
                 }
             }
         }
-        DiskSelector::Position { channel, unit } => {
-            if *channel > 1 {
-                report("disk.channel", format!("is {channel} but must be 0 (primary) or 1 (secondary)"));
-            }
+        // A channel is also the port of an AHCI controller, or the namespace of an NVMe drive.
+        DiskSelector::Position { unit, .. } => {
             if *unit > 1 {
                 report("disk.unit", format!("is {unit} but must be 0 (master) or 1 (slave)"));
             }
@@ -192,27 +204,33 @@ fn check_disk(disk: &DiskSelector, report: &mut impl FnMut(&'static str, String)
     }
 }
 
-fn check_range(range: &RangeSelector, report: &mut impl FnMut(&'static str, String)) {
+/// The keys of a range: `partition`, `guid`, `sectors`.
+type RangeKeys = [&'static str; 3];
+const RANGE: RangeKeys = ["range.partition", "range.guid", "range.sectors"];
+const HEADER: RangeKeys = ["header.partition", "header.guid", "header.sectors"];
+
+fn check_range(
+    range: &RangeSelector,
+    [partition, guid, sectors]: RangeKeys,
+    report: &mut impl FnMut(&'static str, String),
+) {
     match range {
         RangeSelector::Partition(0) => {
             report(
-                "range.partition",
+                partition,
                 "is 0 but partitions count from 1; write the number that the partition tool shows".to_string(),
             );
         }
-        RangeSelector::PartitionGuid(guid) if *guid == [0; 16] => report(
-            "range.guid",
+        RangeSelector::PartitionGuid(number) if *number == [0; 16] => report(
+            guid,
             "is all zeros, which marks an unused entry; copy the unique GUID of the partition, e.g. from `blkid`"
                 .to_string(),
         ),
         RangeSelector::Lba { sectors: 0, .. } => {
-            report("range.sectors", "is 0; write how many sectors the range has".to_string());
+            report(sectors, "is 0; write how many sectors the range has".to_string());
         }
-        RangeSelector::Lba { first, sectors } if first.checked_add(*sectors).is_none() => {
-            report(
-                "range.sectors",
-                format!("is {sectors}, which from sector {first} on ends beyond any disk; correct it"),
-            );
+        RangeSelector::Lba { first, sectors: count } if first.checked_add(*count).is_none() => {
+            report(sectors, format!("is {count}, which from sector {first} on ends beyond any disk; correct it"));
         }
         _ => {}
     }
@@ -223,9 +241,24 @@ fn check_pair(rule: &DiskRule, earlier: &DiskRule, number: usize, report: &mut i
     if rule.name == earlier.name {
         report("name", format!("is that of disk rule {number} too; names must differ, so that the log is clear"));
     }
-    if rule.disk == earlier.disk && overlap(&rule.range, &earlier.range) {
-        report("range", format!("shares sectors with disk rule {number} on the same disk; remove one of the rules"));
+    if rule.disk != earlier.disk {
+        return;
     }
+    let shared = format!("shares sectors with disk rule {number} on the same disk; remove one of the rules");
+    if taken(earlier).any(|other| overlap(&rule.range, other)) {
+        report("range", shared);
+    } else if taken(rule).skip(1).any(|header| taken(earlier).any(|other| overlap(header, other))) {
+        report("header", shared);
+    }
+}
+
+/// The range of a rule, and its detached header.
+fn taken(rule: &DiskRule) -> impl Iterator<Item = &RangeSelector> {
+    let header = match &rule.format {
+        Format::Luks2 { header } => header.as_ref(),
+        Format::Plain | Format::DmCrypt(_) => None,
+    };
+    core::iter::once(&rule.range).chain(header)
 }
 
 /// As far as it can be told without the disk: a partition may still overlap an LBA range, which the VMM sees later.

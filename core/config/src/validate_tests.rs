@@ -2,16 +2,16 @@ use alloc::string::ToString;
 use alloc::{format, vec};
 
 use super::*;
-use crate::schema::{COM4, Cipher, Dbgsh, KeyCheck, ShellKey};
+use crate::schema::{COM4, Dbgsh, KeyCheck, ShellKey};
 
 fn key() -> XtsKey {
     XtsKey(core::array::from_fn(|i| i as u8))
 }
 
 fn rule(name: &str, partition: u32) -> DiskRule {
-    let (cipher, check) = (Cipher::AesXtsPlain64, KeyCheck::Signature);
     let (disk, range) = (DiskSelector::Position { channel: 0, unit: 0 }, RangeSelector::Partition(partition));
-    DiskRule { name: name.into(), disk, range, cipher, key: key(), check, trim: false }
+    let format = Format::dm_crypt(key(), KeyCheck::Signature);
+    DiskRule { name: name.into(), disk, range, format, access: Access::ReadWrite, trim: false }
 }
 
 /// Keys of the problems of a configuration with one rule, after `change`.
@@ -110,10 +110,11 @@ fn an_identity_needs_a_model_or_a_serial() {
 }
 
 #[test]
-fn channel_and_unit_are_0_or_1() {
+fn a_unit_is_0_or_1_and_a_channel_any_port_or_namespace() {
     let with = |channel, unit| keys(|c| c.disks[0].disk = DiskSelector::Position { channel, unit });
     assert!(with(1, 1).is_empty());
-    assert_eq!(with(2, 255), ["disk.channel", "disk.unit"]);
+    assert!(with(31, 0).is_empty() && with(u32::MAX, 0).is_empty());
+    assert_eq!(with(2, 255), ["disk.unit"]);
 }
 
 #[test]
@@ -128,8 +129,48 @@ fn ranges_are_not_empty_and_do_not_overflow() {
 
 #[test]
 fn the_two_halves_of_a_key_differ() {
-    assert_eq!(keys(|c| c.disks[0].key = XtsKey([0x5A; 64])), ["key"]);
-    assert!(keys(|c| c.disks[0].key.0[32..].fill(0)).is_empty());
+    let with = |key| keys(|c| c.disks[0].format = Format::dm_crypt(key, KeyCheck::None));
+    assert_eq!(with(XtsKey([0x5A; 64])), ["key"]);
+    let mut other = key();
+    other.0[32..].fill(0);
+    assert!(with(other).is_empty());
+}
+
+#[test]
+fn a_plain_rule_takes_rights_away() {
+    let with = |access| {
+        keys(|c| {
+            c.disks[0].format = Format::Plain;
+            c.disks[0].access = access;
+        })
+    };
+    assert_eq!(with(Access::ReadWrite), ["format"]);
+    assert!(with(Access::ReadOnly).is_empty());
+}
+
+#[test]
+fn a_detached_header_is_a_range_of_its_own() {
+    let luks = |header| Format::Luks2 { header };
+    let with = |header| keys(|c| c.disks[0].format = luks(header));
+    assert!(with(None).is_empty());
+    assert!(with(Some(RangeSelector::Partition(3))).is_empty());
+    assert_eq!(with(Some(RangeSelector::Partition(0))), ["header.partition"]);
+    assert_eq!(with(Some(lba(5, 0))), ["header.sectors"]);
+    assert_eq!(with(Some(RangeSelector::Partition(2))), ["header"], "the range itself");
+    let pair = |header| {
+        keys(|c| {
+            c.disks[0].format = luks(Some(RangeSelector::Partition(3)));
+            c.disks.push(DiskRule { format: luks(Some(header)), ..rule("home", 4) });
+        })
+    };
+    assert!(pair(RangeSelector::Partition(5)).is_empty());
+    assert_eq!(pair(RangeSelector::Partition(3)), ["header"], "of the other rule, too");
+    assert_eq!(pair(RangeSelector::Partition(2)), ["header"], "the other rule's range");
+    let range = keys(|c| {
+        c.disks[0].format = luks(Some(RangeSelector::Partition(3)));
+        c.disks.push(rule("home", 3));
+    });
+    assert_eq!(range, ["range"], "the other rule's header");
 }
 
 #[test]

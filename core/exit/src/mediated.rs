@@ -235,7 +235,7 @@ impl Bus {
 
 impl Session<'_> {
     /// One call with everything that a mediator can reach. Its moves of hooks are in force afterwards.
-    #[inline]
+    #[inline(always)]
     pub fn call<M: Machine, R>(
         &mut self,
         machine: &mut M,

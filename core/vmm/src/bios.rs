@@ -88,6 +88,11 @@ impl<V: Vendor> Bios<'_, V> {
         }
     }
 
+    /// The machine, between two calls.
+    pub fn machine(&mut self) -> &mut RealMachine {
+        self.machine
+    }
+
     /// Keyboard flags: shifts and locks.
     pub fn keyboard_flags(&mut self) -> u8 {
         guest::keyboard_flags(self.machine.memory()).unwrap_or(0)

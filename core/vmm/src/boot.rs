@@ -7,6 +7,7 @@ use crate::loaded::{self, Content, Loaded};
 use crate::machine::{RealMachine, Shared};
 use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
+use crate::volumes::Opener;
 use crate::world::{NO_MEMORY, World};
 use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks};
 use alloc::boxed::Box;
@@ -72,18 +73,20 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     cpu.arrive();
     tasks::start();
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
-    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let arena_bytes = devices::arena_bytes(vmm);
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids, arena_bytes).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
     exit::init();
     let Loaded { info, public, content, drive } = loaded;
     let memory_map = &info.memory_map;
     let ground = Ground::<V> { features: &features, memory_map, vmm, shared, serial: public.log.serial };
     let is_locked = matches!(content, Content::Locked(_));
-    let config = login::open(content, &ground, &mut machine)?;
+    let (config, phrases) = login::open(content, &ground, &mut machine)?;
     if is_locked {
         loaded::allow_without_shoji(config.boot.on_failure, drive);
     }
-    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &config)?;
+    let opener = Opener { ground: &ground, settings: &config.login, phrases };
+    let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &config, opener)?;
     calls::allow(&mut guest, &config)?;
     let segment = prepare_firmware(&mut machine, &mut guest, &ground, drive)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
@@ -113,10 +116,11 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
 }
 
 /// What answers the guest's exits: its bus with the guarded devices, and their ranges.
-fn make_guest(
+fn make_guest<V: Vendor>(
     machine: &mut RealMachine,
     policy: Policy,
     config: &Config,
+    opener: Opener<'_, '_, V>,
 ) -> Result<(Guest, Option<acpi::Sleep>), Failure> {
     let mut guest = Guest::new(machine, policy, config.debug.hypercalls);
     guest.bus.guard_platform(machine);
@@ -129,7 +133,7 @@ fn make_guest(
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
     devices::attach(&mut guest, machine, way_to_sleep.as_ref())?;
-    devices::protect(&mut guest, machine, &config.disks)?;
+    devices::protect(&mut guest, machine, &config.disks, opener)?;
     initialise(Phase::Config1)?;
     Ok((guest, way_to_sleep))
 }

@@ -2,6 +2,8 @@
 
 use crate::failure::Failure;
 use crate::machine::RealMachine;
+use crate::vendor::Vendor;
+use crate::volumes::Opener;
 use crate::{calls, manifest};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -9,11 +11,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use config::DiskRule;
 use exit::{ConfigWindow, FrozenRegisters, Guest};
-use hw::port;
+use hw::{HpaRange, port};
+use luks2::{Header, VolumeKey};
 use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::{Bdf, Function};
 use mediator::{Gpa, Width};
 use pci::{Address, CONFIG_ADDRESS, ConfigSpace, chipset, scan};
+use ranges::HeaderPlace;
 use spin::Once;
 
 /// Configuration space through the ports; before the guest runs nobody else uses them.
@@ -49,6 +53,21 @@ static FUNCTIONS: Once<Vec<Function>> = Once::new();
 /// All functions on the PCI buses, as the firmware has left them.
 pub fn functions() -> &'static [Function] {
     FUNCTIONS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Class code of mass storage.
+const STORAGE: u8 = 0x01;
+/// What one controller keeps a fast disk busy with; with less its requests wait for one another.
+const ARENA_BYTES_EACH: u64 = 4 << 20;
+/// One of so many parts of the VMM's memory is the most.
+const PARTS: u64 = 2;
+
+/// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
+/// at most a part of `vmm`, all of the VMM's memory.
+pub fn arena_bytes(vmm: HpaRange) -> u64 {
+    let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
+    let controllers = functions.iter().filter(|function| function.class == STORAGE).count() as u64;
+    (ARENA_BYTES_EACH * controllers.max(1)).min(vmm.len_bytes() / PARTS)
 }
 
 /// Has a driver taken it over?
@@ -131,11 +150,17 @@ fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
 
 const UNKNOWN_CHIPSET: &str = "it does not know this chipset, whose registers could lead the machine past Shoji";
 const UNKNOWN_WINDOW: &str = "it cannot guard this machine's PCI configuration space in memory";
-const USE_ANOTHER: &str = "Shoji cannot guard its IDE controller there; use a firmware setting or a machine without it";
+const USE_ANOTHER: &str =
+    "Shoji cannot guard its disk controllers there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
 /// be applied keeps the guest from starting.
-pub fn protect(guest: &mut Guest, machine: &mut RealMachine, rules: &[DiskRule]) -> Result<(), Failure> {
+pub fn protect<V: Vendor>(
+    guest: &mut Guest,
+    machine: &mut RealMachine,
+    rules: &[DiskRule],
+    opener: Opener<'_, '_, V>,
+) -> Result<(), Failure> {
     let engine = simd::Engine::of_this_cpu();
     let places: Vec<Place> = guest
         .bus
@@ -144,6 +169,7 @@ pub fn protect(guest: &mut Guest, machine: &mut RealMachine, rules: &[DiskRule])
         .flat_map(|(controller, c)| (0..c.disks().len()).map(move |disk| Place { controller, disk }))
         .collect();
     let disks: Vec<_> = guest.bus.controllers().flat_map(|controller| controller.disks()).collect();
+    let guest = &*guest;
     for disk in &disks {
         log::info!(
             "disk {}/{}: `{}` serial `{}`, {} sectors",
@@ -155,7 +181,7 @@ pub fn protect(guest: &mut Guest, machine: &mut RealMachine, rules: &[DiskRule])
         );
     }
     log::info!("AES-XTS by {engine}");
-    let mut disks_of_machine = Disks { guest, machine, places: &places, engine };
+    let mut disks_of_machine = Disks { guest, machine, places: &places, engine, opener };
     let resolved = ranges::resolve(rules, &disks, &mut disks_of_machine).map_err(|e| format!("{e}"))?;
     calls::status::note_disks(&disks, &resolved);
     for found in resolved {
@@ -179,27 +205,40 @@ struct Place {
 }
 
 /// The disks before the guest starts.
-struct Disks<'a> {
-    guest: &'a mut Guest,
+struct Disks<'a, 'b, 'c, V: Vendor> {
+    guest: &'a Guest,
     machine: &'a mut RealMachine,
     places: &'a [Place],
     engine: simd::Engine,
+    opener: Opener<'b, 'c, V>,
 }
 
-impl ranges::Machine for Disks<'_> {
+fn read(
+    guest: &Guest,
+    machine: &mut RealMachine,
+    place: Option<&Place>,
+    lba: u64,
+    data: &mut [u8],
+) -> Result<(), DiskError> {
+    let place = place.ok_or(DiskError::Request)?;
+    let read =
+        guest.bus.with_controller(machine, place.controller, |c, cx| c.read_before_guest(cx, place.disk, lba, data));
+    read.unwrap_or(Err(DiskError::Request))
+}
+
+impl<V: Vendor> ranges::Machine for Disks<'_, '_, '_, V> {
     fn read(&mut self, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError> {
-        let place = self.places.get(disk).ok_or(DiskError::Request)?;
-        let read = self
-            .guest
-            .bus
-            .with_controller(self.machine, place.controller, |c, cx| c.read_before_guest(cx, place.disk, lba, data));
-        read.unwrap_or(Err(DiskError::Request))
+        read(self.guest, self.machine, self.places.get(disk), lba, data)
     }
 
-    fn transform(&mut self, rule: &DiskRule) -> Result<Arc<dyn SectorTransform>, String> {
-        self.engine.aes_xts(&rule.key.0, SECTOR_BYTES).map_err(|e| e.to_string())
+    fn transform(&mut self, key: &[u8; 64], sector_bytes: usize) -> Result<Arc<dyn SectorTransform>, String> {
+        self.engine.aes_xts(key, sector_bytes).map_err(|e| e.to_string())
+    }
+
+    fn unlock(&mut self, rule: &str, at: HeaderPlace, header: &Header) -> Result<VolumeKey, String> {
+        let (guest, place) = (self.guest, self.places.get(at.disk));
+        self.opener.open(rule, header, self.machine, &|machine, at_bytes, data| {
+            at.read(at_bytes, data, |lba, data| read(guest, machine, place, lba, data))
+        })
     }
 }
-
-/// The unit that the cipher numbers, whatever the disk's own sectors are (`plain64`).
-const SECTOR_BYTES: usize = 512;

@@ -9,45 +9,93 @@ use crate::machine::RealMachine;
 use crate::vendor::Vendor;
 use crate::{reset, screen};
 use alloc::format;
+use alloc::vec::Vec;
 use config::{AfterFailure, Block, Config, Locked, Method, RecoveryKey, UnlockError};
 use core::fmt::{self, Write};
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering};
 use entry::IMAGE_LOADED_AT;
 use hw::{Hpa, console, direct, time};
 use login::{Answer, Input, Key, Keyboard, Layout, Locks, Outcome, Secret, Terminal};
 use multiboot::{Kind, map, place};
+use zeroize::Zeroizing;
 
 const MIB: u64 = 1 << 20;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
-/// The whole configuration: at once where it is not locked.
+/// What was typed and was right: it may open more than the configuration. Wiped when dropped.
+#[derive(Default)]
+pub struct PassPhrases(Vec<Zeroizing<Vec<u8>>>);
+
+impl PassPhrases {
+    pub fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|phrase| phrase.as_slice())
+    }
+
+    pub fn keep(&mut self, typed: &[u8]) {
+        self.0.push(Zeroizing::new(typed.to_vec()));
+    }
+}
+
+/// The whole configuration: at once where it is not locked. And the pass phrase that has opened it, if it did.
 ///
 /// # Errors
 /// Nothing that is typed can open it, or it cannot be asked for.
-pub fn open<V: Vendor>(content: Content, ground: &Ground<'_, V>, machine: &mut RealMachine) -> Result<Config, Failure> {
+pub fn open<V: Vendor>(
+    content: Content,
+    ground: &Ground<'_, V>,
+    machine: &mut RealMachine,
+) -> Result<(Config, PassPhrases), Failure> {
+    let mut phrases = PassPhrases::default();
     let locked = match content {
-        Content::Plain(config) => return Ok(config),
+        Content::Plain(config) => return Ok((config, phrases)),
         Content::Locked(locked) => locked,
     };
-    screen::open();
     let settings = locked.public().login.clone();
-    let (mut memory, enough) = borrow(ground, locked.argon2_blocks());
-    if !enough {
-        log::warn!(
-            "a pass phrase of this configuration takes {} MiB of memory, and at most half of this machine's, {} MiB, may be \
-             borrowed for it; use the recovery key, or set a pass phrase with less `memory` in [login]",
-            locked.argon2_blocks() / 1024,
-            memory.len() / 1024
-        );
-    }
-    let secrets = secrets(&locked);
+    let blocks = locked.argon2_blocks();
+    let (config, wrong) = with_memory(ground, blocks, |memory| {
+        if memory.len() < blocks {
+            log::warn!(
+                "a pass phrase of this configuration takes {} MiB of memory, and at most half of this machine's, {} MiB, may be \
+                 borrowed for it; use the recovery key, or set a pass phrase with less `memory` in [login]",
+                blocks / 1024,
+                memory.len() / 1024
+            );
+        }
+        let secrets = secrets(&locked);
+        ask(ground, machine, &settings, "the configuration is locked.", secrets, |desk, secret, typed| {
+            let answer = attempt(&locked, memory, desk, secret, typed);
+            if secret == Secret::PassPhrase && matches!(answer, Answer::Open(_)) {
+                phrases.keep(typed);
+            }
+            answer
+        })
+    })?;
+    log::info!("the configuration is open; wrong tries before: {wrong}");
+    Ok((config, phrases))
+}
+
+/// Asks on screen and serial port until `check` opens what is locked; gives how often it did not before, too. What follows too many
+/// wrong tries is in `settings`.
+///
+/// # Errors
+/// Nothing that is typed can open it, or it cannot be asked for.
+pub fn ask<V: Vendor, T>(
+    ground: &Ground<'_, V>,
+    machine: &mut RealMachine,
+    settings: &config::Login,
+    greeting: &str,
+    secrets: &[Secret],
+    mut check: impl FnMut(&mut Desk<'_, '_, V>, Secret, &[u8]) -> Answer<T, Failure>,
+) -> Result<(T, u32), Failure> {
+    screen::open();
     let mut wrong = 0;
     let outcome = bios::with::<V, _>(ground, machine, |bios| {
         let locks = Locks::from_bios(bios.keyboard_flags());
         let mut desk = Desk { keyboard: Keyboard::new(layout(settings.keyboard), locks), bios, failure: None };
-        let _ = writeln!(desk, "\nShoji: the configuration is locked.");
+        let _ = writeln!(desk, "\nShoji: {greeting}");
         let outcome = login::run(&mut desk, settings.tries, secrets, |desk, secret, typed| {
-            let answer = attempt(&locked, memory, desk, secret, typed);
+            let answer = check(desk, secret, typed);
             wrong += u32::from(matches!(answer, Answer::Wrong));
             answer
         });
@@ -56,13 +104,9 @@ pub fn open<V: Vendor>(content: Content, ground: &Ground<'_, V>, machine: &mut R
             None => outcome,
         }
     });
-    wipe(&mut memory);
     hw::cpus::this().wipe_unused_stack();
     match outcome? {
-        Outcome::Open(config) => {
-            log::info!("the configuration is open; wrong tries before: {wrong}");
-            Ok(config)
-        }
+        Outcome::Open(opened) => Ok((opened, wrong)),
         Outcome::Failed(failure) => Err(failure),
         Outcome::Reset => reset::machine(),
         Outcome::NoMoreTries => {
@@ -100,10 +144,17 @@ fn layout(keyboard: config::Keyboard) -> Layout {
 }
 
 /// Screen, keyboard and serial port.
-struct Desk<'a, 'b, V: Vendor> {
+pub struct Desk<'a, 'b, V: Vendor> {
     keyboard: Keyboard,
     bios: &'a mut Bios<'b, V>,
     failure: Option<Failure>,
+}
+
+impl<V: Vendor> Desk<'_, '_, V> {
+    /// The machine, between two BIOS calls.
+    pub fn machine(&mut self) -> &mut RealMachine {
+        self.bios.machine()
+    }
 }
 
 impl<V: Vendor> Write for Desk<'_, '_, V> {
@@ -159,8 +210,7 @@ fn attempt(
             }
             let start = time::now().0;
             let result = locked.unlock_with_pass_phrase(typed, memory);
-            let millis = (time::now().0 - start) / NANOS_PER_MILLI;
-            say(format_args!("{}.{} s\n", millis / 1000, millis % 1000 / 100));
+            say(format_args!("{}\n", Seconds(time::now().0 - start)));
             result
         }
         Secret::RecoveryKey => match RecoveryKey::parse(typed) {
@@ -174,16 +224,33 @@ fn attempt(
     match result {
         Ok(config) => Answer::Open(config),
         Err(UnlockError::Wrong | UnlockError::NoSlot) => Answer::Wrong,
-        Err(error @ UnlockError::Memory { .. }) => {
+        Err(error @ UnlockError::Memory { tried, .. }) => {
             say(format_args!("{error}\n"));
-            Answer::Mistyped
+            if tried { Answer::Wrong } else { Answer::Mistyped }
         }
         Err(error @ (UnlockError::Altered | UnlockError::Blob(_))) => Answer::Failed(format!("{error}").into()),
     }
 }
 
-/// Memory for so many blocks, of RAM that nobody has yet, but no more than half of the machine's; and whether it is enough.
-fn borrow<V: Vendor>(ground: &Ground<'_, V>, blocks: usize) -> (&'static mut [Block], bool) {
+/// Nanoseconds, shown as seconds.
+pub struct Seconds(pub u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0 / NANOS_PER_MILLI;
+        write!(f, "{}.{} s", millis / 1000, millis % 1000 / 100)
+    }
+}
+
+/// Whether the memory is lent.
+static LENT: AtomicBool = AtomicBool::new(false);
+
+/// Lends `work` so many blocks of RAM that nobody has yet, or as many as there are: no more than half of the machine's. They are
+/// wiped afterwards, so that nothing of a pass phrase is left when the guest gets them. While they are lent there are no others.
+pub fn with_memory<V: Vendor, R>(ground: &Ground<'_, V>, blocks: usize, work: impl FnOnce(&mut [Block]) -> R) -> R {
+    if LENT.swap(true, Ordering::Acquire) {
+        return work(&mut []);
+    }
     let usable = map::normalise(ground.memory_map).into_iter().filter(|entry| entry.kind == Kind::Usable);
     let half = usable.map(|entry| entry.len_bytes).sum::<u64>() / 2;
     // What firmware and loader have left, and the image as it was loaded: a boot without Shoji needs both.
@@ -193,15 +260,13 @@ fn borrow<V: Vendor>(ground: &Ground<'_, V>, blocks: usize) -> (&'static mut [Bl
     let room = place.end.saturating_sub(start).min(half) / size_of::<Block>() as u64;
     let count = blocks.min(room as usize);
     // SAFETY: usable RAM that is neither Shoji's nor, yet, the guest's; the direct map covers it, and it is aligned. A block is numbers,
-    // of which any are valid. Only one CPU runs, and it comes here once.
+    // of which any are valid. `LENT` keeps it from being lent twice, and the slice does not outlive this function.
     let memory = unsafe { core::slice::from_raw_parts_mut(direct::pointer(Hpa(start)).cast::<Block>(), count) };
-    (memory, count == blocks)
+    let result = work(memory);
+    memory.fill(Block::default());
+    LENT.store(false, Ordering::Release);
+    result
 }
 
 /// More than the image takes where the loader has put it.
 const LOADED_BYTES: u64 = 64 * MIB;
-
-/// Nothing of a pass phrase is left when the guest gets the memory.
-fn wipe(memory: &mut &mut [Block]) {
-    memory.fill(Block::default());
-}

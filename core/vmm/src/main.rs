@@ -49,6 +49,8 @@ mod tasks;
 #[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]
+mod volumes;
+#[cfg(target_os = "none")]
 mod world;
 
 /// Shoji runs on the bare machine only; `cargo xtask build` builds it.

@@ -25,6 +25,12 @@ fn ahci() -> Result<(), &'static str> {
 }
 initfunc!("driver1", ahci);
 
+fn nvme() -> Result<(), &'static str> {
+    DRIVERS.lock().push(&nvme::DRIVER);
+    Ok(())
+}
+initfunc!("driver2", nvme);
+
 /// The file of a program, as `cargo xtask build` has made it.
 macro_rules! elf {
     ($package:literal) => {

@@ -29,7 +29,7 @@ mod merge;
 mod scan;
 
 pub use bar::{io_base, is_io};
-pub use capability::{Capabilities, Capability};
+pub use capability::{Capabilities, Capability, id};
 pub use ecam::{PCIEXBAR, VENDOR_INTEL, mmio_config_base, read_pciexbar};
 pub use mechanism1::{Address, CONFIG_ADDRESS, CONFIG_DATA};
 pub use memory_guard::{Block, MemoryGuard, memory_regions};

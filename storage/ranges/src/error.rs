@@ -45,6 +45,10 @@ pub enum Problem {
     Key(String),
     Read(TableError),
     WrongKey,
+    /// There is no header that can be used.
+    Header(String),
+    /// The volume asks for something that Shoji does not have, or does not open.
+    Volume(String),
 }
 
 impl fmt::Display for ResolveError {
@@ -84,6 +88,8 @@ impl fmt::Display for Problem {
             }
             Self::Key(reason) => write!(f, "its key cannot be used: {reason}"),
             Self::Read(e) => write!(f, "the key cannot be checked: {e}; check the disk and its cable"),
+            Self::Header(why) => write!(f, "its LUKS2 header cannot be used: {why}"),
+            Self::Volume(why) => write!(f, "its LUKS2 volume cannot be used: {why}"),
             Self::WrongKey => f.write_str(
                 "the key does not open the range: decrypted with it, the range holds no file system that Shoji knows; \
                  nothing has been written; check the key and the range, or set `check = \"none\"` if the range is \

@@ -26,11 +26,13 @@ mod partitions;
 mod resolve;
 pub mod signature;
 mod table;
+mod volume;
 
 pub use error::{Problem, ResolveError};
 pub use partitions::{Disk, Partition, PartitionTable, ReadSectors, Scheme, TableError, read_partitions};
 pub use resolve::{Applied, DiskRanges, Machine, resolve};
-pub use table::{Range, RangeError, RangeTable};
+pub use table::{Cipher, Range, RangeError, RangeTable};
+pub use volume::HeaderPlace;
 
 #[cfg(test)]
 mod tests;

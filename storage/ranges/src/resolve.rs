@@ -3,13 +3,16 @@
 use crate::error::{Problem, ResolveError};
 use crate::partitions::{Disk, Partition, PartitionTable, TableError, read_partitions};
 use crate::signature::{PIECE_BYTES, SECOND_AT, recognise};
-use crate::table::{Range, RangeError, RangeTable};
+use crate::table::{Cipher, Range, RangeError, RangeTable};
+use crate::volume::{self, HeaderPlace, Wishes};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
-use config::{Cipher, DiskRule, DiskSelector, KeyCheck, RangeSelector};
-use mediator::disk::{DiskError, DiskInfo, SectorTransform};
+use config::{Access, DiskRule, DiskSelector, DmCrypt, Format, KeyCheck, RangeSelector};
+use luks2::{Header, VolumeKey};
+use mediator::disk::{DiskError, DiskInfo, Rights, SectorTransform};
 
 /// What resolving needs of the machine.
 pub trait Machine {
@@ -19,11 +22,17 @@ pub trait Machine {
     /// As [`mediator::disk::DiskController::read_before_guest`].
     fn read(&mut self, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError>;
 
-    /// Makes the transform of a rule from its cipher and key.
+    /// Makes the transform `aes-xts-plain64` from a key; `sector_bytes` are those of a crypto sector.
     ///
     /// # Errors
     /// Why the key cannot be used.
-    fn transform(&mut self, rule: &DiskRule) -> Result<Arc<dyn SectorTransform>, String>;
+    fn transform(&mut self, key: &[u8; 64], sector_bytes: usize) -> Result<Arc<dyn SectorTransform>, String>;
+
+    /// Opens the LUKS2 volume of a rule; the header was read from `place`.
+    ///
+    /// # Errors
+    /// Why it does not open, and what to do.
+    fn unlock(&mut self, rule: &str, place: HeaderPlace, header: &Header) -> Result<VolumeKey, String>;
 }
 
 /// A disk with at least one protected range.
@@ -41,7 +50,8 @@ pub struct DiskRanges {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Applied {
     pub name: String,
-    pub cipher: Cipher,
+    /// In the words of the configuration, e.g. `aes-xts-plain64, read-only`.
+    pub protection: String,
     pub first_lba: u64,
     pub sectors: u64,
 }
@@ -50,14 +60,26 @@ pub struct Applied {
 struct Match<'a> {
     rule: &'a DiskRule,
     disk: usize,
-    range: Range,
+    first_lba: u64,
+    sectors: u64,
+    /// At least one.
+    ranges: Vec<Range>,
     note: String,
 }
 
 impl Match<'_> {
     fn applied(&self) -> Applied {
-        let Range { first_lba, sectors, .. } = self.range;
-        Applied { name: self.rule.name.clone(), cipher: self.rule.cipher, first_lba, sectors }
+        let how = match self.rule.format {
+            Format::Plain => "plain",
+            Format::DmCrypt(_) => luks2::CIPHER,
+            Format::Luks2 { .. } => "luks2 aes-xts-plain64",
+        };
+        let access = match self.rule.access {
+            Access::ReadWrite => "",
+            Access::ReadOnly => ", read-only",
+        };
+        let (name, protection) = (self.rule.name.clone(), format!("{how}{access}"));
+        Applied { name, protection, first_lba: self.first_lba, sectors: self.sectors }
     }
 }
 
@@ -89,8 +111,9 @@ pub fn resolve(
 
 /// The table of one disk. What is wrong with the ranges is told of the rules that they come from.
 fn range_table(own: &[&Match<'_>], info: &DiskInfo) -> Result<RangeTable, ResolveError> {
-    let name = |i: usize| own.get(i).map(|found| found.rule.name.clone()).unwrap_or_default();
-    let ranges = own.iter().map(|found| found.range.clone()).collect();
+    let all = || own.iter().flat_map(|found| found.ranges.iter().map(|range| (found.rule.name.as_str(), range)));
+    let name = |i: usize| all().nth(i).map(|(name, _)| name.to_string()).unwrap_or_default();
+    let ranges = all().map(|(_, range)| range.clone()).collect();
     RangeTable::new(ranges, info.sector_bytes as usize).map_err(|e| match e {
         RangeError::Overlap(a, b) => ResolveError { rule: name(b), problem: Problem::Overlap { other: name(a) } },
         // `find` has looked at each range alone; kept as an error all the same.
@@ -102,24 +125,77 @@ fn range_table(own: &[&Match<'_>], info: &DiskInfo) -> Result<RangeTable, Resolv
 
 fn find<'a>(rule: &'a DiskRule, disks: &[DiskInfo], machine: &mut dyn Machine) -> Result<Match<'a>, Problem> {
     let (disk, info) = find_disk(&rule.disk, disks)?;
-    let transform = machine.transform(rule).map_err(Problem::Key)?;
-    let mut read = |lba, data: &mut [u8]| machine.read(disk, lba, data);
     if !(512..=4096).contains(&info.sector_bytes) || !info.sector_bytes.is_power_of_two() {
         return Err(Problem::SectorBytes(info.sector_bytes));
     }
-    let mut device = Disk { sectors: info.sectors, sector_bytes: info.sector_bytes as usize, read: &mut read };
-    let (first_lba, sectors) = find_range(&rule.range, &mut device)?;
-    if sectors == 0 || first_lba.checked_add(sectors).is_none_or(|end| end > info.sectors) {
-        return Err(Problem::Outside { first: first_lba, sectors, disk_sectors: info.sectors });
-    }
-    let range = Range { first_lba, sectors, transform, trim: rule.trim };
-    let holds = match rule.check {
-        KeyCheck::Signature => check_key(&range, &mut device)?,
-        KeyCheck::None => "contents not checked",
+    let (first_lba, sectors) = on_disk(&rule.range, disk, info, machine)?;
+    let rights = match rule.access {
+        Access::ReadWrite => Rights::ReadWrite,
+        Access::ReadOnly => Rights::ReadOnly,
     };
-    let note =
-        format!("disk rule `{}`: {}, {sectors} sectors from LBA {first_lba}: {holds}", rule.name, describe(info));
-    Ok(Match { rule, disk, range, note })
+    let whole = |cipher| Range { first_lba, sectors, disk_lba: first_lba, cipher, rights, trim: rule.trim };
+    let (ranges, holds) = match &rule.format {
+        Format::Plain => (vec![whole(None)], "not encrypted".to_string()),
+        Format::DmCrypt(format) => {
+            let transform = machine.transform(&format.key.0, DM_CRYPT_SECTOR_BYTES).map_err(Problem::Key)?;
+            let range = whole(Some(Cipher { transform, first_tweak: 0 }));
+            let holds = contents(format, &range, disk, info, machine)?;
+            (vec![range], holds.to_string())
+        }
+        Format::Luks2 { header } => {
+            let (header_lba, header_sectors) = match header {
+                None => (first_lba, sectors),
+                Some(header) => on_disk(header, disk, info, machine)?,
+            };
+            let place =
+                HeaderPlace { disk, first_lba: header_lba, sectors: header_sectors, sector_bytes: info.sector_bytes };
+            let wishes = Wishes { name: &rule.name, rights, trim: rule.trim };
+            let partition = volume::Partition { first_lba, sectors };
+            volume::ranges(&partition, place, header.is_some(), &wishes, machine)?
+        }
+    };
+    let access = if rights == Rights::ReadOnly { ", read-only" } else { "" };
+    let note = format!(
+        "disk rule `{}`: {}, {sectors} sectors from LBA {first_lba}: {holds}{access}",
+        rule.name,
+        describe(info)
+    );
+    Ok(Match { rule, disk, first_lba, sectors, ranges, note })
+}
+
+/// The unit that dm-crypt without a header numbers, whatever the disk's own sectors are (`plain64`).
+const DM_CRYPT_SECTOR_BYTES: usize = 512;
+
+/// What a range without a header holds, as the rule wants to know it.
+fn contents(
+    format: &DmCrypt,
+    range: &Range,
+    disk: usize,
+    info: &DiskInfo,
+    machine: &mut dyn Machine,
+) -> Result<&'static str, Problem> {
+    let mut read = |lba, data: &mut [u8]| machine.read(disk, lba, data);
+    let mut device = Disk { sectors: info.sectors, sector_bytes: info.sector_bytes as usize, read: &mut read };
+    match format.check {
+        KeyCheck::Signature => check_key(range, &mut device),
+        KeyCheck::None => Ok("contents not checked"),
+    }
+}
+
+/// First LBA and number of sectors of a range that lies on the disk.
+fn on_disk(
+    selector: &RangeSelector,
+    disk: usize,
+    info: &DiskInfo,
+    machine: &mut dyn Machine,
+) -> Result<(u64, u64), Problem> {
+    let mut read = |lba, data: &mut [u8]| machine.read(disk, lba, data);
+    let mut device = Disk { sectors: info.sectors, sector_bytes: info.sector_bytes as usize, read: &mut read };
+    let (first, sectors) = find_range(selector, &mut device)?;
+    if sectors == 0 || first.checked_add(sectors).is_none_or(|end| end > info.sectors) {
+        return Err(Problem::Outside { first, sectors, disk_sectors: info.sectors });
+    }
+    Ok((first, sectors))
 }
 
 fn find_disk<'a>(selector: &DiskSelector, disks: &'a [DiskInfo]) -> Result<(usize, &'a DiskInfo), Problem> {
@@ -129,9 +205,7 @@ fn find_disk<'a>(selector: &DiskSelector, disks: &'a [DiskInfo]) -> Result<(usiz
             model.as_ref().is_none_or(|model| *model == info.model)
                 && serial.as_ref().is_none_or(|serial| *serial == info.serial)
         }
-        DiskSelector::Position { channel, unit } => {
-            (u32::from(*channel), u32::from(*unit)) == (info.channel, info.unit)
-        }
+        DiskSelector::Position { channel, unit } => (*channel, *unit) == (info.channel, info.unit),
     };
     let mut found = disks.iter().enumerate().filter(|(_, info)| fits(info));
     match (found.next(), found.next()) {
@@ -174,8 +248,10 @@ fn decrypted(range: &Range, disk: &mut Disk<'_>, at_bytes: u64) -> Result<Vec<u8
     let sectors = range.sectors.saturating_sub(skip).min(whole as u64) as usize;
     let lba = range.first_lba.saturating_add(skip);
     let mut data = disk.read(lba, sectors.saturating_mul(disk.sector_bytes))?;
-    let tweak = at_bytes.checked_div(range.transform.sector_bytes() as u64).unwrap_or(0);
-    range.transform.decrypt(tweak, &mut data);
+    if let Some(Cipher { transform, .. }) = &range.cipher {
+        let tweak = at_bytes.checked_div(transform.sector_bytes() as u64).unwrap_or(0);
+        transform.decrypt(tweak, &mut data);
+    }
     Ok(data)
 }
 

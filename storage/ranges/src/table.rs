@@ -4,12 +4,24 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
 
-/// A run of sectors of the disk that is kept encrypted.
+/// How a range is encrypted.
+#[derive(Clone)]
+pub struct Cipher {
+    pub transform: Arc<dyn SectorTransform>,
+    /// The tweak of the range's first sector.
+    pub first_tweak: u64,
+}
+
+/// A run of sectors of the disk, as the guest numbers them, that are not what it finds on a disk without Shoji.
 #[derive(Clone)]
 pub struct Range {
     pub first_lba: u64,
     pub sectors: u64,
-    pub transform: Arc<dyn SectorTransform>,
+    /// Where the first of them lies on the disk: behind a header that is hidden, or where the guest thinks.
+    pub disk_lba: u64,
+    /// `None`: it is not encrypted.
+    pub cipher: Option<Cipher>,
+    pub rights: Rights,
     /// Its rule passes TRIM.
     pub trim: bool,
 }
@@ -17,7 +29,24 @@ pub struct Range {
 impl Range {
     /// The first sector behind it; `None` when there is no such number.
     fn end(&self) -> Option<u64> {
+        self.disk_lba.checked_add(self.sectors)?;
         self.first_lba.checked_add(self.sectors)
+    }
+
+    /// Sectors of the disk in one of the cipher, where that is the larger one.
+    fn ratio(&self, sector_bytes: usize) -> Option<u64> {
+        let ratio = self.cipher.as_ref()?.transform.sector_bytes().checked_div(sector_bytes)?;
+        (ratio > 1).then_some(ratio as u64)
+    }
+
+    /// Whether whole sectors of the cipher are whole sectors of the disk, or the other way round.
+    fn fits(&self, sector_bytes: usize) -> bool {
+        let Some(Cipher { transform, .. }) = &self.cipher else { return sector_bytes > 0 };
+        let transformed = transform.sector_bytes();
+        match self.ratio(sector_bytes) {
+            Some(ratio) => transformed.is_multiple_of(sector_bytes) && self.sectors.is_multiple_of(ratio),
+            None => transformed > 0 && sector_bytes > 0 && sector_bytes.is_multiple_of(transformed),
+        }
     }
 }
 
@@ -27,11 +56,11 @@ pub enum RangeError {
     /// It has no sectors, or ends beyond the largest sector number.
     Extent(usize),
     Overlap(usize, usize),
-    /// A sector of the disk is not a whole number of the transform's sectors.
+    /// Sectors of the disk and of the transform are no multiples of each other, or the last one of the transform is cut.
     SectorBytes(usize),
 }
 
-/// The protected ranges of a disk: sorted, disjoint, not empty. All the rest is plain.
+/// The guarded ranges of a disk: sorted, disjoint, not empty. All the rest is plain.
 #[derive(Clone)]
 pub struct RangeTable {
     ranges: Vec<Range>,
@@ -48,7 +77,7 @@ impl RangeTable {
             if range.sectors == 0 || range.end().is_none() {
                 return Err(RangeError::Extent(i));
             }
-            if sector_bytes.checked_rem(range.transform.sector_bytes()) != Some(0) || sector_bytes == 0 {
+            if !range.fits(sector_bytes) {
                 return Err(RangeError::SectorBytes(i));
             }
         }
@@ -67,32 +96,64 @@ impl RangeTable {
         &self.ranges
     }
 
-    /// The tweak counts the transform's sectors: on a disk of 4096-byte sectors eight of 512 bytes each, as dm-crypt
-    /// does unless told otherwise.
-    fn tweak(&self, range: &Range, lba: u64) -> u64 {
-        let per_sector = self.sector_bytes.checked_div(range.transform.sector_bytes()).unwrap_or(1);
-        lba.wrapping_sub(range.first_lba).wrapping_mul(per_sector as u64)
+    /// The range that holds a sector; else the next one behind it.
+    fn at(&self, lba: u64) -> Option<&Range> {
+        // Ranges do not overlap, so the first that ends behind `lba` decides.
+        let at = self.ranges.partition_point(|range| range.end() <= Some(lba));
+        self.ranges.get(at)
+    }
+
+    fn treatment(&self, range: &Range, skip: u64) -> Treatment {
+        let Some(Cipher { transform, first_tweak }) = &range.cipher else { return Treatment::Plain };
+        // The tweak counts the transform's sectors: on a disk of 4096-byte sectors eight of 512 bytes each, as dm-crypt does
+        // unless told otherwise; and where the transform's are larger, the one that holds the first sector.
+        let tweak = match range.ratio(self.sector_bytes) {
+            Some(ratio) => skip.checked_div(ratio).unwrap_or(0),
+            None => {
+                let per_sector = self.sector_bytes.checked_div(transform.sector_bytes()).unwrap_or(1);
+                skip.wrapping_mul(per_sector as u64)
+            }
+        };
+        Treatment::Transform { transform: transform.clone(), first_sector: first_tweak.wrapping_add(tweak) }
     }
 }
 
 impl RangeMap for RangeTable {
     fn extent(&self, lba: u64, sectors: u64) -> Extent {
-        // Ranges do not overlap, so the first that ends behind `lba` decides.
-        let at = self.ranges.partition_point(|range| range.end() <= Some(lba));
-        let (left, treatment) = match self.ranges.get(at) {
-            None => (sectors, Treatment::Plain),
-            Some(next) if next.first_lba > lba => (next.first_lba.saturating_sub(lba), Treatment::Plain),
-            Some(range) => {
-                let transform = range.transform.clone();
-                let left = range.end().unwrap_or(lba).saturating_sub(lba);
-                (left, Treatment::Transform { transform, first_sector: self.tweak(range, lba) })
-            }
+        let plain = |left: u64| Extent {
+            disk_lba: lba,
+            sectors: left.min(sectors),
+            treatment: Treatment::Plain,
+            rights: Rights::ReadWrite,
         };
-        Extent { disk_lba: lba, sectors: left.min(sectors), treatment, rights: Rights::ReadWrite }
+        match self.at(lba) {
+            None => plain(sectors),
+            Some(next) if next.first_lba > lba => plain(next.first_lba.saturating_sub(lba)),
+            Some(range) => {
+                let skip = lba.saturating_sub(range.first_lba);
+                Extent {
+                    disk_lba: range.disk_lba.saturating_add(skip),
+                    sectors: range.sectors.saturating_sub(skip).min(sectors),
+                    treatment: self.treatment(range, skip),
+                    rights: range.rights,
+                }
+            }
+        }
     }
 
     fn is_protected(&self) -> bool {
         !self.ranges.is_empty()
+    }
+
+    fn largest_sector_bytes(&self) -> usize {
+        let ciphers = self.ranges.iter().filter_map(|range| range.cipher.as_ref());
+        ciphers.map(|cipher| cipher.transform.sector_bytes()).max().unwrap_or(512)
+    }
+
+    fn within_transform_sector(&self, lba: u64) -> Option<u32> {
+        let range = self.at(lba).filter(|range| range.first_lba <= lba)?;
+        let within = lba.checked_sub(range.first_lba)?.checked_rem(range.ratio(self.sector_bytes)?)?;
+        u32::try_from(within).ok()
     }
 
     /// TRIM is switched for a disk as a whole: one range that does not want it is enough.

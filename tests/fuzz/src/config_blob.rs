@@ -3,7 +3,9 @@
 //! Input: a byte whose lowest bit asks for length and checksum to be made right, so that the entries are reached, then
 //! the blob.
 
-use config::{Config, Cost, Credential, DiskRule, DiskSelector, Envelope, KeyCheck, Locked, NONCE_BYTES, Opened};
+use config::{
+    Access, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, Format, KeyCheck, Locked, NONCE_BYTES, Opened,
+};
 use config::{RangeSelector, RecoveryKey, SLOT_RANDOM_BYTES, UnlockError, XtsKey};
 
 const LENGTH: std::ops::Range<usize> = 12..16;
@@ -58,11 +60,16 @@ fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
         name: name.into(),
         disk,
         range,
-        cipher: config::Cipher::AesXtsPlain64,
-        key,
-        check: KeyCheck::None,
+        format: Format::dm_crypt(key, KeyCheck::None),
+        access: Access::ReadWrite,
         trim: false,
     }
+}
+
+/// The rule as one for a volume that is not to be written, whose header lies elsewhere.
+fn luks2(rule: DiskRule) -> DiskRule {
+    let format = Format::Luks2 { header: Some(RangeSelector::Lba { first: 34, sectors: 2014 }) };
+    DiskRule { format, access: Access::ReadOnly, ..rule }
 }
 
 /// Configurations with none, one and three rules.
@@ -75,7 +82,7 @@ fn configurations() -> Vec<Config> {
         vec![
             rule("a", position(), RangeSelector::PartitionGuid([7; 16])),
             rule("b", identity(), RangeSelector::Lba { first: 2048, sectors: 4096 }),
-            rule("c", DiskSelector::Position { channel: 1, unit: 1 }, RangeSelector::Partition(1)),
+            luks2(rule("c", DiskSelector::Position { channel: 1, unit: 1 }, RangeSelector::Partition(1))),
         ],
     ];
     let config = |disks| Config { disks, ..Config::default() };

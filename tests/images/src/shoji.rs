@@ -3,7 +3,8 @@
 use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
 use config::Callers::Any;
 use config::{
-    Boot, Cipher, Config, Dbgsh, Debug, DiskRule, DiskSelector, GuestCalls, KeyCheck, RangeSelector, ShellKey, XtsKey,
+    Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, Format, GuestCalls, KeyCheck, RangeSelector, ShellKey,
+    XtsKey,
 };
 use std::io;
 
@@ -30,9 +31,8 @@ pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
         name: "guest".into(),
         disk: DiskSelector::Position { channel: 0, unit: 0 },
         range: RangeSelector::Lba { first: range.first.into(), sectors: range.count.into() },
-        cipher: Cipher::AesXtsPlain64,
-        key: XtsKey(KEY),
-        check: KeyCheck::None, // it starts as zeros on the disk
+        format: Format::dm_crypt(XtsKey(KEY), KeyCheck::None), // it starts as zeros on the disk
+        access: Access::ReadWrite,
         trim: false,
     });
     let config = Config {

@@ -8,6 +8,7 @@
 
 pub mod ahci;
 mod model;
+pub mod nvme;
 mod rig;
 mod way;
 

@@ -19,6 +19,7 @@ mod hooks;
 pub mod ide;
 mod machine;
 mod memory;
+pub mod nvme;
 mod platter;
 mod ranges;
 

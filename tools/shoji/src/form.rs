@@ -6,7 +6,9 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use config::{Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, GuestCalls, Log, Login, Memory, RangeSelector};
+use config::{
+    Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, Log, Login, Memory, RangeSelector,
+};
 use config::{SHELL_KEY_BYTES, ShellKey, XtsKey, validate};
 use toml::de::DeTable;
 use zeroize::{Zeroize, Zeroizing};
@@ -14,7 +16,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::keys::{self, XTS_KEY_BYTES};
 use crate::report::{Report, Severity};
 use crate::table::{Notes, Table};
-use crate::words::{AFTER_FAILURE, CALLERS, CHECK, CIPHER, KEYBOARD, LEVEL, ON_FAILURE, SERIAL};
+use crate::words::{ACCESS, AFTER_FAILURE, CALLERS, CHECK, CIPHER, FORMAT, Form, KEYBOARD, LEVEL, ON_FAILURE, SERIAL};
 
 /// Reads the TOML form. `file` is where the text comes from: key files are named relative to it. The configuration is
 /// there when the report has no errors.
@@ -99,7 +101,7 @@ fn read_size(table: &mut Table<'_, '_>, key: &'static str, example: &str) -> Opt
 }
 
 /// `16 MiB`, `1 GiB`.
-fn mebibytes(text: &str) -> Option<u32> {
+pub fn mebibytes(text: &str) -> Option<u32> {
     let (number, unit) = text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit())?);
     let factor = match unit.trim_start() {
         "MiB" => 1,
@@ -178,12 +180,48 @@ fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {
     let name = table.need("name", NAME).text("name", NAME);
     let disk = table.need("disk", DISK).table("disk", DISK).and_then(read_disk);
     let range = table.need("range", RANGE).table("range", RANGE).and_then(read_range);
-    let cipher = table.need("cipher", "cipher = \"aes-xts-plain64\"").choice("cipher", CIPHER);
-    let key = read_key(&mut table, file);
-    let check = table.choice("check", CHECK).unwrap_or_default();
+    let form = if table.has("format") { table.choice("format", FORMAT) } else { Some(Form::DmCrypt) };
+    let format = match form {
+        Some(form) => read_format(&mut table, form, file),
+        // What belongs to it cannot be told.
+        None => {
+            ["cipher", "key-file", "key", "check", "header"].into_iter().for_each(|key| table.skip(key));
+            None
+        }
+    };
+    let access = table.choice("access", ACCESS).unwrap_or_default();
     let trim = table.flag("trim").unwrap_or_default();
     table.finish();
-    Some(DiskRule { name: name?, disk: disk?, range: range?, cipher: cipher?, key: key?, check, trim })
+    Some(DiskRule { name: name?, disk: disk?, range: range?, format: format?, access, trim })
+}
+
+/// Keys that belong to a format; those of another one are refused with the reason.
+fn read_format(table: &mut Table<'_, '_>, form: Form, file: &Path) -> Option<Format> {
+    const KEYS: [&str; 4] = ["cipher", "key-file", "key", "check"];
+    let foreign: &[&'static str] = if form == Form::DmCrypt { &["header"] } else { &KEYS };
+    let why = match form {
+        Form::DmCrypt => "goes with `format = \"luks2\"`; remove it, or add that",
+        Form::Luks2 => "does not go with `format = \"luks2\"`, as the volume's header tells it; remove it",
+        Form::Plain => "does not go with `format = \"plain\"`, which is not encrypted; remove one of the two",
+    };
+    foreign.iter().for_each(|key| table.refuse(key, why));
+    match form {
+        Form::Plain => {
+            table.refuse("header", why);
+            Some(Format::Plain)
+        }
+        Form::Luks2 => {
+            let given = table.has("header");
+            let header = table.table("header", "header = { partition = 3 }").and_then(read_range);
+            (header.is_some() || !given).then_some(Format::Luks2 { header })
+        }
+        Form::DmCrypt => {
+            let cipher = table.need("cipher", "cipher = \"aes-xts-plain64\"").choice("cipher", CIPHER);
+            let key = read_key(table, file);
+            let check = table.choice("check", CHECK).unwrap_or_default();
+            Some(Format::DmCrypt(DmCrypt { cipher: cipher?, key: key?, check }))
+        }
+    }
 }
 
 fn read_disk(mut table: Table<'_, '_>) -> Option<DiskSelector> {
@@ -212,7 +250,8 @@ fn read_range(mut table: Table<'_, '_>) -> Option<RangeSelector> {
     let ways = [table.has("partition"), table.has("guid"), by_lba].into_iter().filter(|given| *given).count();
     if ways != 1 {
         let problem = if ways == 0 { "names no range" } else { "names several ranges" };
-        table.error_here(format!("`range` {problem}; give one of `partition`, `guid`, or `first-lba` and `sectors`"));
+        let name = table.path.rsplit('.').next().unwrap_or_default().to_owned();
+        table.error_here(format!("`{name}` {problem}; give one of `partition`, `guid`, or `first-lba` and `sectors`"));
     } else if by_lba {
         table.need("first-lba", "first-lba = 2048").need("sectors", "sectors = 4096");
     }

@@ -1,6 +1,7 @@
-//! The parts of the command `shoji`: configuration files, keys, GRUB's menu, and what it asks of a Shoji that runs.
+//! The parts of the command `shoji`: configuration files, keys, disks, GRUB's menu, and what it asks of a Shoji that runs.
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod form;
 pub mod grub;
 pub mod guest;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use command::config::{self, ConfigCommand};
+use command::disk::{self, DiskCommand};
 use command::{Failure, inside, print};
 use shoji::grub::{self, GrubPath};
 use shoji::keys;
@@ -27,6 +28,9 @@ enum Command {
     /// Make keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Make, look at and keep LUKS2 volumes, on image files and on disks that Shoji does not guard yet
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Print the script that adds Shoji to GRUB's menu (install it as /etc/grub.d/09_shoji and run update-grub)
     GrubEntry(GrubEntry),
     #[command(flatten)]
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Config(command) => config::run(command),
         Command::Key(KeyCommand::New { file }) => new_key(&file),
+        Command::Disk(command) => disk::run(command),
         Command::GrubEntry(options) => grub_entry(options),
         Command::Guest(command) => inside::perform(command),
     };

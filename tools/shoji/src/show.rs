@@ -1,9 +1,11 @@
 //! Shows a configuration in its TOML form or as JSON; keys are left out.
 
-use config::{Config, DiskRule, DiskSelector, Method, Public, RangeSelector, Slot};
+use config::{Config, DiskRule, DiskSelector, Format, Method, Public, RangeSelector, Slot};
 use serde_json::{Value, json};
 
-use crate::words::{AFTER_FAILURE, CALLERS, CHECK, CIPHER, KEYBOARD, LEVEL, ON_FAILURE, SERIAL, word};
+use crate::words::{
+    ACCESS, AFTER_FAILURE, CALLERS, CHECK, CIPHER, FORMAT, Form, KEYBOARD, LEVEL, ON_FAILURE, SERIAL, word,
+};
 
 /// Stands for a key of a disk.
 const REDACTED: &str = "(64 bytes, not shown)";
@@ -65,20 +67,31 @@ fn rule(rule: &DiskRule) -> Value {
         DiskSelector::Identity { model, serial } => json!({ "model": model, "serial": serial }),
         DiskSelector::Position { channel, unit } => json!({ "channel": channel, "unit": unit }),
     };
-    let range = match &rule.range {
+    let mut tree = json!({ "name": rule.name, "disk": disk, "range": range(&rule.range) });
+    match &rule.format {
+        Format::Plain => tree["format"] = word(FORMAT, Form::Plain).into(),
+        Format::DmCrypt(format) => {
+            tree["format"] = word(FORMAT, Form::DmCrypt).into();
+            tree["cipher"] = word(CIPHER, format.cipher).into();
+            tree["key"] = REDACTED.into();
+            tree["check"] = word(CHECK, format.check).into();
+        }
+        Format::Luks2 { header } => {
+            tree["format"] = word(FORMAT, Form::Luks2).into();
+            tree["header"] = header.as_ref().map_or(Value::Null, range);
+        }
+    }
+    tree["access"] = word(ACCESS, rule.access).into();
+    tree["trim"] = rule.trim.into();
+    tree
+}
+
+fn range(range: &RangeSelector) -> Value {
+    match range {
         RangeSelector::Partition(number) => json!({ "partition": number }),
         RangeSelector::PartitionGuid(guid) => json!({ "guid": uuid::Uuid::from_bytes_le(*guid).to_string() }),
         RangeSelector::Lba { first, sectors } => json!({ "first-lba": first, "sectors": sectors }),
-    };
-    json!({
-        "name": rule.name,
-        "disk": disk,
-        "range": range,
-        "cipher": word(CIPHER, rule.cipher),
-        "key": REDACTED,
-        "check": word(CHECK, rule.check),
-        "trim": rule.trim,
-    })
+    }
 }
 
 /// How a configuration is locked.

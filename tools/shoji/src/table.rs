@@ -123,6 +123,18 @@ impl<'n, 't> Table<'n, 't> {
         Some(value.into_inner())
     }
 
+    /// Counts a key as read.
+    pub fn skip(&mut self, key: &'static str) {
+        self.take(key);
+    }
+
+    /// Reports a key that is there but does not go with the others; it counts as read.
+    pub fn refuse(&mut self, key: &'static str, why: &str) {
+        if self.take(key).is_some() {
+            self.error(key, format!("`{key}` {why}"));
+        }
+    }
+
     fn wrong_type<T>(&self, key: &str, value: &DeValue<'_>, wanted: &str, example: &str) -> Option<T> {
         let message = format!("`{key}` must be {wanted}, not {}; write e.g. `{example}`", article(value.type_str()));
         self.error(key, message);

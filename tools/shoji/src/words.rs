@@ -1,6 +1,6 @@
 //! The words of the TOML file for the values of the schema, and guesses at mistyped ones.
 
-use config::{AfterFailure, COM1, COM2, COM3, COM4, Callers, Cipher, KeyCheck, Keyboard, Level, OnFailure};
+use config::{Access, AfterFailure, COM1, COM2, COM3, COM4, Callers, Cipher, KeyCheck, Keyboard, Level, OnFailure};
 
 pub const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("boot-without-shoji", OnFailure::BootWithoutShoji)];
@@ -15,6 +15,18 @@ pub const AFTER_FAILURE: &[(&str, AfterFailure)] =
 pub const CALLERS: &[(&str, Callers)] = &[("off", Callers::Off), ("kernel", Callers::Kernel), ("any", Callers::Any)];
 pub const CIPHER: &[(&str, Cipher)] = &[("aes-xts-plain64", Cipher::AesXtsPlain64)];
 pub const CHECK: &[(&str, KeyCheck)] = &[("signature", KeyCheck::Signature), ("none", KeyCheck::None)];
+
+/// The first is the usual one. `luks2` and `plain` need no key.
+pub const FORMAT: &[(&str, Form)] = &[("dm-crypt", Form::DmCrypt), ("luks2", Form::Luks2), ("plain", Form::Plain)];
+pub const ACCESS: &[(&str, Access)] = &[("read-write", Access::ReadWrite), ("read-only", Access::ReadOnly)];
+
+/// A [`config::Format`] without what belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    DmCrypt,
+    Luks2,
+    Plain,
+}
 
 /// The word for a value. Every value of the schema has one, which a test makes sure of.
 pub fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
@@ -57,6 +69,11 @@ mod tests {
         assert_eq!(levels, ["error", "warn", "info", "debug"]);
         assert_eq!(word(ON_FAILURE, OnFailure::BootWithoutShoji), "boot-without-shoji");
         assert_eq!([word(CHECK, KeyCheck::Signature), word(CHECK, KeyCheck::None)], ["signature", "none"]);
+        assert_eq!([word(ACCESS, Access::ReadWrite), word(ACCESS, Access::ReadOnly)], ["read-write", "read-only"]);
+        assert_eq!(
+            [Form::DmCrypt, Form::Luks2, Form::Plain].map(|form| word(FORMAT, form)),
+            ["dm-crypt", "luks2", "plain"]
+        );
         assert_eq!(word(CIPHER, Cipher::AesXtsPlain64), "aes-xts-plain64");
     }
 }

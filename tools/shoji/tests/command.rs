@@ -56,7 +56,8 @@ fn a_built_configuration_is_what_the_vmm_reads() {
     // The first three fields are little endian in a GPT entry.
     let guid = *b"\x67\x45\x23\x01\xab\x89\xef\xcd\x01\x23\x45\x67\x89\xab\xcd\xef";
     assert_eq!(rule.range, config::RangeSelector::PartitionGuid(guid));
-    assert!(rule.key.0.iter().copied().eq(100..164));
+    let config::Format::DmCrypt(format) = &rule.format else { panic!("it is another format") };
+    assert!(format.key.0.iter().copied().eq(100..164));
     assert!(!rule.trim);
 }
 
@@ -127,9 +128,11 @@ key = "(32 bytes, not shown)"
 name = "root \"1\""
 disk = { serial = "QM\\1" }
 range = { guid = "01234567-89ab-cdef-0123-456789abcdef" }
+format = "dm-crypt"
 cipher = "aes-xts-plain64"
 key = "(64 bytes, not shown)"
 check = "signature"
+access = "read-write"
 trim = false
 "#;
     assert_eq!(source.stdout, expected);

@@ -116,6 +116,16 @@ impl Qemu {
         self
     }
 
+    /// Adds an NVMe drive; the machine boots from its IDE disks all the same.
+    pub fn nvme_disk(mut self, image: &Path, serial: &str, writes: Writes) -> Self {
+        let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
+        let file = image.to_string_lossy().replace(',', ",,");
+        let drive = format!("file={file},format=raw,if=none,id=nvme,media=disk,snapshot={snapshot}");
+        self.command.args(["-drive", &drive, "-device", &format!("nvme,drive=nvme,serial={serial}")]);
+        self.command.args(["-global", "ide-hd.bootindex=0", "-boot", "strict=on"]);
+        self
+    }
+
     /// A disk at a port of Q35's AHCI controller; the machine boots from port 0.
     pub fn ahci_disk(mut self, port: u8, image: &Path, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };

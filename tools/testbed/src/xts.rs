@@ -49,6 +49,11 @@ impl DiskKey {
         self.xts.decrypt_area(sectors, SECTOR, first.into(), get_tweak_default);
     }
 
+    /// As [`Self::decrypt`], with sectors of another size: LUKS2 numbers its own.
+    pub fn decrypt_sectors(&self, sectors: &mut [u8], first: u64, sector_bytes: usize) {
+        self.xts.decrypt_area(sectors, sector_bytes, first.into(), get_tweak_default);
+    }
+
     /// Encrypts all of `plain` to `disk` from `first_lba` on; `progress` is told each number of bytes done.
     pub fn encrypt_into(&self, plain: &File, disk: &File, first_lba: u64, progress: impl Fn(u64) + Sync) -> Result<()> {
         let sectors = plain.metadata()?.len() / SECTOR as u64;

@@ -10,8 +10,9 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use mediator::Width::{Byte, Dword};
+use mediator::disk::SectorTransform;
 use mediator::pci::Place;
-use mediator::{Access, ConfigAccess, Ctx, Gpa, Instant, Op, Verdict, Violation, Width, Work};
+use mediator::{Access, ConfigAccess, Ctx, Gpa, Instant, Op, TransformRun, Verdict, Violation, Width, Work};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -19,6 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 const STEPS: usize = 4_000;
+const TICK_NS: u64 = 1_000_000;
 /// Far longer than it takes on a busy host; a deadlock lasts for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,7 +34,7 @@ const BASES: [u16; 3] = [0xc000, 0xc008, 0xc010];
 
 /// What all CPUs share.
 #[derive(Default)]
-struct Hardware {
+pub(super) struct Hardware {
     config_address: u32,
     /// Where the bus master's registers are.
     bus_master: u16,
@@ -86,17 +88,22 @@ impl Hardware {
 }
 
 /// The machine as one CPU has it.
-struct SmpMachine<'r> {
+pub(super) struct SmpMachine<'r> {
     /// Held for reading by each CPU over an exit, and for writing by the one that has stopped the others.
-    running: &'r RwLock<()>,
-    exit: Option<RwLockReadGuard<'r, ()>>,
+    pub running: &'r RwLock<()>,
+    pub exit: Option<RwLockReadGuard<'r, ()>>,
+    /// How often others were stopped; and what each look at the clock adds to the time.
+    pub stops: Arc<AtomicU64>,
+    pub clock: Arc<AtomicU64>,
+    /// Calls of `plan_anew`.
+    pub plans: usize,
     ports: SmpPorts,
     device_memory: MockDeviceMemory,
     memory: MockMemory,
     arena: MockArena,
 }
 
-struct SmpPorts(Arc<Mutex<Hardware>>);
+pub(super) struct SmpPorts(Arc<Mutex<Hardware>>);
 
 impl SmpPorts {
     /// Another CPU may come first.
@@ -146,7 +153,7 @@ impl Machine for SmpMachine<'_> {
     }
 
     fn now(&self) -> Instant {
-        Instant(0)
+        Instant(self.clock.fetch_add(TICK_NS, SeqCst))
     }
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
         [service, op]
@@ -163,6 +170,7 @@ impl Machine for SmpMachine<'_> {
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.exit = None;
         let stopped = self.running.write().unwrap();
+        self.stops.fetch_add(1, SeqCst);
         let result = then(self);
         drop(stopped);
         self.exit = Some(self.running.read().unwrap());
@@ -176,7 +184,9 @@ impl Machine for SmpMachine<'_> {
     }
     fn init_cpu(&mut self, _: usize) {}
     fn start_cpu(&mut self, _: usize, _: u8) {}
-    fn plan_anew(&mut self) {}
+    fn plan_anew(&mut self) {
+        self.plans += 1;
+    }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)
     }
@@ -266,10 +276,13 @@ impl Rig {
     }
 }
 
-fn machine<'r>(hardware: &Arc<Mutex<Hardware>>, running: &'r RwLock<()>) -> SmpMachine<'r> {
+pub(super) fn machine<'r>(hardware: &Arc<Mutex<Hardware>>, running: &'r RwLock<()>) -> SmpMachine<'r> {
     SmpMachine {
         running,
         exit: None,
+        stops: Arc::default(),
+        clock: Arc::default(),
+        plans: 0,
         ports: SmpPorts(Arc::clone(hardware)),
         device_memory: MockDeviceMemory::default(),
         memory: MockMemory { bytes: alloc::vec![0; RAM_BYTES as usize], ..MockMemory::default() },
@@ -399,6 +412,61 @@ fn no_two_cpus_close_a20_together() {
 #[test]
 fn all_of_it_at_once_neither_tears_a_decision_nor_locks_up() {
     hammer(4, &[configure, move_bus_master, command_and_poll, close_a20]);
+}
+
+/// Takes until another CPU has been at the controller.
+struct Slow {
+    begun: AtomicBool,
+    other_was_there: AtomicBool,
+    in_time: AtomicBool,
+}
+
+impl SectorTransform for Slow {
+    fn sector_bytes(&self) -> usize {
+        512
+    }
+    fn encrypt(&self, _: u64, _: &mut [u8]) {}
+    fn decrypt(&self, _: u64, _: &mut [u8]) {
+        self.begun.store(true, SeqCst);
+        let end = std::time::Instant::now() + PATIENCE;
+        while !self.other_was_there.load(SeqCst) && std::time::Instant::now() < end {
+            thread::yield_now();
+        }
+        self.in_time.store(self.other_was_there.load(SeqCst), SeqCst);
+    }
+}
+
+#[test]
+fn while_one_cpu_works_another_has_the_controller() {
+    let hardware = Arc::<Mutex<Hardware>>::default();
+    let running = RwLock::new(());
+    let flag = || AtomicBool::new(false);
+    let slow = Arc::new(Slow { begun: flag(), other_was_there: flag(), in_time: flag() });
+    let (s1, s2) = (Arc::clone(&slow), Arc::clone(&slow));
+    let on_access = Box::new(move |cx: &mut Ctx<'_>, access: Access| {
+        if access.op == Op::Read {
+            s1.other_was_there.store(true, SeqCst);
+            return Ok(Verdict::Value(0));
+        }
+        let run = TransformRun { offset_bytes: 0, len_bytes: 4, first_sector: 0, transform: s2.clone() };
+        cx.push(Work { runs: Vec::from([run]), ..copy_work(1) });
+        Ok(Verdict::Done)
+    });
+    let mut first = machine(&hardware, &running);
+    let mut guest = Guest::new(&mut first, policy(), false);
+    set_next(Script { on_access, ..Script::default() });
+    guest.bus.attach(&mut first, &DRIVER, &IDE).unwrap();
+    let guest = &guest;
+    thread::scope(|scope| {
+        scope.spawn(|| write_port(&mut Cpu::new(guest, 0), &mut machine(&hardware, &running), 0x1f6, Byte, 1));
+        scope.spawn(|| {
+            while !slow.begun.load(SeqCst) {
+                thread::yield_now();
+            }
+            read_port(&mut Cpu::new(guest, 1), &mut machine(&hardware, &running), 0x1f6, Byte);
+        });
+    });
+    assert!(slow.in_time.load(SeqCst));
 }
 
 #[test]

@@ -6,7 +6,6 @@ use abi::hypercall::{Error, name};
 use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use config::Cipher;
 use core::sync::atomic::{AtomicU64, Ordering};
 use domain::State;
 use exit::{Call, Caller, ExitKind, register};
@@ -35,9 +34,7 @@ pub fn note_disks(disks: &[DiskInfo], ranges: &[DiskRanges]) {
             name: rule.name.clone(),
             first_lba: rule.first_lba,
             sectors: rule.sectors,
-            cipher: match rule.cipher {
-                Cipher::AesXtsPlain64 => "aes-xts-plain64".to_string(),
-            },
+            cipher: rule.protection.clone(),
         });
         rules.collect()
     };

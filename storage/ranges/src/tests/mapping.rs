@@ -3,7 +3,8 @@
 use super::*;
 
 fn range(first_lba: u64, sectors: u64) -> Range {
-    Range { first_lba, sectors, transform: Arc::new(Numbered(0, 512)), trim: false }
+    let cipher = Some(Cipher { transform: Arc::new(Numbered(0, 512)), first_tweak: 0 });
+    Range { first_lba, sectors, disk_lba: first_lba, cipher, rights: Rights::ReadWrite, trim: false }
 }
 
 fn table(ranges: &[(u64, u64)], sector_bytes: usize) -> Result<RangeTable, RangeError> {
@@ -81,8 +82,13 @@ fn impossible_ranges_are_refused() {
     assert_eq!(table(&[(10, 5), (0, 11)], 512).err(), Some(RangeError::Overlap(0, 1)));
     assert_eq!(table(&[(10, 5), (10, 5)], 512).err(), Some(RangeError::Overlap(0, 1)));
     assert_eq!(table(&[(0, 1)], 500).err(), Some(RangeError::SectorBytes(0)));
-    let odd = Range { first_lba: 0, sectors: 1, transform: Arc::new(Numbered(0, 0)), trim: false };
-    assert_eq!(RangeTable::new(vec![odd], 512).err(), Some(RangeError::SectorBytes(0)));
+    for (transformed, sectors) in [(0, 1), (500, 1), (4096, 7), (1536, 4)] {
+        let cipher = Some(Cipher { transform: Arc::new(Numbered(0, transformed)), first_tweak: 0 });
+        let odd = Range { cipher, ..range(0, sectors) };
+        assert_eq!(RangeTable::new(vec![odd], 512).err(), Some(RangeError::SectorBytes(0)), "{transformed}");
+    }
+    let behind = Range { disk_lba: u64::MAX, ..range(0, 2) };
+    assert_eq!(RangeTable::new(vec![behind], 512).err(), Some(RangeError::Extent(0)));
 }
 
 #[test]
@@ -94,4 +100,28 @@ fn trim_passes_only_where_every_range_of_the_disk_wants_it() {
     assert!(table(&[true, true]).allows_trim());
     assert!(!table(&[true, false]).allows_trim());
     assert!(!table(&[false]).allows_trim());
+}
+
+#[test]
+fn large_crypto_sectors_are_found_from_within() {
+    let cipher = Some(Cipher { transform: Arc::new(Numbered(0, 4096)), first_tweak: 5 });
+    let table = RangeTable::new(vec![Range { cipher, ..range(100, 16) }], 512).unwrap();
+    assert_eq!(table.largest_sector_bytes(), 4096);
+    for (lba, within, tweak) in [(100, 0, 5), (101, 1, 5), (107, 7, 5), (108, 0, 6), (115, 7, 6)] {
+        assert_eq!((table.within_transform_sector(lba), extent(&table, lba, 1)), (Some(within), (1, Some(tweak))));
+    }
+    assert_eq!((table.within_transform_sector(99), table.within_transform_sector(116)), (None, None));
+    let small = RangeTable::new(vec![range(0, 16)], 512).unwrap();
+    assert_eq!((small.within_transform_sector(3), small.largest_sector_bytes()), (None, 512));
+}
+
+#[test]
+fn a_range_without_a_cipher_may_take_rights_away() {
+    let with = |rights| RangeTable::new(vec![Range { cipher: None, rights, ..range(100, 16) }], 512).unwrap();
+    for rights in [Rights::ReadOnly, Rights::None] {
+        let table = with(rights);
+        assert!(table.is_protected());
+        assert_eq!((table.extent(99, 9).sectors, table.extent(99, 9).rights), (1, Rights::ReadWrite));
+        assert_eq!((table.extent(100, 99).sectors, table.extent(100, 99).rights), (16, rights));
+    }
 }

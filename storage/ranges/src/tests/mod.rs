@@ -6,6 +6,7 @@ mod mapping;
 mod marks;
 mod parsing;
 mod resolving;
+mod volumes;
 
 use super::*;
 use alloc::format;
@@ -13,8 +14,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use config::{Cipher, DiskRule, DiskSelector, KeyCheck, RangeSelector, XtsKey};
-use mediator::disk::{DiskError, DiskInfo, RangeMap, SectorTransform, Treatment};
+use config::{Access, DiskRule, DiskSelector, Format, KeyCheck, RangeSelector, XtsKey};
+use mediator::disk::{DiskError, DiskInfo, RangeMap, Rights, SectorTransform, Treatment};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 

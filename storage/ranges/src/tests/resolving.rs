@@ -2,35 +2,44 @@
 
 use super::*;
 
-struct Bench {
-    disks: Vec<DiskInfo>,
-    images: Vec<Vec<u8>>,
-    key_error: Option<&'static str>,
+pub struct Bench {
+    pub disks: Vec<DiskInfo>,
+    pub images: Vec<Vec<u8>>,
+    pub key_error: Option<&'static str>,
+    /// What is typed when a volume is to be opened.
+    pub phrase: &'static str,
 }
 
 impl Machine for Bench {
     fn read(&mut self, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError> {
-        read_from(&self.images[disk], 512, lba, data)
+        read_from(&self.images[disk], self.disks[disk].sector_bytes as usize, lba, data)
     }
 
-    fn transform(&mut self, rule: &DiskRule) -> Result<Arc<dyn SectorTransform>, String> {
+    fn transform(&mut self, key: &[u8; 64], sector_bytes: usize) -> Result<Arc<dyn SectorTransform>, String> {
         match self.key_error {
             Some(reason) => Err(reason.to_string()),
-            None => match <xts::Aes256Xts>::new(&rule.key.0, 512) {
+            None => match <xts::Aes256Xts>::new(key, sector_bytes) {
                 Ok(xts) => Ok(Arc::new(xts)),
                 Err(e) => Err(e.to_string()),
             },
         }
     }
+
+    fn unlock(&mut self, _: &str, place: HeaderPlace, header: &luks2::Header) -> Result<luks2::VolumeKey, String> {
+        let mut memory = vec![luks2::Block::new(); header.argon2_blocks()];
+        let text = self.phrase.as_bytes();
+        let mut read = |at, data: &mut [u8]| place.read(at, data, |lba, data| self.read(place.disk, lba, data));
+        header.unlock(text, &mut memory, &mut read).map_err(|error| error.to_string())
+    }
 }
 
-fn key(byte: u8) -> XtsKey {
+pub fn key(byte: u8) -> XtsKey {
     XtsKey(core::array::from_fn(|i| byte ^ i as u8))
 }
 
 /// Two disks of the same model: disk 0 (serial A) with an MBR, disk 1 (serial B) with a GPT whose partition 3 and
 /// LBA 300 on hold a swap area under key 7.
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     let mut gpt = gpt_image(512);
     for first in [100, 300] {
         let mut area = vec![0; 4096];
@@ -46,25 +55,29 @@ fn bench() -> Bench {
         sectors: 2048,
         sector_bytes: 512,
     };
-    Bench { disks: vec![disk("A", 0), disk("B", 1)], images: vec![mbr_image(), gpt], key_error: None }
+    Bench { disks: vec![disk("A", 0), disk("B", 1)], images: vec![mbr_image(), gpt], key_error: None, phrase: "" }
 }
 
-fn rule(disk: DiskSelector, range: RangeSelector) -> DiskRule {
-    let name = "root".to_string();
-    let (cipher, check) = (Cipher::AesXtsPlain64, KeyCheck::Signature);
-    DiskRule { name, disk, range, cipher, key: key(7), check, trim: false }
+pub fn rule(disk: DiskSelector, range: RangeSelector) -> DiskRule {
+    let (name, format) = ("root".to_string(), Format::dm_crypt(key(7), KeyCheck::Signature));
+    DiskRule { name, disk, range, format, access: Access::ReadWrite, trim: false }
 }
 
-fn by_serial(serial: &str) -> DiskSelector {
+/// The rule without a look at what the range holds.
+fn unchecked(rule: DiskRule) -> DiskRule {
+    DiskRule { format: Format::dm_crypt(key(7), KeyCheck::None), ..rule }
+}
+
+pub fn by_serial(serial: &str) -> DiskSelector {
     DiskSelector::Identity { model: None, serial: Some(serial.to_string()) }
 }
 
-fn run(bench: &mut Bench, rules: &[DiskRule]) -> Result<Vec<DiskRanges>, String> {
+pub fn run(bench: &mut Bench, rules: &[DiskRule]) -> Result<Vec<DiskRanges>, String> {
     let disks = bench.disks.clone();
     resolve(rules, &disks, bench).map_err(|e| e.to_string())
 }
 
-fn refusal(bench: &mut Bench, rules: &[DiskRule]) -> String {
+pub fn refusal(bench: &mut Bench, rules: &[DiskRule]) -> String {
     match run(bench, rules) {
         Ok(_) => panic!("not refused"),
         Err(sentence) => sentence,
@@ -89,12 +102,11 @@ fn a_rule_finds_its_partition_by_number_guid_and_lba() {
 
 #[test]
 fn rules_of_several_disks_are_sorted_out() {
-    let mut rules = vec![
+    let rules = vec![
         rule(by_serial("B"), RangeSelector::Lba { first: 300, sectors: 8 }),
-        rule(by_serial("A"), RangeSelector::Partition(5)),
+        unchecked(rule(by_serial("A"), RangeSelector::Partition(5))),
         rule(by_serial("B"), RangeSelector::Partition(3)),
     ];
-    rules[1].check = KeyCheck::None;
     let found = run(&mut bench(), &rules).unwrap();
     let counts: Vec<_> = found.iter().map(|d| (d.disk, d.ranges.ranges().len(), d.notes.len())).collect();
     assert_eq!(counts, [(0, 1, 1), (1, 2, 2)]);
@@ -114,7 +126,9 @@ fn rules_of_several_disks_are_sorted_out() {
 #[test]
 fn a_wrong_key_does_not_open_the_range() {
     let mut wrong = rule(by_serial("B"), RangeSelector::Partition(3));
-    wrong.key.0[40] ^= 1;
+    let mut other = key(7);
+    other.0[40] ^= 1;
+    wrong.format = Format::dm_crypt(other, KeyCheck::Signature);
     let sentence = refusal(&mut bench(), &[wrong]);
     assert!(sentence.starts_with("disk rule `root`: the key does not open the range"), "{sentence}");
     assert!(sentence.contains("nothing has been written"), "{sentence}");
@@ -135,7 +149,7 @@ fn a_missing_disk_is_answered_with_those_found() {
     assert!(refusal(&mut bench(), &[rule(both, RangeSelector::Partition(1))]).contains("no disk with model"));
     let neither = DiskSelector::Identity { model: None, serial: None };
     assert!(refusal(&mut bench(), &[rule(neither, RangeSelector::Partition(1))]).contains("no disk with neither"));
-    let mut empty = Bench { disks: vec![], images: vec![], key_error: None };
+    let mut empty = Bench { disks: vec![], images: vec![], key_error: None, phrase: "" };
     assert!(refusal(&mut empty, &[rule(by_serial("A"), RangeSelector::Partition(1))]).contains("found: none"));
 }
 
@@ -180,10 +194,9 @@ fn ranges_outside_the_disk_are_refused() {
 
 #[test]
 fn overlapping_rules_are_both_named() {
-    let mut a = rule(by_serial("A"), RangeSelector::Lba { first: 70, sectors: 10 });
-    let mut b = rule(DiskSelector::Position { channel: 0, unit: 0 }, RangeSelector::Partition(1));
+    let mut a = unchecked(rule(by_serial("A"), RangeSelector::Lba { first: 70, sectors: 10 }));
+    let mut b = unchecked(rule(DiskSelector::Position { channel: 0, unit: 0 }, RangeSelector::Partition(1)));
     (a.name, b.name) = ("first".to_string(), "second".to_string());
-    (a.check, b.check) = (KeyCheck::None, KeyCheck::None);
     let sentence = refusal(&mut bench(), &[a, b]);
     assert!(sentence.starts_with("disk rule `second`: its range overlaps that of disk rule `first`"), "{sentence}");
 }

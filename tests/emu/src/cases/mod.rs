@@ -10,6 +10,8 @@ mod fio;
 mod heartbeat;
 mod inside;
 mod login;
+mod luks2;
+mod nvme;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -27,12 +29,14 @@ pub fn all() -> Vec<Case> {
         small::cases(),
         disk_image::cases(),
         fio::cases(),
+        nvme::cases(),
         ahci::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),
         cpu::cases(),
         login::cases(),
+        luks2::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),

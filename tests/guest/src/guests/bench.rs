@@ -31,6 +31,9 @@ const LOW_DATA: u64 = 0x1000;
 const BIOS_SECTORS: u64 = 32;
 /// Class and subclass of an IDE controller: the function that Shoji guards.
 const IDE: u16 = 0x0101;
+/// An AHCI controller, and its base address register.
+const AHCI: u16 = 0x0106;
+const AHCI_BASE: u8 = 0x24;
 const HOST_BRIDGE: Function = Function { device: 0, function: 0 };
 /// Vendor and device of a Q35's host bridge, and its register that places configuration space in memory (Intel 316966,
 /// s. 5.1.16): bit 0 enables, bits 35:28 are the address.
@@ -179,6 +182,17 @@ fn memory_mapped_configuration() {
         let taken = ticks!("mov eax, [rcx]", 0, at, 0);
         report(format_args!("ecam_read_{name}"), taken - nothing);
     }
+    if let Some(function) = Function::of_class(AHCI) {
+        ahci_registers(function, nothing);
+    }
+}
+
+/// Registers of the controller in memory (AHCI 1.3.1 s. 3.1): CAP is read, and IS, where ones clear, is written with none.
+fn ahci_registers(function: Function, nothing: u64) {
+    let at = u64::from(function.read32(AHCI_BASE) & !0xf);
+    check!(at != 0, "the AHCI controller has no address");
+    report(format_args!("ahci_register_read"), ticks!("mov eax, [rcx]", 0, at, 0) - nothing);
+    report(format_args!("ahci_register_write"), ticks!("mov [rcx], eax", 0, at + 8, 0) - nothing);
 }
 
 /// The last thing that a guest does: there is no way back to xAPIC mode but by switching the local APIC off.

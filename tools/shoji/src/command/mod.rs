@@ -2,6 +2,8 @@
 
 pub mod ask;
 pub mod config;
+pub mod disk;
+mod disk_status;
 pub mod inside;
 pub mod slots;
 

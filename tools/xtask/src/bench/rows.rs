@@ -53,6 +53,8 @@ pub const ROWS: &[Row] = &[
         AtMost(700.0),
         "3 -> 12,541",
     ),
+    row("q35_ahci_register_read", "Q35: read of a register of the AHCI controller", AtMost(600.0), "20,226"),
+    row("q35_ahci_register_write", "Q35: write of a register of the AHCI controller", AtMost(600.0), "20,226"),
     row("cpus_apic_read", "read of a local APIC register, two CPUs", AsBare, "3 -> 17,900"),
     row("apic_write", "write of a local APIC register, one CPU", AsBare, "3 -> 17,900"),
     row("cpus_apic_write", "write of a local APIC register, two CPUs", AtMost(500.0), "3 -> 17,900"),

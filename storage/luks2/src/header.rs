@@ -1,0 +1,119 @@
+//! A header that was read.
+
+use crate::binary::{BINARY_BYTES, Binary};
+use crate::error::{Flaw, UnlockError};
+use crate::metadata::Metadata;
+use crate::read::ReadAt;
+use crate::segment::{self, Segment};
+use crate::slot::{self, Slot, VolumeKey};
+use alloc::string::String;
+use alloc::vec::Vec;
+use argon2::Block;
+
+/// Most bytes of all key slots' areas.
+const MAX_KEYSLOTS_BYTES: u64 = 128 << 20;
+
+/// How the two copies are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copies {
+    /// Sequence number of the primary, or why it is not used.
+    pub primary: Result<u64, Flaw>,
+    /// The same of the secondary.
+    pub secondary: Result<u64, Flaw>,
+}
+
+/// What must hold for any use of a header.
+pub fn check(binary: &Binary, metadata: &Metadata) -> Result<(), &'static str> {
+    let json_bytes = binary.size_bytes.saturating_sub(BINARY_BYTES as u64);
+    let keyslots_bytes = metadata.config.keyslots_size.0;
+    if metadata.config.json_size.0 != json_bytes {
+        return Err("it tells another size of itself than the binary header");
+    }
+    if !keyslots_bytes.is_multiple_of(4096) || keyslots_bytes > MAX_KEYSLOTS_BYTES {
+        return Err("the size of the key slots is no multiple of 4096 bytes or too large");
+    }
+    let start = binary.size_bytes.saturating_mul(2);
+    let end = start.saturating_add(keyslots_bytes);
+    for area in metadata.keyslots.0.iter().filter_map(|(_, slot)| slot.area.as_ref()) {
+        let area_end = area.offset.0.checked_add(area.size.0);
+        if area.offset.0 < start || area_end.is_none_or(|area_end| area_end > end) {
+            return Err("the area of a key slot lies outside of the key slots");
+        }
+    }
+    Ok(())
+}
+
+/// The header of a LUKS2 volume. Holds no secret.
+pub struct Header {
+    pub(crate) binary: Binary,
+    pub(crate) metadata: Metadata,
+    pub(crate) copies: Copies,
+}
+
+impl Header {
+    /// How the two copies are; the header comes from the newer good one.
+    #[must_use]
+    pub fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
+    /// For people; at most 47 characters.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        &self.binary.label
+    }
+
+    #[must_use]
+    pub fn uuid(&self) -> &str {
+        &self.binary.uuid
+    }
+
+    /// Greater with each change.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.binary.sequence
+    }
+
+    /// Bytes of one copy with its JSON text.
+    #[must_use]
+    pub fn copy_bytes(&self) -> u64 {
+        self.binary.size_bytes
+    }
+
+    /// Bytes from the start of the device that are the header's: both copies and the key slots' areas.
+    #[must_use]
+    pub fn area_bytes(&self) -> u64 {
+        self.binary.size_bytes.saturating_mul(2).saturating_add(self.metadata.config.keyslots_size.0)
+    }
+
+    /// Where the payload lies.
+    ///
+    /// # Errors
+    /// What the header asks for that Shoji does not have, as a sentence.
+    pub fn segment(&self) -> Result<Segment, String> {
+        segment::of(self)
+    }
+
+    /// The key slots, those to be tried first in front; each usable, or why not.
+    #[must_use]
+    pub fn slots(&self) -> Vec<(u32, Result<Slot<'_>, String>)> {
+        slot::all(self)
+    }
+
+    /// Blocks of 1 KiB that [`Self::unlock`] takes to try every key slot; 0: none takes any.
+    #[must_use]
+    pub fn argon2_blocks(&self) -> usize {
+        let kib = self.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf.memory_kib())).max();
+        usize::try_from(kib.unwrap_or(0)).unwrap_or(usize::MAX)
+    }
+
+    /// Tries a pass phrase on the key slots, one after the other; each takes seconds. `memory` is for Argon2 and wiped after each; slots
+    /// that need more are not tried. `read` reads from the device with the header. The caller wipes `text`.
+    ///
+    /// # Errors
+    /// See [`UnlockError`].
+    pub fn unlock(&self, text: &[u8], memory: &mut [Block], read: &mut ReadAt<'_>) -> Result<VolumeKey, UnlockError> {
+        self.segment().map_err(UnlockError::Unsupported)?;
+        slot::unlock(self, text, memory, read)
+    }
+}

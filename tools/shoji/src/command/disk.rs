@@ -1,0 +1,343 @@
+//! `shoji disk`: LUKS2 volumes, outside of the guest.
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
+use luks2::{Cost, Header, ReadError};
+use serde_json::Value;
+use shoji::disk::{Device, Mode, content, identify, luks};
+use shoji::{form, keys, lock};
+
+use super::ask::new_pass_phrase;
+use super::disk_status::status;
+use super::{Failure, print};
+
+#[derive(Subcommand)]
+pub enum DiskCommand {
+    /// Make a LUKS2 volume: header, volume key and a pass phrase. What the partition holds is lost
+    ///
+    /// `cryptsetup` opens it, too. The header takes the first 16 MiB, so the file system in it must be 16 MiB smaller
+    /// than the partition; a detached header takes none.
+    Init {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        header: HeaderAt,
+        #[command(flatten)]
+        new: NewVolume,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// See whether Shoji opens a LUKS2 volume, and print the rule for the configuration
+    Adopt {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        header: HeaderAt,
+        /// Name of the rule
+        #[arg(long, default_value = "volume")]
+        name: String,
+        /// Write it to the end of FILE instead
+        #[arg(long, value_name = "FILE")]
+        append_to: Option<PathBuf>,
+    },
+    /// Say what a disk or partition holds, and how its LUKS2 header is
+    Status {
+        #[command(flatten)]
+        at: At,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the header with its key slots to a file, as `cryptsetup luksHeaderBackup` does
+    ///
+    /// Whoever has the copy can try pass phrases on it, also those that were changed since.
+    HeaderBackup {
+        #[command(flatten)]
+        at: At,
+        /// File to be made
+        file: PathBuf,
+    },
+    /// Put back a header from a file. Pass phrases that were set since are lost
+    HeaderRestore {
+        #[command(flatten)]
+        at: At,
+        /// Copy of the header
+        file: PathBuf,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// Which run of bytes.
+#[derive(Args)]
+pub struct At {
+    /// Image file, disk or partition
+    pub device: PathBuf,
+    /// Number of the partition [default: the whole]
+    #[arg(short, long)]
+    pub partition: Option<u32>,
+}
+
+impl At {
+    pub fn open(&self, mode: Mode) -> Result<Device, Failure> {
+        Device::open(&self.device, self.partition, mode).map_err(Failure::Io)
+    }
+}
+
+/// Where a detached header is.
+#[derive(Args)]
+pub struct HeaderAt {
+    /// The header is detached: number of its partition on the same disk
+    #[arg(long, value_name = "NUMBER")]
+    header_partition: Option<u32>,
+}
+
+impl HeaderAt {
+    fn open(&self, at: &At, mode: Mode) -> Result<Option<Device>, Failure> {
+        if self.header_partition.is_some() && self.header_partition == at.partition {
+            return Err(Failure::Usage(
+                "the detached header is on the partition of the volume itself; name another".into(),
+            ));
+        }
+        let open = |number| Device::open(&at.device, Some(number), mode).map_err(Failure::Io);
+        self.header_partition.map(open).transpose()
+    }
+}
+
+#[derive(Args)]
+pub struct NewVolume {
+    /// Bytes of a crypto sector: 512, or 4096 on disks whose physical sectors have as many
+    #[arg(long, default_value_t = 512, value_name = "BYTES")]
+    sector_size: u32,
+    /// Memory that trying a pass phrase takes
+    #[arg(long, default_value = "256 MiB", value_name = "SIZE")]
+    memory: String,
+    /// How often Argon2id passes over it, 4 or more
+    #[arg(long, default_value_t = 4)]
+    passes: u32,
+    /// Name of the volume, for people
+    #[arg(long, default_value = "")]
+    label: String,
+    /// Take the pass phrase from the first line of FILE [default: ask for it]
+    #[arg(long, value_name = "FILE")]
+    pass_phrase_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Consent {
+    /// Go ahead: without it nothing is written
+    #[arg(long)]
+    yes: bool,
+    /// Overwrite what is known to be something
+    #[arg(long)]
+    force: bool,
+}
+
+pub fn run(command: DiskCommand) -> Result<(), Failure> {
+    match command {
+        DiskCommand::Init { at, header, new, consent } => init(&at, &header, &new, &consent),
+        DiskCommand::Adopt { at, header, name, append_to } => adopt(&at, &header, &name, append_to.as_deref()),
+        DiskCommand::Status { at, json } => status(&at, json),
+        DiskCommand::HeaderBackup { at, file } => backup(&at, &file),
+        DiskCommand::HeaderRestore { at, file, consent } => restore(&at, &file, &consent),
+    }
+}
+
+impl Consent {
+    /// Whether `device` may lose what it holds; `what` is about to be done to it.
+    fn check(&self, device: &Device, what: &str) -> Result<(), Failure> {
+        let name = device.name();
+        if let Some(held) = content(device).filter(|_| !self.force) {
+            return Err(Failure::Refused(format!(
+                "{name} holds {held}; {what} destroys it; add --force if it may be lost"
+            )));
+        }
+        self.confirm(&format!("{what} on {name}, {} MiB", device.len_bytes() >> 20))
+    }
+
+    fn confirm(&self, what: &str) -> Result<(), Failure> {
+        let message = || Failure::Usage(format!("{what}: nothing was written; add --yes to go ahead"));
+        self.yes.then_some(()).ok_or_else(message)
+    }
+}
+
+fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Result<(), Failure> {
+    let mebibytes = form::mebibytes(&new.memory);
+    let memory_kib = mebibytes.and_then(|mib| mib.checked_mul(1024));
+    let memory_kib = memory_kib.ok_or_else(|| {
+        Failure::Usage("`--memory` is no size in MiB or GiB; write e.g. `--memory \"256 MiB\"`".into())
+    })?;
+    let cost = Cost { memory_kib, passes: new.passes };
+    // Two handles would each want the disk for itself.
+    let detached = header.open(at, Mode::Read)?;
+    let payload = at.open(Mode::Read)?;
+    let plan = luks::Plan { label: &new.label, sector_bytes: new.sector_size, cost, detached: detached.is_some() };
+    let target = detached.as_ref().unwrap_or(&payload);
+    let area_bytes = plan.area_bytes(target, &payload).map_err(Failure::Refused)?;
+    if new.sector_size < payload.sector_bytes() {
+        let least = payload.sector_bytes();
+        return Err(Failure::Refused(format!(
+            "the sectors of {} have {least} bytes; add --sector-size {least}",
+            payload.name()
+        )));
+    }
+    consent.check(&payload, "making a LUKS2 volume")?;
+    if let Some(header) = &detached {
+        consent.check(header, "making a LUKS2 header")?;
+    }
+    let phrase = new_pass_phrase(new.pass_phrase_file.as_deref())?;
+    let bytes = lock::with_memory(cost.blocks(), "Making the key slot", |memory| {
+        luks::make(&plan, area_bytes, &phrase, memory)
+    })
+    .and_then(|made| made)
+    .map_err(Failure::Refused)?;
+    let (name, path) = (target.name(), target.path().to_owned());
+    drop((detached, payload));
+    let number = header.header_partition.or(at.partition);
+    let target = Device::open(&path, number, Mode::Write).map_err(Failure::Io)?;
+    write(&target, &bytes, area_bytes)?;
+    print(format!("{name}: a LUKS2 header, aes-xts-plain64, crypto sectors of {} bytes", new.sector_size))?;
+    print("Keep a copy of the header (`shoji disk header-backup`): without it the data is lost.")?;
+    print(format!("The rule for the configuration: `shoji disk adopt {}`", words(at, header)))
+}
+
+/// The arguments that name a volume.
+fn words(at: &At, header: &HeaderAt) -> String {
+    let mut words = at.device.display().to_string();
+    for (option, value) in [("--partition", at.partition), ("--header-partition", header.header_partition)] {
+        if let Some(value) = value {
+            let _ = write!(words, " {option} {value}");
+        }
+    }
+    words
+}
+
+fn write(device: &Device, bytes: &[u8], area_bytes: u64) -> Result<(), Failure> {
+    let bar = ProgressBar::new(area_bytes).with_message("Writing the header");
+    let done = luks::write(device, bytes, area_bytes, &|at| bar.set_position(at));
+    bar.finish_and_clear();
+    done.map_err(|error| Failure::Io(format!("cannot write {}: {error}", device.name())))
+}
+
+fn read(device: &Device) -> Result<Header, Failure> {
+    luks::read(device).map_err(|error| Failure::Refused(format!("{}: {error}", device.name())))
+}
+
+fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Result<(), Failure> {
+    let payload = at.open(Mode::Read)?;
+    let detached = header.open(at, Mode::Read)?;
+    let device = detached.as_ref().unwrap_or(&payload);
+    let found = read(device)?;
+    let refused = |why: String| Failure::Refused(format!("Shoji does not open {}: {why}", payload.name()));
+    let segment = found.segment().map_err(refused)?;
+    let header_bytes = if detached.is_some() { 0 } else { found.area_bytes() };
+    segment.place(header_bytes, payload.len_bytes()).map_err(refused)?;
+    let usable = found.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf)).collect::<Vec<_>>();
+    let Some(most) = usable.iter().map(luks2::Kdf::memory_kib).max() else {
+        return Err(refused("it has no key slot for a pass phrase; add one with `cryptsetup luksAddKey`".into()));
+    };
+    let mib = most.div_ceil(1024);
+    eprintln!("The login borrows {mib} MiB for its pass phrase; the machine needs at least twice as much RAM.");
+    let rule = rule(at, header, name);
+    match append_to {
+        None => print(rule.trim_end()),
+        Some(file) => {
+            let mut out = OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .open(file)
+                .map_err(Failure::io("write", file))?;
+            out.write_all(format!("\n{rule}").as_bytes()).map_err(Failure::io("write", file))?;
+            print(format!("{}: the rule is at its end; see `shoji config check {0}`", file.display()))
+        }
+    }
+}
+
+/// The TOML rule of a volume.
+fn rule(at: &At, header: &HeaderAt, name: &str) -> String {
+    let identity = identify(&at.device);
+    // JSON and TOML have the same escapes for what a model can be.
+    let pair = |key, value: Option<String>| value.map(|value| format!("{key} = {}", Value::String(value)));
+    let known: Vec<String> =
+        [pair("model", identity.model), pair("serial", identity.serial)].into_iter().flatten().collect();
+    let disk = if known.is_empty() {
+        eprintln!("The disk's model and serial number are not known here: write them into `disk`.");
+        "serial = \"...\"".to_owned()
+    } else {
+        known.join(", ")
+    };
+    let range = match at.partition {
+        Some(number) => format!("partition = {number}"),
+        None => {
+            eprintln!("No partition was named: write into `range` which one it is.");
+            "partition = 1".to_owned()
+        }
+    };
+    let name = Value::String(name.to_owned());
+    let mut text = format!("[[disk]]\nname = {name}\ndisk = {{ {disk} }}\nrange = {{ {range} }}\nformat = \"luks2\"\n");
+    if let Some(number) = header.header_partition {
+        let _ = writeln!(text, "header = {{ partition = {number} }}");
+    }
+    text
+}
+
+fn backup(at: &At, file: &Path) -> Result<(), Failure> {
+    let device = at.open(Mode::Read)?;
+    let header = read(&device)?;
+    let bytes = luks::bytes(&device, &header)
+        .map_err(|error| Failure::Io(format!("cannot read {}: {error}", device.name())))?;
+    let mut out =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(Failure::io("make", file))?;
+    out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(Failure::io("write", file))?;
+    if header.copies().primary.is_err() {
+        eprintln!("The primary header is damaged, also in the copy; the secondary one is good.");
+    }
+    print(format!("{}: {} bytes, the header of {}", file.display(), bytes.len(), device.name()))
+}
+
+fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
+    const MOST: usize = 160 << 20;
+    let bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
+    let copy = Device::open(file, None, Mode::Read).map_err(Failure::Io)?;
+    let saved = read(&copy)?;
+    let area_bytes = saved.area_bytes();
+    let name = file.display();
+    let Some(bytes) = usize::try_from(area_bytes).ok().and_then(|len| bytes.get(..len)) else {
+        return Err(Failure::Refused(format!("{name} ends within its key slots; take another copy")));
+    };
+    let device = at.open(Mode::Read)?;
+    if area_bytes > device.len_bytes() {
+        return Err(Failure::Refused(format!(
+            "{} is smaller than the header in {name}; name the right partition",
+            device.name()
+        )));
+    }
+    match luks::read(&device) {
+        Ok(present) if present.uuid() == saved.uuid() => {}
+        // Its own damaged header is what a copy is for.
+        Err(ReadError::Damaged { .. }) => {}
+        Ok(present) if !consent.force => {
+            let (here, there) = (present.uuid(), saved.uuid());
+            let message = format!(
+                "{} has the header of another volume, UUID {here}, not {there}; add --force to replace it",
+                device.name()
+            );
+            return Err(Failure::Refused(message));
+        }
+        Ok(_) => {}
+        Err(_) => consent.check(&device, "putting back a LUKS2 header")?,
+    }
+    consent.confirm(&format!("putting back the header of volume {} on {}", saved.uuid(), device.name()))?;
+    drop(device);
+    let device = at.open(Mode::Write)?;
+    write(&device, bytes, area_bytes)?;
+    read(&device)?;
+    print(format!("{}: the header from {name} is back", device.name()))
+}

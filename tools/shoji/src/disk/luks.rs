@@ -1,0 +1,143 @@
+//! LUKS2 headers on devices: read, made, copied, put back.
+
+use std::io;
+
+use super::Device;
+use luks2::{Block, Cost, Header, New, ReadError, VOLUME_KEY_BYTES, VolumeKey};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+/// Where the payload of an attached header begins, as `cryptsetup` has it.
+pub const PAYLOAD_AT: u64 = 16 << 20;
+/// The most that a detached header takes.
+const MOST_HEADER_BYTES: u64 = 16 << 20;
+
+/// Reads the header of a device.
+///
+/// # Errors
+/// See [`ReadError`].
+pub fn read(device: &Device) -> Result<Header, ReadError> {
+    luks2::parse(&mut |at, data| device.read_at(at, data).map_err(|error| error.to_string()))
+}
+
+/// What a new volume is to be.
+pub struct Plan<'a> {
+    pub label: &'a str,
+    pub sector_bytes: u32,
+    pub cost: Cost,
+    /// The header has a device of its own.
+    pub detached: bool,
+}
+
+impl Plan<'_> {
+    /// Bytes that the header takes on its device.
+    ///
+    /// # Errors
+    /// A sentence: the devices are too small.
+    pub fn area_bytes(&self, header: &Device, payload: &Device) -> Result<u64, String> {
+        let smallest = luks2::SLOT_AREA_BYTES + 2 * luks2::HEADER_SIZES[0];
+        if self.detached {
+            let area = header.len_bytes().min(MOST_HEADER_BYTES) & !(luks2::AREA_ALIGN - 1);
+            return if area >= smallest {
+                Ok(area)
+            } else {
+                Err(format!("{} has {} bytes; a header takes {smallest} or more", header.name(), header.len_bytes()))
+            };
+        }
+        if payload.len_bytes() < 2 * PAYLOAD_AT {
+            let mib = (2 * PAYLOAD_AT) >> 20;
+            let name = payload.name();
+            return Err(format!("{name} has less than {mib} MiB; the header takes half of that, so detach it"));
+        }
+        Ok(PAYLOAD_AT)
+    }
+}
+
+/// The bytes of a new header with a new volume key, for [`write`].
+///
+/// # Errors
+/// A sentence.
+pub fn make(plan: &Plan<'_>, area_bytes: u64, phrase: &str, memory: &mut [Block]) -> Result<Vec<u8>, String> {
+    let payload_at = if plan.detached { 0 } else { area_bytes };
+    let new = New { label: plan.label, sector_bytes: plan.sector_bytes, area_bytes, payload_at, cost: plan.cost };
+    let mut failure = None;
+    let mut random = |bytes: &mut [u8]| failure = getrandom::fill(bytes).err().or(failure);
+    let mut key = Zeroizing::new([0; VOLUME_KEY_BYTES]);
+    random(&mut *key);
+    let key = VolumeKey::new(&mut key);
+    let header =
+        luks2::create(&new, phrase.as_bytes(), &key, memory, &mut random).map_err(|error| error.to_string())?;
+    match failure {
+        None => Ok(header),
+        Some(error) => Err(format!("the operating system gives no random numbers: {error}")),
+    }
+}
+
+/// Writes a header and zeros up to the end of its area, so that nothing older is found there. The binary header of the
+/// primary copy comes last: after a power cut the new header is found by its secondary copy, or none is.
+///
+/// # Errors
+/// As the operating system says.
+pub fn write(device: &Device, header: &[u8], area_bytes: u64, progress: &dyn Fn(u64)) -> io::Result<()> {
+    const PIECE_BYTES: usize = 1 << 20;
+    let first = 4096.min(header.len());
+    device.write_at(0, &vec![0; first])?;
+    device.sync()?;
+    let mut at = first as u64;
+    while at < area_bytes {
+        let len = PIECE_BYTES.min(usize::try_from(area_bytes - at).unwrap_or(PIECE_BYTES));
+        let mut piece = vec![0; len];
+        let from = header.get(at as usize..).unwrap_or_default();
+        let from = &from[..from.len().min(len)];
+        piece[..from.len()].copy_from_slice(from);
+        device.write_at(at, &piece)?;
+        at += len as u64;
+        progress(at);
+    }
+    device.sync()?;
+    device.write_at(0, &header[..first])?;
+    device.sync()
+}
+
+/// All bytes of a header: both copies and the key slots.
+///
+/// # Errors
+/// As the operating system says.
+pub fn bytes(device: &Device, header: &Header) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(header.area_bytes()).map_err(io::Error::other)?];
+    device.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// What there is to be said of a header.
+pub fn to_json(header: &Header) -> Value {
+    let copies = header.copies();
+    let copy = |copy: &Result<u64, luks2::Flaw>| match copy {
+        Ok(sequence) => json!({ "good": true, "sequence": sequence }),
+        Err(flaw) => json!({ "good": false, "flaw": flaw.to_string() }),
+    };
+    let payload = match header.segment() {
+        Ok(segment) => json!({
+            "offset-bytes": segment.offset_bytes,
+            "size-bytes": segment.size_bytes,
+            "sector-bytes": segment.sector_bytes,
+            "cipher": "aes-xts-plain64",
+            "key-bits": VOLUME_KEY_BYTES * 8,
+        }),
+        Err(why) => json!({ "unsupported": why }),
+    };
+    let slots = header.slots().into_iter().map(|(number, slot)| match slot {
+        Ok(slot) => json!({ "number": number, "usable": true, "takes": slot.kdf.to_string(), "memory-kib": slot.kdf.memory_kib() }),
+        Err(why) => json!({ "number": number, "usable": false, "why": why }),
+    });
+    json!({
+        "uuid": header.uuid(),
+        "label": header.label(),
+        "sequence": header.sequence(),
+        "header-bytes": header.area_bytes(),
+        "primary": copy(&copies.primary),
+        "secondary": copy(&copies.secondary),
+        "payload": payload,
+        "slots": slots.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,186 @@
+//! `shoji disk` on image files, with the real `cryptsetup` on the other side.
+
+mod common;
+
+use common::{Folder, Outcome};
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const SECTOR: u64 = 512;
+const MIB: u64 = 1 << 20;
+/// First byte and length of the partitions: one for a volume, one for a detached header.
+const PARTITIONS: [(u64, u64); 2] = [(MIB, 64 * MIB), (80 * MIB, MIB)];
+const CHEAP: &str = "--memory 1MiB --pass-phrase-file phrase --yes";
+
+/// A disk with an MBR, and a file with a pass phrase.
+fn folder(name: &str) -> Folder {
+    let folder = Folder::new(&format!("disk-{name}"));
+    folder.write("phrase", "correct horse\n");
+    let mut mbr = [0; 512];
+    for (number, (first, len)) in PARTITIONS.into_iter().enumerate() {
+        let entry = &mut mbr[446 + 16 * number..][..16];
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&((first / SECTOR) as u32).to_le_bytes());
+        entry[12..16].copy_from_slice(&((len / SECTOR) as u32).to_le_bytes());
+    }
+    mbr[510..].copy_from_slice(&[0x55, 0xAA]);
+    let image = folder.write("disk.img", mbr);
+    File::options().write(true).open(image).unwrap().set_len(96 * MIB).unwrap();
+    folder
+}
+
+fn image(folder: &Folder) -> File {
+    File::options().read(true).write(true).open(folder.path("disk.img")).unwrap()
+}
+
+/// A copy of a partition, as `cryptsetup` takes it.
+fn extract(folder: &Folder, index: usize) -> std::path::PathBuf {
+    let (first, len) = PARTITIONS[index];
+    let mut bytes = vec![0; len as usize];
+    image(folder).read_exact_at(&mut bytes, first).unwrap();
+    folder.write("part.img", bytes)
+}
+
+fn cryptsetup(args: &str, path: &Path, phrase: &Path) -> bool {
+    let mut command = Command::new("cryptsetup");
+    command.args(args.split_whitespace()).arg(path).stdin(File::open(phrase).unwrap());
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.expect("cryptsetup (Debian: cryptsetup-bin) is not installed").success()
+}
+
+fn opens(folder: &Folder, path: &Path) -> bool {
+    folder.write("phrase.raw", "correct horse");
+    cryptsetup("luksOpen --test-passphrase --key-file -", path, &folder.path("phrase.raw"))
+}
+
+fn good(outcome: &Outcome) {
+    assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn what_init_makes_opens_with_cryptsetup_and_adopt_writes_its_rule() {
+    let folder = folder("init");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --sector-size 4096 --label vault {CHEAP}")));
+    assert!(opens(&folder, &extract(&folder, 0)));
+    let status = folder.shoji("disk status disk.img --partition 1");
+    good(&status);
+    for line in
+        ["label \"vault\"", "primary header: good", "crypto sectors of 4096 bytes", "Argon2id over 1 MiB, passes: 4"]
+    {
+        assert!(status.stdout.contains(line), "{}", status.stdout);
+    }
+    let adopt = folder.shoji("disk adopt disk.img --partition 1 --name root");
+    good(&adopt);
+    let expected =
+        "[[disk]]\nname = \"root\"\ndisk = { serial = \"...\" }\nrange = { partition = 1 }\nformat = \"luks2\"\n";
+    assert_eq!(adopt.stdout, expected);
+    assert!(adopt.stderr.contains("borrows 1 MiB"), "{}", adopt.stderr);
+}
+
+#[test]
+fn a_detached_header_lies_on_its_own_partition_and_leaves_the_other_one_alone() {
+    let folder = folder("detached");
+    image(&folder).write_all_at(&[0x5A; 4096], PARTITIONS[0].0).unwrap();
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --header-partition 2 {CHEAP}")));
+    assert!(opens(&folder, &extract(&folder, 1)));
+    let mut first = [0; 4096];
+    image(&folder).read_exact_at(&mut first, PARTITIONS[0].0).unwrap();
+    assert!(first == [0x5A; 4096], "the payload begins at the first sector and is not touched");
+    good(&folder.shoji("disk adopt disk.img --partition 1 --header-partition 2 --append-to rules.toml"));
+    assert!(fs::read_to_string(folder.path("rules.toml")).unwrap().ends_with("header = { partition = 2 }\n"));
+    let whole = folder.shoji("disk status disk.img");
+    assert!(whole.stdout.contains("partition 2: from LBA 163840, 2048 sectors: LUKS"), "{}", whole.stdout);
+}
+
+#[test]
+fn nothing_is_written_without_yes_nor_over_what_is_known_without_force() {
+    let folder = folder("consent");
+    let before = fs::read(folder.path("disk.img")).unwrap();
+    let asked = folder.shoji("disk init disk.img --partition 1 --memory 1MiB --pass-phrase-file phrase");
+    assert_eq!(asked.status, 2);
+    assert!(asked.stderr.contains("nothing was written; add --yes"), "{}", asked.stderr);
+    let whole = folder.shoji(&format!("disk init disk.img {CHEAP}"));
+    assert_eq!(whole.status, 1);
+    assert!(whole.stderr.contains("holds a partition table (MBR)"), "{}", whole.stderr);
+    assert!(fs::read(folder.path("disk.img")).unwrap() == before);
+    image(&folder).write_all_at(b"XFSB", PARTITIONS[0].0).unwrap();
+    let held = folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}"));
+    assert!(held.status == 1 && held.stderr.contains("holds XFS"), "{}", held.stderr);
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --force {CHEAP}")));
+    let again = folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}"));
+    assert!(again.status == 1 && again.stderr.contains("holds LUKS"), "{}", again.stderr);
+}
+
+#[test]
+fn a_header_is_kept_and_put_back() {
+    let folder = folder("backup");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    assert_eq!(fs::metadata(folder.path("header.img")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(folder.shoji("disk header-backup disk.img -p 1 header.img").status, 3, "it is not overwritten");
+    // Both copies and the key slot, behind which the payload is left as it is.
+    image(&folder).write_all_at(&vec![0xEE; 300_000], PARTITIONS[0].0).unwrap();
+    image(&folder).write_all_at(&[0x5A; 512], PARTITIONS[0].0 + 16 * MIB).unwrap();
+    assert_eq!(folder.shoji("disk status disk.img -p 1").status, 0, "it holds nothing that is known");
+    assert_eq!(folder.shoji("disk adopt disk.img -p 1").status, 1);
+    assert_eq!(folder.shoji("disk header-restore disk.img -p 1 header.img").status, 2);
+    good(&folder.shoji("disk header-restore disk.img -p 1 header.img --yes"));
+    let part = extract(&folder, 0);
+    assert!(opens(&folder, &part));
+    let bytes = fs::read(part).unwrap();
+    assert!(bytes[16 * MIB as usize..][..512] == [0x5A; 512]);
+    assert!(bytes[..16 * MIB as usize] == fs::read(folder.path("header.img")).unwrap());
+}
+
+#[test]
+fn backups_of_cryptsetup_are_put_back_and_those_of_another_volume_are_not() {
+    let folder = folder("exchange");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    let part = extract(&folder, 0);
+    let file = folder.path("theirs.img");
+    let backup = format!("luksHeaderBackup --header-backup-file {}", file.display());
+    assert!(cryptsetup(&backup, &part, &folder.path("phrase")));
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    good(&folder.shoji("disk header-restore disk.img -p 1 theirs.img --yes"));
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --force {CHEAP}")));
+    let other = folder.shoji("disk header-restore disk.img -p 1 theirs.img --yes");
+    assert!(other.status == 1 && other.stderr.contains("the header of another volume"), "{}", other.stderr);
+    good(&folder.shoji("disk header-restore disk.img -p 1 theirs.img --yes --force"));
+}
+
+#[test]
+fn a_damaged_header_is_told_and_the_other_copy_used() {
+    let folder = folder("damaged");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    image(&folder).write_all_at(&[0xEE; 16], PARTITIONS[0].0 + 4096).unwrap();
+    let status = folder.shoji("disk status disk.img -p 1 --json");
+    good(&status);
+    let tree: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(tree["luks2"]["primary"]["good"], false);
+    assert_eq!(tree["luks2"]["secondary"]["good"], true);
+    image(&folder).write_all_at(&[0xEE; 16], PARTITIONS[0].0 + 0x4000 + 4096).unwrap();
+    let status = folder.shoji("disk status disk.img -p 1");
+    assert!(status.status == 1 && status.stdout.contains("both copies"), "{}", status.stdout);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_reason() {
+    let folder = folder("refused");
+    for (line, status, word) in [
+        ("disk init disk.img -p 2".to_owned(), 1, "detach it"),
+        ("disk init disk.img -p 3".to_owned(), 3, "has no partition 3; its MBR has: 1, 2"),
+        ("disk init disk.img -p 1 --sector-size 1024".to_owned(), 1, "choose 512 or 4096"),
+        ("disk init disk.img -p 1 --passes 3".to_owned(), 1, "4 passes"),
+        ("disk init disk.img -p 1 --header-partition 1".to_owned(), 2, "name another"),
+        ("disk init phrase -p 1".to_owned(), 3, "sector 0 is not on the disk"),
+        ("disk init nowhere".to_owned(), 3, "cannot open nowhere"),
+        ("disk init .".to_owned(), 3, "neither an image file nor a block device"),
+    ] {
+        let outcome = folder.shoji(&format!("{line} {CHEAP}"));
+        assert!(outcome.status == status && outcome.stderr.contains(word), "{line}: {}", outcome.stderr);
+    }
+    let outcome = folder.shoji("disk adopt disk.img -p 1");
+    assert!(outcome.status == 1 && outcome.stderr.contains("shoji disk init"), "{}", outcome.stderr);
+}

@@ -1,0 +1,44 @@
+# A LUKS2 volume under Shoji: the payload is at the partition's first sector, the header nowhere, and behind the payload
+# nothing answers. On the bare machine (shoji.phrase) cryptsetup opens the same volume. shoji.luks2: make, look, add.
+payload_kib=$(value shoji.payload_kib)
+phrase=$(value shoji.phrase)
+volume=/dev/sda2
+if [ -n "$phrase" ]; then
+    for module in dm-mod cryptd crypto_simd aesni-intel xts dm-crypt; do insmod "/modules/$module.ko" 2>/dev/null; done
+    mkdir -p /run/cryptsetup /run/lock
+    printf %s "$phrase" | tool cryptsetup open --type luks2 --key-file - /dev/sda2 data || fail "cryptsetup open"
+    volume=/dev/mapper/data
+else
+    magic=$(printf 'LUKS\272\276' | xxd -p)
+    [ "$(dd if=$volume bs=6 count=1 2>/dev/null | xxd -p)" != "$magic" ] || fail "the header is to be seen"
+    dd if=$volume of=/dev/null bs=4k skip=$((payload_kib / 4 - 1)) count=1 2>/dev/null || fail "the payload's end"
+    size_kib=$(($(cat /sys/class/block/sda2/size) / 2))
+    for at_kib in "$payload_kib" $(((payload_kib + size_kib) / 8 * 4)) $((size_kib - 4)); do
+        dd if=$volume of=/dev/null bs=4k skip=$((at_kib / 4)) count=1 2>/dev/null && fail "KiB $at_kib is read"
+        dd if=/dev/zero of=$volume bs=4k seek=$((at_kib / 4)) count=1 oflag=direct 2>/dev/null && fail "KiB $at_kib is written"
+    done
+fi
+case "$(value shoji.luks2)" in
+make)
+    # Not aligned to crypto sectors of 4096 bytes, and across several of them.
+    for at in 3 9 17 31; do
+        bs=$((at * 512))
+        dd if=/dev/urandom of=/tmp/odd bs=$bs count=1 2>/dev/null
+        dd if=/tmp/odd of=$volume bs=$bs seek=1 count=1 conv=notrunc oflag=direct 2>/dev/null || fail "an odd write at $at"
+        dd if=$volume bs=$bs skip=1 count=1 iflag=direct 2>/dev/null | cmp - /tmp/odd || fail "an odd read at $at"
+    done
+    tool mke2fs -q -F -t ext4 $volume "${payload_kib}k" || fail "mke2fs"
+    mount_data $volume
+    dd if=/dev/urandom of=/mnt/file bs=64k count=64 2>/dev/null
+    ;;
+add) mount_data $volume; echo "$marker" > /mnt/second ;;
+*) mount_data $volume; grep -q "$marker" /mnt/second || fail "what the other one has written" ;;
+esac
+[ -e /mnt/marker ] || echo "$marker" > /mnt/marker
+[ -e /mnt/digest ] || sha256sum /mnt/file > /mnt/digest
+sync
+echo 3 > /proc/sys/vm/drop_caches
+grep -q "$marker" /mnt/marker || fail "the marker is wrong"
+sha256sum -c -s /mnt/digest || fail "the file is not what was written"
+umount /mnt
+[ -z "$phrase" ] || tool cryptsetup close data
