@@ -122,7 +122,9 @@ fn a_locked_configuration_is_what_the_vmm_opens() {
         locked.unlock_with_recovery_key(&recovery),
         locked.unlock_with_raw_key(&[0x3C; 48]),
     ] {
-        assert!(config.unwrap().disks[0].key.0.iter().copied().eq(0..64));
+        let config = config.unwrap();
+        let config::Format::DmCrypt(format) = &config.disks[0].format else { panic!("it is another format") };
+        assert!(format.key.0.iter().copied().eq(0..64));
     }
     let blob = fs::read(folder.path("s.conf")).unwrap();
     assert!(!blob.windows(9).any(|window| window == b"topsecret"));

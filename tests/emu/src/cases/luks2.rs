@@ -131,19 +131,14 @@ fn judge(cx: &Cx, disk: &Disk, header: &Path, sector_bytes: usize) -> Result<()>
     fs::write(&plain, &payload)?;
     ensure!(ext::check(&plain)? == Check::Clean, "the payload is no clean file system");
     ensure!(ext::read_file(&plain, "/marker")? == MARKER.as_bytes(), "the marker is another");
-    let digest = run(command("sha256sum").arg("-").stdin(file_of(cx, &plain)?))?;
+    let file = cx.dir.join("file");
+    fs::write(&file, ext::read_file(&plain, "/file")?)?;
+    let digest = run(command("sha256sum").arg(&file))?;
     let kept = ext::read_file(&plain, "/digest")?;
     ensure!(digest.get(..64).map(str::as_bytes) == kept.get(..64), "the file is not what the guest wrote");
     fs::remove_file(part)?;
     fs::remove_file(plain)?;
     Ok(())
-}
-
-/// The file that the guest has made.
-fn file_of(cx: &Cx, plain: &Path) -> Result<File> {
-    let path = cx.dir.join("file");
-    fs::write(&path, ext::read_file(plain, "/file")?)?;
-    Ok(File::open(path)?)
 }
 
 fn refused(cx: &Cx) -> Result<()> {
