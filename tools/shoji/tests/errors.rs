@@ -166,7 +166,7 @@ fn what_the_shared_validation_refuses_has_a_place_too() {
             (
                 "model = \"QEMU HARDDISK\", serial = \"QM00001\"",
                 "channel = 1, unit = 2",
-                "13:33: error: `disk.unit` is 2 but must be 0 (master) or 1 (slave)",
+                "13:30: error: `disk.unit` is 2 but must be 0 (master) or 1 (slave)",
             ),
         ],
     );
