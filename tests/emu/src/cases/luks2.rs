@@ -93,7 +93,7 @@ fn payload_kib(disk: &Disk) -> u64 {
 
 /// Boots under Shoji, types the pass phrase, and waits for the verdict.
 fn under_shoji(cx: &Cx, disk: &Disk, what: &str) -> Result<()> {
-    let args = format!("shoji.test=luks2 shoji.luks2={what} shoji.payload_kib={}", payload_kib(disk));
+    let args = format!("shoji.test=luks2 {what} shoji.payload_kib={}", payload_kib(disk));
     let qemu = cx.machine(512)?.request(&args, Boot::Shoji.how()).ide_disk(0, &disk.path, Writes::Kept);
     let (qemu, mut terminal) = qemu.terminal()?;
     let mut machine = qemu.start()?;
@@ -112,7 +112,8 @@ fn under_shoji(cx: &Cx, disk: &Disk, what: &str) -> Result<()> {
 
 fn volume(cx: &Cx, sector_bytes: usize) -> Result<()> {
     let (disk, header) = disk(cx, sector_bytes as u64)?;
-    under_shoji(cx, &disk, "make")?;
+    let tail = if sector_bytes == 512 { "first" } else { "last" };
+    under_shoji(cx, &disk, &format!("shoji.luks2=make shoji.tail={tail}"))?;
     judge(cx, &disk, &header, sector_bytes)
 }
 
@@ -176,11 +177,11 @@ fn refused(cx: &Cx) -> Result<()> {
 /// Shoji makes, cryptsetup on the bare machine looks and adds, Shoji looks.
 fn both_ways(cx: &Cx, sector_bytes: usize) -> Result<()> {
     let (disk, header) = disk(cx, sector_bytes as u64)?;
-    under_shoji(cx, &disk, "make")?;
+    under_shoji(cx, &disk, "shoji.luks2=make")?;
     let kib = payload_kib(&disk);
     let args = format!("shoji.test=luks2 shoji.luks2=add shoji.payload_kib={kib} shoji.phrase={PHRASE}");
     let mut machine = cx.boot_with(&disk, Writes::Kept, &args, Boot::Bare)?;
     cx.expect_pass(&mut machine).context("bare machine with cryptsetup")?;
-    under_shoji(cx, &disk, "look")?;
+    under_shoji(cx, &disk, "shoji.luks2=look")?;
     judge(cx, &disk, &header, sector_bytes)
 }
