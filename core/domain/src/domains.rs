@@ -116,7 +116,8 @@ impl<M: Machine> Domains<M> {
     /// Starts the program of this name; gives the number of the process.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Busy`] if it runs, [`Error::Dead`] if it has failed a moment ago or does so again.
+    /// [`Error::NotFound`], [`Error::Busy`] if it runs, [`Error::Dead`] if it has failed a moment ago or does so again,
+    /// [`Error::NotNow`] and [`Error::TooDeep`] where this CPU cannot run it.
     pub fn start(&'static self, name: &str) -> Result<u64, Error> {
         let (slot, program) = self.claim(|program| program.name == name)?;
         let now = self.machine.now();
@@ -186,7 +187,11 @@ impl<M: Machine> Domains<M> {
     pub(crate) fn chain(&self) -> Result<Link<'_, M>, Error> {
         let depth = self.chains.get(self.machine.cpu_number()).ok_or(Error::TooDeep)?;
         let link = Link { depth, machine: &self.machine };
-        if depth.fetch_add(1, SeqCst) < MOST_DEEP { Ok(link) } else { Err(Error::TooDeep) }
+        match depth.fetch_add(1, SeqCst) {
+            0 if !self.machine.may_run() => Err(Error::NotNow),
+            MOST_DEEP.. => Err(Error::TooDeep),
+            _ => Ok(link),
+        }
     }
 
     pub(crate) fn note_end(&self, domain: &Arc<Domain<M>>, cause: Cause) {
@@ -229,6 +234,10 @@ impl<M: Machine> Domains<M> {
         let now = self.machine.now();
         self.with(slot, |slot| {
             slot.starting = false;
+            if result.is_err() && slot.domain.take_if(|now| Arc::ptr_eq(now, domain)).is_some() {
+                // It has not ended, so it has not run: calls were too deep, say.
+                slot.starts = slot.starts.wrapping_sub(1);
+            }
             if result.is_ok()
                 && let Some(failed_at) = slot.failed_at.take()
             {

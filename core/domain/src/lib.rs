@@ -121,6 +121,8 @@ pub trait Machine: Send + Sync + 'static {
     fn now(&self) -> u64;
     /// Of the CPU that runs this, from 0.
     fn cpu_number(&self) -> usize;
+    /// Can this CPU run a program now, and get back from it in time?
+    fn may_run(&self) -> bool;
     /// No program runs on this CPU any more: what watches over their time is not needed for now.
     fn rest(&self);
     /// A program has failed; [`Domains::restart`] is to be called at that time, or later.

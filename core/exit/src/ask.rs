@@ -2,8 +2,9 @@
 
 use crate::mediated::{Others, Session};
 use crate::port_table::RegionOwner;
-use crate::{Bus, Machine, Ports};
+use crate::{Bus, DeviceMemory, Machine, Parts, Ports};
 use alloc::vec::Vec;
+use mediator::pci::Place;
 use mediator::{Access, ConfigAccess, Op, RegionId, StringIo, Verdict, Violation, Width, Work};
 
 /// For this long an access is asked about again and again. No device takes longer that mediators wait for.
@@ -31,64 +32,137 @@ pub(crate) struct Open {
 }
 
 /// A question to the mediator; where it lets the access pass, `perform` makes it, under the same lock.
-pub(crate) struct Question<Q, P> {
-    pub number: usize,
-    pub others: Others,
-    pub op: Op,
-    pub ask: Q,
-    pub perform: P,
+struct Question<'q, M> {
+    number: usize,
+    others: Others,
+    op: Op,
+    ask: &'q dyn Fn(&mut Session<'_>, &mut M) -> Answer,
+    perform: &'q dyn Fn(&mut M) -> u64,
 }
 
-type AnyQuestion<'q, M> = Question<&'q dyn Fn(&mut Session<'_>, &mut M) -> Answer, &'q dyn Fn(&mut M) -> u64>;
+/// An access to a register of a controller.
+#[derive(Clone, Copy)]
+pub(crate) struct RegisterAccess {
+    pub of: RegionOwner,
+    pub place: Place,
+    pub width: Width,
+    pub op: Op,
+}
 
-impl<Q, P> Question<Q, P> {
-    /// Asks once. What needs more than one question is rare.
+impl RegisterAccess {
     #[inline(always)]
-    fn ask<M>(&self, session: &mut Session<'_>, machine: &mut M) -> Result<u64, Open>
-    where
-        Q: Fn(&mut Session<'_>, &mut M) -> Answer,
-        P: Fn(&mut M) -> u64,
-    {
-        if session.state.refusals.is_quarantined() {
-            return Ok(REFUSED);
+    fn ask<M: Machine>(self, session: &mut Session<'_>, machine: &mut M) -> Answer {
+        let Self { of, place, width, op } = self;
+        let offset = session.offset(of.region, place).ok_or(NOWHERE)?;
+        let access = Access { region: RegionId(of.region as u8), offset, width, op };
+        session.call(machine, |mediator, cx| mediator.on_access(cx, access))
+    }
+
+    /// As the guest has made it.
+    #[inline(always)]
+    fn perform<M: Machine>(self, machine: &mut M) -> u64 {
+        let Self { place, width, op, .. } = self;
+        let Parts { ports, device_memory, .. } = machine.parts();
+        match (place, op) {
+            (Place::Port(port), Op::Read) => return ports.read(port, width).into(),
+            (Place::Port(port), Op::Write(value)) => ports.write(port, width, value as u32),
+            (Place::Memory(at), Op::Read) => return device_memory.read(at, width),
+            (Place::Memory(at), Op::Write(value)) => device_memory.write(at, width, value),
         }
-        let answer = (self.ask)(session, machine);
-        if session.state.work.is_empty() {
+        0
+    }
+}
+
+impl Session<'_> {
+    /// Offset of a port or an address in a region.
+    #[inline]
+    fn offset(&self, region: usize, place: Place) -> Option<u32> {
+        let region = self.state.wiring.region(region)?;
+        Some(match place {
+            Place::Port(port) => port.wrapping_sub(region.base.get()?).into(),
+            Place::Memory(at) => at.0.wrapping_sub(region.memory?.0) as u32,
+        })
+    }
+
+    /// The answer to a question that was asked once. What needs more than one is rare.
+    #[inline(always)]
+    fn settle<M: Machine>(
+        &mut self,
+        machine: &mut M,
+        op: Op,
+        answer: Answer,
+        perform: impl Fn(&mut M) -> u64,
+        open: &mut Option<Open>,
+    ) -> u64 {
+        if self.state.work.is_empty() {
             match answer {
-                Ok(Verdict::Passthrough) => return Ok((self.perform)(machine)),
-                Ok(Verdict::Value(value)) if self.op == Op::Read => return Ok(value),
-                Ok(Verdict::Done) if self.op != Op::Read => return Ok(0),
+                Ok(Verdict::Passthrough) => return perform(machine),
+                Ok(Verdict::Value(value)) if op == Op::Read => return value,
+                Ok(Verdict::Done) if op != Op::Read => return 0,
                 _ => {}
             }
         }
-        Err(Open { answer, work: session.take_work() })
+        self.leave_open(answer, open)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_open(&mut self, answer: Answer, open: &mut Option<Open>) -> u64 {
+        *open = Some(Open { answer, work: self.take_work() });
+        REFUSED
     }
 }
 
 impl Bus {
-    /// Asks until there is an answer; gives what a read reads, to be cut to its width.
+    /// An access to a register; gives what a read reads, to be cut to its width.
     #[inline(always)]
-    pub(crate) fn ask<M, Q, P>(&self, machine: &mut M, question: &Question<Q, P>) -> u64
-    where
-        M: Machine,
-        Q: Fn(&mut Session<'_>, &mut M) -> Answer,
-        P: Fn(&mut M) -> u64,
-    {
-        let Question { number, others, .. } = *question;
-        match self.with_session(machine, number, others, |session, machine| question.ask(session, machine)) {
-            None => REFUSED,
-            Some(Ok(value)) => value,
-            Some(Err(open)) => {
-                let Question { op, ref ask, ref perform, .. } = *question;
-                self.follow(machine, &Question { number, others, op, ask, perform }, open)
-            }
+    pub(crate) fn access<M: Machine>(&self, machine: &mut M, access: RegisterAccess) -> u64 {
+        let number = access.of.controller;
+        let Some(mut session) = self.begin_session(machine, number, Others::Run) else { return REFUSED };
+        if session.state.refusals.is_quarantined() {
+            return REFUSED;
         }
+        let answer = access.ask(&mut session, machine);
+        let settled = match (answer, access.op) {
+            _ if !session.state.work.is_empty() => None,
+            (Ok(Verdict::Passthrough), _) => Some(access.perform(machine)),
+            (Ok(Verdict::Value(value)), Op::Read) => Some(value),
+            (Ok(Verdict::Done), Op::Write(_)) => Some(0),
+            _ => None,
+        };
+        if let Some(value) = settled {
+            self.end_session(machine, number, session);
+            return value;
+        }
+        let work = session.take_work();
+        self.end_session(machine, number, session);
+        self.follow_access(machine, access, Open { answer, work })
     }
 
-    /// Work that was pushed is performed first, without the lock.
     #[cold]
     #[inline(never)]
-    fn follow<M: Machine>(&self, machine: &mut M, question: &AnyQuestion<'_, M>, mut open: Open) -> u64 {
+    fn follow_access<M: Machine>(&self, machine: &mut M, access: RegisterAccess, open: Open) -> u64 {
+        let ask = |session: &mut Session<'_>, machine: &mut M| access.ask(session, machine);
+        let perform = |machine: &mut M| access.perform(machine);
+        let (number, op) = (access.of.controller, access.op);
+        self.follow(machine, &Question { number, others: Others::Run, op, ask: &ask, perform: &perform }, open)
+    }
+
+    fn ask<M: Machine>(&self, machine: &mut M, question: &Question<'_, M>) -> Result<u64, Open> {
+        let mut open = None;
+        let value = self.with_session(machine, question.number, question.others, |session, machine| {
+            if session.state.refusals.is_quarantined() {
+                return REFUSED;
+            }
+            let answer = (question.ask)(session, machine);
+            session.settle(machine, question.op, answer, question.perform, &mut open)
+        });
+        open.map_or(Ok(value.unwrap_or(REFUSED)), Err)
+    }
+
+    /// Asks until there is an answer. Work that was pushed is performed first, without the lock.
+    #[cold]
+    fn follow<M: Machine>(&self, machine: &mut M, question: &Question<'_, M>, mut open: Open) -> u64 {
         let Question { number, others, op, .. } = *question;
         let start = machine.now().0;
         loop {
@@ -100,11 +174,9 @@ impl Bus {
                     if performed == 0 {
                         (0..PAUSE).for_each(|_| core::hint::spin_loop());
                     }
-                    match self.with_session(machine, number, others, |session, machine| question.ask(session, machine))
-                    {
-                        None => return REFUSED,
-                        Some(Ok(value)) => return value,
-                        Some(Err(next)) => open = next,
+                    match self.ask(machine, question) {
+                        Ok(value) => return value,
+                        Err(next) => open = next,
                     }
                     continue;
                 }
@@ -119,37 +191,15 @@ impl Bus {
 
     #[inline(never)]
     pub(crate) fn read_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width) -> u32 {
-        let perform = |machine: &mut M| machine.ports().read(port, width).into();
-        self.access_port(machine, owner, port, width, Op::Read, perform) as u32
+        let (of, place) = (RegionOwner::decode(owner), Place::Port(port));
+        self.access(machine, RegisterAccess { of, place, width, op: Op::Read }) as u32
     }
 
     #[inline]
     pub(crate) fn write_region<M: Machine>(&self, machine: &mut M, owner: u8, port: u16, width: Width, value: u32) {
-        let perform = |machine: &mut M| {
-            machine.ports().write(port, width, value);
-            0
-        };
+        let (of, place) = (RegionOwner::decode(owner), Place::Port(port));
         let op = Op::Write(u64::from(value) & width.ones());
-        self.access_port(machine, owner, port, width, op, perform);
-    }
-
-    #[inline(always)]
-    fn access_port<M: Machine>(
-        &self,
-        machine: &mut M,
-        owner: u8,
-        port: u16,
-        width: Width,
-        op: Op,
-        perform: impl Fn(&mut M) -> u64,
-    ) -> u64 {
-        let RegionOwner { controller, region } = RegionOwner::decode(owner);
-        let ask = |session: &mut Session<'_>, machine: &mut M| {
-            let offset = session.offset(region, port).ok_or(NOWHERE)?;
-            let access = Access { region: RegionId(region as u8), offset, width, op };
-            session.call(machine, |mediator, cx| mediator.on_access(cx, access))
-        };
-        self.ask(machine, &Question { number: controller, others: Others::Run, op, ask, perform })
+        self.access(machine, RegisterAccess { of, place, width, op });
     }
 
     /// Asks about an access to configuration space, which `perform` makes where it passes.
@@ -166,7 +216,11 @@ impl Bus {
             let access = access?;
             session.call(machine, |mediator, cx| mediator.on_config(cx, access))
         };
-        self.ask(machine, &Question { number, others, op, ask, perform })
+        let question = Question { number, others, op, ask: &ask, perform: &perform };
+        match self.ask(machine, &question) {
+            Ok(value) => value,
+            Err(open) => self.follow(machine, &question, open),
+        }
     }
 
     pub(crate) fn read_region_string<M: Machine>(
@@ -204,7 +258,8 @@ impl Bus {
                 return done;
             }
             let offered = self.with_session(machine, controller, Others::Run, |session, machine| {
-                let offset = session.offset(region, port).filter(|_| !session.state.refusals.is_quarantined())?;
+                let offset =
+                    session.offset(region, Place::Port(port)).filter(|_| !session.state.refusals.is_quarantined())?;
                 let region = RegionId(region as u8);
                 let answer = session.call(machine, |mediator, cx| mediator.on_string(cx, region, offset, rest));
                 Some((answer, session.take_work()))
@@ -229,15 +284,6 @@ impl Bus {
             self.refuse(machine, controller, Others::Run, violation);
             return done;
         }
-    }
-}
-
-impl Session<'_> {
-    /// Offset of a port in a region.
-    #[inline]
-    fn offset(&self, region: usize, port: u16) -> Option<u32> {
-        let base = self.state.wiring.region(region)?.base.get()?;
-        Some(port.wrapping_sub(base).into())
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) struct Session<'b> {
     table: &'b PortTable,
     config: &'b ConfigPorts,
     others: Others,
+    memory_only: bool,
     pub state: Guard<'b, State, CONTROLLER>,
 }
 
@@ -160,22 +161,38 @@ impl Bus {
         others: Others,
         access: impl FnOnce(&mut Session<'_>, &mut M) -> R,
     ) -> Option<R> {
-        let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
-        let state = if controller.memory_only {
-            self.lock_watched(machine, controller, others)
-        } else {
-            controller.state.lock()
-        };
-        let mut session = Session { table: &self.table, config: &self.config, others, state };
-        gate.close();
+        let mut session = self.begin_session(machine, number, others)?;
         let result = access(&mut session, machine);
-        if controller.memory_only {
+        self.end_session(machine, number, session);
+        Some(result)
+    }
+
+    /// As [`Bus::with_session`]. `None`: there is no such controller.
+    #[inline(always)]
+    pub(crate) fn begin_session<M: Machine>(
+        &self,
+        machine: &mut M,
+        number: usize,
+        others: Others,
+    ) -> Option<Session<'_>> {
+        let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
+        let memory_only = controller.memory_only;
+        let state = if memory_only { self.lock_watched(machine, controller, others) } else { controller.state.lock() };
+        gate.close();
+        Some(Session { table: &self.table, config: &self.config, others, memory_only, state })
+    }
+
+    /// The other end.
+    #[inline(always)]
+    pub(crate) fn end_session<M: Machine>(&self, machine: &mut M, number: usize, mut session: Session<'_>) {
+        if session.memory_only {
             session.state.note_wish(machine);
         }
-        if !session.state.refusals.is_quarantined() {
+        if !session.state.refusals.is_quarantined()
+            && let Some(gate) = self.gates.get(number.wrapping_add(1))
+        {
             gate.open(number, session.state.mediator.passing_reads());
         }
-        Some(result)
     }
 
     /// Performs work in order, without the controller's lock, and hands each back; what is pushed then is performed, too. Gives how

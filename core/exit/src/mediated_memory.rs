@@ -3,15 +3,15 @@
 //! They stay where they were when the controller was taken over. A guest that moves them is refused by the guard of the function's
 //! configuration space.
 
-use crate::ask::Question;
+use crate::ask::RegisterAccess;
 use crate::local_apic::MESSAGES;
-use crate::mediated::{Others, Session};
 use crate::mmio::{Parted, Target};
+use crate::port_table::RegionOwner;
 use crate::wiring::Wiring;
 use crate::{Bus, DeviceMemory, Machine};
 use alloc::vec::Vec;
-use mediator::pci::AttachError;
-use mediator::{Access, Gpa, Op, RegionId, Width};
+use mediator::pci::{AttachError, Place};
+use mediator::{Gpa, Op, Width};
 
 const PAGE_BYTES: u64 = 0x1000;
 const GIB_4: u64 = 4 << 30;
@@ -21,15 +21,14 @@ const GRANULE: u64 = 8;
 /// A register block in memory. Never changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Block {
-    pub controller: usize,
-    pub region: u8,
+    pub owner: RegionOwner,
     pub first: u64,
     /// Past the last byte.
     pub end: u64,
 }
 
 impl Block {
-    fn new(controller: usize, region: usize, at: Gpa, len: u32) -> Result<Self, AttachError> {
+    fn new(owner: RegionOwner, at: Gpa, len: u32) -> Result<Self, AttachError> {
         let end = at.0.checked_add(len.into()).filter(|&end| end <= GIB_4 && len > 0);
         let end =
             end.ok_or(AttachError("its registers in memory lie above 4 GiB; a firmware setting may move them"))?;
@@ -39,13 +38,13 @@ impl Block {
         if at.0 < MESSAGES.end && MESSAGES.start < end {
             return Err(AttachError("its registers in memory lie where interrupt messages are sent to"));
         }
-        Ok(Self { controller, region: region as u8, first: at.0, end })
+        Ok(Self { owner, first: at.0, end })
     }
 
     /// Those of a controller.
     pub fn all_of(wiring: &Wiring) -> Result<Vec<Self>, AttachError> {
         let in_memory = wiring.regions().filter_map(|(owner, region)| Some((owner, region.memory?, region.len)));
-        in_memory.map(|(owner, at, len)| Self::new(owner.controller, owner.region, at, len)).collect()
+        in_memory.map(|(owner, at, len)| Self::new(owner, at, len)).collect()
     }
 
     fn contains(&self, at: Gpa) -> bool {
@@ -96,23 +95,21 @@ impl Bus {
     /// `at` is aligned to the width. What lies beside the blocks is some other device's, and passes.
     #[inline]
     fn access_memory<M: Machine>(&self, machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
-        let perform = |machine: &mut M| {
-            let memory = machine.parts().device_memory;
-            match op {
-                Op::Read => memory.read(at, width),
-                Op::Write(value) => {
-                    memory.write(at, width, value);
-                    0
-                }
-            }
+        let Some(block) = self.blocks.iter().find(|block| block.contains(at)) else {
+            return beside(machine, at, width, op);
         };
-        let Some(block) = self.blocks.iter().find(|block| block.contains(at)) else { return perform(machine) };
-        let access =
-            Access { region: RegionId(block.region), offset: at.0.wrapping_sub(block.first) as u32, width, op };
-        let ask = |session: &mut Session<'_>, machine: &mut M| {
-            session.call(machine, |mediator, cx| mediator.on_access(cx, access))
-        };
-        self.ask(machine, &Question { number: block.controller, others: Others::Run, op, ask, perform })
+        self.access(machine, RegisterAccess { of: block.owner, place: Place::Memory(at), width, op })
+    }
+}
+
+fn beside<M: Machine>(machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
+    let memory = machine.parts().device_memory;
+    match op {
+        Op::Read => memory.read(at, width),
+        Op::Write(value) => {
+            memory.write(at, width, value);
+            0
+        }
     }
 }
 

@@ -50,6 +50,7 @@ impl Watch {
 
 impl State {
     /// At the end of a session.
+    #[inline(never)]
     pub fn note_wish<M: Machine>(&mut self, machine: &M) {
         if self.mediator.wants_interrupts() {
             self.watched.wanted_ns = machine.now().0;
@@ -59,7 +60,7 @@ impl State {
 
 impl Bus {
     /// Locks a controller that is watched then.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn lock_watched<'b, M: Machine>(
         &'b self,
         machine: &mut M,

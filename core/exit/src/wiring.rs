@@ -8,6 +8,9 @@ use core::cell::Cell;
 use mediator::pci::{self, Bdf, Place};
 use mediator::{Device, Gpa, HookConflict, Hooks, Op, RegionId, Width};
 
+/// All that there are.
+const PORTS: u32 = 1 << 16;
+
 /// A register block of a controller, in ports or in memory.
 #[derive(Default)]
 pub(crate) struct Region {
@@ -38,14 +41,17 @@ pub(crate) struct Wiring {
 }
 
 impl Wiring {
-    /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ...
+    /// `None`: more than [`MAX_REGIONS`] regions, or their numbers are not 0, 1, 2, ..., or one has more ports than there are.
     pub fn new(controller: usize, function: Bdf, regions: &[pci::Region]) -> Option<Self> {
         let mut wiring = Self { controller, function, regions: Default::default() };
         for (number, &pci::Region { region, place, len, polled }) in (0_u8..).zip(regions) {
             let slot = wiring.regions.get_mut(usize::from(number)).filter(|_| region == RegionId(number))?;
-            let base = Cell::new(place.and_then(Place::port));
+            let (base, memory) = (place.and_then(Place::port), place.and_then(Place::memory));
+            if memory.is_none() && len > PORTS {
+                return None;
+            }
             let polled = polled.map(u16::try_from).transpose().ok()?;
-            *slot = Region { len, base, memory: place.and_then(Place::memory), polled };
+            *slot = Region { len, base: Cell::new(base), memory, polled };
         }
         Some(wiring)
     }
@@ -61,24 +67,23 @@ impl Wiring {
         self.regions.get(number)
     }
 
-    /// Where a register is, or `None` while its region lies nowhere. In memory the bus makes one access of what is aligned.
     #[inline]
-    fn place(&self, region: RegionId, offset: u32, width: Width) -> Option<Place> {
-        let region = self.region(region.0.into())?;
+    fn region_with(&self, region: RegionId, offset: u32, width: Width) -> Option<&Region> {
         let end = offset.checked_add(width.bytes() as u32)?;
-        if end > region.len {
-            return None;
-        }
-        if let Some(base) = region.base.get() {
-            return Some(Place::Port(base.checked_add(u16::try_from(offset).ok()?)?));
-        }
-        let at = region.memory?.checked_add(offset.into())?;
-        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(Place::Memory(at))
+        self.region(region.0.into()).filter(|region| end <= region.len)
     }
 
-    /// The port of a data register.
+    /// The port of a register, or `None` while its region lies nowhere, or in memory.
+    #[inline]
     fn port(&self, region: RegionId, offset: u32, width: Width) -> Option<u16> {
-        self.place(region, offset, width)?.port()
+        self.region_with(region, offset, width)?.base.get()?.checked_add(offset as u16)
+    }
+
+    /// Where a register is in memory. The bus makes one access of what is aligned.
+    #[inline]
+    fn memory(&self, region: RegionId, offset: u32, width: Width) -> Option<Gpa> {
+        let at = self.region_with(region, offset, width)?.memory?.checked_add(offset.into())?;
+        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(at)
     }
 }
 
@@ -92,18 +97,17 @@ pub(crate) struct MappedDevice<'a, P, D> {
 
 impl<P: Ports, D: DeviceMemory> Device for MappedDevice<'_, P, D> {
     fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
-        match self.wiring.place(region, offset, width) {
-            Some(Place::Port(port)) => u64::from(self.ports.read(port, width)),
-            Some(Place::Memory(at)) => self.memory.read(at, width),
-            None => width.ones(),
+        if let Some(port) = self.wiring.port(region, offset, width) {
+            return u64::from(self.ports.read(port, width));
         }
+        self.wiring.memory(region, offset, width).map_or(width.ones(), |at| self.memory.read(at, width))
     }
 
     fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
-        match self.wiring.place(region, offset, width) {
-            Some(Place::Port(port)) => self.ports.write(port, width, value as u32),
-            Some(Place::Memory(at)) => self.memory.write(at, width, value),
-            None => {}
+        if let Some(port) = self.wiring.port(region, offset, width) {
+            self.ports.write(port, width, value as u32);
+        } else if let Some(at) = self.wiring.memory(region, offset, width) {
+            self.memory.write(at, width, value);
         }
     }
 

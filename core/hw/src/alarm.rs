@@ -2,7 +2,7 @@
 
 use crate::apic_timer::{self, Borrower};
 use crate::lapic::{Held, Lapic};
-use crate::{cpus, time};
+use crate::{cpus, interrupts, time};
 use core::cell::Cell;
 use mediator::Instant;
 
@@ -34,6 +34,7 @@ pub(crate) fn set(until: u64) -> bool {
     }
     if alarm.until.replace(until) == 0 {
         alarm.held.set(apic.hold());
+        interrupts::put_off_timer_class();
     }
     true
 }
@@ -47,4 +48,5 @@ pub(crate) fn stop() {
     let apic = Lapic::this();
     apic_timer::give_back(apic, Borrower::Program);
     apic.release(alarm.held.take());
+    interrupts::stop_putting_off(apic);
 }

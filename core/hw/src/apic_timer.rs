@@ -5,7 +5,7 @@
 //! [`Access`]. The interrupt of the timer is taken in the host only: with it interrupts are let in ([`crate::interrupts`]).
 
 use crate::lapic::Lapic;
-use crate::{cpus, interrupts, msr, time};
+use crate::{cpus, interrupts, msr, ring3, time};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use initfunc::initfunc;
@@ -13,9 +13,6 @@ use spin::Once;
 use timer::{Apic, Debt, Loan, Ratio, Register, VECTOR};
 
 const TSC_DEADLINE: u32 = 0x6e0;
-/// Spurious interrupt vector register; bit 8: the local APIC is enabled by software, else its timer cannot interrupt.
-const SPURIOUS: u16 = 0xf0;
-const SOFTWARE_ENABLED: u32 = 1 << 8;
 
 /// What one CPU keeps of it. Its own CPU alone touches that, with interrupts off.
 pub(crate) struct Lent(UnsafeCell<State>);
@@ -36,20 +33,13 @@ struct State {
     /// Of each borrower.
     deadlines: [Option<u64>; 2],
     debt: Debt,
-    was_disabled: bool,
     /// It is being given back.
     ends: bool,
 }
 
 impl Lent {
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(State {
-            loan: None,
-            deadlines: [None; 2],
-            debt: Debt::NONE,
-            was_disabled: false,
-            ends: false,
-        }))
+        Self(UnsafeCell::new(State { loan: None, deadlines: [None; 2], debt: Debt::NONE, ends: false }))
     }
 }
 
@@ -99,6 +89,14 @@ impl Apic for Hardware {
     fn raise(&mut self, vector: u8) {
         self.0.send_to_itself(vector);
     }
+
+    fn is_requested(&mut self, vector: u8) -> bool {
+        self.0.is_requested(vector)
+    }
+
+    fn is_in_service(&mut self, vector: u8) -> bool {
+        self.0.is_in_service(vector)
+    }
 }
 
 static RATIO: Once<Ratio> = Once::new();
@@ -120,12 +118,6 @@ pub fn lend(apic: Lapic, to: Borrower, deadline: u64) -> Option<()> {
             loan.set_deadline(hardware, deadline);
             return;
         }
-        let spurious = apic.read(SPURIOUS);
-        state.was_disabled = spurious & SOFTWARE_ENABLED == 0;
-        if state.was_disabled {
-            // SAFETY: all local vectors are masked in that state, and stay so.
-            unsafe { apic.write(SPURIOUS, spurious | SOFTWARE_ENABLED) };
-        }
         state.loan = Some(Loan::begin(hardware, ratio, deadline, state.debt));
     });
     Some(())
@@ -135,33 +127,30 @@ pub fn lend(apic: Lapic, to: Borrower, deadline: u64) -> Option<()> {
 /// be noted meanwhile.
 pub fn give_back(apic: Lapic, from: Borrower) {
     let hardware = &mut Hardware(apic);
-    let ends = with(|state| {
+    let is_requested = with(|state| {
         state.deadlines[from as usize] = None;
-        let Some(loan) = &mut state.loan else { return false };
+        let loan = state.loan.as_mut()?;
         state.ends = state.deadlines == [None; 2];
         if state.ends {
-            hardware.write(Register::InitialCount, 0);
-        } else {
-            let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
-            loan.set_deadline(hardware, deadline);
+            return Some(loan.stop(hardware));
         }
-        state.ends
+        let deadline = state.deadlines.iter().flatten().copied().min().unwrap_or(u64::MAX);
+        loan.set_deadline(hardware, deadline);
+        None
     });
-    if !ends {
-        return;
-    }
-    // One that is on its way already would reach the guest.
-    if apic.is_requested(VECTOR) {
+    let Some(is_requested) = is_requested else { return };
+    // It would reach the guest. (It does where the guest has one of the same class in service.)
+    if is_requested {
+        interrupts::put_off_timer_class();
+        let priority = ring3::swap_priority(ring3::TIMER_CLASS);
         interrupts::admit();
+        ring3::swap_priority(priority);
+        interrupts::stop_putting_off(apic);
     }
     with(|state| {
         state.ends = false;
         let Some(loan) = state.loan.take() else { return };
         state.debt = loan.end(hardware);
-        if state.was_disabled {
-            // SAFETY: as the guest had it.
-            unsafe { apic.write(SPURIOUS, apic.read(SPURIOUS) & !SOFTWARE_ENABLED) };
-        }
     });
 }
 
@@ -181,8 +170,7 @@ pub(crate) fn on_interrupt() -> bool {
     let hardware = &mut Hardware(apic);
     with(|state| {
         let Some(loan) = state.loan.as_mut().filter(|_| apic.is_in_service(VECTOR)) else { return false };
-        if hardware.read(Register::CurrentCount) != 0 {
-            // The guest uses the vector as well, and this one is the guest's.
+        if !loan.is_own(hardware) {
             return false;
         }
         // SAFETY: the timer's; none of a higher priority can be in service.

@@ -109,8 +109,15 @@ fn key_locker() -> Cr4Flags {
     if has_it { Cr4Flags::from_bits_retain(1 << 19) } else { Cr4Flags::empty() }
 }
 
-/// No-execute pages, and the SSE state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the VMM
-/// from its own defects.
+/// CR4.OSXSAVE where the CPU has XSAVE (APM s. 3.1.3): XCR0 can be read and written, for the sector transform and for the guest's
+/// XSETBV where it exits. What XCR0 holds stays the guest's.
+fn xsave() -> Cr4Flags {
+    const XSAVE: u32 = 1 << 26;
+    if __cpuid(1).ecx & XSAVE != 0 { Cr4Flags::OSXSAVE } else { Cr4Flags::empty() }
+}
+
+/// No-execute pages, and the vector state that the sector transform saves and uses (APM s. 3.1.3 and 3.1.7); what protects the
+/// VMM from its own defects.
 fn init() -> Result<(), &'static str> {
     enable_no_execute();
     enable_automatic_ibrs();
@@ -121,7 +128,9 @@ fn init() -> Result<(), &'static str> {
             flags.insert(EferFlags::NO_EXECUTE_ENABLE);
             flags.remove(EferFlags::SYSTEM_CALL_EXTENSIONS);
         });
-        Cr4::update(|flags| flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | protection() | key_locker()));
+        Cr4::update(|flags| {
+            flags.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | xsave() | protection() | key_locker())
+        });
     }
     Ok(())
 }

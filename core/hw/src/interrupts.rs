@@ -4,9 +4,10 @@
 //!
 //! Interrupts are off in the host but for short: in [`admit`], and where ring 3 runs.
 
+use crate::lapic::Lapic;
 use crate::{apic_timer, cpus, msr};
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 /// Vectors of one CPU.
 #[derive(Debug)]
@@ -14,11 +15,20 @@ pub(crate) struct Noted {
     vectors: [AtomicU64; 4],
     /// Interrupts are let in by code that raises no exception.
     lets_in: AtomicBool,
+    /// The lent timer is to interrupt whatever else does.
+    puts_off: AtomicBool,
+    /// What was put off, by the lower half of the vector.
+    put_off: AtomicU32,
 }
 
 impl Noted {
     pub const fn new() -> Self {
-        Self { vectors: [const { AtomicU64::new(0) }; 4], lets_in: AtomicBool::new(false) }
+        Self {
+            vectors: [const { AtomicU64::new(0) }; 4],
+            lets_in: AtomicBool::new(false),
+            puts_off: AtomicBool::new(false),
+            put_off: AtomicU32::new(0),
+        }
     }
 }
 
@@ -27,7 +37,38 @@ pub(crate) fn on_interrupt(vector: u8) {
     if vector == timer::VECTOR && apic_timer::on_interrupt() {
         return;
     }
-    cpus::this().interrupts.vectors[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Relaxed);
+    let noted = &cpus::this().interrupts;
+    if noted.puts_off.load(Relaxed) && put_off(vector) {
+        return;
+    }
+    noted.vectors[usize::from(vector / 64)].fetch_or(1 << (vector % 64), Relaxed);
+}
+
+/// From now on, until [`stop_putting_off`], interrupts of the lent timer's own class are ended at once and sent to this CPU again later:
+/// in service until the guest's EOI they would keep the timer's off.
+pub(crate) fn put_off_timer_class() {
+    cpus::this().interrupts.puts_off.store(true, Relaxed);
+}
+
+/// They come again.
+pub(crate) fn stop_putting_off(apic: Lapic) {
+    let noted = &cpus::this().interrupts;
+    noted.puts_off.store(false, Relaxed);
+    let vectors = noted.put_off.swap(0, Relaxed);
+    (timer::VECTOR..=u8::MAX).filter(|vector| vectors >> (vector % 16) & 1 != 0).for_each(|it| apic.send_to_itself(it));
+}
+
+fn put_off(vector: u8) -> bool {
+    let apic = Lapic::this();
+    // Those of the legacy controller, and spurious ones, are not in service.
+    if vector < timer::VECTOR || !apic.is_in_service(vector) {
+        return false;
+    }
+    // SAFETY: it comes again.
+    if unsafe { apic.end_early(vector) } {
+        cpus::this().interrupts.put_off.fetch_or(1 << (vector % 16), Relaxed);
+    }
+    true
 }
 
 /// The highest vector that was noted on this CPU; it is noted no longer. To be queued for its guest.
@@ -66,9 +107,13 @@ const MACHINE_CHECK: u64 = 18;
 
 /// Has an interrupt come in this vector of an exception without an error code? Those with one are told apart by the stack.
 pub(crate) fn is_interrupt(vector: u64) -> bool {
-    let machine_check =
-        || vector == MACHINE_CHECK && msr::read(MCG_STATUS).is_none_or(|status| status & IN_PROGRESS != 0);
+    let machine_check = || vector == MACHINE_CHECK && is_machine_check();
     cpus::here().is_some_and(|cpu| cpu.interrupts.lets_in.load(SeqCst)) && !machine_check()
+}
+
+/// Is a machine check in progress? If that cannot be told it is.
+pub(crate) fn is_machine_check() -> bool {
+    msr::read(MCG_STATUS).is_none_or(|status| status & IN_PROGRESS != 0)
 }
 
 /// Takes the interrupts that are pending on this CPU: they are noted. What is left to other CPUs' NMIs is done meanwhile, too.

@@ -102,6 +102,29 @@ impl Lapic {
         self.has_bit(0x200, vector)
     }
 
+    /// Was the last one with this vector level-triggered?
+    fn is_level(self, vector: u8) -> bool {
+        self.has_bit(0x180, vector)
+    }
+
+    /// Is an interrupt of the lent timer's class in service? Until its EOI the timer's is held off.
+    pub(crate) fn serves_timer_class(self) -> bool {
+        self.is_on() && (timer::VECTOR..=u8::MAX).any(|vector| self.has_bit(0x100, vector))
+    }
+
+    /// Ends the one with this vector, of the lent timer's class, which is in service and the guest's. True: it is to be sent to the
+    /// guest anew. An I/O APIC does that itself, when it hears of the EOI and the line still is asserted.
+    ///
+    /// # Safety
+    /// The guest gets it later.
+    pub(crate) unsafe fn end_early(self, vector: u8) -> bool {
+        const SUPPRESSES_BROADCAST: u32 = 1 << 12;
+        let sends_itself = self.is_level(vector) && self.read(SPURIOUS) & SUPPRESSES_BROADCAST == 0;
+        // SAFETY: the caller's promise. None has a higher priority.
+        unsafe { self.end_of_interrupt() };
+        !sends_itself
+    }
+
     /// Sends this CPU an interrupt with this vector.
     pub(crate) fn send_to_itself(self, vector: u8) {
         const TO_ITSELF: u32 = 0x4_4000;

@@ -1,6 +1,6 @@
 //! NMIs that arrive while the VMM runs. They are the guest's, but for those that another CPU of the VMM has sent (kicks).
 
-use crate::{cpus, lapic};
+use crate::cpus;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 use core::sync::atomic::{AtomicPtr, AtomicU32};
 
@@ -11,8 +11,6 @@ pub struct NmiState {
     pub attention: AtomicU32,
     /// The guest's NMI that waits for it, in the terms of the virtualization extension.
     pub kept: AtomicU32,
-    /// How many have arrived in the host, modulo 2 to the power of 32.
-    pub arrived: AtomicU32,
 }
 
 /// Why the guest is not entered.
@@ -27,7 +25,7 @@ pub mod attention {
 
 impl NmiState {
     pub const fn new() -> Self {
-        Self { attention: AtomicU32::new(0), kept: AtomicU32::new(0), arrived: AtomicU32::new(0) }
+        Self { attention: AtomicU32::new(0), kept: AtomicU32::new(0) }
     }
 }
 
@@ -51,9 +49,6 @@ pub fn set_handler(handler: Handler) {
 /// Gives where the code that was interrupted at `rip` goes on.
 pub(crate) fn on_nmi(rip: u64) -> u64 {
     let rip = cpus::nmi_return(rip).unwrap_or(rip);
-    if let Some(cpu) = cpus::here() {
-        cpu.nmi.arrived.fetch_add(1, Relaxed);
-    }
     let handler = HANDLER.load(Relaxed);
     if handler.is_null() {
         return rip;
@@ -68,13 +63,25 @@ pub(crate) fn on_nmi(rip: u64) -> u64 {
     handler(kick, rip)
 }
 
-/// What has arrived in the host goes to the virtualization extension, as if it had come only now: where it holds NMIs back until the
-/// guest runs, none may be missed that came while it was open.
-pub(crate) fn send_again() {
-    let cpu = cpus::this();
-    if cpu.nmi.attention.fetch_and(!attention::KICK, SeqCst) & attention::KICK != 0 {
-        cpu.kick();
-    } else {
-        lapic::send_nmi(cpu.apic_id());
+/// The CPU blocks NMIs from the one that it has taken on until IRET (APM s. 8.2.3; SDM Vol. 3A s. 7.7.1). For where that one's
+/// handler does not end by IRET: they may come again.
+pub fn unblock() {
+    // SAFETY: IRET to the next instruction, with the stack and flags as they are.
+    unsafe {
+        core::arch::asm!(
+            "mov {rsp}, rsp",
+            "mov {selector:e}, ss",
+            "push {selector}",
+            "push {rsp}",
+            "pushfq",
+            "mov {selector:e}, cs",
+            "push {selector}",
+            "lea {rsp}, [rip + 2f]",
+            "push {rsp}",
+            "iretq",
+            "2:",
+            rsp = out(reg) _,
+            selector = out(reg) _,
+        );
     }
 }

@@ -9,7 +9,6 @@ use crate::lapic::{self, Lapic};
 use crate::space::Space;
 use crate::{alarm, cpus, interrupts, nmi, time};
 use core::mem::offset_of;
-use core::sync::atomic::Ordering::Relaxed;
 use domain::{Arguments, Fault, Trap};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -22,7 +21,6 @@ const DOUBLE_FAULT: u64 = 8;
 const PAGE_FAULT: u64 = 14;
 const MACHINE_CHECK: u64 = 18;
 const SECURITY: u64 = 30;
-const INTERRUPTS: u64 = 32;
 const SPURIOUS: u64 = lapic::SPURIOUS_VECTOR as u64;
 
 /// Flags that a program may set: CF, PF, AF, ZF, SF, DF, OF. TF and AC would only hurt it.
@@ -30,9 +28,9 @@ const PROGRAM_FLAGS: u64 = 0xcd5;
 /// Always set.
 const RESERVED_FLAG: u64 = 2;
 const INTERRUPT_FLAG: u64 = 1 << 9;
-/// Task priority while a program runs: the timer's interrupt comes, and of the guest's only those of the same class; the others
-/// stay where they are until the guest runs.
-const TIMER_CLASS: u64 = (timer::VECTOR as u64 >> 4) - 1;
+/// Task priority while a program runs: the timer's interrupt comes, and of the guest's only those of the same class, which are put
+/// off ([`crate::interrupts`]); the others stay where they are until the guest runs.
+pub(crate) const TIMER_CLASS: u64 = (timer::VECTOR as u64 >> 4) - 1;
 
 /// Lets no state of the guest be reached: XGETBV, RDPMC, RDFSBASE and RDPKRU fault.
 const WITHHELD: Cr4Flags = Cr4Flags::OSXSAVE
@@ -152,7 +150,7 @@ unsafe extern "sysv64" {
 pub struct Extension {
     /// Saves TR, LDTR, FS and GS, loads the VMM's TR ([`load_task`]), and lets NMIs come.
     pub open: fn(),
-    /// The reverse.
+    /// The reverse. NMIs that have come meanwhile are not lost.
     pub close: fn(),
 }
 
@@ -190,12 +188,11 @@ impl Thread {
         let cpu = cpus::this();
         // As they are: bits that are unknown here stay.
         let (cr0, cr2, cr4, (cr3, cr3_flags)) = (Cr0::read_raw(), Cr2::read_raw(), Cr4::read_raw(), Cr3::read_raw());
-        let arrived = cpu.nmi.arrived.load(Relaxed);
         let extension = EXTENSION.get();
         // SAFETY: the space has the VMM's own upper half, so that the code goes on under its tables; all that is changed is put
         // back. CS, SS and flags of the frame are ring 3's, whose pages are in the lower half alone: it reaches no state but
         // its registers and these.
-        let fault = unsafe {
+        unsafe {
             if let Some(extension) = extension {
                 (extension.open)();
             }
@@ -209,6 +206,11 @@ impl Thread {
             Cr4::write_raw(cr4);
             Cr0::write_raw(cr0);
             swap_priority(priority);
+            if frame.vector == NMI {
+                _ = nmi::on_nmi(0);
+                // Also if the program does not go on: no kick of another CPU's may be lost.
+                nmi::unblock();
+            }
             if frame.vector == PAGE_FAULT {
                 // The guest's, on VT-x.
                 core::arch::asm!("mov cr2, {}", in(reg) cr2, options(nomem, nostack, preserves_flags));
@@ -217,16 +219,12 @@ impl Thread {
                 (extension.close)();
             }
             fault
-        };
-        if extension.is_some() && cpu.nmi.arrived.load(Relaxed) != arrived {
-            nmi::send_again();
         }
-        fault
     }
 }
 
 /// CR8, the task priority register of the local APIC (APM s. 16.6.4).
-fn swap_priority(priority: u64) -> u64 {
+pub(crate) fn swap_priority(priority: u64) -> u64 {
     let before;
     // SAFETY: interrupts are off; whoever changes it puts it back.
     unsafe {
@@ -239,6 +237,11 @@ fn swap_priority(priority: u64) -> u64 {
 impl domain::Thread for Thread {
     type Space = Space;
 
+    /// The guest chooses the vectors of the legacy controller, whose interrupts no task priority holds back. Those by LINT0 wait
+    /// ([`Lapic::hold`]); by a pin of an I/O APIC or a message, with delivery mode ExtINT, they may come in a vector of an exception.
+    /// It is an interrupt where ring 3 cannot raise that one (APM s. 8.2), or an error code or MCG_STATUS tells. Else it
+    /// cannot be told: the program is ended by 0, 1, 3, 6, 7, 16 or 19, 2 is an NMI to the guest, and 4 a system call, whatever the
+    /// program's registers make of it.
     fn run(&mut self, space: &mut Space, until: u64) -> Trap {
         let is_timed = alarm::set(until);
         loop {
@@ -246,9 +249,9 @@ impl domain::Thread for Thread {
             match self.0.vector {
                 SYSTEM_CALL => return Trap::Call,
                 SPURIOUS if !Lapic::this().is_in_service(lapic::SPURIOUS_VECTOR) => {}
-                9 | 15 | INTERRUPTS.. => interrupts::on_interrupt(self.0.vector as u8),
-                // Blocked until the next entry.
-                NMI => _ = nmi::on_nmi(0),
+                MACHINE_CHECK if !interrupts::is_machine_check() => interrupts::on_interrupt(MACHINE_CHECK as u8),
+                5 | 9 | 15 | 20 | 22..=28 | 31.. => interrupts::on_interrupt(self.0.vector as u8),
+                NMI => {}
                 // The machine's, not the program's.
                 DOUBLE_FAULT | MACHINE_CHECK | SECURITY => fail(&self.0),
                 _ => return Trap::Fault(fault),
@@ -280,6 +283,12 @@ impl domain::Thread for Thread {
             ],
         }
     }
+}
+
+/// Can the time of a program be watched over? Not while the guest is in an interrupt of the highest class, as that keeps the timer's
+/// off. Where the local APIC is off there is no timer anyway ([`alarm::set`]).
+pub fn may_run() -> bool {
+    !Lapic::this().serves_timer_class()
 }
 
 /// No program runs on this CPU any more: what watches over their time is not needed for now.

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 /// Encrypts and decrypts runs of sectors in place. Length-preserving; one sector is [`SectorTransform::sector_bytes`].
 pub trait SectorTransform: Send + Sync {
     fn sector_bytes(&self) -> usize;
-    /// `sectors` is a whole number of sectors; the first has the number `first_sector` (the tweak).
+    /// `sectors` is a whole number of sectors; the first has the number `first_sector`, counted in sectors of this size. The
+    /// tweak follows from it.
     fn encrypt(&self, first_sector: u64, sectors: &mut [u8]);
     fn decrypt(&self, first_sector: u64, sectors: &mut [u8]);
 }

@@ -30,10 +30,12 @@ pub enum Error {
     UnknownCall,
     /// The manifest does not allow it.
     NotAllowed,
+    /// The CPU can run no program at the moment.
+    NotNow,
 }
 
 impl Error {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::NotFound,
         Self::Dead,
         Self::Refused,
@@ -46,6 +48,7 @@ impl Error {
         Self::NoMemory,
         Self::UnknownCall,
         Self::NotAllowed,
+        Self::NotNow,
     ];
 
     /// Never 0.
@@ -75,6 +78,7 @@ impl fmt::Display for Error {
             Self::NoMemory => "no memory left",
             Self::UnknownCall => "there is no such system call",
             Self::NotAllowed => "the program may not do that",
+            Self::NotNow => "this CPU cannot run programs at the moment",
         })
     }
 }

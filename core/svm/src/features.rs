@@ -1,6 +1,6 @@
 //! Is AMD-V there, and may it be used? (APM s. 15.4)
 
-use crate::{instructions, ring3};
+use crate::{instructions, nmi, ring3};
 use core::fmt;
 use hw::{Hpa, cpus, msr};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
@@ -116,6 +116,7 @@ pub fn enable() -> Result<(), Unsupported> {
     let Hpa(save_area) = cpus::this().extension_area().ok_or(Unsupported::NoMemory)?;
     cpus::this().switch_area().ok_or(Unsupported::NoMemory)?;
     hw::ring3::set_extension(&ring3::EXTENSION);
+    hw::nmi::set_handler(nmi::on_host_nmi);
     // SAFETY: the CPU has SVM; the host save area is a frame that nobody else uses (APM s. 15.30.4). From CLGI on no
     // interrupt reaches the host; the guest runs with GIF = 1 as VMRUN sets it.
     unsafe {

@@ -6,8 +6,8 @@
 use crate::control::EXCEPTIONS;
 use crate::instructions;
 use core::sync::atomic::Ordering::SeqCst;
-use hw::cpus;
 use hw::nmi::attention;
+use hw::{cpus, lapic};
 use x86::svm::{Event, EventKind, ExitCode, Misc1, Vmcb, control};
 
 const RFLAGS_TRAP: u64 = 1 << 8;
@@ -20,7 +20,7 @@ const NMI: u8 = 2;
 const DR6_CAUSES: u64 = 0xf | DR6_SINGLE_STEP;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
-/// The host's NMI handler, for [`hw::nmi`].
+/// The host's NMI handler, for [`hw::nmi`]: those that come where they are let in are kept for the guest.
 pub fn on_host_nmi(kick: bool, rip: u64) -> u64 {
     if !kick {
         cpus::this().nmi.kept.store(1, SeqCst);
@@ -29,14 +29,20 @@ pub fn on_host_nmi(kick: bool, rip: u64) -> u64 {
     rip
 }
 
-/// NMIs that come in the host, where they are let in, are kept for the guest.
-pub fn keep(vmcb: &mut Vmcb) {
-    hw::nmi::set_handler(on_host_nmi);
-    intercept(vmcb);
+/// What has been let into the host comes once more when the guest runs, where it belongs: it leaves the guest then, or is taken by it.
+/// For where nothing else prepares the next entry. GIF is 0.
+pub fn send_again() {
+    let cpu = cpus::this();
+    if cpu.nmi.attention.fetch_and(!(attention::KICK | attention::KEPT), SeqCst) & attention::KICK != 0 {
+        // The exit by it delivers what is kept, too.
+        cpu.kick();
+    } else if cpu.nmi.kept.swap(0, SeqCst) != 0 {
+        lapic::send_nmi(cpu.apic_id());
+    }
 }
 
 /// NMIs leave the guest from now on.
-fn intercept(vmcb: &mut Vmcb) {
+pub fn intercept(vmcb: &mut Vmcb) {
     vmcb.control.intercept_misc1.insert(Misc1::NMI);
 }
 

@@ -5,8 +5,8 @@ use x86::svm::{MSRPM_BYTES, MsrPermissionMap};
 
 pub use ::policy::amd::policy;
 
-/// The registers of the local APIC's timer in x2APIC mode: local vector, counts, divisor.
-const TIMER: [u32; 4] = [0x832, 0x838, 0x839, 0x83e];
+/// The registers of the local APIC in x2APIC mode that a loan of its timer is about: spurious vector, local vector, counts, divisor.
+const TIMER: [u32; 5] = [0x80f, 0x832, 0x838, 0x839, 0x83e];
 
 /// Whether the guest's accesses to the timer of its local APIC leave it, where they are MSRs; else they do as the tables have it.
 pub fn intercept_timer(map: &mut MsrPermissionMap, on: bool) {

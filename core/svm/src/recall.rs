@@ -39,6 +39,7 @@ pub struct Watch {
 pub fn admit() {
     // SAFETY: interrupts and NMIs find their handlers.
     unsafe { core::arch::asm!("stgi", "sti", "nop", "nop", "cli", "clgi") };
+    nmi::send_again();
 }
 
 fn real_priority() -> u64 {
@@ -86,7 +87,7 @@ impl SvmVcpu {
         self.vmcb.control.intercept_misc1.set(Misc1::INTR, self.watch.is_on);
         if self.watch.is_on {
             // While interrupts are let in NMIs are, too.
-            nmi::keep(self.vmcb);
+            nmi::intercept(self.vmcb);
         }
         self.make_busy();
     }

@@ -2,6 +2,7 @@
 //! GIF is set, so that NMIs and the timer's interrupt reach the CPU.
 
 use crate::instructions::{clgi, stgi, vmload, vmsave};
+use crate::nmi;
 use hw::cpus;
 use hw::ring3::{Extension, load_task};
 
@@ -28,4 +29,5 @@ fn close() {
         clgi();
         vmload(area);
     }
+    nmi::send_again();
 }

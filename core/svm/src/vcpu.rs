@@ -60,7 +60,7 @@ impl SvmVcpu {
         let vmcb = unsafe { &mut *direct::pointer(at).cast::<Vmcb>() };
         control::set_up(vmcb, &places, segment);
         if kicks {
-            nmi::keep(vmcb);
+            nmi::intercept(vmcb);
         }
         hw::interrupts::set_window(recall::admit);
         // SAFETY: the guest's FS, GS, TR, LDTR and SYSCALL registers get their initial values; the VMM uses none.

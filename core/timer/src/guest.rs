@@ -4,7 +4,7 @@ use crate::{Apic, Ratio, Register};
 
 // LVT timer register (SDM Vol. 3A figure 11-8).
 const VECTOR: u32 = 0xff;
-const MASKED: u32 = 1 << 16;
+pub const MASKED: u32 = 1 << 16;
 const MODE: u32 = 3 << 17;
 const PERIODIC: u32 = 1 << 17;
 const TSC_DEADLINE: u32 = 2 << 17;
@@ -73,6 +73,11 @@ impl GuestTimer {
         self.deadline
     }
 
+    /// As the local APIC masks it where it is switched off.
+    pub fn mask(&mut self) {
+        self.local_vector |= MASKED;
+    }
+
     /// In other modes it is not there to be written.
     pub fn set_deadline(&mut self, tsc: u64) {
         if self.is_deadline() {
@@ -131,6 +136,17 @@ impl GuestTimer {
         }
     }
 
+    /// A one-shot timer at zero has interrupted, or is about to: between the two an emulator may take milliseconds (QEMU, whose
+    /// counter is read off the clock), and stopping the counter takes the interrupt back. One that the guest gets once more
+    /// finds nothing to do; one that it never gets stops its clock.
+    pub fn raise_if_late<A: Apic>(&self, apic: &mut A) {
+        let is_over = self.local_vector & MODE == 0 && self.initial != 0 && self.origin.count == 0;
+        let vector = (self.local_vector & VECTOR) as u8;
+        if is_over && !apic.is_requested(vector) && !apic.is_in_service(vector) {
+            self.raise(apic);
+        }
+    }
+
     /// The counter. Expiries up to `now` are dealt with.
     fn current(&self, ratio: Ratio, now: u64) -> u32 {
         let passed = ratio.counts(now.saturating_sub(self.origin.tsc), self.divisor());
@@ -145,6 +161,8 @@ impl GuestTimer {
             Register::CurrentCount if self.is_deadline() => 0,
             Register::CurrentCount => self.current(ratio, now),
             Register::Divide => self.divide,
+            // The loan's.
+            Register::Spurious => 0,
         }
     }
 
@@ -164,7 +182,7 @@ impl GuestTimer {
                 self.initial = value;
                 self.origin = Origin { tsc: now, count: value };
             }
-            Register::CurrentCount => {}
+            Register::CurrentCount | Register::Spurious => {}
             Register::Divide => {
                 self.origin = Origin { tsc: now, count: self.current(ratio, now) };
                 self.divide = value & 0xb;

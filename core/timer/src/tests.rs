@@ -12,6 +12,8 @@ const UNDIVIDED: u32 = 0xb;
 /// Ticks of the TSC for an undivided count.
 const TICKS: u64 = 4;
 const NEVER: u64 = u64::MAX;
+/// Of the spurious vector register.
+const ENABLED: u32 = 1 << 8;
 
 /// A local APIC, whose timer counts once in [`TICKS`].
 #[derive(Clone)]
@@ -20,17 +22,38 @@ struct Chip {
     vector: u32,
     initial: u32,
     divide: u32,
+    spurious: u32,
     loaded: u64,
     /// Of the count that was loaded; later ones come by the period.
     next: Option<u64>,
     deadline: u64,
+    /// How long after the counter's zero the interrupt comes, if nobody stops the counter until then.
+    late: u64,
+    /// The guest is not done with its interrupt yet.
+    held: bool,
+    /// The VMM's interrupt waits.
+    requested: bool,
     raised: Vec<(u64, u8)>,
 }
 
 impl Chip {
     fn new(vector: u32) -> Self {
         let divide = UNDIVIDED;
-        Self { tsc: 1000, vector, initial: 0, divide, loaded: 0, next: None, deadline: 0, raised: Vec::new() }
+        let (initial, loaded, deadline, late) = (0, 0, 0, 0);
+        Self {
+            tsc: 1000,
+            vector,
+            initial,
+            divide,
+            spurious: ENABLED,
+            loaded,
+            next: None,
+            deadline,
+            late,
+            held: false,
+            requested: false,
+            raised: Vec::new(),
+        }
     }
 
     fn mode(&self) -> u32 {
@@ -44,7 +67,7 @@ impl Chip {
 
     /// When the hardware comes to zero.
     fn expiry(&self) -> Option<u64> {
-        if self.mode() == 2 { Some(self.deadline).filter(|it| *it != 0) } else { self.next }
+        if self.mode() == 2 { Some(self.deadline).filter(|it| *it != 0) } else { self.next.map(|at| at + self.late) }
     }
 
     /// The next interrupt up to `end`, or the silence until then.
@@ -59,10 +82,10 @@ impl Chip {
                 }
                 _ => self.deadline = 0,
             }
-            if self.vector & MASKED == 0 {
+            if self.vector & MASKED == 0 && self.spurious & ENABLED != 0 {
                 let vector = self.vector as u8;
                 if vector != VECTOR {
-                    self.raised.push((self.tsc, vector));
+                    self.raise(vector);
                 }
                 return Some(vector);
             }
@@ -85,6 +108,7 @@ impl Apic for Chip {
                 self.next.map_or(0, |next| next.saturating_sub(self.tsc).div_ceil(self.unit())) as u32
             }
             Register::Divide => self.divide,
+            Register::Spurious => self.spurious,
         }
     }
 
@@ -94,7 +118,8 @@ impl Apic for Chip {
                 if (self.vector ^ value) >> 17 & 2 != 0 {
                     (self.next, self.deadline) = (None, 0);
                 }
-                self.vector = value;
+                let masked = if self.spurious & ENABLED == 0 { MASKED } else { 0 };
+                self.vector = value | masked;
             }
             Register::InitialCount if self.mode() == 2 => {}
             Register::InitialCount => {
@@ -103,6 +128,12 @@ impl Apic for Chip {
             }
             Register::CurrentCount => {}
             Register::Divide => self.divide = value,
+            Register::Spurious => {
+                self.spurious = value;
+                if value & ENABLED == 0 {
+                    self.vector |= MASKED;
+                }
+            }
         }
     }
 
@@ -120,7 +151,16 @@ impl Apic for Chip {
     }
 
     fn raise(&mut self, vector: u8) {
+        self.held |= vector == GUESTS;
         self.raised.push((self.tsc, vector));
+    }
+
+    fn is_requested(&mut self, vector: u8) -> bool {
+        self.requested && vector == VECTOR
+    }
+
+    fn is_in_service(&mut self, vector: u8) -> bool {
+        self.held && vector == GUESTS
     }
 }
 
@@ -133,6 +173,7 @@ fn pass(chip: &mut Chip, loan: &mut Loan, end: u64) -> Vec<u64> {
     let mut own = Vec::new();
     while let Some(vector) = chip.run(end) {
         assert_eq!(vector, VECTOR, "the hardware is the VMM's");
+        assert!(loan.is_own(chip));
         loan.on_interrupt(chip);
         if loan.deadline() <= chip.tsc {
             own.push(chip.tsc);
@@ -149,6 +190,26 @@ fn the_vmm_is_interrupted_once_at_its_deadline() {
     loan.set_deadline(&mut chip, 1_200_000);
     assert_eq!(pass(&mut chip, &mut loan, 2_000_000), [1_200_000]);
     assert!(chip.raised.is_empty());
+}
+
+#[test]
+fn an_interrupt_that_is_taken_only_when_the_timer_counts_again_is_still_the_vmms() {
+    let mut chip = Chip::new(MASKED);
+    let mut loan = Loan::begin(&mut chip, ratio(), 50_000, Debt::NONE);
+    assert_eq!(chip.run(60_000), Some(VECTOR));
+    chip.requested = true;
+    loan.set_deadline(&mut chip, 90_000);
+    chip.requested = false;
+    assert!(chip.next.is_some(), "it counts");
+    assert!(loan.is_own(&mut chip));
+    loan.on_interrupt(&mut chip);
+    assert!(!loan.is_own(&mut chip), "a second one is the guest's");
+    chip.requested = true;
+    loan.set_deadline(&mut chip, 91_000);
+    assert!(!loan.is_own(&mut chip), "and so is one from before, if the timer had not come to zero");
+    chip.requested = false;
+    loan.set_deadline(&mut chip, 90_000);
+    assert_eq!(pass(&mut chip, &mut loan, 100_000), [90_000]);
 }
 
 #[test]
@@ -185,6 +246,37 @@ fn a_one_shot_goes_on_where_it_would_stand_without_the_loan() {
     assert_eq!(chip.read(Register::CurrentCount), 2000);
     assert_eq!(chip.run(100_000), Some(GUESTS));
     assert_eq!(chip.times(), [41_000]);
+}
+
+#[test]
+fn a_one_shot_whose_interrupt_is_late_is_not_lost() {
+    let mut chip = Chip { late: 500, ..Chip::new(ONE_SHOT) };
+    chip.write(Register::InitialCount, 10_000);
+    assert_eq!(chip.run(41_100), None);
+    assert_eq!(chip.read(Register::CurrentCount), 0);
+    let loan = Loan::begin(&mut chip, ratio(), NEVER, Debt::NONE);
+    let _ = loan.end(&mut chip);
+    assert_eq!(chip.run(100_000), None);
+    assert_eq!(chip.times(), [41_100]);
+}
+
+#[test]
+fn a_one_shot_that_nobody_sets_anew_interrupts_at_most_once_more() {
+    let mut chip = Chip::new(ONE_SHOT);
+    chip.write(Register::InitialCount, 10_000);
+    chip.run(41_000);
+    chip.run(50_000);
+    for _ in 0..3 {
+        chip.held = false;
+        let loan = Loan::begin(&mut chip, ratio(), NEVER, Debt::NONE);
+        let _ = loan.end(&mut chip);
+    }
+    assert_eq!(chip.times(), [41_000, 50_000]);
+    let mut masked = Chip::new(ONE_SHOT | MASKED);
+    masked.write(Register::InitialCount, 10_000);
+    masked.run(50_000);
+    let _ = Loan::begin(&mut masked, ratio(), NEVER, Debt::NONE).end(&mut masked);
+    assert!(masked.raised.is_empty());
 }
 
 #[test]
@@ -268,6 +360,46 @@ fn the_guest_finds_in_its_registers_what_it_has_written() {
 }
 
 #[test]
+fn a_guest_that_switches_its_local_apic_off_meanwhile_loses_its_own_interrupts_alone() {
+    let mut chip = Chip::new(ONE_SHOT);
+    chip.write(Register::InitialCount, 10_000);
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    loan.write(&mut chip, Register::Spurious, 0xff);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), 0xff);
+    assert_eq!(loan.read(&mut chip, Register::LocalVector), ONE_SHOT | MASKED);
+    loan.write(&mut chip, Register::LocalVector, ONE_SHOT);
+    assert_eq!(loan.read(&mut chip, Register::LocalVector), ONE_SHOT | MASKED, "its mask cannot be cleared");
+    assert_eq!(pass(&mut chip, &mut loan, 60_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!((chip.spurious, chip.vector), (0xff, ONE_SHOT | MASKED));
+    assert!(chip.raised.is_empty());
+}
+
+#[test]
+fn a_guest_that_switches_its_local_apic_on_meanwhile_keeps_it() {
+    let mut chip = Chip { spurious: 0xff, ..Chip::new(ONE_SHOT | MASKED) };
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), 0xff);
+    loan.write(&mut chip, Register::Spurious, ENABLED | 0xfe);
+    assert_eq!(loan.read(&mut chip, Register::Spurious), ENABLED | 0xfe);
+    loan.write(&mut chip, Register::LocalVector, ONE_SHOT);
+    loan.write(&mut chip, Register::InitialCount, 10_000);
+    assert_eq!(pass(&mut chip, &mut loan, 30_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!((chip.spurious, chip.vector), (ENABLED | 0xfe, ONE_SHOT));
+    assert_eq!(chip.run(100_000), Some(GUESTS));
+}
+
+#[test]
+fn a_local_apic_that_is_off_is_off_again_after_a_loan() {
+    let mut chip = Chip { spurious: 0xff, ..Chip::new(ONE_SHOT | MASKED) };
+    let mut loan = Loan::begin(&mut chip, ratio(), 20_000, Debt::NONE);
+    assert_eq!(pass(&mut chip, &mut loan, 30_000), [20_000]);
+    let _ = loan.end(&mut chip);
+    assert_eq!(chip.spurious, 0xff);
+}
+
+#[test]
 fn an_illegal_vector_raises_nothing() {
     let mut chip = Chip::new(15);
     chip.write(Register::InitialCount, 10);
@@ -313,6 +445,7 @@ fn a_guest_cannot_tell_a_lent_timer_from_its_own() {
         match next(4) {
             0 if settled(&bare) => {
                 let (count, divide) = (next(8000) + 100, next(16) & 0xb);
+                chip.held = false;
                 for (register, value) in [(Register::Divide, divide), (Register::InitialCount, count)] {
                     bare.write(register, value);
                     match &mut loan {

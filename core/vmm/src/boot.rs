@@ -73,7 +73,8 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     cpu.arrive();
     tasks::start();
     let apic_ids = hw::cpus::all().iter().map(|cpu| cpu.apic_id()).collect();
-    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids).ok_or(NO_MEMORY)?;
+    let arena_bytes = devices::arena_bytes(vmm);
+    let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids, arena_bytes).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
     exit::init();
     let Loaded { info, public, content, drive } = loaded;

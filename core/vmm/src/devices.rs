@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use config::DiskRule;
 use exit::{ConfigWindow, FrozenRegisters, Guest};
-use hw::port;
+use hw::{HpaRange, port};
 use luks2::{Header, VolumeKey};
 use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::{Bdf, Function};
@@ -53,6 +53,22 @@ static FUNCTIONS: Once<Vec<Function>> = Once::new();
 /// All functions on the PCI buses, as the firmware has left them.
 pub fn functions() -> &'static [Function] {
     FUNCTIONS.get().map_or(&[], Vec::as_slice)
+}
+
+/// Class code of mass storage.
+const STORAGE: u8 = 0x01;
+/// What one controller keeps a fast disk busy with; with less its requests wait for one another.
+const ARENA_BYTES_EACH: u64 = 4 << 20;
+/// All but one of so many parts of the VMM's memory are for other things.
+const PARTS: u64 = 4;
+
+/// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
+/// at most a part of `vmm`, all of the VMM's memory. A power of two.
+pub fn arena_bytes(vmm: HpaRange) -> u64 {
+    let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
+    let controllers = functions.iter().filter(|function| function.class == STORAGE).count() as u64;
+    let most = 1 << (vmm.len_bytes() / PARTS).max(ARENA_BYTES_EACH).ilog2();
+    (ARENA_BYTES_EACH * controllers.max(1)).next_power_of_two().min(most)
 }
 
 /// Has a driver taken it over?
@@ -135,7 +151,8 @@ fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
 
 const UNKNOWN_CHIPSET: &str = "it does not know this chipset, whose registers could lead the machine past Shoji";
 const UNKNOWN_WINDOW: &str = "it cannot guard this machine's PCI configuration space in memory";
-const USE_ANOTHER: &str = "Shoji cannot guard its IDE controller there; use a firmware setting or a machine without it";
+const USE_ANOTHER: &str =
+    "Shoji cannot guard its disk controllers there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
 /// be applied keeps the guest from starting.

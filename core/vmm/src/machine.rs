@@ -14,9 +14,6 @@ use multiboot::Kind;
 use timer::Register;
 use x86::IoPermissionMap;
 
-/// What devices may be pointed at: bounce buffers and descriptor tables of all mediators.
-const ARENA_BYTES: u64 = 4 << 20;
-
 /// All ports are the VMM's to use; what the guest may use is decided before.
 pub struct RealPorts;
 
@@ -73,13 +70,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// `apic_ids`: initial local APIC IDs of the CPUs, by their numbers. It lives as long as the VMM. `None` when the frames
-    /// do not suffice.
-    pub fn new(memory_map: &[multiboot::Entry], vmm: HpaRange, apic_ids: Vec<u32>) -> Option<&'static Self> {
+    /// `apic_ids`: initial local APIC IDs of the CPUs, by their numbers. `arena_bytes`: of what devices may be pointed at. It lives as
+    /// long as the VMM. `None` when the frames do not suffice.
+    pub fn new(
+        memory_map: &[multiboot::Entry],
+        vmm: HpaRange,
+        apic_ids: Vec<u32>,
+        arena_bytes: u64,
+    ) -> Option<&'static Self> {
         let io_permissions_at = frames::alloc(size_of::<IoPermissionMap>() / FRAME_BYTES as usize)?;
         Some(Box::leak(Box::new(Self {
             ram: RamMap::new(ram(memory_map), vmm),
-            arena: Pool::new(ARENA_BYTES)?,
+            arena: Pool::new(arena_bytes)?,
             // SAFETY: zeroed frames of our own, as large as the map; zeroes are a valid map, and only CPUs read it besides.
             io_permissions: unsafe { &*direct::pointer(io_permissions_at).cast::<IoPermissionMap>() },
             io_permissions_at,

@@ -19,6 +19,18 @@ fn ata() -> Result<(), &'static str> {
 }
 initfunc!("driver0", ata);
 
+fn ahci() -> Result<(), &'static str> {
+    DRIVERS.lock().push(&ahci::DRIVER);
+    Ok(())
+}
+initfunc!("driver1", ahci);
+
+fn nvme() -> Result<(), &'static str> {
+    DRIVERS.lock().push(&nvme::DRIVER);
+    Ok(())
+}
+initfunc!("driver2", nvme);
+
 /// The file of a program, as `cargo xtask build` has made it.
 macro_rules! elf {
     ($package:literal) => {

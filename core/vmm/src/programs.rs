@@ -15,6 +15,9 @@ use task::Class;
 
 static DOMAINS: Once<&'static Domains<Machine>> = Once::new();
 
+/// Where this CPU cannot run programs just now.
+const RETRY_MS: u64 = 10;
+
 struct Machine;
 
 impl domain::Machine for Machine {
@@ -37,6 +40,10 @@ impl domain::Machine for Machine {
         cpus::this().number()
     }
 
+    fn may_run(&self) -> bool {
+        ring3::may_run()
+    }
+
     fn rest(&self) {
         ring3::rest();
     }
@@ -44,6 +51,9 @@ impl domain::Machine for Machine {
     fn on_failure(&self, restart_at: u64) {
         let restart = async move {
             task::sleep_until(Instant(restart_at), Class::AtExit).await;
+            while !ring3::may_run() {
+                task::sleep_ms(RETRY_MS, Class::AtExit).await;
+            }
             if let Some(domains) = DOMAINS.get() {
                 domains.restart();
             }
@@ -77,6 +87,7 @@ pub fn call_by_number(number: u64, op: u64) -> Result<u64, Error> {
         service::CRASH => call(&CRASH, "crash", op),
         service::FAILURES => crash().map(|status| status.failures),
         service::RESTART_NS => crash()?.restart_ns.ok_or(Error::NotFound),
+        service::STARTS => crash().map(|status| status.starts),
         service::FREE_FRAMES => Ok(frames::free_count() as u64),
         _ => Err(Error::BadArgument),
     }

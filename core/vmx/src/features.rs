@@ -141,22 +141,16 @@ pub fn enable(features: &Features) -> Result<(), Unsupported> {
     let region = cpus::this().extension_area().ok_or(Unsupported::NoMemory)?;
     mark(region, features);
     let fixed = features.capabilities;
-    // SAFETY: the fixed bits are NE and VMXE on all CPUs so far, and no state of the VMM depends on them; OSXSAVE is for
-    // the guest's XSETBV. The frame is the CPU's from now on.
+    // SAFETY: the fixed bits are NE and VMXE on all CPUs so far, and no state of the VMM depends on them. The frame is the
+    // CPU's from now on.
     unsafe {
         Cr0::write_raw(fixed.cr0.apply(Cr0::read_raw()) | Cr0Flags::NUMERIC_ERROR.bits());
-        Cr4::write_raw(fixed.cr4.apply(Cr4::read_raw()) | os_xsave());
+        Cr4::write_raw(fixed.cr4.apply(Cr4::read_raw()));
         instructions::vmxon(region).map_err(|_| {
             Cr4::update(|flags| flags.remove(Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS));
             Unsupported::NotSwitchedOn
         })
     }
-}
-
-/// CR4.OSXSAVE where the CPU has it.
-fn os_xsave() -> u64 {
-    let xsave = CpuId::with_cpuid_reader(CpuIdReaderNative).get_feature_info().is_some_and(|f| f.has_xsave());
-    if xsave { Cr4Flags::OSXSAVE.bits() } else { 0 }
 }
 
 /// A frame that begins with the revision, as VMXON region and VMCS do (s. 25.2, 25.11.5).
@@ -178,7 +172,7 @@ pub fn disable() {
         // SAFETY: no guest runs any more. CR4.VMXE is set by `enable` only, which fails without VMXON.
         unsafe {
             instructions::vmxoff();
-            Cr4::update(|flags| flags.remove(Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS | Cr4Flags::OSXSAVE));
+            Cr4::update(|flags| flags.remove(Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS));
         }
     }
 }

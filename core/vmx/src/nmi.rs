@@ -41,7 +41,8 @@ pub fn on_nmi() -> Exit {
     if !kick {
         keep_one();
     }
-    unblock_host();
+    // After the exit they are blocked (s. 28.5.6), also through the entries in between.
+    hw::nmi::unblock();
     if kick { Exit::Signal } else { Exit::Answered(ExitKind::Nmi) }
 }
 
@@ -60,28 +61,6 @@ pub fn forget() {
 pub fn on_window() {
     set_window(ProcessorControls::NMI_WINDOW_EXITING, false);
     enter_with(InterruptionInfo::new(InterruptionKind::Nmi, 2), 0, 0);
-}
-
-/// After an exit by an NMI the CPU blocks further ones until IRET (s. 28.5.6), also through the entries in between.
-fn unblock_host() {
-    // SAFETY: IRET to the next instruction, with the stack and flags as they are.
-    unsafe {
-        core::arch::asm!(
-            "mov {rsp}, rsp",
-            "mov {selector:e}, ss",
-            "push {selector}",
-            "push {rsp}",
-            "pushfq",
-            "mov {selector:e}, cs",
-            "push {selector}",
-            "lea {rsp}, [rip + 2f]",
-            "push {rsp}",
-            "iretq",
-            "2:",
-            rsp = out(reg) _,
-            selector = out(reg) _,
-        );
-    }
 }
 
 /// An IRET that ended in an exit had unblocked NMIs already, and will be executed again (s. 28.2.3).

@@ -226,7 +226,7 @@ impl VmxVcpu {
             return ExitKind::Xsetbv;
         }
         let value = self.gpr(Gpr::Rdx) << 32 | self.gpr(Gpr::Rax) & 0xffff_ffff;
-        // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM touches SSE state alone, which is always enabled.
+        // SAFETY: the guest's own register, CR4.OSXSAVE is set; the VMM asks before it uses state that XCR0 enables.
         match unsafe { xcr::write(self.gpr(Gpr::Rcx) as u32, value) } {
             Some(()) => self.skip_instruction(read(Field::VM_EXIT_INSTRUCTION_LENGTH) as u8),
             None => event::inject(Exception::GeneralProtection(0)),

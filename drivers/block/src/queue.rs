@@ -79,6 +79,11 @@ impl Queue {
         self.steps.pop_front()
     }
 
+    /// Is there nothing that [`Queue::poll`] would give?
+    pub fn is_settled(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Starts what waits, in order, until one must wait on.
     fn pump(&mut self, cx: &mut Ctx<'_>) {
         while let Some(&place) = self.waiting.front() {

@@ -19,18 +19,24 @@
 extern crate alloc;
 
 mod bar;
+mod capability;
 pub mod chipset;
 mod ecam;
 pub mod header;
 mod mechanism1;
+mod memory_guard;
 mod merge;
 mod scan;
 
 pub use bar::{io_base, is_io};
+pub use capability::{Capabilities, Capability, id};
 pub use ecam::{PCIEXBAR, VENDOR_INTEL, mmio_config_base, read_pciexbar};
 pub use mechanism1::{Address, CONFIG_ADDRESS, CONFIG_DATA};
+pub use memory_guard::{Block, MemoryGuard, memory_regions};
 pub use merge::merge;
 pub use scan::{ConfigSpace, function, scan};
 
+#[cfg(test)]
+mod memory_guard_tests;
 #[cfg(test)]
 mod tests;

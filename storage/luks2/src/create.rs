@@ -134,7 +134,7 @@ fn sealed(
     random: &mut dyn FnMut(&mut [u8]),
 ) -> Option<Zeroizing<Vec<u8>>> {
     let slot_key = slot::derive(kdf, Hash::Sha256, text, salt, memory)?;
-    let cipher = Aes256Xts::<u128>::new(&slot_key, 512).ok()?;
+    let cipher = Aes256Xts::new(&slot_key, 512).ok()?;
     let mut area = af::split(key, Hash::Sha256, random);
     cipher.encrypt(0, &mut area);
     // Encrypted now, so what a reallocation leaves tells nothing.

@@ -5,7 +5,7 @@ use crate::metadata::{self, Size, printable};
 use alloc::format;
 use alloc::string::String;
 
-/// The payload of a volume: AES-XTS with a 512-bit key, tweak = number of the crypto sector.
+/// The payload of a volume: AES-XTS with a 512-bit key, tweaks that count units of 512 bytes (no `iv_large_sectors`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Segment {
     /// Where it begins, in bytes from the start of the device with the data.

@@ -240,7 +240,7 @@ impl Slot<'_> {
     fn open(&self, text: &[u8], memory: &mut [Block], read: &mut ReadAt<'_>) -> Result<Option<VolumeKey>, String> {
         let Some(key) = derive(self.kdf, self.hash, text, self.salt, memory) else { return Ok(None) };
         // Cannot be with a key that was derived, but for one of 2^256.
-        let Ok(cipher) = Aes256Xts::<u128>::new(&key, AREA_SECTOR_BYTES) else { return Ok(None) };
+        let Ok(cipher) = Aes256Xts::new(&key, AREA_SECTOR_BYTES) else { return Ok(None) };
         let mut area = Zeroizing::new(vec![0; SPLIT_BYTES.next_multiple_of(AREA_ALIGN as usize)]);
         read(self.area_at, &mut area)?;
         let split = area.get_mut(..SPLIT_BYTES).unwrap_or_default();

@@ -1,11 +1,12 @@
-//! The sector transform as the VMM uses it: on AES-NI where the CPU has it, else in software.
+//! The sector transform as the VMM uses it: on VAES or AES-NI where the CPU has them, else in software.
 //!
-//! The VMM itself is compiled without SIMD. AES-NI lives in the SIMD object (crate `simd_object`), and [`guest`] keeps
-//! the guest's registers over each call into it.
+//! The VMM itself is compiled without SIMD. AES-NI and VAES live in the SIMD object (crate `simd_object`), and [`guest`]
+//! keeps the guest's registers over each call into it. A call does a whole run of sectors.
 //!
-//! What the machine must give while a transform runs: CR0.EM = 0, CR0.TS = 0 and CR4.OSFXSR = 1 in the *host's*
-//! control registers, and nothing that uses XMM registers may interrupt (the VMM runs with GIF = 0 or interrupts
-//! off). XCR0 may hold anything.
+//! What the machine must give while a transform runs, all of it in the *host's* control registers: CR0.EM = 0,
+//! CR0.TS = 0, CR4.OSFXSR = 1 and, where the CPU has XSAVE, CR4.OSXSAVE = 1 on every CPU. Nothing that uses vector
+//! registers or looks at XCR0 may interrupt (the VMM runs with GIF = 0 or interrupts off). XCR0 is the guest's and may
+//! hold anything: AES-NI does not care, for VAES it is widened during the call where it must be.
 //!
 //! Amber: `unsafe` in [`guest`] and [`object`], for calling the object.
 #![no_std]
@@ -23,50 +24,14 @@
 
 extern crate alloc;
 
+mod engine;
 #[allow(unsafe_code, reason = "calls into the object across a C interface")]
 mod guest;
 #[allow(unsafe_code, reason = "calls into the object across a C interface")]
 mod object;
 
-use alloc::sync::Arc;
-use mediator::disk::SectorTransform;
-use xts::{Aes256Xts, KEY_BYTES, XtsError};
-
+pub use engine::Engine;
 pub use object::SimdXts;
-
-/// Which AES the CPU gives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Engine {
-    AesNi,
-    Software,
-}
-
-impl core::fmt::Display for Engine {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::AesNi => "AES-NI",
-            Self::Software => "software, constant-time",
-        })
-    }
-}
-
-impl Engine {
-    /// Asks CPUID (SDM Vol. 2A, CPUID leaf 01H, ECX bit 25).
-    pub fn of_this_cpu() -> Self {
-        if core::arch::x86_64::__cpuid(1).ecx & (1 << 25) != 0 { Self::AesNi } else { Self::Software }
-    }
-
-    /// AES-256-XTS under a key (data key, then tweak key), with the tweak `plain64`. The caller wipes its `key`.
-    ///
-    /// # Errors
-    /// [`XtsError`] when the key or the sector size cannot be used.
-    pub fn aes_xts(self, key: &[u8; KEY_BYTES], sector_bytes: usize) -> Result<Arc<dyn SectorTransform>, XtsError> {
-        Ok(match self {
-            Self::AesNi => Arc::new(SimdXts::new(key, sector_bytes)?),
-            Self::Software => Arc::new(<Aes256Xts>::new(key, sector_bytes)?),
-        })
-    }
-}
 
 #[cfg(test)]
 #[allow(unsafe_code, reason = "fills registers and looks at them")]

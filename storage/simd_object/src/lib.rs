@@ -1,27 +1,35 @@
-//! The entry points of the SIMD object: [`xts::Aes256Xts`] compiled with AES-NI.
+//! The entry points of the SIMD object: AES-256-XTS on AES-NI, VAES-256 and VAES-512.
 //!
 //! The VMM is compiled without SIMD, so that the guest's registers stay untouched. This crate is compiled by
-//! `cargo xtask build` for `x86_64-vmm-simd.json` (hard-float, AES-NI enabled at compile time), linked into one
-//! relocatable object of which only the symbols `vmm_simd_*` are visible, and called by the crate `simd`, which saves
-//! and restores the guest's registers around it. Only integers and pointers cross the border, so the two float ABIs
-//! never meet.
+//! `cargo xtask build` for `x86_64-vmm-simd.json` (hard-float), linked into one relocatable object of which only the
+//! symbols `vmm_simd_*` are visible, and called by the crate `simd`, which saves and restores the guest's registers
+//! around it and knows what the CPU has. Only integers and pointers cross the border, so the two float ABIs never meet.
 //!
-//! Because the guest's XCR0 is live in the VMM, the object may hold legacy-encoded instructions only; its build fails
-//! on anything else.
+//! The state that the instructions of an entry point touch is told by its name, and the object's build fails on
+//! anything else:
+//!
+//! | ends in | CPU features | registers |
+//! |---|---|---|
+//! | `_256` | AVX2, VAES, VPCLMULQDQ | YMM0 to YMM15; VEX-encoded |
+//! | `_512` | the same and AVX-512F | ZMM0 to ZMM15, no opmasks; VEX- and EVEX-encoded |
+//! | otherwise | AES-NI | XMM0 to XMM15; legacy-encoded, so that the guest's XCR0 does not matter |
+//!
+//! The crate `aes` has code for VAES too, but for a target without an operating system chooses it at compile time, and
+//! its batches of 30 and 64 blocks fit no sector of 512 bytes.
 //!
 //! All entry points have the same signature (state, number, data, length), so that one caller serves them all.
 //!
-//! Amber: `unsafe` here for the pointers of the entry points, in `xmm` for intrinsics.
+//! Amber: `unsafe` here for the pointers of the entry points, elsewhere for intrinsics.
 #![no_std]
 
-mod xmm;
+mod keys;
+mod lanes;
+mod run;
 
+use core::arch::x86_64::{__m128i, __m256i, __m512i};
 use core::slice;
-use mediator::disk::SectorTransform;
-use xmm::Xmm;
-
-/// With the masks in XMM registers.
-type Aes256Xts = xts::Aes256Xts<Xmm>;
+use run::Xts;
+use zeroize::Zeroize;
 
 /// Makes a transform in the caller's memory. 1 when it was made; 0 when the key or the sector size cannot be used
 /// ([`xts::check`]), and then nothing was written.
@@ -29,53 +37,48 @@ type Aes256Xts = xts::Aes256Xts<Xmm>;
 /// # Safety
 /// `state` points to [`xts::STATE_BYTES`] bytes at a multiple of [`xts::STATE_ALIGN`], `key` to `key_bytes` bytes.
 #[unsafe(no_mangle)]
+#[target_feature(enable = "aes")]
 pub unsafe extern "sysv64" fn vmm_simd_xts_new(
-    state: *mut Aes256Xts,
+    state: *mut Xts,
     sector_bytes: u64,
     key: *const u8,
     key_bytes: u64,
 ) -> u64 {
     // SAFETY: the caller's promise. A u64 is a usize on the only architecture there is.
     let key = unsafe { slice::from_raw_parts(key, key_bytes as usize) };
-    let Ok(Ok(xts)) = key.try_into().map(|key| Aes256Xts::new(key, sector_bytes as usize)) else { return 0 };
-    // SAFETY: the caller's promise; `xts` asserts that the state is no larger than STATE_BYTES.
+    let Some(xts) = key.try_into().ok().and_then(|key| Xts::new(key, sector_bytes as usize)) else { return 0 };
+    // SAFETY: the caller's promise; `run` asserts that the state is no larger than STATE_BYTES.
     unsafe { state.write(xts) };
     1
 }
 
-/// Encrypts whole sectors in place.
-///
-/// # Safety
-/// `state` was made by [`vmm_simd_xts_new`] and not yet dropped; `data` points to `len_bytes` bytes, which nobody else
-/// touches during the call.
-#[unsafe(no_mangle)]
-pub unsafe extern "sysv64" fn vmm_simd_xts_encrypt(
-    state: *const Aes256Xts,
-    first_sector: u64,
-    data: *mut u8,
-    len_bytes: u64,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    let (xts, sectors) = unsafe { (&*state, slice::from_raw_parts_mut(data, len_bytes as usize)) };
-    xts.encrypt(first_sector, sectors);
-    1
+macro_rules! transforms {
+    ($($name:ident: $features:literal, $lanes:ty, decrypt = $decrypt:literal;)*) => { $(
+        /// Transforms whole sectors in place.
+        ///
+        /// # Safety
+        /// `state` was made by [`vmm_simd_xts_new`] and not yet dropped; `data` points to `len_bytes` bytes, which nobody
+        /// else touches during the call. The CPU has the features, and XCR0 and the control registers enable them.
+        #[unsafe(no_mangle)]
+        #[target_feature(enable = $features)]
+        pub unsafe extern "sysv64" fn $name(state: *const Xts, first_sector: u64, data: *mut u8, len_bytes: u64) -> u64 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let sectors = slice::from_raw_parts_mut(data, len_bytes as usize);
+                (*state).transform::<$lanes, $decrypt>(first_sector, sectors);
+            }
+            1
+        }
+    )* };
 }
 
-/// Decrypts whole sectors in place.
-///
-/// # Safety
-/// As [`vmm_simd_xts_encrypt`].
-#[unsafe(no_mangle)]
-pub unsafe extern "sysv64" fn vmm_simd_xts_decrypt(
-    state: *const Aes256Xts,
-    first_sector: u64,
-    data: *mut u8,
-    len_bytes: u64,
-) -> u64 {
-    // SAFETY: the caller's promise.
-    let (xts, sectors) = unsafe { (&*state, slice::from_raw_parts_mut(data, len_bytes as usize)) };
-    xts.decrypt(first_sector, sectors);
-    1
+transforms! {
+    vmm_simd_xts_encrypt: "aes", __m128i, decrypt = false;
+    vmm_simd_xts_decrypt: "aes", __m128i, decrypt = true;
+    vmm_simd_xts_encrypt_256: "avx2,vaes,vpclmulqdq", __m256i, decrypt = false;
+    vmm_simd_xts_decrypt_256: "avx2,vaes,vpclmulqdq", __m256i, decrypt = true;
+    vmm_simd_xts_encrypt_512: "avx512f,vaes,vpclmulqdq", __m512i, decrypt = false;
+    vmm_simd_xts_decrypt_512: "avx512f,vaes,vpclmulqdq", __m512i, decrypt = true;
 }
 
 /// Wipes the round keys.
@@ -83,9 +86,9 @@ pub unsafe extern "sysv64" fn vmm_simd_xts_decrypt(
 /// # Safety
 /// `state` was made by [`vmm_simd_xts_new`]; it is not used again.
 #[unsafe(no_mangle)]
-pub unsafe extern "sysv64" fn vmm_simd_xts_drop(state: *mut Aes256Xts, _: u64, _: *mut u8, _: u64) -> u64 {
-    // SAFETY: the caller's promise.
-    unsafe { state.drop_in_place() };
+pub unsafe extern "sysv64" fn vmm_simd_xts_drop(state: *mut Xts, _: u64, _: *mut u8, _: u64) -> u64 {
+    // SAFETY: the caller's promise; there is nothing to drop in it but bytes.
+    unsafe { slice::from_raw_parts_mut(state.cast::<u8>(), size_of::<Xts>()) }.zeroize();
     1
 }
 

@@ -1,11 +1,12 @@
 //! AES-256-XTS with the `plain64` tweak: the transform of protected sectors.
 //!
-//! The result is that of `aes-xts-plain64` with a 512-bit key: each sector is one data unit, its tweak is the
-//! sector's number as a 128-bit little-endian integer. AES itself comes from the crate `aes`: constant-time bit slicing
-//! on the VMM's own target, AES-NI in the SIMD object (crate `simd_object`). No branch, index or length here depends on
-//! a key or on data.
+//! The result is that of dm-crypt's `aes-xts-plain64` with a 512-bit key, as LUKS2 and `cryptsetup --type plain` set it
+//! up: each sector is one data unit, its tweak ([`tweak`]) a 128-bit little-endian integer. AES comes from the crate
+//! `aes` in constant-time bit slicing; where the CPU has AES instructions, the SIMD object (crate `simd_object`) takes
+//! the place of this code. No branch, index or length here depends on a key or on data.
 //!
-//! Source: IEEE Std 1619-2018.
+//! Sources: IEEE Std 1619-2018; Linux, Documentation/admin-guide/device-mapper/dm-crypt.rst (`sector_size`,
+//! `iv_large_sectors`).
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -19,35 +20,29 @@
     )
 )]
 
-mod mask;
 mod unit;
 
 use aes::cipher::array::Array;
 use aes::cipher::consts::U64;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
-use aes::{Aes256, Aes256Enc};
-use core::marker::PhantomData;
+use aes::{Aes256, Aes256Enc, Block};
 use core::num::NonZeroUsize;
 use mediator::disk::SectorTransform;
 use subtle::ConstantTimeEq;
 use unit::Unit;
 
-pub use aes::Block;
-pub use mask::Mask;
-
 /// Bytes of a key: data key, then tweak key.
 pub const KEY_BYTES: usize = 64;
 
-/// Memory that an [`Aes256Xts`] needs, on every target: who keeps one on behalf of a differently compiled object
-/// reserves so much.
-pub const STATE_BYTES: usize = 2048;
+/// Memory for what the SIMD object keeps per key, which its caller reserves.
+pub const STATE_BYTES: usize = 768;
 /// Alignment of that memory.
 pub const STATE_ALIGN: usize = 16;
 
-const _: () = assert!(size_of::<Aes256Xts>() <= STATE_BYTES);
-const _: () = assert!(align_of::<Aes256Xts>() <= STATE_ALIGN);
+/// What tweaks count, whatever the sector size: dm-crypt's own sectors.
+const TWEAK_UNIT_BYTES: usize = 512;
 
-/// Sectors whose tweaks are encrypted together: as many blocks as AES-NI takes at a time here, two batches in software.
+/// Sectors whose tweaks are encrypted together: two batches of the bit-sliced cipher.
 const TWEAKS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 
 /// A key or sector size that cannot be used.
@@ -55,7 +50,7 @@ const TWEAKS: NonZeroUsize = NonZeroUsize::new(8).unwrap();
 pub enum XtsError {
     /// Data key and tweak key are the same, which voids XTS's security proof (FIPS 140-3 IG C.I).
     EqualKeys,
-    /// Sector size in bytes; it must be a multiple of 16 from 512 to 4096.
+    /// Sector size in bytes; it must be a power of two from 512 to 4096, as in dm-crypt.
     SectorBytes(usize),
 }
 
@@ -64,7 +59,7 @@ impl core::fmt::Display for XtsError {
         match self {
             Self::EqualKeys => f.write_str("the first and the second half of the key are equal; take 64 random bytes"),
             Self::SectorBytes(n) => {
-                write!(f, "sectors of {n} bytes cannot be encrypted; multiples of 16 from 512 to 4096 can")
+                write!(f, "sectors of {n} bytes cannot be encrypted; 512, 1024, 2048 and 4096 bytes can")
             }
         }
     }
@@ -77,22 +72,28 @@ impl core::error::Error for XtsError {}
 /// # Errors
 /// See [`XtsError`].
 pub fn check(key: &[u8; KEY_BYTES], sector_bytes: usize) -> Result<(), XtsError> {
-    if !(512..=4096).contains(&sector_bytes) || !sector_bytes.is_multiple_of(16) {
+    if !(512..=4096).contains(&sector_bytes) || !sector_bytes.is_power_of_two() {
         return Err(XtsError::SectorBytes(sector_bytes));
     }
     let (data, tweak) = key.split_at(32);
     if data.ct_eq(tweak).into() { Err(XtsError::EqualKeys) } else { Ok(()) }
 }
 
+/// The tweak of a sector by its number. It counts units of 512 bytes, so that it goes up by 8 from one sector of 4096
+/// bytes to the next. That is dm-crypt without `iv_large_sectors`, and neither LUKS2 nor, unless asked to, a plain
+/// mapping of cryptsetup sets that flag.
+pub const fn tweak(sector: u64, sector_bytes: usize) -> u64 {
+    sector.wrapping_mul((sector_bytes / TWEAK_UNIT_BYTES) as u64)
+}
+
 /// AES-256-XTS under one key. The round keys are wiped when it is dropped (by the crate `aes`, feature `zeroize`).
-pub struct Aes256Xts<M = u128> {
+pub struct Aes256Xts {
     data: Aes256,
     tweak: Aes256Enc,
     sector_bytes: NonZeroUsize,
-    mask: PhantomData<fn() -> M>,
 }
 
-impl<M: Mask> Aes256Xts<M> {
+impl Aes256Xts {
     /// `key` is the data key, then the tweak key; the caller wipes it.
     ///
     /// # Errors
@@ -101,17 +102,17 @@ impl<M: Mask> Aes256Xts<M> {
         check(key, sector_bytes)?;
         let sector_bytes = NonZeroUsize::new(sector_bytes).ok_or(XtsError::SectorBytes(sector_bytes))?;
         let (data, tweak) = <&Array<u8, U64>>::from(key).split_ref();
-        Ok(Self { data: Aes256::new(data), tweak: Aes256Enc::new(tweak), sector_bytes, mask: PhantomData })
+        Ok(Self { data: Aes256::new(data), tweak: Aes256Enc::new(tweak), sector_bytes })
     }
 
     /// Hands each sector to `apply` as a data unit with its tweak already encrypted.
-    fn each_unit(&self, first_sector: u64, sectors: &mut [u8], apply: impl Fn(Unit<'_, M>)) {
+    fn each_unit(&self, first_sector: u64, sectors: &mut [u8], apply: impl Fn(Unit<'_>)) {
         let mut number = first_sector;
         let sector_bytes = self.sector_bytes.get();
         for batch in sectors.chunks_mut(self.sector_bytes.saturating_mul(TWEAKS).get()) {
             let mut tweaks = [Block::default(); TWEAKS.get()];
             for tweak in &mut tweaks {
-                *tweak = u128::from(number).to_le_bytes().into();
+                *tweak = u128::from(self::tweak(number, sector_bytes)).to_le_bytes().into();
                 number = number.wrapping_add(1);
             }
             let used = batch.len().div_ceil(sector_bytes);
@@ -122,13 +123,13 @@ impl<M: Mask> Aes256Xts<M> {
                     // Not reached while the caller keeps to whole sectors. Should it not, nothing may stay in plain.
                     rest.fill(0);
                 }
-                apply(Unit { mask: M::new(tweak), blocks });
+                apply(Unit { mask: u128::from_le_bytes(tweak.into()), blocks });
             }
         }
     }
 }
 
-impl<M: Mask> SectorTransform for Aes256Xts<M> {
+impl SectorTransform for Aes256Xts {
     fn sector_bytes(&self) -> usize {
         self.sector_bytes.get()
     }

@@ -18,12 +18,14 @@
 //! run with status 77 and leaves `crash-*` in DIR; to replay it, give the file instead of the corpus.
 #![forbid(unsafe_code)]
 
+pub mod ahci_stream;
 pub mod ata_stream;
 pub mod config_blob;
 pub mod decoder;
 pub mod hypercall;
 pub mod luks2_header;
 pub mod multiboot_info;
+pub mod nvme_stream;
 pub mod prd_walk;
 pub mod sleep_tables;
 pub mod system_calls;
@@ -36,13 +38,15 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
+    Target { name: "ahci_stream", run: ahci_stream::run, seeds: ahci_stream::seeds },
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
     Target { name: "hypercall", run: hypercall::run, seeds: hypercall::seeds },
     Target { name: "luks2_header", run: luks2_header::run, seeds: luks2_header::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },
+    Target { name: "nvme_stream", run: nvme_stream::run, seeds: nvme_stream::seeds },
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
     Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
     Target { name: "system_calls", run: system_calls::run, seeds: system_calls::seeds },

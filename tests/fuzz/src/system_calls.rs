@@ -144,6 +144,10 @@ impl Machine for Host {
         0
     }
 
+    fn may_run(&self) -> bool {
+        true
+    }
+
     fn rest(&self) {}
 
     fn on_failure(&self, _: u64) {}

@@ -7,8 +7,10 @@ use crate::TinyGuest;
 pub struct Model {
     /// As `bochs-bin --help cpu` lists it.
     pub name: &'static str,
-    /// Runs with every change; the others in long runs only.
+    /// Runs with every change; the others in long runs only, but for [`Model::even_so`].
     pub always: bool,
+    /// Guests that run with every change all the same: what they are about is on no other model.
+    pub even_so: &'static [&'static str],
     /// As many as it can be made of, and no more than Bochs gets through in reasonable time.
     pub cpus: u32,
     /// What it is there for.
@@ -17,13 +19,26 @@ pub struct Model {
 
 /// All of them.
 pub const MODELS: &[Model] = &[
-    Model { name: "corei7_haswell_4770", always: true, cpus: 2, purpose: "VT-x" },
-    Model { name: "corei7_skylake_x", always: false, cpus: 2, purpose: "VT-x with PML and TSC scaling, AVX-512" },
-    Model { name: "tigerlake", always: false, cpus: 2, purpose: "VT-x of today, CET" },
-    Model { name: "trinity_apu", always: true, cpus: AMD_CPUS, purpose: "AMD-V with next RIP save and flush by ASID" },
+    Model { name: "corei7_haswell_4770", always: true, even_so: &[], cpus: 2, purpose: "VT-x" },
+    Model {
+        name: "corei7_skylake_x",
+        always: false,
+        even_so: &[],
+        cpus: 2,
+        purpose: "VT-x with PML and TSC scaling, AVX-512",
+    },
+    Model { name: "tigerlake", always: false, even_so: &["fpu"], cpus: 2, purpose: "VT-x of today, CET, VAES-512" },
+    Model {
+        name: "trinity_apu",
+        always: true,
+        even_so: &[],
+        cpus: AMD_CPUS,
+        purpose: "AMD-V with next RIP save and flush by ASID",
+    },
     Model {
         name: "phenom_8650_toliman",
         always: false,
+        even_so: &[],
         cpus: AMD_CPUS,
         purpose: "AMD-V of the first CPUs with nested paging",
     },
@@ -84,6 +99,11 @@ const NO_RESET: &str = "Bochs 2.7 with two CPUs does not come up after a reset b
 const USES_VTX: &str = "it uses VT-x itself";
 
 impl Model {
+    /// Does this guest run on it with every change?
+    pub fn always_runs(&self, guest: &TinyGuest) -> bool {
+        self.always || self.even_so.contains(&guest.name)
+    }
+
     /// Why a guest does not run on this model at all, if so.
     pub fn excludes(&self, guest: &TinyGuest) -> Option<&'static str> {
         let reasons: Option<Vec<_>> = guest.cpus.iter().map(|&cpus| self.excludes_with(guest, cpus)).collect();

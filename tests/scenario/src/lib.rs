@@ -6,7 +6,9 @@
 //! request.
 #![forbid(unsafe_code)]
 
+pub mod ahci;
 mod model;
+pub mod nvme;
 mod rig;
 mod way;
 

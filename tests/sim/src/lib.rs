@@ -11,6 +11,7 @@
 //! [`Work`]: mediator::Work
 #![forbid(unsafe_code)]
 
+pub mod ahci;
 mod arena;
 mod bus;
 pub mod guest;
@@ -18,6 +19,7 @@ mod hooks;
 pub mod ide;
 mod machine;
 mod memory;
+pub mod nvme;
 mod platter;
 mod ranges;
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Folder, Outcome};
-use config::{Locked, Opened, RecoveryKey};
+use config::{Format, Locked, Opened, RecoveryKey};
 
 const TOML: &str = r#"
 [log]
@@ -123,8 +123,8 @@ fn a_locked_configuration_is_what_the_vmm_opens() {
         locked.unlock_with_raw_key(&[0x3C; 48]),
     ] {
         let config = config.unwrap();
-        let config::Format::DmCrypt(format) = &config.disks[0].format else { panic!("it is another format") };
-        assert!(format.key.0.iter().copied().eq(0..64));
+        let Format::DmCrypt(crypt) = &config.disks[0].format else { panic!("another format") };
+        assert!(crypt.key.0.iter().copied().eq(0..64));
     }
     let blob = fs::read(folder.path("s.conf")).unwrap();
     assert!(!blob.windows(9).any(|window| window == b"topsecret"));
@@ -204,7 +204,13 @@ fn a_new_configuration_keeps_the_slots_when_asked() {
     assert!(opens(&folder, "bob") && !opens(&folder, "alice") && locked(&folder).counter() == 3);
     let wrong = refused(&folder, 1, "config build s.toml --keep-slots --unlock-pass-phrase-file alice");
     assert!(wrong.contains("s.conf stays locked by the pass phrase: it does not open"), "{wrong}");
-    good(&folder, "config build s.toml");
+    let silent = refused(&folder, 2, "config build s.toml");
+    assert!(silent.contains("would hold the keys in clear") && opens(&folder, "bob"), "{silent}");
+    for other in ["--keep-slots", "--recovery-key"] {
+        let both = refused(&folder, 2, &format!("config build s.toml --unlocked {other}"));
+        assert!(both.contains("cannot be used with") && opens(&folder, "bob"), "{both}");
+    }
+    good(&folder, "config build s.toml --unlocked");
     let plain = refused(&folder, 2, "config build s.toml --keep-slots --unlock-pass-phrase-file bob");
     assert!(plain.contains("not a locked configuration"), "{plain}");
     assert!(refused(&folder, 2, "config add-slot s.conf --recovery-key").contains("is not locked"));

@@ -2,8 +2,9 @@
 //!
 //! Under `-icount shift=0` QEMU runs one instruction a nanosecond of the machine's time, so that time stamps count
 //! instructions, the VMM's too, and a figure depends on the host only where somebody polls a disk. In Bochs they always
-//! do, and nothing depends on the host.
+//! do, and nothing depends on the host. Only `--crypto` measures time.
 
+mod crypto;
 mod exits;
 mod figures;
 mod load;
@@ -35,6 +36,9 @@ pub struct BenchArgs {
     /// Only tell, function by function, which instructions the start and each kind of exit consist of
     #[arg(long, conflicts_with_all = ["json", "readme"])]
     profile: bool,
+    /// Only measure AES-XTS on this machine's CPU, against OpenSSL's
+    #[arg(long, conflicts_with_all = ["json", "profile"])]
+    crypto: bool,
     /// What executes guests: tcg, because nothing else counts instructions; auto means the same
     #[arg(long, default_value_t)]
     accel: Wish,
@@ -48,6 +52,12 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
         args.accel != Wish::Kvm,
         "the figures are numbers of instructions, which KVM does not count: use --accel tcg"
     );
+    if args.crypto {
+        setup::ensure(&[setup::For::Build], args.yes)?;
+        let table = crypto::measure(workspace)?;
+        println!("{table}");
+        return if args.readme { into_readme(workspace, "crypto", &table) } else { Ok(()) };
+    }
     setup::ensure(&[setup::For::Build, setup::For::Emulate], args.yes)?;
     build::compile(workspace, args.yes)?;
     let logs = workspace.output("bench")?;
@@ -66,9 +76,13 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     }
     eprintln!("logs: {}", logs.display());
     if args.readme {
-        readme::replace(&workspace.root().join("README.md"), "figures", &table::markdown(&figures, &others)?)?;
+        into_readme(workspace, "figures", &table::markdown(&figures, &others)?)?;
     }
     Ok(())
+}
+
+fn into_readme(workspace: &Workspace, name: &str, table: &str) -> Result<()> {
+    readme::replace(&workspace.root().join("README.md"), name, table)
 }
 
 fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {

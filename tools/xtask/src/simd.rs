@@ -8,8 +8,16 @@ use std::process::Command;
 use std::{env, fs};
 
 const TARGET: &str = "x86_64-vmm-simd";
-const ENTRY_POINTS: [&str; 4] =
-    ["vmm_simd_xts_new", "vmm_simd_xts_encrypt", "vmm_simd_xts_decrypt", "vmm_simd_xts_drop"];
+const ENTRY_POINTS: [&str; 8] = [
+    "vmm_simd_xts_new",
+    "vmm_simd_xts_encrypt",
+    "vmm_simd_xts_decrypt",
+    "vmm_simd_xts_encrypt_256",
+    "vmm_simd_xts_decrypt_256",
+    "vmm_simd_xts_encrypt_512",
+    "vmm_simd_xts_decrypt_512",
+    "vmm_simd_xts_drop",
+];
 
 /// Builds `TARGET_DIR/shoji/simd.o` and, for the linker, `libvmm_simd.a` beside it. Returns their folder: what
 /// `SHOJI_SIMD_DIR` must name in the environment of every cargo call that builds the VMM or tests the object.
@@ -55,11 +63,10 @@ fn compile(workspace: &Path, target_dir: &Path) -> Result<PathBuf, String> {
         .args(["-Zjson-target-spec", "--target", &format!("storage/simd_object/{TARGET}.json"), "--target-dir"])
         .arg(target_dir)
         .env("RUSTC_BOOTSTRAP", "1")
-        // One unit, in source order: LLVM's scheduler would work on two blocks at a time and shuffle round keys
-        // between registers, 34 instead of 30 instructions per block.
+        // One unit, so that all of an entry point is inlined into it.
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
-        .env("RUSTFLAGS", "-Cllvm-args=-enable-misched=false")
+        .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     run(&mut cargo)?;
     Ok(target_dir.join(TARGET).join("release/libsimd_object.a"))
@@ -81,30 +88,64 @@ fn check_symbols(nm: &str) -> Result<(), String> {
     }
 }
 
-/// Every instruction of a disassembly (AT&T syntax) must be one that the VMM may execute with the guest's XCR0, x87
-/// state and MXCSR in place.
+/// Which instructions a function of the object may hold: what its caller keeps for the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Width {
+    /// Legacy-encoded: the guest's XCR0 does not matter.
+    Xmm,
+    /// VEX-encoded.
+    Ymm,
+    /// EVEX-encoded too, with no more than 16 registers and no opmasks.
+    Zmm,
+}
+
+impl Width {
+    /// By the name of the function.
+    fn of(symbol: &str) -> Self {
+        match symbol {
+            _ if !ENTRY_POINTS.contains(&symbol) => Self::Xmm,
+            _ if symbol.ends_with("_256") => Self::Ymm,
+            _ if symbol.ends_with("_512") => Self::Zmm,
+            _ => Self::Xmm,
+        }
+    }
+}
+
+/// Every instruction of a disassembly (AT&T syntax) must be one that the VMM may execute in this function with what is
+/// kept of the guest's state around it.
 fn check_instructions(disassembly: &str) -> Result<(), String> {
-    let mut aes = false;
+    let mut width = Width::Xmm;
+    let mut rounds = [Width::Xmm, Width::Ymm, Width::Zmm].map(|width| (width, false));
     for line in disassembly.lines() {
+        if let Some(symbol) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
+            width = Width::of(symbol.1);
+            continue;
+        }
         let Some((address, instruction)) = line.split_once(':') else { continue };
         if u64::from_str_radix(address.trim(), 16).is_err() {
             continue;
         }
-        if let Some(reason) = forbidden(instruction) {
+        if let Some(reason) = forbidden(instruction, width) {
             return Err(format!("the SIMD object must not contain `{}`: {reason}", instruction.trim()));
         }
-        aes |= instruction.contains("aesenc");
+        let register = ["%xmm", "%ymm", "%zmm"][width as usize];
+        rounds[width as usize].1 |= instruction.contains("aesenc") && instruction.contains(register);
     }
-    if aes { Ok(()) } else { Err("the SIMD object contains no AES-NI: was it compiled for the right target?".into()) }
+    match rounds.iter().find(|(_, found)| !found) {
+        Some((width, _)) => Err(format!("the SIMD object encrypts nothing in {width:?} registers")),
+        None => Ok(()),
+    }
 }
 
-/// Why an instruction is not allowed, if so.
-fn forbidden(instruction: &str) -> Option<&'static str> {
+/// Why an instruction is not allowed in a function of this width, if so.
+fn forbidden(instruction: &str, width: Width) -> Option<&'static str> {
     const PREFIXES: [&str; 7] = ["rep", "repz", "repe", "repnz", "repne", "lock", "data16"];
-    const ROUNDING: [&str; 16] = [
+    const ROUNDING: [&str; 17] = [
         "add", "sub", "mul", "div", "sqrt", "min", "max", "cmp", "cvt", "ucomi", "comi", "round", "dp", "hadd", "hsub",
-        "r",
+        "r", "fm",
     ];
+    const SIXTEEN_ON: [&str; 16] =
+        ["16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31"];
     let code = instruction.split(['#', '<']).next().unwrap_or_default();
     let mut words = code.split_whitespace().skip_while(|word| PREFIXES.contains(word));
     let mnemonic = words.next()?;
@@ -113,8 +154,19 @@ fn forbidden(instruction: &str) -> Option<&'static str> {
     if mnemonic.starts_with('(') || mnemonic == "<unknown>" {
         return Some("it is no instruction");
     }
-    if mnemonic.starts_with('v') || mnemonic.starts_with('k') || uses(&["%ymm", "%zmm", "%tmm", "%k"]) {
-        return Some("VEX and EVEX instructions depend on XCR0, which is the guest's");
+    if width == Width::Xmm && (mnemonic.starts_with('v') || uses(&["%ymm"])) {
+        return Some("VEX instructions depend on XCR0, which is the guest's");
+    }
+    if width != Width::Zmm && uses(&["%zmm"]) {
+        return Some("the ZMM registers are not kept around this function");
+    }
+    if mnemonic.starts_with('k') || uses(&["%k", "%tmm"]) {
+        return Some("opmasks and tiles are the guest's");
+    }
+    if SIXTEEN_ON.iter().any(|number| {
+        uses(&["%xmm", "%ymm", "%zmm"].map(|class| format!("{class}{number}")).each_ref().map(String::as_str))
+    }) {
+        return Some("the registers from 16 on are the guest's");
     }
     if mnemonic.starts_with('f') || mnemonic == "wait" || mnemonic == "emms" || uses(&["%st", "%mm"]) {
         return Some("x87 and MMX state is the guest's, exceptions of its instructions may be pending");
@@ -122,8 +174,10 @@ fn forbidden(instruction: &str) -> Option<&'static str> {
     if mnemonic.contains("mxcsr") || mnemonic.starts_with("xsave") || mnemonic.starts_with("xrstor") {
         return Some("MXCSR and extended state are the guest's");
     }
-    let floating = ["ps", "pd", "ss", "sd"].iter().any(|suffix| mnemonic.ends_with(suffix)) || mnemonic.contains("cvt");
-    if floating && uses(&["%xmm"]) && ROUNDING.iter().any(|start| mnemonic.starts_with(start)) {
+    let operation = if width == Width::Xmm { mnemonic } else { mnemonic.strip_prefix('v').unwrap_or(mnemonic) };
+    let floating =
+        ["ps", "pd", "ss", "sd"].iter().any(|suffix| operation.ends_with(suffix)) || operation.contains("cvt");
+    if floating && uses(&["%xmm", "%ymm", "%zmm"]) && ROUNDING.iter().any(|start| operation.starts_with(start)) {
         return Some("floating point arithmetic sets flags in MXCSR, which is the guest's");
     }
     None
@@ -189,17 +243,39 @@ mod tests {
             "\tmovsd\t%xmm0, (%rsp)",
             "\trorq\t$0x3, %rax",
         ] {
-            assert_eq!(forbidden(good), None, "{good}");
+            for width in [Width::Xmm, Width::Ymm, Width::Zmm] {
+                assert_eq!(forbidden(good, width), None, "{good}");
+            }
         }
     }
 
     #[test]
-    fn instructions_that_touch_guest_state_are_refused() {
+    fn wide_instructions_are_allowed_in_wide_functions_only() {
+        for (good, from) in [
+            ("\tvaesenc\t%xmm1, %xmm2, %xmm15", Width::Ymm),
+            ("\tvaesenc\t%ymm1, %ymm2, %ymm3", Width::Ymm),
+            ("\tvpclmulhqlqdq\t%ymm1, %ymm2, %ymm3", Width::Ymm),
+            ("\tvbroadcasti128\t0x10(%rdi), %ymm3", Width::Ymm),
+            ("\tvxorps\t%ymm3, %ymm4, %ymm4", Width::Ymm),
+            ("\tvzeroupper", Width::Ymm),
+            ("\tvaesenclast\t%zmm1, %zmm2, %zmm3", Width::Zmm),
+            ("\tvpternlogq\t$0x36, %zmm9, %zmm10, %zmm8", Width::Zmm),
+        ] {
+            for width in [Width::Xmm, Width::Ymm, Width::Zmm] {
+                assert_eq!(forbidden(good, width).is_none(), width as usize >= from as usize, "{good}");
+            }
+        }
+        let widths = ["vmm_simd_xts_encrypt", "vmm_simd_xts_decrypt_256", "vmm_simd_xts_encrypt_512", "other_512"];
+        assert_eq!(widths.map(Width::of), [Width::Xmm, Width::Ymm, Width::Zmm, Width::Xmm]);
+    }
+
+    #[test]
+    fn instructions_that_touch_guest_state_are_refused_everywhere() {
         for bad in [
-            "\tvaesenc\t%ymm1, %ymm2, %ymm3",
-            "\tvpxor\t%xmm1, %xmm2, %xmm3",
-            "\tvzeroupper",
             "\tkmovw\t%k1, %eax",
+            "\tvmovdqu8\t%zmm1, %zmm2 {%k1}",
+            "\tvpxorq\t%zmm16, %zmm2, %zmm3",
+            "\tvpxorq\t%xmm1, %xmm31, %xmm3",
             "\tfldt\t0x10(%rsp)",
             "\tfxsave\t(%rax)",
             "\tmovq\t%mm0, %rax",
@@ -207,28 +283,44 @@ mod tests {
             "\twait",
             "\tldmxcsr\t(%rsp)",
             "\tstmxcsr\t(%rsp)",
+            "\tvstmxcsr\t(%rsp)",
             "\txsaveopt\t(%rax)",
             "\taddsd\t%xmm0, %xmm1",
+            "\tvaddsd\t%xmm0, %xmm1, %xmm2",
+            "\tvfmadd213ps\t%ymm0, %ymm1, %ymm2",
             "\tcvtsi2sd\t%rax, %xmm0",
             "\tcvttsd2si\t%xmm0, %rax",
             "\tmulps %xmm0,%xmm1",
             "\tucomisd\t%xmm0, %xmm1",
             "\trsqrtps\t%xmm0, %xmm1",
             "\t(bad)",
-            "\tlock vmovdqu %ymm0,(%rax)",
         ] {
-            assert!(forbidden(bad).is_some(), "{bad}");
+            for width in [Width::Xmm, Width::Ymm, Width::Zmm] {
+                assert!(forbidden(bad, width).is_some(), "{bad}");
+            }
         }
+        assert!(forbidden("\tlock vmovdqu %ymm0,(%rax)", Width::Xmm).is_some());
     }
 
     #[test]
     fn a_disassembly_is_refused_for_one_bad_line() {
-        let head = "simd.o:\tfile format elf64-x86-64\n\n0000000000000000 <vmm_simd_xts_new>:\n";
-        let good = format!("{head}       0:      \taesenc\t%xmm1, %xmm2\n       5:      \tretq\n");
+        let function = |name: &str, code: &str| {
+            format!("0000000000000000 <{name}>:\n       0:      \t{code}\n       5:      \tretq\n\n")
+        };
+        let good = ["simd.o:\tfile format elf64-x86-64\n\n".to_owned()]
+            .into_iter()
+            .chain([
+                function("vmm_simd_xts_encrypt", "aesenc\t%xmm1, %xmm2"),
+                function("vmm_simd_xts_encrypt_256", "vaesenc\t%ymm1, %ymm2, %ymm3"),
+                function("vmm_simd_xts_encrypt_512", "vaesenc\t%zmm1, %zmm2, %zmm3"),
+            ])
+            .collect::<String>();
         assert_eq!(check_instructions(&good), Ok(()));
-        let bad = format!("{good}       6:      \tvzeroupper\n");
+        let bad = good.clone() + &function("memcpy", "vzeroupper");
         assert!(check_instructions(&bad).unwrap_err().contains("`vzeroupper`"));
-        assert!(check_instructions(head).unwrap_err().contains("no AES-NI"));
+        assert_eq!(check_instructions(&(good.clone() + &function("vmm_simd_xts_decrypt_256", "vzeroupper"))), Ok(()));
+        assert!(check_instructions(&good.replace("zmm", "ymm")).unwrap_err().contains("nothing in Zmm"));
+        assert!(check_instructions("").is_err());
     }
 
     #[test]

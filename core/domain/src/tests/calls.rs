@@ -1,24 +1,32 @@
-use super::machine::{FakeMachine, Next, Script, Step, data, elf, server};
+use super::machine::{FakeMachine, MAY_RUN, Next, Script, Step, data, elf, server};
 use crate::{Cause, Domains, Program, Space, Start, State};
 use abi::call;
 use message::{Error, Lease, NoLeases};
 use std::boxed::Box;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::vec;
 
 /// Scripts by entry.
 const ECHO: u64 = 0x20_0000;
 const CALLER: u64 = 0x20_0010;
 const LOOP: u64 = 0x20_0020;
 const COLLECTOR: u64 = 0x20_0030;
+const LATE: u64 = 0x20_0090;
+/// Each calls the next one.
+const CHAIN: [(&str, u64); 5] =
+    [("first", 0x20_0040), ("second", 0x20_0050), ("third", 0x20_0060), ("fourth", 0x20_0070), ("fifth", 0x20_0080)];
 
 fn programs() -> &'static [Program] {
     let of = |name, entry, services| Program { name, elf: elf(entry), services, ..Program::USUAL };
-    Box::leak(Box::new([
+    let mut programs = vec![
         of("echo", ECHO, &["echo"]),
         of("caller", CALLER, &["caller"]),
         of("loop", LOOP, &["loop"]),
         of("collector", COLLECTOR, &["collector"]),
-    ]))
+        of("late", LATE, &["late"]),
+    ];
+    programs.extend(CHAIN.iter().map(|(name, entry)| of(name, *entry, std::slice::from_ref(name))));
+    programs.leak()
 }
 
 fn scripts(entry: u64) -> Script {
@@ -27,7 +35,12 @@ fn scripts(entry: u64) -> Script {
         CALLER => server("caller", caller("echo")),
         LOOP => server("loop", caller("loop")),
         COLLECTOR => server("collector", |op, _| Next::Reply(0, op)),
-        _ => unreachable!("no such script"),
+        LATE => server("late", |op, _| Next::Reply(0, op)),
+        _ => match CHAIN.iter().position(|(_, of)| *of == entry) {
+            Some(4) => server(CHAIN[4].0, |op, _| Next::Reply(0, op)),
+            Some(at) => server(CHAIN[at].0, caller(CHAIN[at + 1].0)),
+            None => unreachable!("no such script"),
+        },
     }
 }
 
@@ -139,6 +152,34 @@ fn a_program_calls_another_and_never_itself() {
     assert_eq!(message::open("caller").unwrap().call(9, &mut NoLeases), Ok(9));
     assert_eq!(message::open("loop").unwrap().call(9, &mut NoLeases), Err(Error::Busy));
     assert_eq!(message::open("caller").unwrap().call(10, &mut NoLeases), Ok(10), "and goes on");
+}
+
+#[test]
+fn where_the_cpu_can_run_no_program_none_is_harmed() {
+    let _cpu = CPU.lock();
+    let domains = domains();
+    let may_run = |may| MAY_RUN.store(may, SeqCst);
+    may_run(false);
+    assert_eq!(domains.start("late"), Err(Error::NotNow));
+    may_run(true);
+    let late = message::open("late").unwrap();
+    may_run(false);
+    let refused = late.call(7, &mut NoLeases);
+    may_run(true);
+    assert_eq!([refused, late.call(7, &mut NoLeases)], [Err(Error::NotNow), Ok(7)]);
+    let status = domains.list().into_iter().find(|status| status.name == "late").unwrap();
+    assert_eq!((status.state, status.failures), (State::Runs, 0));
+}
+
+#[test]
+fn a_program_that_is_first_wanted_too_deep_starts_later() {
+    let _cpu = CPU.lock();
+    let domains = domains();
+    let status = || domains.list().into_iter().find(|status| status.name == "fifth").unwrap();
+    assert_eq!(message::open("first").unwrap().call(9, &mut NoLeases), Err(Error::TooDeep));
+    assert_eq!((status().state, status().starts), (State::Stopped, 0), "it has not run");
+    assert_eq!(message::open("second").unwrap().call(9, &mut NoLeases), Ok(9));
+    assert_eq!((status().state, status().starts), (State::Runs, 1));
 }
 
 #[test]

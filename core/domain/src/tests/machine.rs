@@ -4,7 +4,7 @@ use crate::{Arguments, Fault, Machine, PAGE_BYTES, Registers, Rights, Space, Thr
 use abi::call;
 use std::boxed::Box;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::vec;
 use std::vec::Vec;
 
@@ -147,6 +147,9 @@ pub struct FakeMachine {
     pub failures: AtomicU64,
 }
 
+/// Of the one CPU.
+pub static MAY_RUN: AtomicBool = AtomicBool::new(true);
+
 impl Machine for FakeMachine {
     type Space = FakeSpace;
     type Thread = FakeThread;
@@ -169,6 +172,10 @@ impl Machine for FakeMachine {
 
     fn cpu_number(&self) -> usize {
         0
+    }
+
+    fn may_run(&self) -> bool {
+        MAY_RUN.load(SeqCst)
     }
 
     fn rest(&self) {}

@@ -13,11 +13,11 @@ use core::cell::RefCell;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
 use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region};
 use mediator::{
-    Access, BusAddr, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator, NotRam,
-    OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
+    Access, BusAddr, Completions, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator,
+    NotRam, OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
 };
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 pub use vcpu::{MockTask, MockVcpu};
 
@@ -253,8 +253,9 @@ pub struct MockMachine {
     pub device_memory: MockDeviceMemory,
     /// Calls of `plan_anew`.
     pub plans: usize,
-    /// What `now` gives next; each call takes a tenth of a second.
+    /// What `now` gives next, and how long a call of it takes.
     pub now_ns: core::cell::Cell<u64>,
+    pub now_step_ns: u64,
 }
 
 impl MockMachine {
@@ -282,6 +283,7 @@ impl MockMachine {
             device_memory: MockDeviceMemory::default(),
             plans: 0,
             now_ns: core::cell::Cell::new(0),
+            now_step_ns: 100_000_000,
         }
     }
 
@@ -337,7 +339,7 @@ impl Machine for MockMachine {
     }
     fn now(&self) -> Instant {
         let now = self.now_ns.get();
-        self.now_ns.set(now + 100_000_000);
+        self.now_ns.set(now + self.now_step_ns);
         Instant(now)
     }
     fn plan_anew(&mut self) {
@@ -393,6 +395,11 @@ pub struct Script {
     pub on_resume: OnResume,
     /// Its answer to `passing_reads`.
     pub passing: Arc<AtomicU8>,
+    pub on_interrupt: OnResume,
+    /// The guest learns of completions from memory alone, and this is its answer to `wants_interrupts`.
+    pub wants: Option<Arc<AtomicBool>>,
+    /// Instead of [`PORTS`].
+    pub regions: Option<Vec<Region>>,
 }
 
 /// Passes everything.
@@ -405,6 +412,9 @@ impl Default for Script {
             on_work_done: Box::new(|_, _, _| {}),
             on_resume: Box::new(|_| {}),
             passing: Arc::default(),
+            on_interrupt: Box::new(|_| {}),
+            wants: None,
+            regions: None,
         }
     }
 }
@@ -423,6 +433,18 @@ impl Mediator for MockController {
     }
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         (self.0.lock().unwrap().on_config)(cx, access)
+    }
+    fn completions(&self) -> Completions {
+        match self.0.lock().unwrap().wants {
+            Some(_) => Completions::MemoryOnly,
+            None => Completions::TrappedRegister,
+        }
+    }
+    fn wants_interrupts(&self) -> bool {
+        self.0.lock().unwrap().wants.as_ref().is_some_and(|wants| wants.load(Ordering::SeqCst))
+    }
+    fn on_interrupt(&mut self, cx: &mut Ctx<'_>) {
+        (self.0.lock().unwrap().on_interrupt)(cx);
     }
     fn passing_reads(&self) -> u8 {
         self.0.lock().unwrap().passing.load(Ordering::Relaxed)
@@ -465,18 +487,22 @@ pub const COMMAND: RegionId = RegionId(0);
 pub const BUS_MASTER: RegionId = RegionId(2);
 
 fn regions(_: &Function, _: &mut dyn Device) -> Vec<Region> {
-    alloc::vec![
-        Region { region: COMMAND, place: Some(Place::Port(0x1f0)), len: 8, polled: Some(7) },
-        Region { region: RegionId(1), place: Some(Place::Port(0x3f6)), len: 1, polled: Some(0) },
-        Region { region: BUS_MASTER, place: Some(Place::Port(0xc000)), len: 16, polled: Some(2) },
-    ]
+    NEXT.with_borrow(|next| next.as_ref().and_then(|script| script.lock().unwrap().regions.clone()))
+        .unwrap_or(PORTS.into())
 }
 
+const PORTS: [Region; 3] = [
+    Region { region: COMMAND, place: Some(Place::Port(0x1f0)), len: 8, polled: Some(7) },
+    Region { region: RegionId(1), place: Some(Place::Port(0x3f6)), len: 1, polled: Some(0) },
+    Region { region: BUS_MASTER, place: Some(Place::Port(0xc000)), len: 16, polled: Some(2) },
+];
+
 fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
+    let regions = regions(function, cx.device);
     let script = NEXT.take().ok_or(AttachError("no script"))?;
     // The registers are reachable, though not hooked.
     cx.device.read(COMMAND, 7, Width::Byte);
-    Ok(Attached { controller: Box::new(MockController(script)), regions: regions(function, cx.device) })
+    Ok(Attached { controller: Box::new(MockController(script)), regions })
 }
 
 pub static DRIVER: Driver = Driver { name: "mock", matches: |_| true, regions, attach };

@@ -19,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 const STEPS: usize = 4_000;
+const TICK_NS: u64 = 1_000_000;
 /// Far longer than it takes on a busy host; a deadlock lasts for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -32,7 +33,7 @@ const BASES: [u16; 3] = [0xc000, 0xc008, 0xc010];
 
 /// What all CPUs share.
 #[derive(Default)]
-struct Hardware {
+pub(super) struct Hardware {
     config_address: u32,
     /// Where the bus master's registers are.
     bus_master: u16,
@@ -86,17 +87,22 @@ impl Hardware {
 }
 
 /// The machine as one CPU has it.
-struct SmpMachine<'r> {
+pub(super) struct SmpMachine<'r> {
     /// Held for reading by each CPU over an exit, and for writing by the one that has stopped the others.
-    running: &'r RwLock<()>,
-    exit: Option<RwLockReadGuard<'r, ()>>,
+    pub running: &'r RwLock<()>,
+    pub exit: Option<RwLockReadGuard<'r, ()>>,
+    /// How often others were stopped; and what each look at the clock adds to the time.
+    pub stops: Arc<AtomicU64>,
+    pub clock: Arc<AtomicU64>,
+    /// Calls of `plan_anew`.
+    pub plans: usize,
     ports: SmpPorts,
     device_memory: MockDeviceMemory,
     memory: MockMemory,
     arena: MockArena,
 }
 
-struct SmpPorts(Arc<Mutex<Hardware>>);
+pub(super) struct SmpPorts(Arc<Mutex<Hardware>>);
 
 impl SmpPorts {
     /// Another CPU may come first.
@@ -146,7 +152,7 @@ impl Machine for SmpMachine<'_> {
     }
 
     fn now(&self) -> Instant {
-        Instant(0)
+        Instant(self.clock.fetch_add(TICK_NS, SeqCst))
     }
     fn call_service(&mut self, service: u64, op: u64) -> [u64; 2] {
         [service, op]
@@ -163,6 +169,7 @@ impl Machine for SmpMachine<'_> {
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         self.exit = None;
         let stopped = self.running.write().unwrap();
+        self.stops.fetch_add(1, SeqCst);
         let result = then(self);
         drop(stopped);
         self.exit = Some(self.running.read().unwrap());
@@ -176,7 +183,9 @@ impl Machine for SmpMachine<'_> {
     }
     fn init_cpu(&mut self, _: usize) {}
     fn start_cpu(&mut self, _: usize, _: u8) {}
-    fn plan_anew(&mut self) {}
+    fn plan_anew(&mut self) {
+        self.plans += 1;
+    }
     fn is_vmm_memory(&self, at: Gpa) -> bool {
         VMM.contains(&at.0)
     }
@@ -266,10 +275,13 @@ impl Rig {
     }
 }
 
-fn machine<'r>(hardware: &Arc<Mutex<Hardware>>, running: &'r RwLock<()>) -> SmpMachine<'r> {
+pub(super) fn machine<'r>(hardware: &Arc<Mutex<Hardware>>, running: &'r RwLock<()>) -> SmpMachine<'r> {
     SmpMachine {
         running,
         exit: None,
+        stops: Arc::default(),
+        clock: Arc::default(),
+        plans: 0,
         ports: SmpPorts(Arc::clone(hardware)),
         device_memory: MockDeviceMemory::default(),
         memory: MockMemory { bytes: alloc::vec![0; RAM_BYTES as usize], ..MockMemory::default() },

@@ -83,7 +83,7 @@ fn what_is_shown_is_what_luks2_says() {
         let found = run(&mut bench, &[luks(None)]).unwrap();
         let plain: Vec<u8> = (0..16384u32).map(|i| (i / 16) as u8).collect();
         let mut expected = plain.clone();
-        xts::Aes256Xts::<u128>::new(&volume_key(), crypto_bytes as usize).unwrap().encrypt(0, &mut expected);
+        xts::Aes256Xts::new(&volume_key(), crypto_bytes as usize).unwrap().encrypt(0, &mut expected);
         let first = (8 * 4096 / sector_bytes) as u64;
         let extent = found[0].ranges.extent(first, (plain.len() / sector_bytes) as u64);
         assert_eq!(extent.disk_lba, first + AREA_BYTES / sector_bytes as u64);

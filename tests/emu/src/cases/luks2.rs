@@ -127,7 +127,7 @@ fn judge(cx: &Cx, disk: &Disk, header: &Path, sector_bytes: usize) -> Result<()>
     fs::write(&part, &raw)?;
     cryptsetup("luksOpen --test-passphrase", &part).context("after the guest")?;
     let mut payload = raw[header_bytes..].to_vec();
-    volume_key(header)?.decrypt_sectors(&mut payload, 0, sector_bytes);
+    volume_key(header)?.decrypt_range(&mut payload, sector_bytes);
     let plain = cx.dir.join("payload");
     fs::write(&plain, &payload)?;
     ensure!(ext::check(&plain)? == Check::Clean, "the payload is no clean file system");

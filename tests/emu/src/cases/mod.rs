@@ -10,6 +10,7 @@ mod heartbeat;
 mod inside;
 mod login;
 mod luks2;
+mod nvme;
 mod oracle;
 mod power_cut;
 mod refusal;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         small::cases(),
         disk_image::cases(),
         fio::cases(),
+        nvme::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),

@@ -36,7 +36,7 @@ fn on_bochs(guest: &'static TinyGuest, model: &'static Model) -> Case {
     let case =
         case(guest, format!("{}_{}_on_{}", kind(guest), guest.name, model.name), |_| Emulator::Bochs(model.name));
     let case = case.beside_others();
-    if model.always { case } else { case.only_in_long_runs() }
+    if model.always_runs(guest) { case } else { case.only_in_long_runs() }
 }
 
 /// What the name of its case begins with.

@@ -119,6 +119,8 @@ fn instructions() {
         ("wrmsr_intercepted", ticks!("wrmsr", apic_base as u32, APIC_BASE, apic_base >> 32)),
         ("in_port_92", ticks!("in al, dx", 0, 0, 0x92)),
         ("in_ata_alt_status", ticks!("in al, dx", 0, 0, ata::CONTROL)),
+        ("in_ata_count", ticks!("in al, dx", 0, 0, ata::DATA + 2)),
+        ("out_ata_count", ticks!("out dx, al", 1, 0, ata::DATA + 2)),
         ("in_unhooked", ticks!("in al, dx", 0, 0, 0x21)),
         ("out_port_80", ticks!("out dx, al", 0, 0, 0x80)),
         ("apic_read", ticks!("mov eax, [rcx]", 0, APIC_VERSION, 0)),

@@ -7,6 +7,7 @@ use crate::machine::cpu::{self, rdtsc};
 use crate::machine::exceptions::{open_all_gates, with_entry};
 use crate::machine::irq::{self, set_timer, with_lines};
 use crate::machine::memory::peek;
+use abi::hypercall::UNKNOWN;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -78,6 +79,7 @@ pub fn run() {
     let per_ms = with_lines(1 << TIMER_LINE, ticks_per_ms);
     say!("{per_ms} ticks a millisecond");
     if super::shoji() {
+        check_eq!(hypercall(AT_EXIT | 1 << 32), UNKNOWN, "a sleep of no time is refused");
         // Else Shoji would have to take the legacy controller's interrupts for a guest that does not let them in.
         let lint0 = apic::read(LINT0);
         apic::write(LINT0, lint0 | MASKED);
@@ -88,6 +90,7 @@ pub fn run() {
             apic::write(LINT0, lint0 | MASKED);
             classes(per_ms);
             task_priority(per_ms);
+            software_disable(per_ms);
         });
     }
     let speed = with_lines(0, || calibrate(per_ms));
@@ -217,6 +220,36 @@ fn task_priority(per_ms: u64) {
     let (count, late) = over();
     check!(count > 10 && late <= LATE_US, "{count} deadlines, {late} us late");
     begin(HARD, 1, 1);
+}
+
+/// The guest switches its local APIC off and on again by software: it finds what it has written, and Shoji's deadlines go on.
+fn software_disable(per_ms: u64) {
+    const ENABLED: u32 = 1 << 8;
+    let before = apic::read(apic::SPURIOUS);
+    check!(before & ENABLED != 0, "the local APIC is on");
+    let check_all = |what: &str| {
+        for value in [before & !ENABLED, before] {
+            apic::write(apic::SPURIOUS, value);
+            check_eq!(apic::read(apic::SPURIOUS), value, "the spurious vector register {what}");
+            let first = over().0;
+            wait_for(10 * per_ms);
+            let count = over().0 - first;
+            check!(count > 5, "{count} deadlines in 10 ms, with {value:#x} {what}");
+        }
+    };
+    begin(HARD, 1, 1_000_000);
+    check_all("while its timer is lent");
+    begin(HARD, 1, 1);
+    wait_for(4 * per_ms);
+    check_eq!(apic::read(apic::SPURIOUS), before, "the spurious vector register after the loan");
+    apic::write(apic::SPURIOUS, before & !ENABLED);
+    begin(HARD, 1, 1_000_000);
+    wait_for(4 * per_ms);
+    check_all("where it was off");
+    begin(HARD, 1, 1);
+    wait_for(4 * per_ms);
+    check_eq!(apic::read(apic::SPURIOUS), before, "the local APIC stays on");
+    say!("the local APIC is switched off and on while its timer is lent");
 }
 
 const LINT0: u32 = 0x350;

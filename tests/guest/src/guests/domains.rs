@@ -1,16 +1,22 @@
 //! Programs in ring 3, which Shoji calls on behalf of debug hypercalls: `hello`, which answers, and `crash`, which fails. What the
 //! operations mean is in `core/process/{hello,crash}`.
 
+use super::nmi::with_timer_nmis;
 use super::shoji;
 use crate::machine::cpu::{self, rdtsc};
+use crate::machine::exceptions::with_entry;
+use crate::machine::irq::{set_timer, set_timer_once};
+use crate::machine::memory::peek;
+use crate::machine::{apic, irq};
 use crate::{boot, machine};
 use abi::hypercall::DEBUG_CALL_SERVICE;
-use abi::hypercall::service::{CRASH, FAILURES, FREE_FRAMES, HELLO, RESTART_NS};
-use core::arch::asm;
+use abi::hypercall::service::{CRASH, FAILURES, FREE_FRAMES, HELLO, RESTART_NS, STARTS};
+use core::arch::{asm, global_asm};
 
 /// Numbers of errors, as in the crate `message`.
 const DEAD: u64 = 2;
 const BAD_ARGUMENT: u64 = 9;
+const NOT_NOW: u64 = 13;
 
 /// What `crash` does not survive: by itself, and by instructions that ring 3 may not execute.
 const OVERFLOW: u64 = 1;
@@ -111,13 +117,15 @@ pub fn faults() {
     let mut frames = None;
     let instructions = INSTRUCTIONS.filter(|&number| number != ALIGNMENT_CHECK);
     for deadly in DEADLY.into_iter().chain(instructions) {
-        let before = failures();
+        let (before, starts) = (failures(), starts_of_crash());
         let start = rdtsc();
         check_eq!(call(CRASH, deadly), Err(DEAD), "what is deadly for crash, {deadly}");
         let ticks = rdtsc() - start;
         check_eq!(failures(), before + 1, "it is counted, {deadly}");
         check_eq!(call(HELLO, 1), Ok(1), "nobody else notices, {deadly}");
-        check_eq!(call(CRASH, ANSWER | deadly << 8), Ok(deadly), "and it is started anew, {deadly}");
+        check!(is_started_anew(starts), "it is started anew though nobody asks for it, {deadly}");
+        check_eq!(call(CRASH, ANSWER | deadly << 8), Ok(deadly), "and it answers, {deadly}");
+        check_eq!(starts_of_crash(), starts + 1, "it was started once, {deadly}");
         let free = call(FREE_FRAMES, 0);
         check_eq!(free, *frames.get_or_insert(free), "all its memory was given back, {deadly}");
         say!("{deadly}: {ticks} ticks; restart {} us", call(RESTART_NS, 0).unwrap_or(0) / 1000);
@@ -127,7 +135,89 @@ pub fn faults() {
         check_eq!(call(HELLO, 1), Ok(1), "hello lives");
         say!("{deadly}, while hello waits");
     }
+    irq::with_lines(0, while_interrupts_wait);
     check_eq!(call(CRASH, ANSWER), Ok(0), "crash answers in the end");
+}
+
+/// Of the highest class, which a task priority that lets Shoji's timer in lets in as well.
+const HIGHEST: u8 = 0xfd;
+const NMI: u8 = 2;
+const BIOS_TIMER: u8 = 8;
+
+// No EOI: the interrupt stays in service.
+global_asm!("domains_entry:", "inc dword ptr [domains_taken]", "iretq", ".balign 4", "domains_taken: .long 0");
+
+unsafe extern "C" {
+    fn domains_entry();
+    static domains_taken: u32;
+}
+
+fn taken() -> u32 {
+    peek((&raw const domains_taken) as u64)
+}
+
+fn take_what_waits() {
+    cpu::enable_interrupts();
+    for _ in 0..100 {
+        core::hint::spin_loop();
+    }
+    cpu::disable_interrupts();
+}
+
+/// The guest's interrupts and NMIs come while a program loops in ring 3: it is ended in time, and none is lost or doubled.
+fn while_interrupts_wait() {
+    apic::follow();
+    apic::enable();
+    // One of the BIOS's timer may have been taken already: Bochs 2.7 passes them by where LINT0 is masked, as it is in ring 3.
+    with_entry(BIOS_TIMER, domains_entry, take_what_waits);
+    let before = apic::read(apic::TIMER);
+    with_entry(HIGHEST, domains_entry, || {
+        take_what_waits();
+        let first = taken();
+        // A program has 100 ms; it is over long before.
+        apic::write(apic::DIVIDE, 0xb);
+        apic::write(apic::TIMER, HIGHEST.into());
+        apic::write(apic::INITIAL_COUNT, 100_000);
+        check_eq!(call(CRASH, ENDLESS), Err(DEAD), "a loop, with an interrupt of the highest class");
+        check_eq!(taken(), first, "interrupts before the guest lets them in");
+        take_what_waits();
+        check_eq!(taken(), first + 1, "interrupts of the highest class");
+        check!(apic::bit(apic::IN_SERVICE, HIGHEST), "it is in service");
+        check_eq!(call(HELLO, 1), Err(NOT_NOW), "a program is called in the handler");
+        check_eq!(call(CRASH, ANSWER), Err(NOT_NOW), "another one, which was to be started");
+        apic::end_of_interrupt();
+        check_eq!([call(HELLO, 1), call(CRASH, ANSWER)], [Ok(1), Ok(0)], "and after it");
+        take_what_waits();
+        check_eq!(taken(), first + 1, "interrupts of the highest class later");
+    });
+    with_entry(NMI, domains_entry, || {
+        for round in 0..3 {
+            let first = taken();
+            let looped = with_timer_nmis(|| {
+                // Once, in 20 ms.
+                set_timer_once(0x6000);
+                call(CRASH, ENDLESS)
+            });
+            check_eq!(looped, Err(DEAD), "a loop, with an NMI, {round}");
+            for _ in 0..100 {
+                cpu::cpuid(0);
+            }
+            check_eq!(taken(), first + 1, "NMIs while a program loops, {round}");
+            check_eq!(call(CRASH, ANSWER), Ok(0), "crash is started anew");
+        }
+    });
+    apic::write(apic::TIMER, before | apic::MASKED);
+    set_timer(0);
+    say!("interrupts of the highest class and NMIs, while a program loops");
+}
+
+fn starts_of_crash() -> u64 {
+    call(STARTS, 0).unwrap_or(u64::MAX)
+}
+
+/// The question starts nothing; the task that does has its turn at exits.
+fn is_started_anew(before: u64) -> bool {
+    (0..10_000).any(|_| starts_of_crash() == before + 1)
 }
 
 pub fn chance() {

@@ -136,7 +136,7 @@ fn within_the_handler() {
 }
 
 /// The timer's line as NMIs while the code runs.
-fn with_timer_nmis<T>(code: impl FnOnce() -> T) -> T {
+pub fn with_timer_nmis<T>(code: impl FnOnce() -> T) -> T {
     let select = |register: u32| poke(IO_APIC, register);
     let write = |low: u32| {
         select(PIN_2 + 1);

@@ -65,6 +65,13 @@ pub fn mask_all() {
     out8(SLAVE + 1, 0xff);
 }
 
+/// PIT channel 0 raises its line once, after so many ticks of 1,193,182 Hz.
+pub fn set_timer_once(ticks: u16) {
+    out8(0x43, 0x30);
+    out8(0x40, ticks as u8);
+    out8(0x40, (ticks >> 8) as u8);
+}
+
 /// PIT channel 0 as rate generator: `divisor` of 1,193,182 Hz; 0 is 65536, as the BIOS has it.
 pub fn set_timer(divisor: u16) {
     out8(0x43, 0x34);

@@ -1,0 +1,225 @@
+//! Commands that the device has done, and what the guest is shown of them.
+
+use crate::fis::{self, Fis};
+use crate::port::{Kind, Payload, Port, Shared, bit, slots_of};
+use crate::spec::{header, is, log, port, received};
+use acs::identify::{self, Identity, Transport};
+use acs::spec::{SECTOR_BYTES, error, reg, status};
+use acs::taskfile::{Form, Taskfile};
+use block::DeviceError;
+use mediator::{Ctx, Gpa};
+
+/// The FISes that the device sends, and the causes that tell of them.
+const RECEIVED: [(u32, (usize, usize)); 5] = [
+    (is::DHRS | is::TFES, received::REGISTER),
+    (is::PSS, received::PIO_SETUP),
+    (is::DSS, received::DMA_SETUP),
+    (is::SDBS | is::TFES, received::SET_DEVICE_BITS),
+    (is::UFS, received::UNKNOWN),
+];
+
+impl Port {
+    /// The guest looks: what the device has done is taken note of. Gives the causes of PxIS that the guest may see, or
+    /// `None` while data is still on its way to guest memory.
+    pub fn sync(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) -> Option<u32> {
+        loop {
+            // In this order: what the causes tell of has left the list of commands before.
+            let causes = self.regs.read(cx.device, port::IS);
+            let done = self.done(cx);
+            let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
+            if !self.failed && failed {
+                self.on_failure(cx, shared, done);
+            } else {
+                slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
+            }
+            if self.delivering != 0 || !shared.queue.is_settled() {
+                return None;
+            }
+            if done == 0 {
+                self.copy_received(cx, causes | self.extra);
+                return Some(causes | self.extra);
+            }
+        }
+    }
+
+    /// What has left the device's list since the last time.
+    fn done(&mut self, cx: &mut Ctx<'_>) -> u32 {
+        if self.at_device == 0 || self.failed {
+            return 0;
+        }
+        let active = if self.queuing { self.regs.read(cx.device, port::SACT) } else { 0 };
+        self.at_device & !(active | self.regs.read(cx.device, port::CI))
+    }
+
+    /// A command that is not queued has left the list: with an error? (It should not leave it then, but does so in some
+    /// controllers.)
+    fn has_failed(&self, cx: &mut Ctx<'_>, done: u32) -> bool {
+        let bad = u32::from(status::ERR | status::DF);
+        done != 0 && !self.queuing && self.regs.read(cx.device, port::TFD) & bad != 0
+    }
+
+    fn on_slot_done(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
+        self.at_device &= !bit(slot);
+        let Some(it) = self.slots.get(slot).copied() else { return };
+        match it.kind {
+            Kind::Direct => return self.finish(cx, shared, slot, None),
+            // A drive that takes a NOP for a command: the guest's is not done, and is left to time out.
+            Kind::Refused => return,
+            Kind::Bounced { .. } => {}
+            Kind::Payload(payload) => self.look_at(cx, shared, slot, payload),
+        }
+        if it.flags & header::WRITE == 0 {
+            self.delivering |= bit(slot);
+        }
+        shared.queue.on_device_done(cx, self.tag(slot), Ok(()));
+    }
+
+    /// The port has halted. Of queued commands only the log tells which; one that is not queued is the one.
+    fn on_failure(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, done: u32) {
+        if self.queuing {
+            slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
+        }
+        self.failed = true;
+        let Some(slot) = slots_of(self.at_device).next().filter(|_| !self.queuing) else { return };
+        self.at_device = 0;
+        let Some(it) = self.slots.get(slot) else { return };
+        if !matches!(it.kind, Kind::Bounced { .. } | Kind::Payload(_)) {
+            return;
+        }
+        if it.flags & header::WRITE == 0 {
+            self.delivering |= bit(slot);
+        }
+        let disk_lba = self.failed_lba(cx);
+        shared.queue.on_device_done(cx, self.tag(slot), Err(DeviceError { disk_lba }));
+    }
+
+    /// The address in the FIS of a failed command, if its error says that it is one.
+    fn failed_lba(&self, cx: &mut Ctx<'_>) -> Option<u64> {
+        let fis: Fis = *self.memory.as_ref()?.fis(cx.arena, received::REGISTER)?.first_chunk()?;
+        let [_, _, _, error, ..] = fis;
+        (error & (error::UNC | error::IDNF) != 0).then(|| self.lba_of(&fis))
+    }
+
+    /// The address in a FIS from the device.
+    fn lba_of(&self, fis: &Fis) -> u64 {
+        let taskfile = fis::taskfile(fis);
+        taskfile.request(true, fis::NO_GEOMETRY).map_or(0, |request| request.lba)
+    }
+
+    /// The answer or the list of a command is in the arena; answers are not the guest's yet.
+    fn look_at(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, payload: Payload) {
+        let Some(buffer) = self.slots.get(slot).map(|it| it.buffer) else { return };
+        let Ok(Some(answer)) = cx.arena.bytes(buffer, SECTOR_BYTES).map(|bytes| bytes.first_chunk_mut()) else {
+            return;
+        };
+        match payload {
+            Payload::List => {}
+            Payload::Identify => {
+                let unit = shared.disks.recognise(self.number, &Identity::parse(answer));
+                self.unit = unit;
+                let protection = shared.disks.get(unit).and_then(|disk| disk.protection());
+                identify::edit(answer, Transport::Serial, protection.as_deref());
+            }
+            Payload::Log => self.translate_log(answer),
+            Payload::OwnLog => self.write_log(answer),
+        }
+    }
+
+    /// The log of the device names a sector by its own number.
+    fn translate_log(&self, log: &mut [u8; SECTOR_BYTES]) {
+        let [tag, ..] = *log;
+        let part = self.slots.get(usize::from(tag & log::TAG)).and_then(|it| it.part);
+        let Some(part) = part.filter(|_| tag & log::NOT_QUEUED == 0) else { return };
+        let Some(fis) = log.first_chunk_mut::<20>() else { return };
+        let lba = part.guest_lba(self.lba_of(fis));
+        set_lba(fis, lba);
+        seal(log);
+    }
+
+    /// The log of a queued command that the mediator has refused.
+    fn write_log(&mut self, log: &mut [u8; SECTOR_BYTES]) {
+        let Some(failure) = self.failure.take() else { return };
+        log.fill(0);
+        if let Some(fis) = log.first_chunk_mut::<20>() {
+            // Tag, reserved, status, error, then as in a FIS from the device.
+            let mut taskfile = fis::taskfile(&failure.fis);
+            taskfile.write(reg::FEATURES, 0);
+            taskfile.write(reg::FEATURES, 0);
+            fis::load(fis, &taskfile);
+            let [first, _, now, error, ..] = fis;
+            (*first, *now, *error) = (failure.tag, status::DRDY | status::ERR, error::ABRT);
+        }
+        seal(log);
+    }
+
+    /// The guest may know that a command is done. `sectors`: what was moved, of bounced ones.
+    pub fn finish(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, sectors: Option<u32>) {
+        let Some(it) = self.slots.get(slot).copied() else { return };
+        self.issued &= !bit(slot);
+        self.before &= !bit(slot);
+        self.news = true;
+        if it.queued {
+            self.active &= !bit(slot);
+            return;
+        }
+        let disk = shared.disks.get(self.unit);
+        let sector_bytes = disk.map_or(SECTOR_BYTES as u32, |disk| disk.identity.sector_bytes);
+        let moved = match (it.kind, sectors) {
+            (Kind::Bounced { .. }, Some(sectors)) => sectors.saturating_mul(sector_bytes),
+            _ => self.memory.as_ref().map_or(0, |memory| memory.moved_bytes(cx.arena, slot)),
+        };
+        let at = self.list.checked_add(header::offset(slot).saturating_add(4));
+        if let Some(at) = at {
+            // A guest whose list is no memory any more does not look there.
+            let _ = cx.guest.write(Gpa(at), &moved.to_le_bytes());
+        }
+    }
+
+    /// Gives the guest the FISes that `causes` tell of.
+    fn copy_received(&self, cx: &mut Ctx<'_>, causes: u32) {
+        let Some(memory) = &self.memory else { return };
+        for (cause, place) in RECEIVED.into_iter().filter(|(cause, _)| cause & causes != 0) {
+            let mut copy = [0; 64];
+            let (offset, len) = place;
+            let (Some(from), Some(to)) = (memory.fis(cx.arena, place), copy.get_mut(..len)) else { continue };
+            to.copy_from_slice(from);
+            if cause & is::DHRS != 0 {
+                self.translate_register(to);
+            }
+            if let Some(at) = self.received.checked_add(offset as u64) {
+                let _ = cx.guest.write(Gpa(at), to);
+            }
+        }
+    }
+
+    /// A register FIS names a sector by the disk's own number, of a part perhaps.
+    fn translate_register(&self, bytes: &mut [u8]) {
+        let Some(fis) = bytes.first_chunk_mut::<20>() else { return };
+        let last = self.last.and_then(|slot| self.slots.get(slot)).filter(|it| it.kind != Kind::Refused);
+        if let Some((it, part)) = last.and_then(|it| Some((it, it.part?))) {
+            let [_, _, _, error, ..] = *fis;
+            if error & (error::UNC | error::IDNF) != 0 {
+                set_lba(fis, part.guest_lba(self.lba_of(fis)));
+            } else if part.disk_lba != part.lba {
+                let own = fis::taskfile(&it.fis).request(true, fis::NO_GEOMETRY);
+                set_lba(fis, own.map_or(part.lba, |request| request.lba));
+            }
+        }
+    }
+}
+
+/// Puts an address into a FIS from the device, or into a log that is laid out as one.
+fn set_lba(fis: &mut Fis, lba: u64) {
+    let mut taskfile: Taskfile = fis::taskfile(fis);
+    let device = taskfile.device;
+    taskfile.set_lba(Form::Lba48, lba, fis::NO_GEOMETRY);
+    taskfile.device = device;
+    // Features are the error there, and stay; so does the count.
+    fis::load(fis, &taskfile);
+}
+
+/// The sum of all bytes of a log is 0.
+fn seal(log: &mut [u8; SECTOR_BYTES]) {
+    let [body @ .., checksum] = log;
+    *checksum = body.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)).wrapping_neg();
+}

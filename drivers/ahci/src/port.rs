@@ -1,0 +1,266 @@
+//! One port: its state, and how it starts and stops.
+
+use crate::fis::Fis;
+use crate::memory::{Memory, SLOTS};
+use crate::regs::PortRegs;
+use crate::spec::{cmd, fis, is, port};
+use crate::unit::{Disks, Unit};
+use alloc::sync::Arc;
+use block::{Part, Queue};
+use mediator::disk::{Extent, RangeMap, Rights, Treatment};
+use mediator::{BusAddr, Ctx, Device};
+
+/// What the ports of a controller share.
+pub struct Shared {
+    pub queue: Queue,
+    pub disks: Disks,
+    /// The controller drives 64 address lines.
+    pub wide: bool,
+    /// The map of disks that have none.
+    pub plain: Arc<dyn RangeMap>,
+}
+
+/// All of a disk, plain.
+pub struct Plain;
+
+impl RangeMap for Plain {
+    fn extent(&self, lba: u64, sectors: u64) -> Extent {
+        Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite }
+    }
+
+    fn is_protected(&self) -> bool {
+        false
+    }
+}
+
+/// What a command is, and so what becomes of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Kind {
+    /// The device works on guest memory itself, or moves no data.
+    #[default]
+    Direct,
+    /// Sectors through the arena.
+    Bounced { write: bool },
+    /// An answer or a list that the mediator looks at.
+    Payload(Payload),
+    /// Aborted by the device: a NOP is sent in its place.
+    Refused,
+}
+
+/// Data that is no sectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Payload {
+    /// The answer to IDENTIFY DEVICE, which is edited.
+    Identify,
+    /// The log of a failed queued command, whose address is translated.
+    Log,
+    /// The same log of a command that the mediator has refused: the device knows nothing of it, and is sent IDENTIFY DEVICE
+    /// so that the guest gets its interrupt.
+    OwnLog,
+    /// The list of a TRIM.
+    List,
+}
+
+/// A command of the guest.
+#[derive(Clone, Copy, Default)]
+pub struct Slot {
+    pub kind: Kind,
+    /// As the guest wrote it, copied.
+    pub fis: Fis,
+    /// As the device is sent it.
+    pub sent: Fis,
+    pub packet: [u8; 16],
+    /// Of the header that the device is sent.
+    pub flags: u32,
+    /// Of our descriptor table.
+    pub entries: u32,
+    /// Natively queued.
+    pub queued: bool,
+    /// The part that the device was sent last. Kept for the log of a failed command.
+    pub part: Option<Part>,
+    /// Where its data lies in the arena.
+    pub buffer: BusAddr,
+}
+
+/// A queued command that was refused, for the log.
+#[derive(Clone, Copy)]
+pub struct QueuedFailure {
+    pub tag: u8,
+    pub fis: Fis,
+}
+
+/// One port. A bit of each mask is a slot.
+pub struct Port {
+    pub number: u32,
+    pub regs: PortRegs,
+    pub memory: Option<Memory>,
+    /// The guest's addresses of command list and received FISes.
+    pub list: u64,
+    pub received: u64,
+    /// Started by the guest, and so by us.
+    pub running: bool,
+    /// Stopped by the guest; the device may not yet have let go of its commands.
+    pub stopping: bool,
+    /// The device has failed a command: nothing is sent until the port is started anew.
+    pub failed: bool,
+    /// PxCI and PxSACT as the guest sees them.
+    pub issued: u32,
+    pub active: u32,
+    pub slots: [Slot; SLOTS],
+    /// Wait for the device to be free for their kind.
+    pub ready: u32,
+    pub at_device: u32,
+    /// Queued commands that end before one that is refused is told.
+    pub before: u32,
+    /// What the device has is queued.
+    pub queuing: bool,
+    /// The device is done, but not yet the guest's memory.
+    pub delivering: u32,
+    /// A command is done since the guest cleared PxIS last.
+    pub news: bool,
+    /// Causes of PxIS that were cleared with those of a part, and are the guest's.
+    pub extra: u32,
+    /// Causes of an error that the guest has not cleared before it started the port anew.
+    pub stale: u32,
+    /// The slot of the command that is not queued and was sent last.
+    pub last: Option<usize>,
+    pub unit: Unit,
+    pub failure: Option<QueuedFailure>,
+    /// A refused command was logged.
+    pub complained: bool,
+}
+
+impl Port {
+    pub fn new(number: u32) -> Self {
+        Self {
+            number,
+            regs: PortRegs::new(number),
+            memory: None,
+            list: 0,
+            received: 0,
+            running: false,
+            stopping: false,
+            failed: false,
+            issued: 0,
+            active: 0,
+            slots: [Slot::default(); SLOTS],
+            ready: 0,
+            at_device: 0,
+            before: 0,
+            queuing: false,
+            delivering: 0,
+            news: false,
+            extra: 0,
+            stale: 0,
+            last: None,
+            unit: Unit::Unknown,
+            failure: None,
+            complained: false,
+        }
+    }
+
+    /// The queue's number of a slot's request.
+    pub fn tag(&self, slot: usize) -> u32 {
+        self.number.wrapping_mul(SLOTS as u32) | (slot as u32 & 31)
+    }
+
+    pub fn is_refused(&self, slot: usize) -> bool {
+        self.slots.get(slot).is_some_and(|it| it.kind == Kind::Refused)
+    }
+
+    pub fn slot_mut(&mut self, slot: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(slot)
+    }
+
+    /// Points the port at our memory. It must not run.
+    pub fn program(&mut self, cx: &mut Ctx<'_>) -> bool {
+        if self.memory.is_none() {
+            self.memory = Memory::new(cx.arena);
+        }
+        let Some(memory) = &self.memory else { return false };
+        for (low, high, at) in [(port::CLB, port::CLBU, memory.list()), (port::FB, port::FBU, memory.received())] {
+            let [a, b, c, d, e, f, g, h] = at.0.to_le_bytes();
+            self.regs.write(cx.device, low, u32::from_le_bytes([a, b, c, d]));
+            self.regs.write(cx.device, high, u32::from_le_bytes([e, f, g, h]));
+        }
+        true
+    }
+
+    /// The guest writes PxCMD.
+    pub fn write_command(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, value: u32) {
+        self.finish_stop(cx, shared);
+        let old = self.regs.read(cx.device, port::CMD);
+        let mut new = value & !cmd::PMA;
+        let starts = new & !old & (cmd::ST | cmd::FRE);
+        // A port that still runs down may not be pointed elsewhere; nor may one without memory run.
+        let free = !self.stopping && old & (cmd::CR | cmd::FR | cmd::ST | cmd::FRE) == 0;
+        if starts & cmd::FRE != 0 && !(free && self.program(cx)) {
+            new &= !(cmd::FRE | cmd::ST);
+        }
+        if starts & cmd::ST != 0 && (self.stopping || self.memory.is_none() || old & cmd::CR != 0) {
+            new &= !cmd::ST;
+        }
+        self.regs.write(cx.device, port::CMD, new);
+        match (self.running, new & cmd::ST != 0) {
+            (false, true) => {
+                self.running = true;
+                self.stale = self.regs.read(cx.device, port::IS) & is::FATAL;
+            }
+            (true, false) => self.stop(cx, shared),
+            _ => {}
+        }
+    }
+
+    /// The device's list of commands is empty from the guest's point of view.
+    pub fn stop(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        self.running = false;
+        self.stopping = true;
+        (self.issued, self.active, self.ready) = (0, 0, 0);
+        self.finish_stop(cx, shared);
+    }
+
+    /// Once the port has stopped, its buffers are free.
+    pub fn finish_stop(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        if !self.stopping || self.regs.is_running(cx.device) {
+            return;
+        }
+        let port = self.number;
+        shared.queue.cancel(cx, |tag| tag >> 5 == port);
+        (self.at_device, self.delivering, self.extra, self.before) = (0, 0, 0, 0);
+        (self.stopping, self.failed, self.queuing, self.news) = (false, false, false, false);
+    }
+
+    /// The controller was reset, and with it the port.
+    pub fn on_reset(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        self.unit = Unit::Unknown;
+        self.failure = None;
+        self.stop(cx, shared);
+    }
+
+    /// Is a command under way that a device without bus or registers could not end?
+    pub fn in_transfer(&self) -> bool {
+        self.at_device != 0
+    }
+
+    /// Has the packet device of an unknown unit told its signature?
+    pub fn is_packet(&self, device: &mut dyn Device) -> bool {
+        self.unit == Unit::Unknown && self.regs.read(device, port::SIG) == crate::spec::SIGNATURE_PACKET
+    }
+}
+
+/// The slots of a mask, in order.
+pub fn slots_of(mask: u32) -> impl Iterator<Item = usize> {
+    (0..SLOTS).filter(move |slot| mask & bit(*slot) != 0)
+}
+
+pub fn bit(slot: usize) -> u32 {
+    1_u32.wrapping_shl(slot as u32)
+}
+
+/// A NOP, which every drive aborts (ATA/ATAPI-7 s. 6.23).
+pub const NOP: Fis = {
+    let mut nop = [0; fis::BYTES];
+    nop[0] = fis::HOST_TO_DEVICE;
+    nop[1] = fis::COMMAND;
+    nop
+};

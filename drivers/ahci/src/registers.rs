@@ -1,0 +1,140 @@
+//! The guest's accesses to the registers.
+
+use crate::mediator::Ahci;
+use crate::regs;
+use crate::spec::{cap, cap2, cmd, det, ghc, hba, port, serr};
+use crate::unit::Unit;
+use acs::spec::status;
+use mediator::{Ctx, Violation};
+
+/// A register as the guest is to see it, or not yet.
+type Seen = Result<Option<u32>, Violation>;
+
+impl Ahci {
+    /// Reads a dword. `None`: data is on its way to guest memory, ask again.
+    pub fn read(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Seen {
+        match offset.checked_sub(hba::PORTS) {
+            Some(offset) => self.read_port(cx, offset / hba::PORT_BYTES, offset % hba::PORT_BYTES),
+            None => self.read_hba(cx, offset),
+        }
+    }
+
+    pub fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) -> Result<(), Violation> {
+        match offset.checked_sub(hba::PORTS) {
+            Some(offset) => self.write_port(cx, offset / hba::PORT_BYTES, offset % hba::PORT_BYTES, value),
+            None => self.write_hba(cx, offset, value),
+        }
+    }
+
+    fn read_hba(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Seen {
+        let value = regs::read(cx.device, offset);
+        Ok(Some(match offset {
+            hba::CAP => value & !cap::HIDDEN,
+            hba::CAP2 => value & !cap2::NVMP,
+            hba::GHC | hba::PI | hba::VS | hba::BOHC => value,
+            hba::IS => return Ok(self.read_interrupts(cx, value)),
+            // Coalescing and enclosure management, which are not offered; reserved, and the maker's own.
+            _ => 0,
+        }))
+    }
+
+    /// A port's bit shows when it has a cause that the guest may see.
+    fn read_interrupts(&mut self, cx: &mut Ctx<'_>, real: u32) -> Option<u32> {
+        let mut shown = 0;
+        for place in 0..self.ports.len() {
+            let Some(it) = self.ports.get(place) else { continue };
+            let (bit, number, extra) = (it.regs.bit, it.number, it.extra);
+            if real & bit == 0 && extra == 0 {
+                continue;
+            }
+            let causes = self.sync(cx, number)?;
+            let Some(it) = self.ports.get(place) else { continue };
+            if causes != 0 && (real & bit != 0 || causes & it.regs.read(cx.device, port::IE) != 0) {
+                shown |= bit;
+            }
+        }
+        Some(shown)
+    }
+
+    fn write_hba(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) -> Result<(), Violation> {
+        match offset {
+            hba::GHC => {
+                regs::write(cx.device, hba::GHC, value);
+                if value & ghc::HR != 0 {
+                    self.each_port(cx, |it, cx, shared| it.on_reset(cx, shared));
+                }
+            }
+            hba::IS | hba::BOHC => regs::write(cx.device, offset, value),
+            // Read-only (some chips let firmware write them), or not offered.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32) -> Seen {
+        let Some(it) = self.port(number) else { return Ok(Some(0)) };
+        let half = |value: u64, upper: bool| u32::try_from(if upper { value >> 32 } else { value & 0xffff_ffff }).ok();
+        match offset {
+            port::CLB | port::CLBU => return Ok(half(it.list, offset == port::CLBU)),
+            port::FB | port::FBU => return Ok(half(it.received, offset == port::FBU)),
+            port::IS => return Ok(self.sync(cx, number)),
+            port::CI | port::SACT | port::TFD if self.sync(cx, number).is_none() => return Ok(None),
+            port::CMD => self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared)),
+            _ => {}
+        }
+        let Some(it) = self.port(number) else { return Ok(Some(0)) };
+        Ok(Some(match offset {
+            port::CI => it.issued,
+            port::SACT => it.active,
+            // A command that the device does not have yet keeps the drive busy all the same.
+            port::TFD => {
+                let held = it.issued & !it.active & !it.at_device != 0 && !it.failed;
+                it.regs.read(cx.device, offset) | if held { u32::from(status::BSY) } else { 0 }
+            }
+            port::CMD => it.regs.read(cx.device, offset) & !cmd::PMA,
+            port::IE | port::SIG | port::SSTS | port::SCTL | port::SERR | port::SNTF | port::DEVSLP => {
+                it.regs.read(cx.device, offset)
+            }
+            // FIS-based switching is not offered; reserved, and the maker's own.
+            _ => 0,
+        }))
+    }
+
+    fn write_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32, value: u32) -> Result<(), Violation> {
+        let wide = self.shared.wide;
+        let Some(it) = self.port(number) else { return Ok(()) };
+        let low = u64::from(value);
+        match offset {
+            // Lists are aligned to 1 KiB, received FISes to 256 bytes.
+            port::CLB => it.list = (it.list & !0xffff_ffff) | (low & !0x3ff),
+            port::FB => it.received = (it.received & !0xffff_ffff) | (low & !0xff),
+            port::CLBU if wide => it.list = (it.list & 0xffff_ffff) | low << 32,
+            port::FBU if wide => it.received = (it.received & 0xffff_ffff) | low << 32,
+            port::IS => {
+                it.extra &= !value;
+                it.stale &= !value;
+                it.news = false;
+                it.regs.write(cx.device, offset, value);
+            }
+            port::CMD => self.with_port(cx, number, |it, cx, shared| it.write_command(cx, shared, value)),
+            port::CI => self.with_port(cx, number, |it, cx, shared| it.on_issue(cx, shared, value)),
+            port::SACT if it.running => it.active |= value,
+            port::SERR => {
+                // The device may be another one from here on.
+                if it.regs.read(cx.device, offset) & value & serr::CHANGED != 0 {
+                    it.unit = Unit::Unknown;
+                }
+                it.regs.write(cx.device, offset, value);
+            }
+            port::SCTL => {
+                if value & det::MASK != 0 {
+                    it.unit = Unit::Unknown;
+                }
+                it.regs.write(cx.device, offset, value);
+            }
+            port::IE | port::SNTF | port::DEVSLP => it.regs.write(cx.device, offset, value),
+            _ => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,330 @@
+//! The guard of a function whose registers lie in memory, behind base address registers (PCI 3.0 s. 6.2).
+//!
+//! The registers stay where the firmware has placed them: the guest's writes to those base address registers are kept here and
+//! never reach the device. Sizing works as ever, whether or not the function decodes memory meanwhile; a function whose registers
+//! the guest has placed elsewhere does not get its decoding switched on. Registers behind ports would be a second way to the same
+//! device: the function has none that the guest could see, and decodes none.
+//!
+//! What resets the function behind the mediator's back is kept from it: a power state but D0, a function level reset, a self test.
+//! Messages (MSI, MSI-X) are the guest's own. Other registers from 40h on are read-only.
+//!
+//! PCI Express Base Specification 4.0 s. 7.5.3 (Express capability); PCI Power Management Specification 1.2 s. 3.2; Advanced
+//! Capabilities for Conventional PCI ECN (2006) for the other function level reset.
+
+use crate::capability::{Capabilities, id};
+use crate::{header, is_io, merge};
+use alloc::vec::Vec;
+use mediator::pci::{AttachError, Place, Region};
+use mediator::{ConfigAccess, Ctx, Device, Gpa, Op, RegionId, Verdict, Violation, Width};
+
+/// Bits 2:1 of a memory base address register: 64 bits wide, with the next one.
+const TYPE: u32 = 3 << 1;
+const TYPE_64: u32 = 2 << 1;
+/// Bits 3:0 are no part of the address.
+const ATTRIBUTES: u32 = 0xf;
+
+/// Power management: control and status, and the state in it.
+const PM_CONTROL: u16 = 4;
+const PM_STATE: u32 = 3;
+/// Express: device capabilities, device control in the low half of its dword, and function level reset in both.
+const EXPRESS_CAPABILITIES: u16 = 4;
+const EXPRESS_CAN_RESET: u32 = 1 << 28;
+const EXPRESS_CONTROL: u16 = 8;
+const EXPRESS_RESET: u32 = 1 << 15;
+/// Past the last register of the Express capability.
+const EXPRESS_END: u16 = 0x3c;
+/// Advanced features: function level reset, in the dword of the ID.
+const ADVANCED_CAN_RESET: u32 = 1 << 25;
+/// Lengths of MSI (with 64-bit address and masks) and MSI-X.
+const MSI_END: u16 = 24;
+const MSI_X_END: u16 = 12;
+/// Built-in self test, in the dword of [`header::CACHE_LINE`].
+const START_TEST: u32 = 1 << 30;
+
+/// A register block: the beginning of what a base address register places.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    pub region: RegionId,
+    /// Number of the base address register, 0 to 5.
+    pub bar: u8,
+    /// Bytes that are guarded, of a longer one.
+    pub max_len: u32,
+}
+
+impl Block {
+    fn offset(self) -> u16 {
+        header::BAR0.saturating_add(u16::from(self.bar) << 2)
+    }
+
+    /// The two halves of the base address register as they stand; the upper one is 0 where there is none.
+    fn read(self, device: &mut dyn Device) -> Result<[u32; 2], AttachError> {
+        let low = device.config_read(self.offset(), Width::Dword);
+        if is_io(low) || ![0, TYPE_64].contains(&(low & TYPE)) {
+            return Err(AttachError("its registers are not where they belong: not in memory"));
+        }
+        let high = if is_wide(low) { device.config_read(self.offset().saturating_add(4), Width::Dword) } else { 0 };
+        if high != 0 {
+            return Err(AttachError(
+                "its registers lie above 4 GiB; a firmware setting (`above 4G decoding`) moves them",
+            ));
+        }
+        if low & !ATTRIBUTES == 0 {
+            return Err(AttachError("its registers have no address; switch the controller on in the firmware setup"));
+        }
+        Ok([low, high])
+    }
+}
+
+fn is_wide(low: u32) -> bool {
+    low & TYPE == TYPE_64
+}
+
+/// The blocks that have an address, for [`mediator::pci::Driver::regions`].
+pub fn memory_regions(device: &mut dyn Device, blocks: &[Block]) -> Vec<Region> {
+    let region = |block: &Block| {
+        let [low, _] = block.read(device).ok()?;
+        Some(region(*block, low, block.max_len))
+    };
+    blocks.iter().filter_map(region).collect()
+}
+
+fn region(block: Block, low: u32, len: u32) -> Region {
+    let at = Gpa(u64::from(low & !ATTRIBUTES));
+    Region { region: block.region, place: Some(Place::Memory(at)), len, polled: None }
+}
+
+/// A guarded base address register.
+#[derive(Clone, Copy, Debug)]
+struct Bar {
+    block: Block,
+    /// As the device has it, and stays.
+    home: [u32; 2],
+    /// Bits that can be written.
+    mask: [u32; 2],
+    /// As the guest has written it.
+    shown: [u32; 2],
+}
+
+impl Bar {
+    /// Sizes it; the function decodes nothing meanwhile.
+    fn new(device: &mut dyn Device, block: Block) -> Result<Self, AttachError> {
+        let home @ [low, high] = block.read(device)?;
+        let offset = block.offset();
+        let mut size = |offset, before| {
+            device.config_write(offset, Width::Dword, u32::MAX);
+            let mask = device.config_read(offset, Width::Dword);
+            device.config_write(offset, Width::Dword, before);
+            mask
+        };
+        let mask =
+            [size(offset, low) & !ATTRIBUTES, if is_wide(low) { size(offset.saturating_add(4), high) } else { 0 }];
+        Ok(Self { block, home, mask, shown: home })
+    }
+
+    /// Of what lies below 4 GiB.
+    fn len(&self) -> u32 {
+        let [mask, _] = self.mask;
+        mask.wrapping_neg()
+    }
+
+    /// Its half in this dword.
+    fn half(&self, dword: u16) -> Option<usize> {
+        let [low, _] = self.home;
+        let half = usize::from(dword.checked_sub(self.block.offset())? >> 2);
+        (half == 0 || half == 1 && is_wide(low)).then_some(half)
+    }
+
+    fn show(&mut self, half: usize, value: u32) {
+        let parts = self.shown.iter_mut().zip(self.home).zip(self.mask);
+        if let Some(((shown, home), mask)) = parts.into_iter().nth(half) {
+            *shown = (value & mask) | (home & !mask);
+        }
+    }
+
+    /// The device has it, whatever it was reset by.
+    fn restore(&self, device: &mut dyn Device) {
+        let [low, high] = self.home;
+        let offset = self.block.offset();
+        let mut put = |offset, value| {
+            if device.config_read(offset, Width::Dword) != value {
+                device.config_write(offset, Width::Dword, value);
+            }
+        };
+        put(offset, low);
+        if is_wide(low) {
+            put(offset.saturating_add(4), high);
+        }
+    }
+}
+
+/// Offsets of the base address registers of ports.
+fn ports(device: &mut dyn Device) -> Vec<u16> {
+    let mut upper = false;
+    let is_one = |offset: &u16| {
+        let bar = device.config_read(*offset, Width::Dword);
+        // The upper half of an address tells no type.
+        let is_upper = core::mem::replace(&mut upper, false);
+        upper = !is_upper && !is_io(bar) && is_wide(bar);
+        !is_upper && is_io(bar)
+    };
+    (header::BAR0..=header::BAR5).step_by(4).filter(is_one).collect()
+}
+
+/// See the module.
+pub struct MemoryGuard {
+    bars: Vec<Bar>,
+    /// Offsets of base address registers of ports.
+    ports: Vec<u16>,
+    capabilities: Capabilities,
+}
+
+impl MemoryGuard {
+    /// The function decodes its memory afterwards, and no ports. The guest does not run.
+    ///
+    /// # Errors
+    /// The registers of a block lie where they cannot be guarded.
+    pub fn attach(device: &mut dyn Device, blocks: &[Block]) -> Result<Self, AttachError> {
+        let decodes = header::COMMAND_IO | header::COMMAND_MEMORY;
+        let command = device.config_read(header::COMMAND, Width::Word) & !decodes;
+        device.config_write(header::COMMAND, Width::Word, command);
+        let bars = blocks.iter().map(|&block| Bar::new(device, block)).collect::<Result<Vec<_>, _>>()?;
+        device.config_write(header::COMMAND, Width::Word, command | header::COMMAND_MEMORY);
+        Ok(Self { bars, ports: ports(device), capabilities: Capabilities::read(device) })
+    }
+
+    /// Where the registers lie; no block is longer than what its base address register places.
+    pub fn regions(&self) -> Vec<Region> {
+        let region = |bar: &Bar| {
+            let [low, _] = bar.home;
+            region(bar.block, low, bar.block.max_len.min(bar.len()))
+        };
+        self.bars.iter().map(region).collect()
+    }
+
+    /// An access of the guest. `busy`: a transfer is under way, which ends only while the function decodes memory and may master the
+    /// bus.
+    ///
+    /// # Errors
+    /// A [`Violation`]: the write vanishes.
+    pub fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess, busy: bool) -> Result<Verdict, Violation> {
+        match access.op {
+            Op::Read => Ok(self.read(cx.device, access)),
+            Op::Write(value) => self.write(cx.device, access, value as u32, busy),
+        }
+    }
+
+    /// The machine has slept: the function decodes nothing, and has its registers where they were.
+    pub fn on_resume(&self, device: &mut dyn Device) {
+        let off = header::COMMAND_IO | header::COMMAND_MEMORY | header::COMMAND_MASTER;
+        let command = device.config_read(header::COMMAND, Width::Word) & !off;
+        device.config_write(header::COMMAND, Width::Word, command);
+        self.bars.iter().for_each(|bar| bar.restore(device));
+    }
+
+    /// Does the function decode its memory, and may it master the bus?
+    pub fn can_transfer(device: &mut dyn Device) -> bool {
+        let needed = header::COMMAND_MEMORY | header::COMMAND_MASTER;
+        device.config_read(header::COMMAND, Width::Word) & needed == needed
+    }
+
+    fn read(&self, device: &mut dyn Device, access: ConfigAccess) -> Verdict {
+        let dword = access.offset & !3;
+        let part = |value: u32| {
+            let shift = u32::from(access.offset & 3).wrapping_mul(8);
+            Verdict::Value(u64::from(value.wrapping_shr(shift)) & access.width.ones())
+        };
+        if let Some((bar, half)) = self.bars.iter().find_map(|bar| Some((bar, bar.half(dword)?))) {
+            return part(bar.shown.get(half).copied().unwrap_or(u32::MAX));
+        }
+        if self.ports.contains(&dword) {
+            return part(0);
+        }
+        // No reset that the guest would not get.
+        match self.register_of(dword) {
+            Some((id::EXPRESS, EXPRESS_CAPABILITIES)) => {
+                part(device.config_read(dword, Width::Dword) & !EXPRESS_CAN_RESET)
+            }
+            Some((id::ADVANCED_FEATURES, 0)) => part(device.config_read(dword, Width::Dword) & !ADVANCED_CAN_RESET),
+            _ => Verdict::Passthrough,
+        }
+    }
+
+    /// ID and offset within of the capability that a register may be of.
+    fn register_of(&self, dword: u16) -> Option<(u8, u16)> {
+        let of = self.capabilities.before(dword)?;
+        Some((of.id, dword.saturating_sub(of.offset)))
+    }
+
+    fn write(
+        &mut self,
+        device: &mut dyn Device,
+        access: ConfigAccess,
+        value: u32,
+        busy: bool,
+    ) -> Result<Verdict, Violation> {
+        let dword = access.offset & !3;
+        let found = self.bars.iter_mut().find_map(|bar| bar.half(dword).map(|half| (bar, half)));
+        if let Some((bar, half)) = found {
+            let before = bar.shown.get(half).copied().unwrap_or(0);
+            bar.show(half, merge(before, access.offset, access.width, value));
+            return Ok(Verdict::Done);
+        }
+        let written = merge(0, access.offset, access.width, value);
+        match dword {
+            header::COMMAND => self.write_command(device, access, value, busy),
+            header::CACHE_LINE if written & START_TEST == 0 => Ok(Verdict::Passthrough),
+            header::BAR0..=header::BAR5 if self.ports.contains(&dword) => Ok(Verdict::Done),
+            header::BAR0..=header::BAR5 | header::ROM_BAR | header::INTERRUPT_LINE => Ok(Verdict::Passthrough),
+            header::DEVICE_SPECIFIC..=0xff => self.write_capability(device, access, written),
+            _ => Err(Violation {
+                what: "configuration: a register that is not the guest's",
+                detail: access.offset.into(),
+            }),
+        }
+    }
+
+    fn write_command(
+        &self,
+        device: &mut dyn Device,
+        access: ConfigAccess,
+        value: u32,
+        busy: bool,
+    ) -> Result<Verdict, Violation> {
+        let old = device.config_read(header::COMMAND, Width::Dword);
+        let new = merge(old, access.offset, access.width, value);
+        let refused = |what| Err(Violation { what, detail: new.into() });
+        if busy && old & !new & (header::COMMAND_MEMORY | header::COMMAND_MASTER) != 0 {
+            return refused("configuration: decoding or mastering switched off in mid-transfer");
+        }
+        if new & !old & header::COMMAND_MEMORY != 0 {
+            if self.bars.iter().any(|bar| bar.shown != bar.home) {
+                return refused("configuration: registers placed elsewhere, which is not supported");
+            }
+            self.bars.iter().for_each(|bar| bar.restore(device));
+        }
+        let ports = header::COMMAND_IO.wrapping_shr(u32::from(access.offset & 3).wrapping_mul(8));
+        device.config_write(access.offset, access.width, value & !ports);
+        Ok(Verdict::Done)
+    }
+
+    /// `written`: in its place in the dword.
+    fn write_capability(
+        &self,
+        device: &mut dyn Device,
+        access: ConfigAccess,
+        written: u32,
+    ) -> Result<Verdict, Violation> {
+        let mut without = |bits: u32| {
+            let shift = u32::from(access.offset & 3).wrapping_mul(8);
+            device.config_write(access.offset, access.width, (written & !bits).wrapping_shr(shift));
+            Ok(Verdict::Done)
+        };
+        match self.register_of(access.offset & !3) {
+            Some((id::MSI, ..MSI_END) | (id::MSI_X, ..MSI_X_END)) => Ok(Verdict::Passthrough),
+            Some((id::POWER_MANAGEMENT, PM_CONTROL)) => without(PM_STATE),
+            Some((id::EXPRESS, EXPRESS_CONTROL)) => without(EXPRESS_RESET),
+            Some((id::EXPRESS, ..EXPRESS_END)) => Ok(Verdict::Passthrough),
+            _ => Err(Violation { what: "configuration: a register of the device's own", detail: access.offset.into() }),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! A function with a 64-bit and a 32-bit block in memory, ports, and capabilities; and what a guest tries with it.
+
+use crate::*;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use mediator::pci::{AttachError, Place, Region};
+use mediator::*;
+
+const HOME: u32 = 0xfebf_0000;
+const SMALL: u32 = 0xfebf_4000;
+const PM: u16 = 0x40;
+const MSI_X: u16 = 0x50;
+const EXPRESS: u16 = 0x80;
+const OWN: u16 = 0xd0;
+const BLOCKS: [Block; 2] =
+    [Block { region: RegionId(0), bar: 0, max_len: 0x2000 }, Block { region: RegionId(1), bar: 5, max_len: 0x2000 }];
+
+/// Configuration space alone.
+struct Function {
+    bytes: [u8; 256],
+    /// Bits of a base address register that can be written.
+    masks: BTreeMap<u16, u32>,
+    writes: Vec<(u16, Width, u32)>,
+}
+
+impl Function {
+    fn new() -> Self {
+        let masks =
+            [(0x10, 0xffff_c000), (0x14, u32::MAX), (0x18, 0xffff_ffe0), (0x1c, 0), (0x20, 0), (0x24, 0xffff_f000)];
+        let mut function = Self { bytes: [0; 256], masks: masks.into(), writes: Vec::new() };
+        // Ports are decoded as well.
+        for (offset, value) in
+            [(4, 0x0010_0003), (0x10, HOME | 4), (0x18, 0xc001), (0x24, SMALL), (0x34, u32::from(PM))]
+        {
+            function.put(offset, value);
+        }
+        function.put(PM, 0x0003_0001 | u32::from(MSI_X) << 8);
+        function.put(MSI_X, 0x0000_0011 | u32::from(EXPRESS) << 8);
+        function.put(EXPRESS, 0x0002_0010);
+        function.put(EXPRESS + 4, 1 << 28 | 7);
+        function
+    }
+
+    fn put(&mut self, offset: u16, value: u32) {
+        self.bytes[usize::from(offset)..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    fn get(&self, offset: u16) -> u32 {
+        u32::from_le_bytes(self.bytes[usize::from(offset & !3)..][..4].try_into().unwrap())
+    }
+}
+
+impl Device for Function {
+    fn read(&mut self, _: RegionId, _: u32, _: Width) -> u64 {
+        unreachable!("the guard reads no register")
+    }
+    fn write(&mut self, _: RegionId, _: u32, _: Width, _: u64) {
+        unreachable!("the guard writes no register")
+    }
+    fn read_string(&mut self, _: RegionId, _: u32, _: Width, _: &mut [u8]) {}
+    fn write_string(&mut self, _: RegionId, _: u32, _: Width, _: &[u8]) {}
+    fn config_read(&mut self, offset: u16, width: Width) -> u32 {
+        self.get(offset) >> ((offset & 3) * 8) & width.ones() as u32
+    }
+    fn config_write(&mut self, offset: u16, width: Width, value: u32) {
+        self.writes.push((offset, width, value));
+        let dword = offset & !3;
+        let before = self.get(dword);
+        let after = merge(before, offset, width, value);
+        let mask = self.masks.get(&dword).copied().unwrap_or(u32::MAX);
+        self.put(dword, after & mask | before & !mask);
+    }
+}
+
+struct Nothing;
+
+impl GuestMemory for Nothing {
+    fn read(&mut self, from: Gpa, _: &mut [u8]) -> Result<(), NotRam> {
+        Err(NotRam(from))
+    }
+    fn write(&mut self, to: Gpa, _: &[u8]) -> Result<(), NotRam> {
+        Err(NotRam(to))
+    }
+    fn compare_exchange(&mut self, at: Gpa, _: Width, _: u64, _: u64) -> Result<bool, NotRam> {
+        Err(NotRam(at))
+    }
+    fn bus_addr(&self, of: Gpa, _: u64) -> Result<BusAddr, NotRam> {
+        Err(NotRam(of))
+    }
+}
+
+impl DmaArena for Nothing {
+    fn alloc(&mut self, _: usize, _: usize) -> Option<DmaBuffer> {
+        None
+    }
+    fn free(&mut self, _: DmaBuffer) {}
+    fn bytes(&mut self, _: BusAddr, _: usize) -> Result<&mut [u8], OutOfArena> {
+        Err(OutOfArena)
+    }
+}
+
+impl Hooks for Nothing {
+    fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
+        panic!("the registers never move")
+    }
+}
+
+/// A guarded function, as the guest reaches it.
+struct Rig {
+    function: Function,
+    guard: MemoryGuard,
+    busy: bool,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let mut function = Function::new();
+        let guard = MemoryGuard::attach(&mut function, &BLOCKS).unwrap();
+        function.writes.clear();
+        Self { function, guard, busy: false }
+    }
+
+    fn access(&mut self, offset: u16, width: Width, op: Op) -> Result<u32, &'static str> {
+        let mut cx = Ctx {
+            device: &mut self.function,
+            guest: &mut Nothing,
+            arena: &mut Nothing,
+            hooks: &mut Nothing,
+            work: &mut Vec::new(),
+            now: Instant(0),
+        };
+        let verdict = self.guard.on_config(&mut cx, ConfigAccess { offset, width, op }, self.busy);
+        match (verdict.map_err(|violation| violation.what)?, op) {
+            (Verdict::Passthrough, Op::Read) => Ok(self.function.config_read(offset, width)),
+            (Verdict::Passthrough, Op::Write(value)) => {
+                self.function.config_write(offset, width, value as u32);
+                Ok(0)
+            }
+            (Verdict::Value(value), Op::Read) => Ok(value as u32),
+            (Verdict::Done, Op::Write(_)) => Ok(0),
+            (verdict, op) => panic!("{verdict:?} for {op:?}"),
+        }
+    }
+
+    fn read(&mut self, offset: u16) -> u32 {
+        self.access(offset, Width::Dword, Op::Read).unwrap()
+    }
+
+    fn write(&mut self, offset: u16, value: u32) -> Result<u32, &'static str> {
+        self.access(offset, Width::Dword, Op::Write(value.into()))
+    }
+
+    fn command(&mut self, value: u16) -> Result<u32, &'static str> {
+        self.access(4, Width::Word, Op::Write(value.into()))
+    }
+
+    /// The base address registers as the device has them.
+    fn is_at_home(&self) -> bool {
+        self.function.get(0x10) == HOME | 4 && self.function.get(0x14) == 0 && self.function.get(0x24) == SMALL
+    }
+}
+
+fn attached(change: impl FnOnce(&mut Function)) -> Result<Vec<Region>, AttachError> {
+    let mut function = Function::new();
+    change(&mut function);
+    MemoryGuard::attach(&mut function, &BLOCKS).map(|guard| guard.regions())
+}
+
+#[test]
+fn a_block_is_no_longer_than_what_its_register_places() {
+    let region = |number, at: u32, len| {
+        let place = Some(Place::Memory(Gpa(at.into())));
+        Region { region: RegionId(number), place, len, polled: None }
+    };
+    assert_eq!(attached(|_| {}), Ok([region(0, HOME, 0x2000), region(1, SMALL, 0x1000)].into()));
+    let before = memory_regions(&mut Function::new(), &BLOCKS);
+    assert_eq!(before, [region(0, HOME, 0x2000), region(1, SMALL, 0x2000)]);
+}
+
+#[test]
+fn after_it_is_taken_over_the_function_decodes_memory_where_it_was_and_no_ports() {
+    let rig = Rig::new();
+    assert!(rig.is_at_home());
+    assert_eq!(rig.function.get(4) & 7, 2);
+}
+
+#[test]
+fn blocks_that_cannot_be_guarded_are_refused() {
+    let why = |change: fn(&mut Function)| attached(change).unwrap_err().0;
+    assert!(why(|f| f.put(0x14, 1)).contains("above 4 GiB"));
+    assert!(why(|f| f.put(0x10, 4)).contains("no address"));
+    assert!(why(|f| f.put(0x24, 0xc001)).contains("not in memory"));
+    assert!(why(|f| f.put(0x24, SMALL | 2)).contains("not in memory"));
+}
+
+#[test]
+fn the_guest_sizes_whether_memory_is_decoded_or_not_and_the_device_never_moves() {
+    for command in [0_u16, 2] {
+        let mut rig = Rig::new();
+        rig.command(command).unwrap();
+        for (offset, home, size) in [(0x10, HOME | 4, 0xffff_c004_u32), (0x14, 0, u32::MAX), (0x24, SMALL, 0xffff_f000)]
+        {
+            rig.write(offset, u32::MAX).unwrap();
+            assert_eq!(rig.read(offset), size, "{offset:#x}");
+            assert!(rig.is_at_home());
+            rig.write(offset, home).unwrap();
+            assert_eq!(rig.read(offset), home);
+        }
+        assert_eq!(rig.command(2), Ok(0));
+    }
+}
+
+#[test]
+fn bytes_of_a_base_address_register_are_read_and_written_on_their_own() {
+    let mut rig = Rig::new();
+    rig.access(0x12, Width::Word, Op::Write(0xffff)).unwrap();
+    assert_eq!(rig.access(0x13, Width::Byte, Op::Read), Ok(0xff));
+    assert_eq!(rig.read(0x10), 0xffff_0004);
+}
+
+#[test]
+fn registers_that_were_placed_elsewhere_are_not_decoded() {
+    let mut rig = Rig::new();
+    rig.command(0).unwrap();
+    rig.write(0x24, SMALL + 0x1000).unwrap();
+    assert!(rig.command(6).unwrap_err().contains("placed elsewhere"));
+    assert_eq!(rig.function.get(4) & 7, 0);
+    rig.write(0x24, SMALL).unwrap();
+    rig.command(6).unwrap();
+    assert_eq!(rig.function.get(4) & 7, 6);
+}
+
+#[test]
+fn a_function_that_has_lost_its_addresses_gets_them_back_before_it_decodes() {
+    let mut rig = Rig::new();
+    rig.command(0).unwrap();
+    rig.function.put(0x10, 4);
+    rig.function.put(0x24, 0);
+    rig.function.writes.clear();
+    rig.command(2).unwrap();
+    assert!(rig.is_at_home());
+    assert_eq!(rig.function.writes.last(), Some(&(4, Width::Word, 2)));
+}
+
+#[test]
+fn there_are_no_ports() {
+    let mut rig = Rig::new();
+    rig.write(0x18, u32::MAX).unwrap();
+    assert_eq!(rig.read(0x18), 0);
+    rig.write(4, 3).unwrap();
+    assert_eq!(rig.function.get(4) & 3, 2, "ports are not decoded");
+    rig.access(4, Width::Byte, Op::Write(7)).unwrap();
+    assert_eq!(rig.function.get(4) & 7, 6);
+    rig.access(5, Width::Byte, Op::Write(5)).unwrap();
+    assert_eq!(rig.function.get(4) >> 8 & 0xff, 5, "other bytes pass as they are");
+}
+
+#[test]
+fn nothing_is_switched_off_in_mid_transfer() {
+    let mut rig = Rig::new();
+    rig.command(6).unwrap();
+    rig.busy = true;
+    for command in [0, 2, 4] {
+        assert!(rig.command(command).unwrap_err().contains("mid-transfer"));
+    }
+    rig.command(0x406).unwrap();
+    assert!(MemoryGuard::can_transfer(&mut rig.function));
+}
+
+#[test]
+fn no_way_of_the_function_to_reset_itself_is_open() {
+    let mut rig = Rig::new();
+    // D3hot, with PME enabled.
+    rig.access(PM + 4, Width::Word, Op::Write(0x103)).unwrap();
+    assert_eq!(rig.function.get(PM + 4), 0x100);
+    assert_eq!(rig.read(EXPRESS + 4), 7, "it tells of no function level reset");
+    rig.access(EXPRESS + 8, Width::Word, Op::Write(0x8010)).unwrap();
+    rig.access(EXPRESS + 9, Width::Byte, Op::Write(0x80)).unwrap();
+    assert_eq!(rig.function.get(EXPRESS + 8), 0x10);
+    assert!(rig.access(0xf, Width::Byte, Op::Write(0x40)).is_err(), "a self test");
+    rig.write(0xc, 0x4010).unwrap();
+}
+
+#[test]
+fn messages_pass_and_the_devices_own_registers_do_not() {
+    let mut rig = Rig::new();
+    rig.access(MSI_X + 2, Width::Word, Op::Write(0x8000)).unwrap();
+    assert_eq!(rig.function.get(MSI_X), 0x8000_0011 | u32::from(EXPRESS) << 8);
+    for offset in [MSI_X + 12, EXPRESS + 0x3c, OWN, 0xfc, 0x100, 0xffc, 0, 8, 0x2c, 0x38] {
+        assert!(rig.write(offset, 1).is_err(), "{offset:#x}");
+    }
+    rig.write(0x3c, 5).unwrap();
+    assert_eq!(rig.function.writes.len(), 2);
+}
+
+#[test]
+fn after_sleep_it_decodes_nothing_and_is_at_home() {
+    let mut rig = Rig::new();
+    rig.function = Function::new();
+    rig.function.put(0x10, 0xd000_0004);
+    rig.guard.on_resume(&mut rig.function);
+    assert!(rig.is_at_home());
+    assert_eq!(rig.function.get(4) & 7, 0);
+}
+
+#[test]
+fn a_list_of_capabilities_that_is_a_circle_ends() {
+    let mut function = Function::new();
+    function.put(EXPRESS, 0x0002_0010 | u32::from(PM) << 8);
+    let found = Capabilities::read(&mut function);
+    assert_eq!(found.find(0x10).map(|it| it.offset), Some(EXPRESS));
+    assert_eq!(found.before(MSI_X + 3).map(|it| it.id), Some(0x11));
+    assert_eq!(found.before(0x3f), None);
+}

@@ -1,0 +1,287 @@
+//! NVMe guests that mean harm. Whatever they do, the device only gets addresses of the arena or of guest RAM, the platter only gets
+//! transformed sectors, and the disk works again after a reset.
+#![forbid(unsafe_code)]
+
+use scenario::nvme::{DATA, LISTS, Layout, NvmeRig};
+use scenario::payload;
+use sim::nvme::{Entry, Failure, Queue, read, status, write};
+use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
+
+#[test]
+fn guest_memory_that_changes_after_every_read_changes_nothing() {
+    for layout in Layout::ALL {
+        for lba in [10, 990, 5000] {
+            let mut rig = NvmeRig::new();
+            rig.machine.ram.changes_after_read = true;
+            rig.write(lba, &payload(1, lba, 40), layout).unwrap();
+            rig.read(lba, 40, layout).unwrap();
+        }
+    }
+}
+
+#[test]
+fn guest_rewriting_commands_and_lists_after_the_doorbell_changes_nothing() {
+    for lba in [10, 990, 5000] {
+        for is_write in [true, false] {
+            let mut rig = NvmeRig::new();
+            let data = payload(1, lba, 64);
+            let layout = Layout::CHAINED;
+            let id = if is_write {
+                rig.put_write(1, lba, &data, layout, DATA, LISTS)
+            } else {
+                rig.put_read(1, lba, 64, layout, DATA, LISTS)
+            };
+            rig.guest.ring(&mut rig.machine, 1);
+            let queue = rig.guest.queues[1].sq;
+            let evil = write(1, 2000, 64).prps(VMM.start, VMM.start + 0x1000).bytes().repeat(64);
+            rig.machine.ram.poke(queue, &evil);
+            rig.machine.ram.poke(LISTS, &VMM.start.to_le_bytes().repeat(0x1000));
+            rig.guest.wait(&mut rig.machine, 1, id).unwrap();
+            if is_write {
+                rig.model.wrote(lba, &data);
+            } else {
+                rig.expect_data(lba, 64, layout, DATA);
+            }
+            rig.check();
+        }
+    }
+}
+
+/// PRP entries that no honest guest writes, for so many blocks, and what of the answer is known.
+fn bad_entries() -> Vec<(u64, u64, u32, Option<u16>)> {
+    let transfer = Some(status::DATA_TRANSFER);
+    let offset = Some(status::PRP_OFFSET);
+    vec![
+        (VMM.start, 0, 8, transfer),
+        (ARENA.start, 0, 1, transfer),
+        (ARENA.end - 4096, 0, 8, transfer),
+        (VMM.end - 2048, VMM.end, 8, transfer),
+        (DATA, VMM.start, 16, transfer),
+        (DATA, ARENA.start, 9, transfer),
+        (RAM_HIGH.end - 512, VMM.start, 2, transfer),
+        (!3, 0, 1, None),
+        (!0xfff, !0xfff, 16, None),
+        (0xa_0000, 0, 8, None),
+        (RAM_TOP.end, 0, 8, None),
+        (DATA + 2, 0, 1, offset),
+        (DATA, DATA + 0x1200, 16, offset),
+        // Lists: of the VMM's memory, of none, at an odd place, full of the VMM's addresses.
+        (DATA, VMM.start, 64, transfer),
+        (DATA, ARENA.start, 64, transfer),
+        (DATA, RAM_TOP.end, 64, transfer),
+        (DATA, LISTS + 4, 64, offset),
+        (DATA, LISTS + 0x4000, 64, transfer),
+        (DATA, LISTS + 0x5000, 64, offset),
+        // A list whose last entry leads to itself, again and again.
+        (DATA, LISTS + 0x6ff8, 256, Some(status::INVALID_FIELD)),
+    ]
+}
+
+#[test]
+fn entries_into_the_vmm_or_nowhere_reach_no_device() {
+    for (first, second, blocks, expected) in bad_entries() {
+        for (is_write, nsid, lba) in
+            [(true, 1, 2000), (false, 1, 2000), (true, 1, 10), (false, 1, 10), (true, 2, 2000), (false, 2, 2000)]
+        {
+            let mut rig = NvmeRig::new();
+            rig.machine.ram.poke(DATA, &payload(1, 1000, 128));
+            rig.machine.ram.poke(LISTS + 0x4000, &VMM.start.to_le_bytes().repeat(512));
+            rig.machine.ram.poke(LISTS + 0x5000, &(DATA + 0x10).to_le_bytes().repeat(512));
+            rig.machine.ram.poke(LISTS + 0x6ff8, &(LISTS + 0x6ff8).to_le_bytes());
+            rig.model.may_hold_anything(lba, blocks.into());
+            let entry = if is_write { write(nsid, lba, blocks) } else { read(nsid, lba, blocks) };
+            let answer = rig.guest.io(&mut rig.machine, 1, entry.prps(first, second));
+            if let Some(status) = expected {
+                assert_eq!(answer, Err(Failure::Status(status)), "{first:#x} {second:#x} {blocks} {is_write} {nsid}");
+            }
+            rig.check();
+            rig.recovers();
+        }
+    }
+}
+
+#[test]
+fn admin_data_goes_nowhere_but_guest_memory() {
+    for at in [VMM.start, ARENA.start, ARENA.end - 4096, RAM_TOP.end, VMM.start - 512] {
+        for entry in [
+            Entry::new(6, 0).dword(10, 1),
+            Entry::new(2, 0).dword(10, 2 | 1023 << 16),
+            Entry::new(10, 0).dword(10, 0x0e),
+        ] {
+            let mut rig = NvmeRig::new();
+            let answer = rig.guest.admin(&mut rig.machine, entry.prps(at, VMM.start));
+            let fits = at == VMM.start - 512 && entry.opcode() == 10;
+            assert_eq!(answer.is_ok(), fits, "{at:#x} {entry:x?}");
+            rig.check();
+        }
+    }
+}
+
+#[test]
+fn requests_longer_than_the_limit_are_refused() {
+    let mut rig = NvmeRig::new();
+    for (lba, blocks) in [(10, 257), (5000, 257), (5000, 65536), (10, 65536)] {
+        let answer = rig.guest.io(&mut rig.machine, 1, write(1, lba, blocks).prps(DATA, LISTS));
+        assert_eq!(answer, Err(Failure::Status(status::INVALID_FIELD)));
+    }
+    for lba in [scenario::nvme::SECTORS, u64::MAX, u64::MAX - 3] {
+        let answer = rig.guest.io(&mut rig.machine, 1, write(1, lba, 8).prps(DATA, 0));
+        assert_eq!(answer, Err(Failure::Status(status::LBA_OUT_OF_RANGE)));
+    }
+    for nsid in [0, 3, u32::MAX] {
+        let answer = rig.guest.io(&mut rig.machine, 1, read(nsid, 0, 8).prps(DATA, 0));
+        assert_eq!(answer, Err(Failure::Status(status::INVALID_NAMESPACE)), "{nsid}");
+    }
+    rig.check();
+}
+
+#[test]
+fn doorbells_out_of_range_do_nothing() {
+    let mut rig = NvmeRig::new();
+    for (offset, value) in [
+        (0x1008, 64),
+        (0x1008, u32::MAX),
+        (0x100c, 64),
+        // Completions that are not there.
+        (0x100c, 5),
+        (0x1000, 32),
+        (0x1004, 32),
+        (0x1018, 1),
+        (0x101c, 1),
+        (0x1088, 1),
+        (0x1ffc, 0),
+        (0x1800, 3),
+    ] {
+        let before = rig.machine.violations.len();
+        rig.machine.write(offset, value);
+        assert_eq!(rig.machine.violations.len(), before + 1, "{offset:#x} {value:#x}");
+    }
+    rig.machine.write_wide(0x1008, mediator::Width::Word, 1);
+    rig.machine.write_wide(0x1008, mediator::Width::Qword, 1);
+    rig.check();
+    rig.write(5000, &payload(1, 5000, 8), Layout::LINUX).unwrap();
+    rig.read(5000, 8, Layout::LINUX).unwrap();
+}
+
+#[test]
+fn a_full_completion_queue_holds_what_follows() {
+    let mut rig = NvmeRig::new();
+    rig.guest.delete(&mut rig.machine, 2).unwrap();
+    // More entries to be sent than completions fit: both have 64 entries, and the guest takes none for a while.
+    let mut ids = Vec::new();
+    for round in 0..3 {
+        for n in 0..40 {
+            let data_at = DATA + 0x1000 * (n % 32);
+            ids.push(rig.put_read(1, 990 + n, 8, Layout::LINUX, data_at, LISTS));
+        }
+        rig.guest.ring(&mut rig.machine, 1);
+        (0..10).for_each(|_| {
+            rig.machine.tick();
+            rig.machine.other_interrupt();
+        });
+        if round == 0 {
+            // Not taken by the guest, so only 63 of them can be there at the end.
+            rig.machine.nvme.interrupts.clear();
+        }
+        if round == 1 {
+            // Only now; one interrupt is all that a handler needs.
+            rig.machine.nvme.interrupts.clear();
+            rig.guest.handle(&mut rig.machine, 1);
+        }
+    }
+    for id in ids {
+        rig.guest.wait(&mut rig.machine, 1, id).unwrap();
+    }
+    rig.check_platter();
+}
+
+#[test]
+fn overlapping_queues_harm_the_guest_alone() {
+    let places = [(0x20_0000, 0x20_0000), (0x20_0000, 0x20_1000), (VMM.start, 0x20_0000), (0x20_0000, ARENA.start)];
+    for (sq, cq) in places.into_iter().chain([(RAM_TOP.end - 4096, RAM_TOP.end), (!0xfff, 0x20_0000)]) {
+        let mut rig = NvmeRig::new();
+        rig.guest.delete(&mut rig.machine, 2).unwrap();
+        let queue = Queue { sq, cq, ..Queue::new(2, 64, false) };
+        for (opcode, at, last) in [(5, cq, 3 | 2 << 16), (1, sq, 1 | 2 << 16)] {
+            let entry = Entry::new(opcode, 0).prps(at, 0).dword(10, 2 | 63 << 16).dword(11, last);
+            let _ = rig.guest.admin(&mut rig.machine, entry);
+        }
+        for entry in [read(1, 5000, 8).prps(DATA, 0), write(1, 5000, 8).prps(DATA, 0)] {
+            rig.machine.ram.poke(DATA, &payload(1, 5000, 8));
+            rig.model.may_hold_anything(5000, 8);
+            if sim::SimMemory::is_ram(sq, 4096) {
+                rig.machine.ram.poke(sq, &entry.bytes().repeat(64));
+            }
+        }
+        rig.machine.write(0x1000 + 8 * u32::from(queue.id), 63);
+        (0..20).for_each(|_| {
+            rig.machine.tick();
+            rig.machine.other_interrupt();
+        });
+        rig.check_secrecy();
+        rig.recovers();
+    }
+}
+
+#[test]
+fn queues_that_cannot_be_are_refused() {
+    let mut rig = NvmeRig::new();
+    let mut create = |opcode: u8, id: u32, size: u32, at: u64, last: u32| {
+        let entry = Entry::new(opcode, 0).prps(at, 0).dword(10, id | (size - 1) << 16).dword(11, last);
+        rig.guest.admin(&mut rig.machine, entry).map_err(|failure| match failure {
+            Failure::Status(status) => status,
+            Failure::Timeout => 0xffff,
+        })
+    };
+    for opcode in [1, 5] {
+        for id in [0, 1, 2, 17, 0xffff] {
+            assert_eq!(create(opcode, id, 16, 0x20_0000, 1 | 1 << 16), Err(status::INVALID_QUEUE), "{id}");
+        }
+        for size in [1, 2049, 65536] {
+            assert_eq!(create(opcode, 3, size, 0x20_0000, 1 | 1 << 16), Err(status::INVALID_QUEUE_SIZE), "{size}");
+        }
+        assert_eq!(create(opcode, 3, 16, 0x20_0000, 1 << 16), Err(status::INVALID_FIELD), "a list of pages");
+        assert_eq!(create(opcode, 3, 16, 0x20_0010, 1 | 1 << 16), Err(status::PRP_OFFSET));
+    }
+    for cq in [0, 3, 17, 0xffff] {
+        assert_eq!(create(1, 3, 16, 0x20_0000, 1 | cq << 16), Err(status::CQ_INVALID), "{cq}");
+    }
+    for id in [0, 3, 17, 0xffff] {
+        for opcode in [0, 4] {
+            let answer = rig.guest.admin(&mut rig.machine, Entry::new(opcode, 0).dword(10, id));
+            assert_eq!(answer, Err(Failure::Status(status::INVALID_QUEUE)), "{opcode} {id}");
+        }
+    }
+    rig.check();
+    rig.write(5000, &payload(1, 5000, 8), Layout::LINUX).unwrap();
+}
+
+#[test]
+fn configuration_that_is_not_offered_enables_nothing() {
+    for bits in [1 << 4, 6 << 4, 1 << 7, 1 << 11] {
+        let mut rig = NvmeRig::new();
+        rig.guest.disable(&mut rig.machine).unwrap();
+        rig.machine.write(0x14, 1 | 6 << 16 | 4 << 20 | bits);
+        assert_eq!(rig.machine.violations.len(), 1, "{bits:#x}");
+        assert_eq!((rig.machine.read(0x1c) & 1, rig.machine.nvme.cc & 1), (0, 0));
+        rig.recovers();
+    }
+}
+
+#[test]
+fn registers_are_not_moved_from_under_the_guard() {
+    use mediator::Width::{Dword, Word};
+    let mut rig = NvmeRig::new();
+    // Sizing, as drivers of buses do it, and then another place: the device sees nothing of it.
+    rig.machine.config_write(0x10, Dword, u32::MAX);
+    assert_eq!(rig.machine.config_read(0x10, Dword), 0xffff_c004);
+    rig.machine.config_write(0x10, Dword, 0xe000_0000);
+    rig.read(995, 8, Layout::LINUX).unwrap();
+    rig.machine.config_write(0x04, Word, 0);
+    rig.machine.config_write(0x04, Word, 6);
+    assert_eq!(rig.machine.violations.len(), 1, "decoded at another place");
+    rig.machine.config_write(0x10, Dword, sim::nvme::BAR as u32);
+    rig.machine.config_write(0x04, Word, 6);
+    assert_eq!(rig.machine.hooked_at(), Some(sim::nvme::BAR));
+    rig.recovers();
+}

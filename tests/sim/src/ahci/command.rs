@@ -1,0 +1,300 @@
+//! Commands: fetched from the list, done by the device, ended with a FIS.
+
+use super::SimPort;
+use super::port::{DHRS, PSS, SDBS, TFES};
+use crate::ide::identify;
+use crate::{Bus, DmaFault, SECTOR_BYTES};
+
+/// A queued command that the device has.
+#[derive(Clone, Copy, Debug)]
+pub struct Queued {
+    pub slot: u32,
+    pub write: bool,
+    pub lba: u64,
+    pub sectors: u32,
+    pub left: u32,
+}
+
+/// A command that is not queued, at work.
+pub(super) struct Running {
+    slot: u32,
+    fis: [u8; 20],
+    packet: [u8; 16],
+    pub left: u32,
+}
+
+/// What a command does.
+enum Doing {
+    Media { write: bool, lba: u64, sectors: u32 },
+    Answer(Vec<u8>),
+    Trim(u32),
+    Nothing,
+    Flush,
+    Error(u8, u64),
+}
+
+fn address(fis: &[u8; 20], ext: bool) -> (u64, u32) {
+    let low = u64::from(fis[4]) | u64::from(fis[5]) << 8 | u64::from(fis[6]) << 16;
+    if ext {
+        let high = u64::from(fis[8]) | u64::from(fis[9]) << 8 | u64::from(fis[10]) << 16;
+        let count = u32::from(fis[12]) | u32::from(fis[13]) << 8;
+        return (low | high << 24, if count == 0 { 65536 } else { count });
+    }
+    (low | u64::from(fis[7] & 15) << 24, if fis[12] == 0 { 256 } else { fis[12].into() })
+}
+
+impl SimPort {
+    fn header(&self, bus: &mut Bus<'_>, slot: u32) -> ([u32; 4], u64) {
+        let at = self.list + u64::from(slot) * 32;
+        let mut bytes = [0; 16];
+        for (n, part) in bytes.chunks_exact_mut(8).enumerate() {
+            part.copy_from_slice(&bus.fetch(at + 8 * n as u64));
+        }
+        let dword = |n: usize| u32::from_le_bytes(bytes[4 * n..4 * n + 4].try_into().unwrap());
+        let words = [dword(0), dword(1), dword(2), dword(3)];
+        (words, u64::from(words[2] & !0x7f) | u64::from(words[3]) << 32)
+    }
+
+    /// The regions of a command.
+    pub(super) fn regions(&self, bus: &mut Bus<'_>, slot: u32, wide: bool) -> Vec<(u64, u64)> {
+        let ([flags, ..], table) = self.header(bus, slot);
+        let entry = |bus: &mut Bus<'_>, n: u64| {
+            let low = u64::from_le_bytes(bus.fetch(table + 0x80 + 16 * n));
+            let high = u64::from_le_bytes(bus.fetch(table + 0x88 + 16 * n));
+            assert!(low & 1 == 0 && high >> 32 & 1 == 1, "an odd region: {low:#x}, {high:#x}");
+            (if wide { low } else { low & 0xffff_ffff }, (high >> 32 & 0x3f_ffff) + 1)
+        };
+        (0..u64::from(flags >> 16)).map(|n| entry(bus, n)).collect()
+    }
+
+    /// Fetches a command. Queued ones leave the list at once.
+    pub(super) fn take(&mut self, bus: &mut Bus<'_>, slot: u32, _wide: bool) {
+        let ([flags, ..], table) = self.header(bus, slot);
+        assert!(flags & 0x1f >= 5, "a command FIS of {} dwords", flags & 0x1f);
+        let mut bytes = [0; 0x50];
+        for (n, part) in bytes.chunks_exact_mut(8).enumerate() {
+            part.copy_from_slice(&bus.fetch(table + 8 * n as u64));
+        }
+        let fis: [u8; 20] = bytes[..20].try_into().unwrap();
+        assert_eq!((fis[0], fis[1] & 15), (0x27, 0), "no register FIS for the drive itself");
+        if fis[1] & 0x80 == 0 {
+            self.controls.push(fis[15]);
+            self.ci &= !(1 << slot);
+            if fis[15] & 4 == 0 {
+                self.tfd = 0x50;
+                self.register(bus, 0x50, 0, 1, 1);
+            }
+            return;
+        }
+        if !self.packet && matches!(fis[2], 0x60 | 0x61) {
+            return self.take_queued(bus, slot, &fis);
+        }
+        let packet = bytes[0x40..0x50].try_into().unwrap();
+        let (lba, sectors) = address(&fis, true);
+        self.commands.push((fis[2], lba, sectors, false));
+        if !self.queued.is_empty() {
+            // The drive gives up all that is queued.
+            return self.fail_queued(bus, None);
+        }
+        self.tfd = 0x80;
+        self.running = Some(Running { slot, fis, packet, left: self.delay });
+    }
+
+    fn take_queued(&mut self, bus: &mut Bus<'_>, slot: u32, fis: &[u8; 20]) {
+        let (lba, _) = address(fis, true);
+        let count = u32::from(fis[3]) | u32::from(fis[11]) << 8;
+        let sectors = if count == 0 { 65536 } else { count };
+        assert_eq!(u32::from(fis[12] >> 3), slot, "the tag is not the slot");
+        assert_ne!(self.sact & 1 << slot, 0, "PxSACT was not set");
+        self.commands.push((fis[2], lba, sectors, true));
+        self.ci &= !(1 << slot);
+        self.queued.push(Queued { slot, write: fis[2] == 0x61, lba, sectors, left: self.delay });
+        let end = self.disk.as_ref().map_or(0, |disk| disk.platter.sectors());
+        if lba + u64::from(sectors) > end {
+            self.fail_queued(bus, Some((slot, 0x10, lba)));
+        }
+    }
+
+    /// Everything queued is given up; the log says why.
+    fn fail_queued(&mut self, bus: &mut Bus<'_>, why: Option<(u32, u8, u64)>) {
+        self.queued.clear();
+        let (tag, error, lba) = why.unwrap_or((0x80, 4, 0));
+        self.log = [0; 512];
+        self.log[0] = tag as u8;
+        (self.log[2], self.log[3]) = (0x41, error);
+        let lba = lba.to_le_bytes();
+        self.log[4..7].copy_from_slice(&lba[..3]);
+        self.log[8..11].copy_from_slice(&lba[3..6]);
+        self.log[511] = self.log.iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
+        self.tfd = u32::from(error) << 8 | 0x41;
+        self.post(bus, 0x58, &[0xa1, 0x40, 0x41, error, 0, 0, 0, 0]);
+        self.cause(TFES);
+    }
+
+    pub(super) fn end_queued(&mut self, bus: &mut Bus<'_>, index: usize, wide: bool) {
+        let Queued { slot, write, lba, sectors, .. } = self.queued[index];
+        match self.media(bus, slot, write, lba, sectors, wide) {
+            Ok(_) => {
+                self.queued.remove(index);
+                self.sact &= !(1 << slot);
+                let bits = (1_u32 << slot).to_le_bytes();
+                self.post(bus, 0x58, &[0xa1, 0x40, 0x40, 0, bits[0], bits[1], bits[2], bits[3]]);
+                self.cause(SDBS);
+            }
+            Err((bad, error)) => self.fail_queued(bus, Some((slot, error, bad))),
+        }
+    }
+
+    pub(super) fn end_running(&mut self, bus: &mut Bus<'_>, wide: bool) {
+        let Some(running) = self.running.take() else { return };
+        let doing = if self.packet { self.packet_command(&running) } else { self.disk_command(&running.fis) };
+        let result = match doing {
+            Doing::Media { write, lba, sectors } => {
+                self.media(bus, running.slot, write, lba, sectors, wide).map_err(|(lba, error)| (error, lba))
+            }
+            Doing::Answer(mut data) => Ok(self.transfer(bus, running.slot, &mut data, false, false, wide)),
+            Doing::Trim(sectors) => self.trim(bus, running.slot, sectors, wide),
+            Doing::Nothing => Ok(0),
+            Doing::Flush => {
+                self.disk.iter_mut().for_each(|disk| disk.platter.flush());
+                Ok(0)
+            }
+            Doing::Error(error, lba) => Err((error, lba)),
+        };
+        match result {
+            Ok(moved) => {
+                bus.write(self.list + u64::from(running.slot) * 32 + 4, &moved.to_le_bytes());
+                self.tfd = 0x50;
+                self.ci &= !(1 << running.slot);
+                if matches!(running.fis[2], 0x20 | 0x24 | 0xec | 0xa1 | 0x2f) {
+                    self.post(bus, 0x20, &[0x5f, 0x60, 0x58, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x50, 0, 2, 0, 0]);
+                    self.cause(PSS);
+                }
+                self.register(bus, 0x50, 0, 0, 0);
+            }
+            Err((error, lba)) => {
+                self.tfd = u32::from(error) << 8 | 0x51;
+                self.register(bus, 0x51, error, lba, 0);
+                self.cause(TFES);
+            }
+        }
+    }
+
+    /// A register FIS with interrupt.
+    fn register(&mut self, bus: &mut Bus<'_>, status: u8, error: u8, lba: u64, count: u8) {
+        let l = lba.to_le_bytes();
+        let fis = [0x34, 0x40, status, error, l[0], l[1], l[2], 0x40, l[3], l[4], l[5], 0, count, 0, 0, 0, 0, 0, 0, 0];
+        self.post(bus, 0x40, &fis);
+        self.cause(DHRS);
+    }
+
+    fn disk_command(&mut self, fis: &[u8; 20]) -> Doing {
+        let Some(disk) = &self.disk else { return Doing::Error(4, 0) };
+        let media = |write, ext| {
+            let (lba, sectors) = address(fis, ext);
+            if fis[7] & 0x40 == 0 {
+                return Doing::Error(4, 0);
+            }
+            if lba + u64::from(sectors) > disk.platter.sectors() {
+                return Doing::Error(0x10, lba);
+            }
+            Doing::Media { write, lba, sectors }
+        };
+        match fis[2] {
+            0x20 | 0xc4 | 0xc8 => media(false, false),
+            0x24 | 0x25 | 0x29 => media(false, true),
+            0x30 | 0xc5 | 0xca => media(true, false),
+            0x34 | 0x35 | 0x39 | 0x3d => media(true, true),
+            0x40 | 0x42 => Doing::Nothing,
+            0xec => Doing::Answer(identify::disk(disk).to_vec()),
+            0x2f if fis[4] == 0x10 => Doing::Answer(self.log.to_vec()),
+            0x2f => Doing::Answer(vec![0; SECTOR_BYTES]),
+            0x06 => Doing::Trim(address(fis, true).1),
+            0xe7 | 0xea => Doing::Flush,
+            0xe0..=0xe3 | 0xe5 | 0xef | 0xc6 | 0x91 | 0x10 => Doing::Nothing,
+            // NOP among them.
+            _ => Doing::Error(4, 0),
+        }
+    }
+
+    fn packet_command(&mut self, running: &Running) -> Doing {
+        match (running.fis[2], running.packet[0]) {
+            (0xa1, _) => Doing::Answer(identify::cdrom().to_vec()),
+            // READ (10).
+            (0xa0, 0x28) => {
+                let p = &running.packet;
+                let first = u32::from_be_bytes([p[2], p[3], p[4], p[5]]);
+                let blocks = u32::from(u16::from_be_bytes([p[7], p[8]]));
+                Doing::Answer((first..first + blocks).flat_map(crate::ide::atapi::block).collect())
+            }
+            (0xa0, 0) | (0xef, _) => Doing::Nothing,
+            _ => Doing::Error(4, 0),
+        }
+    }
+
+    /// Moves sectors. An error tells the sector and the error register.
+    fn media(
+        &mut self,
+        bus: &mut Bus<'_>,
+        slot: u32,
+        write: bool,
+        lba: u64,
+        sectors: u32,
+        wide: bool,
+    ) -> Result<u32, (u64, u8)> {
+        let Some(disk) = &self.disk else { return Err((lba, 4)) };
+        let end = lba + u64::from(sectors);
+        let bad = (lba..end).find_map(|lba| disk.platter.error(lba).map(|error| (lba, error)));
+        let good = bad.map_or(end, |(lba, _)| lba);
+        let bounced = (lba..end).any(|lba| disk.bounced.contains(&lba));
+        let mut data: Vec<u8> = (lba..good).flat_map(|lba| disk.platter.read(lba)).collect();
+        let moved = self.transfer(bus, slot, &mut data, write, bounced, wide);
+        if let (true, Some(disk)) = (write, &mut self.disk) {
+            for (lba, sector) in (lba..good).zip(data.chunks_exact(SECTOR_BYTES)) {
+                disk.platter.write(lba, sector.try_into().unwrap());
+            }
+        }
+        bad.map_or(Ok(moved), Err)
+    }
+
+    /// Moves bytes between the device and the regions of a command.
+    fn transfer(
+        &self,
+        bus: &mut Bus<'_>,
+        slot: u32,
+        data: &mut [u8],
+        from_host: bool,
+        bounced: bool,
+        wide: bool,
+    ) -> u32 {
+        let ([flags, ..], _) = self.header(bus, slot);
+        assert!(data.is_empty() || (flags & 0x40 != 0) == from_host, "the direction of slot {slot} is wrong");
+        let mut done = 0;
+        for (at, len) in self.regions(bus, slot, wide) {
+            let len = (len as usize).min(data.len() - done);
+            let piece = &mut data[done..done + len];
+            if bounced && len > 0 && !bus.arena.holds(at, len as u64) {
+                bus.fault(DmaFault::ProtectedWithoutBounce { at });
+            }
+            if from_host {
+                bus.read(at, piece)
+            } else {
+                bus.write(at, piece)
+            }
+            done += len;
+        }
+        done as u32
+    }
+
+    fn trim(&mut self, bus: &mut Bus<'_>, slot: u32, sectors: u32, wide: bool) -> Result<u32, (u8, u64)> {
+        let mut list = vec![0; sectors as usize * SECTOR_BYTES];
+        let moved = self.transfer(bus, slot, &mut list, true, false, wide);
+        for entry in list.chunks_exact(8) {
+            let value = u64::from_le_bytes(entry.try_into().unwrap());
+            if let (true, Some(disk)) = (value >> 48 != 0, &mut self.disk) {
+                disk.trimmed.push((value & 0xffff_ffff_ffff, value >> 48));
+            }
+        }
+        Ok(moved)
+    }
+}

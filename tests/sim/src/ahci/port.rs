@@ -1,0 +1,270 @@
+//! A port: its registers, and how it takes commands.
+
+use super::command::{Queued, Running};
+use super::px;
+use crate::ide::Disk;
+use crate::{Bus, DmaFault};
+
+pub(super) const DHRS: u32 = 1;
+pub(super) const PSS: u32 = 1 << 1;
+pub(super) const SDBS: u32 = 1 << 3;
+pub(super) const TFES: u32 = 1 << 30;
+const FATAL: u32 = 0xf << 27;
+const ST: u32 = 1;
+const FRE: u32 = 1 << 4;
+
+pub struct SimPort {
+    pub disk: Option<Disk>,
+    /// A CD drive is there instead.
+    pub packet: bool,
+    /// Commands that the device has and that are queued.
+    pub queued: Vec<Queued>,
+    pub(super) running: Option<Running>,
+    /// The status of the last command that failed.
+    pub(super) log: [u8; 512],
+    pub(super) tfd: u32,
+    pub(super) is: u32,
+    /// The port's bit in IS.
+    pub latched: bool,
+    pub(super) list: u64,
+    pub(super) received: u64,
+    ie: u32,
+    pub(super) cmd: u32,
+    sctl: u32,
+    serr: u32,
+    pub(super) sact: u32,
+    pub(super) ci: u32,
+    /// Ticks from a command to its end.
+    pub delay: u32,
+    /// Which of several queued commands ends next.
+    pub order: usize,
+    /// The drive behaves: link up.
+    pub connected: bool,
+    /// The port takes so many reads of PxCMD to stop.
+    pub slow_stop: u32,
+    stopping: u32,
+    /// Commands received: code, LBA, sectors, queued.
+    pub commands: Vec<(u8, u64, u32, bool)>,
+    /// FISes that were no commands.
+    pub controls: Vec<u8>,
+}
+
+impl SimPort {
+    /// With a disk, or without anything.
+    pub fn new(disk: Option<Disk>) -> Self {
+        let connected = disk.is_some();
+        Self {
+            disk,
+            packet: false,
+            queued: Vec::new(),
+            running: None,
+            log: [0; 512],
+            tfd: 0x50,
+            is: 0,
+            latched: false,
+            list: 0,
+            received: 0,
+            ie: 0,
+            cmd: 6,
+            sctl: 0,
+            serr: 0,
+            sact: 0,
+            ci: 0,
+            delay: 0,
+            order: 0,
+            connected,
+            slow_stop: 0,
+            stopping: 0,
+            commands: Vec::new(),
+            controls: Vec::new(),
+        }
+    }
+
+    /// With a CD drive.
+    pub fn cdrom() -> Self {
+        Self { packet: true, connected: true, ..Self::new(None) }
+    }
+
+    pub(super) fn latch(&mut self) {
+        self.latched |= self.is & self.ie != 0;
+    }
+
+    pub(super) fn cause(&mut self, bits: u32) {
+        self.is |= bits;
+        self.latch();
+    }
+
+    fn runs(&self) -> bool {
+        self.cmd & ST != 0
+    }
+
+    fn halted(&self) -> bool {
+        self.is & FATAL != 0 && self.tfd & 1 != 0
+    }
+
+    pub fn read(&mut self, register: u32) -> u32 {
+        if register == px::CMD && self.stopping > 0 {
+            self.stopping -= 1;
+            return self.read_only(px::CMD) | 1 << 15;
+        }
+        self.read_only(register)
+    }
+
+    /// Without any effect.
+    pub fn read_only(&self, register: u32) -> u32 {
+        match register {
+            px::CLB => self.list as u32,
+            px::CLBU => (self.list >> 32) as u32,
+            px::FB => self.received as u32,
+            px::FBU => (self.received >> 32) as u32,
+            px::IS => self.is,
+            px::IE => self.ie,
+            px::CMD => self.cmd | (self.cmd & ST) << 15 | (self.cmd & FRE) << 10,
+            px::TFD if !self.connected => 0x7f,
+            px::TFD => self.tfd,
+            px::SIG if !self.connected => u32::MAX,
+            px::SIG => {
+                if self.packet {
+                    0xeb14_0101
+                } else {
+                    0x101
+                }
+            }
+            px::SSTS => {
+                if self.connected {
+                    0x123
+                } else {
+                    0
+                }
+            }
+            px::SCTL => self.sctl,
+            px::SERR => self.serr,
+            px::SACT => self.sact,
+            px::CI => self.ci,
+            _ => 0xa5a5_a5a5,
+        }
+    }
+
+    pub fn write(&mut self, register: u32, value: u32) {
+        let low = u64::from(value);
+        match register {
+            px::CLB => self.list = self.list & !0xffff_ffff | low & !0x3ff,
+            px::CLBU => self.list = self.list & 0xffff_ffff | low << 32,
+            px::FB => self.received = self.received & !0xffff_ffff | low & !0xff,
+            px::FBU => self.received = self.received & 0xffff_ffff | low << 32,
+            px::IS => self.is &= !value,
+            px::IE => self.ie = value,
+            px::CMD => self.write_command(value),
+            px::SCTL => {
+                if self.sctl & 0xf == 1 && value & 0xf == 0 {
+                    self.comreset();
+                }
+                self.sctl = value;
+            }
+            px::SERR => self.serr &= !value,
+            px::SACT if self.runs() => self.sact |= value,
+            px::CI if self.runs() => self.ci |= value,
+            _ => {}
+        }
+        self.latch();
+    }
+
+    fn write_command(&mut self, value: u32) {
+        let stops = self.runs() && value & ST == 0;
+        self.cmd = value & 0x0fff_00ff;
+        if stops {
+            (self.ci, self.sact, self.running) = (0, 0, None);
+            self.stopping = self.slow_stop;
+        }
+    }
+
+    /// The device is reset.
+    fn comreset(&mut self) {
+        self.queued.clear();
+        self.running = None;
+        self.tfd = 0x50;
+        if self.connected {
+            self.serr |= 1 << 26;
+        }
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.write_command(6);
+        (self.is, self.ie, self.latched, self.sctl) = (0, 0, false, 0);
+        self.stopping = 0;
+        self.comreset();
+    }
+
+    pub(super) fn lose_power(&mut self) {
+        self.reset();
+        (self.list, self.received, self.serr) = (0, 0, 0);
+    }
+
+    /// The device is unplugged: what it had is lost. Gives its disk.
+    pub fn unplug(&mut self) -> Option<Disk> {
+        self.connected = false;
+        self.queued.clear();
+        self.running = None;
+        self.serr |= 1 << 16;
+        self.cause(1 << 22);
+        self.disk.take()
+    }
+
+    /// A disk is plugged in.
+    pub fn plug(&mut self, disk: Disk) {
+        self.connected = true;
+        self.disk = Some(disk);
+        self.tfd = 0x50;
+        self.serr |= 1 << 26;
+        self.cause(1 << 6);
+    }
+
+    /// Takes a command, or ends one.
+    pub fn tick(&mut self, bus: &mut Bus<'_>, wide: bool) {
+        if !self.runs() || self.halted() || !self.connected {
+            return;
+        }
+        if let Some(running) = &mut self.running {
+            if running.left > 0 {
+                running.left -= 1;
+                return;
+            }
+            return self.end_running(bus, wide);
+        }
+        let fresh = self.ci & !self.queued.iter().fold(0, |bits, queued| bits | 1 << queued.slot);
+        if fresh != 0 {
+            return self.take(bus, fresh.trailing_zeros(), wide);
+        }
+        if let Some(index) = self.queued.len().checked_sub(1).map(|last| self.order.min(last)) {
+            if self.queued[index].left > 0 {
+                self.queued[index].left -= 1;
+                return;
+            }
+            self.end_queued(bus, index, wide);
+        }
+    }
+
+    /// Sends the host a FIS.
+    pub(super) fn post(&mut self, bus: &mut Bus<'_>, offset: u64, fis: &[u8]) {
+        if self.cmd & FRE != 0 {
+            bus.write(self.received + offset, fis);
+        }
+    }
+
+    /// Walks everything that the port may reach.
+    pub(super) fn audit(&mut self, bus: &mut Bus<'_>, wide: bool) {
+        if self.cmd & FRE != 0 && !bus.arena.holds(self.received, 256) {
+            bus.fault(DmaFault::TableOutsideArena { at: self.received });
+        }
+        if self.cmd & ST == 0 {
+            return;
+        }
+        for slot in (0..32).filter(|slot| (self.ci | self.sact) & 1 << slot != 0) {
+            for (at, len) in self.regions(bus, slot, wide) {
+                if !bus.arena.holds(at, len) && crate::SimMemory::touches_vmm(at, len) {
+                    bus.fault(DmaFault::Vmm { at, len_bytes: len });
+                }
+            }
+        }
+    }
+}
