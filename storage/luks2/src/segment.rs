@@ -14,7 +14,7 @@ pub struct Segment {
     pub size_bytes: Option<u64>,
     /// Bytes of a crypto sector: 512 or 4096.
     pub sector_bytes: u32,
-    /// The tweak of its first crypto sector.
+    /// What its first crypto sector is counted as, in crypto sectors.
     pub first_tweak: u64,
 }
 

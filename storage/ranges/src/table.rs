@@ -8,7 +8,7 @@ use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
 #[derive(Clone)]
 pub struct Cipher {
     pub transform: Arc<dyn SectorTransform>,
-    /// The tweak of the range's first sector.
+    /// What the transform counts its first sector as, at the start of the range.
     pub first_tweak: u64,
 }
 

@@ -7,7 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use config::{
-    Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, Log, Login, Memory, RangeSelector,
+    Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, Log, Login, Memory,
+    RangeSelector,
 };
 use config::{SHELL_KEY_BYTES, ShellKey, XtsKey, validate};
 use toml::de::DeTable;
@@ -189,10 +190,10 @@ fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {
             None
         }
     };
-    let access = table.choice("access", ACCESS).unwrap_or_default();
+    let access = if table.has("access") { table.choice("access", ACCESS) } else { Some(Access::default()) };
     let trim = table.flag("trim").unwrap_or_default();
     table.finish();
-    Some(DiskRule { name: name?, disk: disk?, range: range?, format: format?, access, trim })
+    Some(DiskRule { name: name?, disk: disk?, range: range?, format: format?, access: access?, trim })
 }
 
 /// Keys that belong to a format; those of another one are refused with the reason.

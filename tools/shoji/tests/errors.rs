@@ -165,8 +165,8 @@ fn what_the_shared_validation_refuses_has_a_place_too() {
             ),
             (
                 "model = \"QEMU HARDDISK\", serial = \"QM00001\"",
-                "channel = 2, unit = 0",
-                "13:20: error: `disk.channel` is 2 but must be 0 (primary) or 1 (secondary)",
+                "channel = 1, unit = 2",
+                "13:30: error: `disk.unit` is 2 but must be 0 (master) or 1 (slave)",
             ),
         ],
     );

@@ -49,9 +49,11 @@ impl DiskKey {
         self.xts.decrypt_area(sectors, SECTOR, first.into(), get_tweak_default);
     }
 
-    /// As [`Self::decrypt`], with sectors of another size: LUKS2 numbers its own.
-    pub fn decrypt_sectors(&self, sectors: &mut [u8], first: u64, sector_bytes: usize) {
-        self.xts.decrypt_area(sectors, sector_bytes, first.into(), get_tweak_default);
+    /// A range from its start on, with sectors of another size. Tweaks count 512 bytes all the same: that is dm-crypt without
+    /// `iv_large_sectors`, as LUKS2 has it.
+    pub fn decrypt_range(&self, range: &mut [u8], sector_bytes: usize) {
+        let per_sector = (sector_bytes / SECTOR) as u128;
+        self.xts.decrypt_area(range, sector_bytes, 0, |sector| get_tweak_default(sector * per_sector));
     }
 
     /// Encrypts all of `plain` to `disk` from `first_lba` on; `progress` is told each number of bytes done.
