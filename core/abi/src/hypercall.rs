@@ -143,6 +143,8 @@ pub mod service {
     pub const RESTART_NS: u64 = 3;
     /// Frames that are free.
     pub const FREE_FRAMES: u64 = 4;
+    /// How often the program crash was started.
+    pub const STARTS: u64 = 5;
 }
 
 /// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug

@@ -77,6 +77,7 @@ pub fn call_by_number(number: u64, op: u64) -> Result<u64, Error> {
         service::CRASH => call(&CRASH, "crash", op),
         service::FAILURES => crash().map(|status| status.failures),
         service::RESTART_NS => crash()?.restart_ns.ok_or(Error::NotFound),
+        service::STARTS => crash().map(|status| status.starts),
         service::FREE_FRAMES => Ok(frames::free_count() as u64),
         _ => Err(Error::BadArgument),
     }
