@@ -118,7 +118,7 @@ pub const DEBUG_QUEUE_INTERRUPT: u64 = 2;
 /// where the configuration allows debug hypercalls.
 pub const DEBUG_DEADLINES: u64 = 4;
 
-/// RBX of [`DEBUG_DEADLINES`]: class, then milliseconds from bit 8 on, and the number of sleeps from bit 32 on.
+/// RBX of [`DEBUG_DEADLINES`]: class, then milliseconds from bit 8 on (not 0), and the number of sleeps from bit 32 on.
 pub mod deadlines {
     pub const AT_EXIT: u64 = 1;
     pub const AT_INTERRUPT: u64 = 2;
@@ -143,6 +143,8 @@ pub mod service {
     pub const RESTART_NS: u64 = 3;
     /// Frames that are free.
     pub const FREE_FRAMES: u64 = 4;
+    /// How often the program crash was started.
+    pub const STARTS: u64 = 5;
 }
 
 /// Provokes a defect of the VMM, the one of [`defect`] that RBX tells; does not return. Only where the configuration allows debug

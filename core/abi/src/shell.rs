@@ -4,14 +4,14 @@
 //! key K (32 bytes or more), without showing it. MAC(k; a, b, ...) is HMAC-SHA256 (RFC 2104, FIPS 180-4) under k of the label as
 //! ASCII and of what follows it, one behind the other, numbers as 8 bytes little endian:
 //!
-//! 1. [`Request::Hello`] with 32 random bytes C. Answer: [`Answer::Challenge`] with the time T of the VMM and
-//!    S = MAC(K; "shoji dbgsh 1 challenge", C, T).
+//! 1. [`Request::Hello`] with 32 random bytes C. Answer: [`Answer::Challenge`] with the time T of the VMM and S =
+//!    MAC(K; "shoji dbgsh 1 challenge", C, T, B). B is new whenever the VMM starts and remains its own: to the client S is just bytes.
 //! 2. [`Request::Prove`] with C, T and P = MAC(K; "shoji dbgsh 1 proof", C, T, S), within [`CHALLENGE_NS`]. Answer:
 //!    [`Answer::Open`] with the number of the session, whose key is k = MAC(K; "shoji dbgsh 1 session", C, T, S).
 //! 3. [`Request::Line`], each with a count n higher than that of the one before, and MAC(k; "shoji dbgsh 1 line", n, line).
 //!    Answer: [`Answer::Text`].
 //!
-//! A challenge is good for one session. Wrong proofs make all who have no session wait, one another included; a longer time after each.
+//! A challenge is good for one session, before the next start of the VMM. Wrong proofs make all who have no session wait, one another included; a longer time after each.
 
 use alloc::string::String;
 use serde::{Deserialize, Serialize};

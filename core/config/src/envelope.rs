@@ -64,8 +64,8 @@ pub enum UnlockError {
     Wrong,
     /// There is no slot for something of its kind.
     NoSlot,
-    /// No slot opens with it, but for one of them the memory was too small.
-    Memory { needed_mib: u32 },
+    /// For one of the slots the memory was too small. `tried`: another one was tried, and does not open with it.
+    Memory { needed_mib: u32, tried: bool },
     /// A slot is open, and what was authenticated with the secret part is not what it was.
     Altered,
     /// The secret part is as it was written, but this Shoji cannot use it.
@@ -77,7 +77,12 @@ impl fmt::Display for UnlockError {
         match self {
             Self::Wrong => f.write_str("it does not open the configuration; try again"),
             Self::NoSlot => f.write_str("the configuration has no slot of this kind; use another way to open it"),
-            Self::Memory { needed_mib } => write!(
+            Self::Memory { needed_mib, tried: true } => write!(
+                f,
+                "it opens none of the slots that could be tried; another one takes {needed_mib} MiB of memory, more than \
+                 there is; try again, or use the recovery key"
+            ),
+            Self::Memory { needed_mib, tried: false } => write!(
                 f,
                 "trying the pass phrase takes {needed_mib} MiB of memory, more than there is; use the recovery key, or \
                  set a pass phrase with less `memory` in `[login]` on another machine"
@@ -191,7 +196,7 @@ impl Locked {
     /// # Errors
     /// See [`UnlockError`].
     pub fn unlock(&self, mut credential: Credential<'_>) -> Result<(Config, Envelope), UnlockError> {
-        let mut reason = UnlockError::NoSlot;
+        let (mut tried, mut needed) = (false, None);
         for (index, slot) in self.slots.iter().enumerate() {
             match slot.open(&mut credential) {
                 Ok(master) => {
@@ -200,12 +205,15 @@ impl Locked {
                     return Ok((config, Envelope { master, slots, counter, opened: Some(index) }));
                 }
                 Err(Refused::OtherMethod) => {}
-                Err(Refused::Memory { needed_mib }) => reason = UnlockError::Memory { needed_mib },
-                Err(Refused::Wrong) if reason == UnlockError::NoSlot => reason = UnlockError::Wrong,
-                Err(Refused::Wrong) => {}
+                Err(Refused::Memory { needed_mib }) => needed = Some(needed_mib),
+                Err(Refused::Wrong) => tried = true,
             }
         }
-        Err(reason)
+        Err(match needed {
+            Some(needed_mib) => UnlockError::Memory { needed_mib, tried },
+            None if tried => UnlockError::Wrong,
+            None => UnlockError::NoSlot,
+        })
     }
 
     /// The whole configuration.

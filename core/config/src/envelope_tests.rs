@@ -164,9 +164,10 @@ fn every_slot_is_tried_for_which_the_memory_suffices() {
     let small = &mut memory(CHEAP)[..];
     assert!(locked.unlock_with_pass_phrase(TEXT, small).is_ok());
     let refused = error(locked.unlock_with_pass_phrase(b"battery staple", small));
-    assert_eq!(refused, UnlockError::Memory { needed_mib: 2 });
+    assert_eq!(refused, UnlockError::Memory { needed_mib: 2, tried: true }, "the other slot's was tried");
     assert!(refused.to_string().contains("takes 2 MiB"));
-    assert_eq!(error(locked.unlock_with_pass_phrase(TEXT, &mut [])), UnlockError::Memory { needed_mib: 2 });
+    let untried = UnlockError::Memory { needed_mib: 2, tried: false };
+    assert_eq!(error(locked.unlock_with_pass_phrase(TEXT, &mut [])), untried);
 }
 
 #[test]

@@ -30,5 +30,5 @@ mod tests;
 mod throttle;
 
 pub use client::{Client, Hello};
-pub use mac::SharedKey;
+pub use mac::{BootNonce, SharedKey};
 pub use server::{Server, Step};

@@ -17,6 +17,9 @@ impl SharedKey {
     }
 }
 
+/// What no other start of the VMM has. It need not be secret, but nobody chooses it.
+pub type BootNonce = [u8; 40];
+
 /// What both sides know once the challenge is there.
 #[derive(Clone, Copy)]
 pub(crate) struct Meeting {
@@ -26,10 +29,10 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    /// As the VMM makes it.
-    pub fn new(key: &SharedKey, client: [u8; CLIENT_BYTES], time_ns: u64) -> Self {
+    /// As the VMM makes it. Times begin anew with each start of it, so they alone would let old challenges come again.
+    pub fn new(key: &SharedKey, boot: &BootNonce, client: [u8; CLIENT_BYTES], time_ns: u64) -> Self {
         let challenge = start(&key.0, label::CHALLENGE).chain_update(client).chain_update(time_ns.to_le_bytes());
-        Self { client, time_ns, challenge: finish(challenge) }
+        Self { client, time_ns, challenge: finish(challenge.chain_update(boot)) }
     }
 
     fn mac(&self, key: &SharedKey, label: &str) -> Hmac<Sha256> {

@@ -1,6 +1,6 @@
 //! The VMM's side.
 
-use crate::mac::{Meeting, SessionKey, SharedKey};
+use crate::mac::{BootNonce, Meeting, SessionKey, SharedKey};
 use crate::throttle::Throttle;
 use abi::shell::{Answer, CHALLENGE_NS, CLIENT_BYTES, MAX_LINE_BYTES, Mac, Request};
 use lock::{Ranked, rank::SHELL};
@@ -12,6 +12,7 @@ const IDLE_NS: u64 = 15 * 60 * 1_000_000_000;
 /// Checks what comes from the guest.
 pub struct Server {
     key: SharedKey,
+    boot: BootNonce,
     state: Ranked<State, SHELL>,
 }
 
@@ -41,8 +42,9 @@ pub enum Step<'a> {
 }
 
 impl Server {
-    pub fn new(key: SharedKey) -> Self {
-        Self { key, state: Ranked::default() }
+    /// `boot`: another one at each start of the VMM.
+    pub fn new(key: SharedKey, boot: BootNonce) -> Self {
+        Self { key, boot, state: Ranked::default() }
     }
 
     /// One request, at this time of the VMM. No lock is held when this returns.
@@ -61,7 +63,7 @@ impl Server {
         if let Some(pause) = self.state.lock().throttle.pause_ns(now_ns) {
             return wait(pause);
         }
-        Answer::Challenge { time_ns: now_ns, challenge: Meeting::new(&self.key, client, now_ns).challenge }
+        Answer::Challenge { time_ns: now_ns, challenge: Meeting::new(&self.key, &self.boot, client, now_ns).challenge }
     }
 
     fn prove(&self, now_ns: u64, client: [u8; CLIENT_BYTES], time_ns: u64, proof: &Mac) -> Answer {
@@ -73,7 +75,7 @@ impl Server {
         if !is_fresh || time_ns <= state.last_ns {
             return Answer::Expired;
         }
-        let meeting = Meeting::new(&self.key, client, time_ns);
+        let meeting = Meeting::new(&self.key, &self.boot, client, time_ns);
         if !meeting.is_proof(&self.key, proof) {
             state.throttle.failed(now_ns);
             drop(state);
@@ -102,10 +104,12 @@ impl Server {
             return false;
         }
         if !session.key.is_line(count, line, mac) {
-            // The session stays its owner's.
-            throttle.failed(now_ns);
-            drop(state);
-            log::warn!("dbgsh: a line for session {number} that is not its owner's");
+            // The session stays its owner's. During a pause nothing more comes of it, so that no program fills the log.
+            if throttle.pause_ns(now_ns).is_none() {
+                throttle.failed(now_ns);
+                drop(state);
+                log::warn!("dbgsh: a line for session {number} that is not its owner's");
+            }
             return false;
         }
         (session.count, session.used_ns) = (count, now_ns);

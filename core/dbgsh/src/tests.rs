@@ -13,7 +13,12 @@ fn key(byte: u8) -> SharedKey {
 }
 
 fn server() -> Server {
-    Server::new(key(1))
+    started(3)
+}
+
+/// A start of the VMM of its own.
+fn started(boot: u8) -> Server {
+    Server::new(key(1), [boot; 40])
 }
 
 /// Challenge and proof of a client with this key.
@@ -113,6 +118,18 @@ fn a_proof_opens_one_session() {
 }
 
 #[test]
+fn what_was_heard_before_a_reset_opens_nothing_after_it() {
+    let (before, after) = (started(3), started(4));
+    let (request, proven) = prove(&before, &key(1), 7, SECOND).unwrap();
+    let Step::Answer(Answer::Open { session }) = before.handle(SECOND, request) else { panic!() };
+    let line = proven.open(session).line("help");
+    assert_eq!(before.handle(SECOND, line), Step::Run("help"));
+    // The same bytes at the same times of the next start.
+    assert_eq!(after.handle(SECOND, request), Step::Answer(Answer::Refused));
+    assert_eq!(after.handle(SECOND, line), Step::Answer(Answer::Refused));
+}
+
+#[test]
 fn a_challenge_gets_old_and_cannot_be_made_up() {
     let server = server();
     let (request, _) = prove(&server, &key(1), 7, SECOND).unwrap();
@@ -152,6 +169,42 @@ fn lines_are_their_sessions_own() {
 }
 
 #[test]
+fn of_wrong_lines_in_a_row_one_a_pause_is_logged_and_counted() {
+    log::set_logger(&Count).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let server = server();
+    let mut client = open(&server, SECOND).unwrap();
+    let Request::Line { session, count, line, .. } = client.line("ps") else { panic!() };
+    let forged = Request::Line { session, count, mac: [0; 32], line };
+    // The pauses begin at 1, 2 and 4 seconds.
+    for at in (SECOND..5 * SECOND).step_by(SECOND as usize / 8) {
+        assert_eq!(server.handle(at, forged), Step::Answer(Answer::Refused));
+    }
+    assert_eq!(WARNINGS.get(), 3);
+    assert_eq!(open(&server, 5 * SECOND).err(), Some(Answer::Wait { ms: 3000 }));
+    assert_eq!(server.handle(5 * SECOND, client.line("ps")), Step::Run("ps"), "its owner has no pause");
+}
+
+std::thread_local! {
+    static WARNINGS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
+}
+
+/// Counts the lines of a test, which is a thread.
+struct Count;
+
+impl log::Log for Count {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _: &log::Record<'_>) {
+        WARNINGS.set(WARNINGS.get() + 1);
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
 fn sessions_end_when_nobody_uses_them_or_newer_ones_come() {
     let server = server();
     let mut clients: vec::Vec<_> = (1..=4).map(|n| open(&server, n * SECOND).unwrap()).collect();
@@ -166,7 +219,7 @@ fn sessions_end_when_nobody_uses_them_or_newer_ones_come() {
 
 #[test]
 fn codes_are_those_that_another_implementation_computes() {
-    // By Python's hmac (OpenSSL): the labels of `abi::shell`, client 07.., time 1 s.
+    // By Python's hmac (OpenSSL): the labels of `abi::shell`, client 07.., time 1 s, nonce 03...
     let server = server();
     let hello = Hello::new([7; 32]);
     let Step::Answer(Answer::Challenge { time_ns, challenge }) = server.handle(SECOND, hello.request()) else {
@@ -180,9 +233,9 @@ fn codes_are_those_that_another_implementation_computes() {
     assert_eq!(hex(&mac), LINE);
 }
 
-const CHALLENGE: &str = "38bf4c107eee1723882ddbdc4e9df2871dbd3c9e080b760597f606fb7c64f2f5";
-const PROOF: &str = "617c96970a10fc0e15b0cc0838d152b39643e5ab01c38b495ba46599fb605a9a";
-const LINE: &str = "6b47e6832e5de208e9a9ac34e296247eda3767373a2c7dfb9d5edf6c75a32790";
+const CHALLENGE: &str = "06687cea5cd06ae4a8b5f59aae3eff39457c721b342bff39bd1a9cf92600ee70";
+const PROOF: &str = "d721a1a11da967bf0dc48f5f6126d895cac74de83a5299aa4dde6d6598c3c99c";
+const LINE: &str = "21f0b0dbdba0afc7e33820f28a4af273b2f476aae734915a887efda284006e99";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| std::format!("{byte:02x}")).collect()

@@ -180,8 +180,15 @@ impl<M: Machine> Domains<M> {
     }
 
     /// All programs, in the order of the manifest.
-    pub fn list(&self) -> Vec<Status> {
-        self.slots.lock().iter().map(Slot::status).collect()
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn list(&self) -> Result<Vec<Status>, Error> {
+        let slots = self.slots.lock();
+        let mut all = Vec::new();
+        all.try_reserve_exact(slots.len()).map_err(|_| Error::NoMemory)?;
+        all.extend(slots.iter().map(Slot::status));
+        Ok(all)
     }
 
     pub(crate) fn chain(&self) -> Result<Link<'_, M>, Error> {
@@ -234,9 +241,9 @@ impl<M: Machine> Domains<M> {
         let now = self.machine.now();
         self.with(slot, |slot| {
             slot.starting = false;
-            if result.is_err() {
-                // It may not have run at all.
-                slot.domain = None;
+            if result.is_err() && slot.domain.take_if(|now| Arc::ptr_eq(now, domain)).is_some() {
+                // It has not ended, so it has not run: calls were too deep, say.
+                slot.starts = slot.starts.wrapping_sub(1);
             }
             if result.is_ok()
                 && let Some(failed_at) = slot.failed_at.take()

@@ -29,6 +29,7 @@ pub mod nested;
 pub mod nmi;
 pub mod paging;
 pub mod port;
+pub mod random;
 pub mod ring3;
 pub mod space;
 pub mod time;

@@ -174,9 +174,9 @@ fn attempt(
     match result {
         Ok(config) => Answer::Open(config),
         Err(UnlockError::Wrong | UnlockError::NoSlot) => Answer::Wrong,
-        Err(error @ UnlockError::Memory { .. }) => {
+        Err(error @ UnlockError::Memory { tried, .. }) => {
             say(format_args!("{error}\n"));
-            Answer::Mistyped
+            if tried { Answer::Wrong } else { Answer::Mistyped }
         }
         Err(error @ (UnlockError::Altered | UnlockError::Blob(_))) => Answer::Failed(format!("{error}").into()),
     }

@@ -47,7 +47,8 @@ static LOGS: LazyLock<Logs> = LazyLock::new(|| {
     logs
 });
 static SERVER: LazyLock<dbgsh::Server> = LazyLock::new(|| {
-    dbgsh::Server::new(dbgsh::SharedKey::new(Zeroizing::new(vec![0x5a; 32])).expect("it is long enough"))
+    let key = dbgsh::SharedKey::new(Zeroizing::new(vec![0x5a; 32])).expect("it is long enough");
+    dbgsh::Server::new(key, [3; 40])
 });
 const CALL_BYTES: usize = 12;
 

@@ -202,7 +202,13 @@ fn a_new_configuration_keeps_the_slots_when_asked() {
     assert!(opens(&folder, "bob") && !opens(&folder, "alice") && locked(&folder).counter() == 3);
     let wrong = refused(&folder, 1, "config build s.toml --keep-slots --unlock-pass-phrase-file alice");
     assert!(wrong.contains("s.conf stays locked by the pass phrase: it does not open"), "{wrong}");
-    good(&folder, "config build s.toml");
+    let silent = refused(&folder, 2, "config build s.toml");
+    assert!(silent.contains("would hold the keys in clear") && opens(&folder, "bob"), "{silent}");
+    for other in ["--keep-slots", "--recovery-key"] {
+        let both = refused(&folder, 2, &format!("config build s.toml --unlocked {other}"));
+        assert!(both.contains("cannot be used with") && opens(&folder, "bob"), "{both}");
+    }
+    good(&folder, "config build s.toml --unlocked");
     let plain = refused(&folder, 2, "config build s.toml --keep-slots --unlock-pass-phrase-file bob");
     assert!(plain.contains("not a locked configuration"), "{plain}");
     assert!(refused(&folder, 2, "config add-slot s.conf --recovery-key").contains("is not locked"));

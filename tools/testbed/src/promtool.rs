@@ -1,6 +1,7 @@
-//! Prometheus' own judge of metrics, out of Debian's package. The package is not installed: that would start a server.
+//! Prometheus' own judge of metrics: the one that is installed, or out of Debian's package, which is not installed for it: that would
+//! start a server. Cases only use it; `cargo xtask test` gets it beforehand, with all else that they need.
 
-use crate::program::{command, run};
+use crate::program::{command, locate, run};
 use crate::{artifact, progress, workspace};
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -12,10 +13,13 @@ const PACKAGE: &str = "prometheus";
 /// What `promtool check metrics` has against this text.
 ///
 /// # Errors
-/// It finds something; or it cannot be had.
+/// It finds something; or it is not there.
 pub fn check_metrics(metrics: &Path) -> Result<()> {
     let input = fs::File::open(metrics).with_context(|| format!("cannot read {}", metrics.display()))?;
-    let mut promtool = command(&program()?.to_string_lossy());
+    let program = find()?.context(
+        "promtool is missing: start this by `cargo xtask test`, which gets it, or install it (Debian's package prometheus)",
+    )?;
+    let mut promtool = command(&program.to_string_lossy());
     let output =
         promtool.args(["check", "metrics"]).stdin(Stdio::from(input)).output().context("cannot run promtool")?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -24,9 +28,27 @@ pub fn check_metrics(metrics: &Path) -> Result<()> {
     Ok(())
 }
 
-fn program() -> Result<PathBuf> {
-    let path = workspace::user_cache()?.join("promtool");
-    artifact::ensure(&path, PACKAGE, |part| {
+fn kept() -> Result<PathBuf> {
+    Ok(workspace::user_cache()?.join("promtool"))
+}
+
+fn find() -> Result<Option<PathBuf>> {
+    let kept = kept()?;
+    Ok(locate("promtool").or_else(|| (kept.exists() && artifact::is_current(&kept, PACKAGE)).then_some(kept)))
+}
+
+/// # Errors
+/// There is no place where it would be kept.
+pub fn is_there() -> Result<bool> {
+    Ok(find()?.is_some())
+}
+
+/// Takes it out of the package.
+///
+/// # Errors
+/// No package mirror can be reached.
+pub fn fetch() -> Result<()> {
+    artifact::ensure(&kept()?, PACKAGE, |part| {
         let _progress = progress::spinner("Taking promtool out of Debian's package prometheus");
         let dir = artifact::with_suffix(part, "package");
         artifact::remove(&dir)?;
@@ -37,6 +59,6 @@ fn program() -> Result<PathBuf> {
         run(command("dpkg-deb").arg("-x").arg(package).arg(dir.join("tree")))?;
         fs::copy(dir.join("tree/usr/bin/promtool"), part)?;
         artifact::remove(&dir)
-    })?;
-    Ok(path)
+    })
+    .map(drop)
 }

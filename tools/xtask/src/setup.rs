@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use testbed::program::{command, command_as_root, is_root, locate, run};
-use testbed::progress;
+use testbed::{progress, promtool};
 
 /// Something that a step cannot do without.
 struct Need {
@@ -52,6 +52,8 @@ pub enum For {
     Build,
     Emulate,
     Fuzz,
+    /// What judges in the emulator cases.
+    Judge,
 }
 
 /// Installs what is missing for `purposes`; asks first unless root or `yes`.
@@ -63,6 +65,7 @@ pub fn ensure(purposes: &[For], yes: bool) -> Result<()> {
         For::Build => BUILD.as_slice(),
         For::Emulate => EMULATE.as_slice(),
         For::Fuzz => FUZZ.as_slice(),
+        For::Judge => &[],
     });
     let missing: Vec<&Need> = needs.filter(|need| !is_there(need.probe)).collect();
     if !missing.is_empty() {
@@ -70,6 +73,9 @@ pub fn ensure(purposes: &[For], yes: bool) -> Result<()> {
     }
     if purposes.contains(&For::Build) {
         install_rust_source(yes)?;
+    }
+    if purposes.contains(&For::Judge) {
+        fetch_promtool(yes)?;
     }
     Ok(())
 }
@@ -119,6 +125,17 @@ fn install_rust_source(yes: bool) -> Result<()> {
     agree("Install the component rust-src of the pinned Rust toolchain?", yes)?;
     let _progress = progress::spinner("Installing rust-src");
     run(command("rustup").args(["component", "add", "rust-src", "llvm-tools"])).map(drop)
+}
+
+fn fetch_promtool(yes: bool) -> Result<()> {
+    if promtool::is_there()? {
+        return Ok(());
+    }
+    if locate("apt-get").is_none() {
+        bail!("missing: promtool. This is not a Debian-like system: install it by its own means, then start again");
+    }
+    agree("Missing: promtool. Take it out of Debian's package prometheus, which is not installed for it?", yes)?;
+    promtool::fetch()
 }
 
 fn agree(question: &str, yes: bool) -> Result<()> {

@@ -81,7 +81,7 @@ fn stages(args: &TestArgs) -> Vec<(&'static str, Stage)> {
 
 fn prepare(args: &TestArgs) -> Result<()> {
     let fast = [setup::For::Build];
-    let all = [setup::For::Build, setup::For::Fuzz, setup::For::Emulate];
+    let all = [setup::For::Build, setup::For::Fuzz, setup::For::Emulate, setup::For::Judge];
     setup::ensure(if args.fast { &fast } else { &all }, args.yes)
 }
 

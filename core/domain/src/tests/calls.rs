@@ -4,23 +4,29 @@ use abi::call;
 use message::{Error, Lease, NoLeases};
 use std::boxed::Box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::vec;
 
 /// Scripts by entry.
 const ECHO: u64 = 0x20_0000;
 const CALLER: u64 = 0x20_0010;
 const LOOP: u64 = 0x20_0020;
 const COLLECTOR: u64 = 0x20_0030;
-const LATE: u64 = 0x20_0040;
+const LATE: u64 = 0x20_0090;
+/// Each calls the next one.
+const CHAIN: [(&str, u64); 5] =
+    [("first", 0x20_0040), ("second", 0x20_0050), ("third", 0x20_0060), ("fourth", 0x20_0070), ("fifth", 0x20_0080)];
 
 fn programs() -> &'static [Program] {
     let of = |name, entry, services| Program { name, elf: elf(entry), services, ..Program::USUAL };
-    Box::leak(Box::new([
+    let mut programs = vec![
         of("echo", ECHO, &["echo"]),
         of("caller", CALLER, &["caller"]),
         of("loop", LOOP, &["loop"]),
         of("collector", COLLECTOR, &["collector"]),
         of("late", LATE, &["late"]),
-    ]))
+    ];
+    programs.extend(CHAIN.iter().map(|(name, entry)| of(name, *entry, std::slice::from_ref(name))));
+    programs.leak()
 }
 
 fn scripts(entry: u64) -> Script {
@@ -30,7 +36,11 @@ fn scripts(entry: u64) -> Script {
         LOOP => server("loop", caller("loop")),
         COLLECTOR => server("collector", |op, _| Next::Reply(0, op)),
         LATE => server("late", |op, _| Next::Reply(0, op)),
-        _ => unreachable!("no such script"),
+        _ => match CHAIN.iter().position(|(_, of)| *of == entry) {
+            Some(4) => server(CHAIN[4].0, |op, _| Next::Reply(0, op)),
+            Some(at) => server(CHAIN[at].0, caller(CHAIN[at + 1].0)),
+            None => unreachable!("no such script"),
+        },
     }
 }
 
@@ -120,7 +130,7 @@ fn opening_a_service_starts_its_program_and_a_call_is_answered() {
     let domains = domains();
     let echo = message::open("echo").unwrap();
     assert_eq!(echo.call(7, &mut NoLeases), Ok(7));
-    let status = domains.list().into_iter().find(|status| status.name == "echo").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "echo").unwrap();
     assert_eq!((status.state, status.starts, status.pages), (State::Runs, 1, 2 + 8));
     assert_eq!(domains.start("echo"), Err(Error::Busy), "there is one of each");
 }
@@ -157,8 +167,19 @@ fn where_the_cpu_can_run_no_program_none_is_harmed() {
     let refused = late.call(7, &mut NoLeases);
     may_run(true);
     assert_eq!([refused, late.call(7, &mut NoLeases)], [Err(Error::NotNow), Ok(7)]);
-    let status = domains.list().into_iter().find(|status| status.name == "late").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "late").unwrap();
     assert_eq!((status.state, status.failures), (State::Runs, 0));
+}
+
+#[test]
+fn a_program_that_is_first_wanted_too_deep_starts_later() {
+    let _cpu = CPU.lock();
+    let domains = domains();
+    let status = || domains.list().unwrap().into_iter().find(|status| status.name == "fifth").unwrap();
+    assert_eq!(message::open("first").unwrap().call(9, &mut NoLeases), Err(Error::TooDeep));
+    assert_eq!((status().state, status().starts), (State::Stopped, 0), "it has not run");
+    assert_eq!(message::open("second").unwrap().call(9, &mut NoLeases), Ok(9));
+    assert_eq!((status().state, status().starts), (State::Runs, 1));
 }
 
 #[test]
@@ -166,14 +187,14 @@ fn a_program_that_is_ended_is_an_error_of_its_ports() {
     let _cpu = CPU.lock();
     let domains = domains();
     let port = message::open("collector").unwrap();
-    let process = || domains.list().into_iter().find(|status| status.name == "collector").unwrap().process;
+    let process = || domains.list().unwrap().into_iter().find(|status| status.name == "collector").unwrap().process;
     let first = process().unwrap();
     assert_eq!(domains.end(first), Ok(()));
     assert_eq!(port.call(1, &mut NoLeases), Err(Error::Dead));
     assert_eq!(domains.end(first), Err(Error::NotFound));
     assert_eq!(message::open("collector").unwrap().call(1, &mut NoLeases), Ok(1), "it may be started again at once");
     assert!(process().unwrap() > first);
-    let status = domains.list().into_iter().find(|status| status.name == "collector").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "collector").unwrap();
     assert_eq!((status.failures, status.last_end), (0, Some(Cause::Ended)));
     assert_eq!(Program::USUAL.start, Start::OnDemand);
 }

@@ -20,7 +20,7 @@ const FRAME_BYTES: usize = 16;
 /// From now on whoever knows the key gets answers. False: it is too short.
 pub fn open(key: &config::ShellKey) -> bool {
     let key = SharedKey::new(Zeroizing::new(key.0.clone()));
-    key.map(|key| SERVER.call_once(|| Server::new(key))).is_some()
+    key.map(|key| SERVER.call_once(|| Server::new(key, hw::random::boot_nonce()))).is_some()
 }
 
 fn answer(caller: &Caller<'_>, request: &[u8], room: &mut [u8]) -> Result<usize, Error> {

@@ -53,6 +53,8 @@ pub fn cases() -> Vec<Case> {
             too_large,
         )
         .on(On::ShojiOnly),
+        Case::new("a_wrong_pass_phrase_counts_although_another_slot_takes_too_much_memory", 120, half_too_large)
+            .on(On::ShojiOnly),
         Case::new("a_key_file_beside_the_configuration_opens_without_a_login", 120, key_file).on(On::ShojiOnly),
         Case::new("three_wrong_pass_phrases_reset_the_machine", 120, |cx| wrong(cx, AfterFailure::Reboot))
             .on(On::ShojiOnly),
@@ -73,6 +75,8 @@ struct Lock {
     keyboard: Keyboard,
     after_failure: AfterFailure,
     cost: Cost,
+    /// Of a second slot, for the same pass phrase.
+    other_cost: Option<Cost>,
     without_shoji: bool,
 }
 
@@ -81,6 +85,7 @@ const LOCK: Lock = Lock {
     keyboard: Keyboard::Us,
     after_failure: AfterFailure::Reboot,
     cost: COST,
+    other_cost: None,
     without_shoji: false,
 };
 
@@ -104,9 +109,12 @@ impl Lock {
             ..Config::default()
         };
         let mut envelope = Envelope::new(&mut MASTER_KEY.clone(), 0);
-        let mut memory = vec![Block::default(); self.cost.blocks()];
-        let pass_phrase = Credential::PassPhrase(self.pass_phrase.as_bytes(), &mut memory);
-        envelope.add("pass phrase", pass_phrase, self.cost, [7; config::SLOT_RANDOM_BYTES])?;
+        for (cost, random) in [(Some(self.cost), 7), (self.other_cost, 11)] {
+            let Some(cost) = cost else { continue };
+            let mut memory = vec![Block::default(); cost.blocks()];
+            let pass_phrase = Credential::PassPhrase(self.pass_phrase.as_bytes(), &mut memory);
+            envelope.add("pass phrase", pass_phrase, cost, [random; config::SLOT_RANDOM_BYTES])?;
+        }
         let recovery = RecoveryKey(RECOVERY_KEY);
         envelope.add("paper", Credential::RecoveryKey(&recovery), self.cost, [8; config::SLOT_RANDOM_BYTES])?;
         envelope.add("file", Credential::RawKey(&RAW_KEY), self.cost, [10; config::SLOT_RANDOM_BYTES])?;
@@ -148,9 +156,14 @@ fn machine(cx: &Cx, blob: &[u8], memory_mib: u32, before: Option<Before>) -> Res
 
 /// With a key file as second module.
 fn machine_with(cx: &Cx, blob: &[u8], key: Option<&[u8]>, memory_mib: u32, before: Option<Before>) -> Result<Qemu> {
+    Ok(lasting_machine(cx, blob, key, memory_mib, before)?.end_at_reset())
+}
+
+/// It starts again when it is reset.
+fn lasting_machine(cx: &Cx, blob: &[u8], key: Option<&[u8]>, memory_mib: u32, before: Option<Before>) -> Result<Qemu> {
     let (disk, medium) = media(cx, blob, key, before)?;
     let cd = format!("file={},format=raw,if=ide,index=2,media=cdrom", medium.to_string_lossy().replace(',', ",,"));
-    let qemu = cx.machine(memory_mib)?.end_at_reset().ide_disk(0, &disk, Writes::Dropped);
+    let qemu = cx.machine(memory_mib)?.ide_disk(0, &disk, Writes::Dropped);
     Ok(qemu.args(["-drive", &cd, "-boot", "order=d"]))
 }
 
@@ -282,6 +295,21 @@ fn too_large(cx: &Cx) -> Result<()> {
     machine.kill()
 }
 
+fn half_too_large(cx: &Cx) -> Result<()> {
+    let lock = Lock { other_cost: Some(Cost { memory_mib: MEMORY_MIB / 2, passes: 1 }), ..LOCK };
+    let (qemu, mut terminal) = machine(cx, &lock.blob()?, MEMORY_MIB, None)?.terminal()?;
+    let mut machine = qemu.start()?;
+    terminal.expect(PROMPT, SOON)?;
+    terminal.send("guess\r")?;
+    terminal.expect("another one takes 64 MiB of memory, more than there is", SOON)?;
+    terminal.expect("Wrong. 2 more tries.", SOON)?;
+    terminal.expect(PROMPT, SOON)?;
+    terminal.send(&format!("{}\r", lock.pass_phrase))?;
+    machine.expect(GUEST)?;
+    ensure!(machine.shoji_log().contains("wrong tries before: 1"), "it was not counted");
+    machine.kill()
+}
+
 fn key_file(cx: &Cx) -> Result<()> {
     let blob = LOCK.blob()?;
     for (key, sentence) in [(RAW_KEY, "the guest starts"), ([1; 32], "the key of the second module: ")] {
@@ -317,16 +345,22 @@ fn recovery(cx: &Cx) -> Result<()> {
 
 fn wrong(cx: &Cx, after_failure: AfterFailure) -> Result<()> {
     let lock = Lock { after_failure, ..LOCK };
-    let (qemu, mut terminal) = machine(cx, &lock.blob()?, MEMORY_MIB, None)?.terminal()?;
+    let (qemu, mut terminal) = lasting_machine(cx, &lock.blob()?, None, MEMORY_MIB, None)?.terminal()?;
     let mut machine = qemu.start()?;
     for _ in 0..3 {
         terminal.expect(PROMPT, SOON)?;
         terminal.send("guess\r")?;
     }
-    let status = machine.wait(SOON)?;
-    ensure!(status.success(), "the emulator ended with {status}");
-    let log = machine.shoji_log();
-    ensure!(log.contains("Wrong. No more tries.") && !log.contains("the guest starts"), "{log}");
+    terminal.expect("Wrong. No more tries.", SOON)?;
+    match after_failure {
+        // The machine that has started again ends with this function.
+        AfterFailure::Reboot => terminal.expect(PROMPT, SOON).map(drop)?,
+        AfterFailure::PowerOff => {
+            let status = machine.wait(SOON)?;
+            ensure!(status.success(), "the emulator ended with {status}");
+        }
+    }
+    ensure!(!machine.shoji_log().contains("the guest starts"), "it starts without a login");
     Ok(())
 }
 

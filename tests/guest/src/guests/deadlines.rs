@@ -7,6 +7,7 @@ use crate::machine::cpu::{self, rdtsc};
 use crate::machine::exceptions::{open_all_gates, with_entry};
 use crate::machine::irq::{self, set_timer, with_lines};
 use crate::machine::memory::peek;
+use abi::hypercall::UNKNOWN;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -78,6 +79,7 @@ pub fn run() {
     let per_ms = with_lines(1 << TIMER_LINE, ticks_per_ms);
     say!("{per_ms} ticks a millisecond");
     if super::shoji() {
+        check_eq!(hypercall(AT_EXIT | 1 << 32), UNKNOWN, "a sleep of no time is refused");
         // Else Shoji would have to take the legacy controller's interrupts for a guest that does not let them in.
         let lint0 = apic::read(LINT0);
         apic::write(LINT0, lint0 | MASKED);

@@ -10,7 +10,7 @@ use crate::machine::memory::peek;
 use crate::machine::{apic, irq};
 use crate::{boot, machine};
 use abi::hypercall::DEBUG_CALL_SERVICE;
-use abi::hypercall::service::{CRASH, FAILURES, FREE_FRAMES, HELLO, RESTART_NS};
+use abi::hypercall::service::{CRASH, FAILURES, FREE_FRAMES, HELLO, RESTART_NS, STARTS};
 use core::arch::{asm, global_asm};
 
 /// Numbers of errors, as in the crate `message`.
@@ -117,13 +117,15 @@ pub fn faults() {
     let mut frames = None;
     let instructions = INSTRUCTIONS.filter(|&number| number != ALIGNMENT_CHECK);
     for deadly in DEADLY.into_iter().chain(instructions) {
-        let before = failures();
+        let (before, starts) = (failures(), starts_of_crash());
         let start = rdtsc();
         check_eq!(call(CRASH, deadly), Err(DEAD), "what is deadly for crash, {deadly}");
         let ticks = rdtsc() - start;
         check_eq!(failures(), before + 1, "it is counted, {deadly}");
         check_eq!(call(HELLO, 1), Ok(1), "nobody else notices, {deadly}");
-        check_eq!(call(CRASH, ANSWER | deadly << 8), Ok(deadly), "and it is started anew, {deadly}");
+        check!(is_started_anew(starts), "it is started anew though nobody asks for it, {deadly}");
+        check_eq!(call(CRASH, ANSWER | deadly << 8), Ok(deadly), "and it answers, {deadly}");
+        check_eq!(starts_of_crash(), starts + 1, "it was started once, {deadly}");
         let free = call(FREE_FRAMES, 0);
         check_eq!(free, *frames.get_or_insert(free), "all its memory was given back, {deadly}");
         say!("{deadly}: {ticks} ticks; restart {} us", call(RESTART_NS, 0).unwrap_or(0) / 1000);
@@ -207,6 +209,15 @@ fn while_interrupts_wait() {
     apic::write(apic::TIMER, before | apic::MASKED);
     set_timer(0);
     say!("interrupts of the highest class and NMIs, while a program loops");
+}
+
+fn starts_of_crash() -> u64 {
+    call(STARTS, 0).unwrap_or(u64::MAX)
+}
+
+/// The question starts nothing; the task that does has its turn at exits.
+fn is_started_anew(before: u64) -> bool {
+    (0..10_000).any(|_| starts_of_crash() == before + 1)
 }
 
 pub fn chance() {

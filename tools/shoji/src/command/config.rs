@@ -26,7 +26,8 @@ pub enum ConfigCommand {
     /// Compile a TOML file to the configuration that GRUB loads beside shoji.elf
     ///
     /// The result can be read by its owner only. It holds the keys: name at least one way to open it, e.g.
-    /// `--pass-phrase --recovery-key`, and they are encrypted; name none, and whoever reads the file has them.
+    /// `--pass-phrase --recovery-key`, and they are encrypted; name none, and whoever reads the file has them. A locked result
+    /// that is there is not replaced by one that is not, unless `--unlocked` says so.
     Build {
         /// TOML file
         file: PathBuf,
@@ -40,6 +41,9 @@ pub enum ConfigCommand {
         keep_slots: bool,
         #[command(flatten)]
         unlock: Unlock,
+        /// Do not encrypt the keys, even where the result that is there does
+        #[arg(long, conflicts_with_all = ["NewSlots", "keep_slots"])]
+        unlocked: bool,
     },
     /// Show a TOML file or a compiled configuration with all defaults filled in, without the keys
     ///
@@ -63,9 +67,9 @@ pub enum ConfigCommand {
 pub fn run(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check { file, json } => check(&file, json),
-        ConfigCommand::Build { file, output, new, keep_slots, unlock } => {
+        ConfigCommand::Build { file, output, new, keep_slots, unlock, unlocked } => {
             let output = output.unwrap_or_else(|| file.with_extension("conf"));
-            build(&file, &output, &new, keep_slots.then_some(&unlock))
+            build(&file, &output, &new, keep_slots.then_some(&unlock), unlocked)
         }
         ConfigCommand::Show { file, json, unlock, with } => {
             show(&file, json, (unlock || with.is_given()).then_some(&with))
@@ -102,7 +106,7 @@ pub fn good(file: &Path) -> Result<Opened, Failure> {
     opened.ok_or(Failure::Findings)
 }
 
-fn build(file: &Path, output: &Path, new: &NewSlots, keep: Option<&Unlock>) -> Result<(), Failure> {
+fn build(file: &Path, output: &Path, new: &NewSlots, keep: Option<&Unlock>, unlocked: bool) -> Result<(), Failure> {
     if output == file {
         return Err(Failure::Usage(format!("{} would be overwritten; name the result with -o", file.display())));
     }
@@ -114,6 +118,14 @@ fn build(file: &Path, output: &Path, new: &NewSlots, keep: Option<&Unlock>) -> R
         (Some(unlock), Some(locked)) => unlock.open(locked, output)?.1,
         (Some(_), None) => {
             let message = format!("{} is not a locked configuration, so it has no slots to keep", output.display());
+            return Err(Failure::Usage(message));
+        }
+        (None, Some(_)) if new.count() == 0 && !unlocked => {
+            let message = format!(
+                "{} is locked, and the new one would hold the keys in clear; name `--keep-slots`, a new way to open it \
+                 such as `--pass-phrase`, or `--unlocked`",
+                output.display()
+            );
             return Err(Failure::Usage(message));
         }
         (None, _) if new.count() == 0 => return build_plain(&config, output),

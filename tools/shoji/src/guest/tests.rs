@@ -31,7 +31,7 @@ impl Fake {
             status: sample(),
             room: 1024,
             calls: Cell::new(0),
-            shell: Server::new(key(1)),
+            shell: Server::new(key(1), [3; 40]),
             now_ns: Cell::new(1),
         }
     }
