@@ -180,8 +180,15 @@ impl<M: Machine> Domains<M> {
     }
 
     /// All programs, in the order of the manifest.
-    pub fn list(&self) -> Vec<Status> {
-        self.slots.lock().iter().map(Slot::status).collect()
+    ///
+    /// # Errors
+    /// [`Error::NoMemory`].
+    pub fn list(&self) -> Result<Vec<Status>, Error> {
+        let slots = self.slots.lock();
+        let mut all = Vec::new();
+        all.try_reserve_exact(slots.len()).map_err(|_| Error::NoMemory)?;
+        all.extend(slots.iter().map(Slot::status));
+        Ok(all)
     }
 
     pub(crate) fn chain(&self) -> Result<Link<'_, M>, Error> {

@@ -92,7 +92,7 @@ impl Counters {
     }
 
     /// How often each kind happened, in the order of [`ExitKind::NAMES`].
-    pub fn all(&self) -> impl Iterator<Item = u64> {
+    pub fn all(&self) -> impl ExactSizeIterator<Item = u64> {
         self.0.iter().map(|count| count.load(Relaxed))
     }
 

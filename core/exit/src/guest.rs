@@ -9,6 +9,7 @@ use crate::msr_refusals::MsrRefusals;
 use crate::walk::PagingFeatures;
 use crate::{Bus, Callers, FirmwareCall, Machine, Policy, msr};
 use alloc::boxed::Box;
+use alloc::collections::TryReserveError;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use lock::{Ranked, rank::COUNTERS};
@@ -80,8 +81,15 @@ impl Guest {
     }
 
     /// Those of each CPU that has started, with its number.
-    pub fn counters(&self) -> Vec<(usize, Arc<Counters>)> {
-        self.counters.lock().clone()
+    ///
+    /// # Errors
+    /// The heap has no room for the list: a guest's calls ask for it.
+    pub fn counters(&self) -> Result<Vec<(usize, Arc<Counters>)>, TryReserveError> {
+        let counters = self.counters.lock();
+        let mut all = Vec::new();
+        all.try_reserve_exact(counters.len())?;
+        all.extend_from_slice(&counters);
+        Ok(all)
     }
 
     /// Writes the exit counters to the log, those of all CPUs together.

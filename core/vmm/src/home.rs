@@ -99,9 +99,10 @@ pub fn wipe_loaded_image() {
 
 /// Zeroes the heap, which holds all keys. Nothing may be allocated or freed afterwards.
 pub fn wipe_heap() {
-    let heap = hw::heap::range();
-    // SAFETY: Shoji's own; the caller uses the heap no more.
-    unsafe { core::ptr::write_bytes(heap.start as *mut u8, 0, (heap.end - heap.start) as usize) };
+    for part in [hw::heap::range(), hw::heap::added()].into_iter().filter(|part| !part.is_empty()) {
+        // SAFETY: Shoji's own; the caller uses the heap no more.
+        unsafe { core::ptr::write_bytes(part.start as *mut u8, 0, (part.end - part.start) as usize) };
+    }
 }
 
 /// Zeroes the heap, here and where the loader had put the image, before a boot without Shoji. Nothing may be allocated

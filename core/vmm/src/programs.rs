@@ -72,8 +72,11 @@ pub fn start() {
 }
 
 /// All programs of the manifest.
-pub fn list() -> Vec<Status> {
-    DOMAINS.get().map(|domains| domains.list()).unwrap_or_default()
+///
+/// # Errors
+/// [`Error::NoMemory`].
+pub fn list() -> Result<Vec<Status>, Error> {
+    DOMAINS.get().map_or(Ok(Vec::new()), |domains| domains.list())
 }
 
 /// For tests: calls what has this number in `abi::hypercall::service`.
@@ -81,7 +84,7 @@ pub fn list() -> Vec<Status> {
 /// # Errors
 /// Those of the service.
 pub fn call_by_number(number: u64, op: u64) -> Result<u64, Error> {
-    let crash = || list().into_iter().find(|status| status.name == "crash").ok_or(Error::NotFound);
+    let crash = || list()?.into_iter().find(|status| status.name == "crash").ok_or(Error::NotFound);
     match number {
         service::HELLO => call(&HELLO, "hello", op),
         service::CRASH => call(&CRASH, "crash", op),

@@ -53,7 +53,7 @@ pub static GUEST: Once<&'static Guest> = Once::new();
 
 fn exits(out: &mut dyn Write) -> fmt::Result {
     let Some(guest) = GUEST.get() else { return Ok(()) };
-    guest.counters().iter().try_for_each(|(cpu, counters)| {
+    guest.counters().map_err(|_| fmt::Error)?.iter().try_for_each(|(cpu, counters)| {
         let named = ExitKind::NAMES.into_iter().zip(counters.all()).filter(|(_, count)| *count > 0);
         named.into_iter().try_for_each(|(name, count)| writeln!(out, "CPU {cpu}: {name}: {count}"))
     })
@@ -100,7 +100,7 @@ fn dev(out: &mut dyn Write) -> fmt::Result {
 /// Programs and tasks.
 fn ps(out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "{:8} {:>7} {:>6} {:>8} {:>12}  state", "program", "process", "starts", "failures", "restart")?;
-    for status in programs::list() {
+    for status in programs::list().map_err(|_| fmt::Error)? {
         write!(out, "{:8} ", status.name)?;
         match status.process {
             Some(process) => write!(out, "{process:>7} ")?,
@@ -131,7 +131,7 @@ fn ps(out: &mut dyn Write) -> fmt::Result {
 
 /// Memory of the VMM.
 fn heap(out: &mut dyn Write) -> fmt::Result {
-    writeln!(out, "heap: {} KiB of {} KiB in use", boot::HEAP.used_bytes() >> 10, heap::HEAP_BYTES >> 10)?;
+    writeln!(out, "heap: {} KiB of {} KiB in use", boot::HEAP.used_bytes() >> 10, heap::len_bytes() >> 10)?;
     writeln!(out, "frames: {} KiB free", (frames::free_count() as u64 * frames::FRAME_BYTES) >> 10)
 }
 

@@ -205,13 +205,13 @@ pub fn run(data: &[u8]) {
             let _any = port.send_int(op);
         }
     }
-    for status in domains.list() {
+    for status in domains.list().unwrap() {
         assert!(status.pages <= MOST_PAGES);
         if let Some(process) = status.process {
             domains.end(process).unwrap_or_else(|error| panic!("process {process} cannot be ended: {error}"));
         }
     }
-    assert!(domains.list().iter().all(|status| status.process.is_none()), "all have ended");
+    assert!(domains.list().unwrap().iter().all(|status| status.process.is_none()), "all have ended");
 }
 
 /// A file; a sequence with every call; calls of itself, and of the other program.

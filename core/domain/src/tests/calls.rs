@@ -130,7 +130,7 @@ fn opening_a_service_starts_its_program_and_a_call_is_answered() {
     let domains = domains();
     let echo = message::open("echo").unwrap();
     assert_eq!(echo.call(7, &mut NoLeases), Ok(7));
-    let status = domains.list().into_iter().find(|status| status.name == "echo").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "echo").unwrap();
     assert_eq!((status.state, status.starts, status.pages), (State::Runs, 1, 2 + 8));
     assert_eq!(domains.start("echo"), Err(Error::Busy), "there is one of each");
 }
@@ -167,7 +167,7 @@ fn where_the_cpu_can_run_no_program_none_is_harmed() {
     let refused = late.call(7, &mut NoLeases);
     may_run(true);
     assert_eq!([refused, late.call(7, &mut NoLeases)], [Err(Error::NotNow), Ok(7)]);
-    let status = domains.list().into_iter().find(|status| status.name == "late").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "late").unwrap();
     assert_eq!((status.state, status.failures), (State::Runs, 0));
 }
 
@@ -175,7 +175,7 @@ fn where_the_cpu_can_run_no_program_none_is_harmed() {
 fn a_program_that_is_first_wanted_too_deep_starts_later() {
     let _cpu = CPU.lock();
     let domains = domains();
-    let status = || domains.list().into_iter().find(|status| status.name == "fifth").unwrap();
+    let status = || domains.list().unwrap().into_iter().find(|status| status.name == "fifth").unwrap();
     assert_eq!(message::open("first").unwrap().call(9, &mut NoLeases), Err(Error::TooDeep));
     assert_eq!((status().state, status().starts), (State::Stopped, 0), "it has not run");
     assert_eq!(message::open("second").unwrap().call(9, &mut NoLeases), Ok(9));
@@ -187,14 +187,14 @@ fn a_program_that_is_ended_is_an_error_of_its_ports() {
     let _cpu = CPU.lock();
     let domains = domains();
     let port = message::open("collector").unwrap();
-    let process = || domains.list().into_iter().find(|status| status.name == "collector").unwrap().process;
+    let process = || domains.list().unwrap().into_iter().find(|status| status.name == "collector").unwrap().process;
     let first = process().unwrap();
     assert_eq!(domains.end(first), Ok(()));
     assert_eq!(port.call(1, &mut NoLeases), Err(Error::Dead));
     assert_eq!(domains.end(first), Err(Error::NotFound));
     assert_eq!(message::open("collector").unwrap().call(1, &mut NoLeases), Ok(1), "it may be started again at once");
     assert!(process().unwrap() > first);
-    let status = domains.list().into_iter().find(|status| status.name == "collector").unwrap();
+    let status = domains.list().unwrap().into_iter().find(|status| status.name == "collector").unwrap();
     assert_eq!((status.failures, status.last_end), (0, Some(Cause::Ended)));
     assert_eq!(Program::USUAL.start, Start::OnDemand);
 }
