@@ -33,7 +33,7 @@ make)
         dd if=/tmp/odd of=$volume bs=$bs seek=1 count=1 conv=notrunc oflag=direct 2>/dev/null || fail "an odd write at $at"
         dd if=$volume bs=$bs skip=1 count=1 iflag=direct 2>/dev/null | cmp - /tmp/odd || fail "an odd read at $at"
     done
-    tool mke2fs -q -F -t ext4 $volume "${payload_kib}k" || fail "mke2fs"
+    tool mke2fs -q -F -t ext4 -b 4096 $volume "${payload_kib}k" || fail "mke2fs"
     mount_data $volume
     dd if=/dev/urandom of=/mnt/file bs=64k count=64 2>/dev/null
     ;;
