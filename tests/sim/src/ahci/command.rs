@@ -43,6 +43,14 @@ fn address(fis: &[u8; 20], ext: bool) -> (u64, u32) {
     (low | u64::from(fis[7] & 15) << 24, if fis[12] == 0 { 256 } else { fis[12].into() })
 }
 
+/// The sector that the FIS names by cylinder, head and sector: without the LBA bit some devices take every command so, 48-bit ones
+/// too. `None`: there is none.
+fn chs(fis: &[u8; 20], (heads, per_track): (u64, u64)) -> Option<u64> {
+    let (cylinder, head) = (u64::from(fis[5]) | u64::from(fis[6]) << 8, u64::from(fis[7] & 15));
+    let in_track = u64::from(fis[4]).checked_sub(1)?;
+    (head < heads && in_track < per_track).then(|| (cylinder * heads + head) * per_track + in_track)
+}
+
 impl SimPort {
     fn header(&self, bus: &mut Bus<'_>, slot: u32) -> ([u32; 4], u64) {
         let at = self.list + u64::from(slot) * 32;
@@ -191,10 +199,9 @@ impl SimPort {
     fn disk_command(&mut self, fis: &[u8; 20]) -> Doing {
         let Some(disk) = &self.disk else { return Doing::Error(4, 0) };
         let media = |write, ext| {
-            let (lba, sectors) = address(fis, ext);
-            if fis[7] & 0x40 == 0 {
-                return Doing::Error(4, 0);
-            }
+            let (named, sectors) = address(fis, ext);
+            let lba = if fis[7] & 0x40 == 0 { chs(fis, disk.geometry) } else { Some(named) };
+            let Some(lba) = lba else { return Doing::Error(0x10, named) };
             if lba + u64::from(sectors) > disk.platter.sectors() {
                 return Doing::Error(0x10, lba);
             }
