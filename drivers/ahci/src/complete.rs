@@ -1,7 +1,7 @@
 //! Commands that the device has done, and what the guest is shown of them.
 
 use crate::fis::{self, Fis};
-use crate::port::{Kind, Payload, Port, Shared, bit, slots_of};
+use crate::port::{Kind, Payload, Port, Shared, Slot, bit, slots_of};
 use crate::spec::{header, is, log, port, received};
 use acs::identify::{self, Identity, Transport};
 use acs::spec::{SECTOR_BYTES, error, reg, status};
@@ -27,7 +27,7 @@ impl Port {
             let causes = self.regs.read(cx.device, port::IS);
             let done = self.done(cx);
             let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
-            if !self.failed && failed {
+            if self.running && !self.failed && failed {
                 self.on_failure(cx, shared, done);
             } else {
                 slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
@@ -42,9 +42,10 @@ impl Port {
         }
     }
 
-    /// What has left the device's list since the last time.
+    /// What has left the device's list since the last time. A port that is stopped forgets its list, done or not, before it lets go of
+    /// the commands (AHCI s. 3.3.14).
     fn done(&mut self, cx: &mut Ctx<'_>) -> u32 {
-        if self.at_device == 0 || self.failed {
+        if self.at_device == 0 || self.failed || !self.running || self.stopping {
             return 0;
         }
         let active = if self.queuing { self.regs.read(cx.device, port::SACT) } else { 0 };
@@ -52,10 +53,11 @@ impl Port {
     }
 
     /// A command that is not queued has left the list: with an error? (It should not leave it then, but does so in some
-    /// controllers.)
-    fn has_failed(&self, cx: &mut Ctx<'_>, done: u32) -> bool {
+    /// controllers.) Device control is answered by nothing: what the task file says is of the command before.
+    fn has_failed(&mut self, cx: &mut Ctx<'_>, done: u32) -> bool {
         let bad = u32::from(status::ERR | status::DF);
-        done != 0 && !self.queuing && self.regs.read(cx.device, port::TFD) & bad != 0
+        let commands = slots_of(done).any(|slot| self.slots.get(slot).is_some_and(Slot::is_command));
+        commands && !self.queuing && self.regs.read(cx.device, port::TFD) & bad != 0
     }
 
     fn on_slot_done(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
@@ -107,7 +109,7 @@ impl Port {
     }
 
     /// The answer or the list of a command is in the arena; answers are not the guest's yet.
-    fn look_at(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, payload: Payload) {
+    fn look_at(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize, payload: Payload) {
         let Some(buffer) = self.slots.get(slot).map(|it| it.buffer) else { return };
         let Ok(Some(answer)) = cx.arena.bytes(buffer, SECTOR_BYTES).map(|bytes| bytes.first_chunk_mut()) else {
             return;
@@ -120,7 +122,14 @@ impl Port {
                 let protection = shared.disks.get(unit).and_then(|disk| disk.protection());
                 identify::edit(answer, Transport::Serial, protection.as_deref());
             }
-            Payload::Log => self.translate_log(answer),
+            Payload::Log => {
+                // A drive that gives this log has given up whatever else was queued (ATA8-ACS s. A.14).
+                self.release(cx, shared);
+                let Ok(Some(answer)) = cx.arena.bytes(buffer, SECTOR_BYTES).map(|bytes| bytes.first_chunk_mut()) else {
+                    return;
+                };
+                self.translate_log(answer);
+            }
             Payload::OwnLog => self.write_log(answer),
         }
     }

@@ -1,7 +1,7 @@
 //! Commands as bytes: header, FIS and task file.
 
 use crate::spec::{fis, header};
-use acs::spec::reg;
+use acs::spec::{device, reg};
 use acs::taskfile::{Form, Geometry, Request, Taskfile};
 
 /// A register FIS from host to device, whole.
@@ -89,7 +89,7 @@ pub fn tag(taskfile: &Taskfile) -> usize {
     usize::from(taskfile.count() >> 3)
 }
 
-/// Puts address and count into the FIS of a command, queued or not; the rest stays as the guest wrote it.
+/// Puts address, its form and count into the FIS of a command, queued or not; the rest stays as the guest wrote it.
 pub fn address(fis: &mut Fis, request: Request, queued: bool) {
     let before = taskfile(fis);
     let mut new = before;
@@ -101,7 +101,7 @@ pub fn address(fis: &mut Fis, request: Request, queued: bool) {
     }
     let [low, high, ..] = request.sectors.to_le_bytes();
     restore(fis, &before, &[reg::COUNT]);
-    for (at, byte) in [(3, low), (11, high), (DEVICE, before.device)] {
+    for (at, byte) in [(3, low), (11, high), (DEVICE, before.device | device::LBA)] {
         if let Some(to) = fis.get_mut(at) {
             *to = byte;
         }

@@ -16,6 +16,11 @@ const CFL: u32 = 5;
 impl Port {
     /// What the queue wants done for a slot of this port.
     pub fn on_step(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize, step: Step) {
+        if !self.running {
+            // The guest has stopped the port, which has forgotten its commands; once it stands, the queue forgets them, too.
+            self.delivering &= !bit(slot);
+            return;
+        }
         match step {
             Step::Send(transfer) => {
                 if let Err(why) = self.prepare(cx, shared, slot, &transfer) {
@@ -74,6 +79,11 @@ impl Port {
                 self.place(slot, request, transfer.part)?;
             }
             Kind::Payload(Payload::List) => self.translate_list(cx, shared, transfer)?,
+            // What the device does not fill is nobody's answer.
+            Kind::Payload(_) => {
+                let len = usize::try_from(transfer.len_bytes).map_err(|_| NO_MEMORY)?;
+                cx.arena.bytes(transfer.buffer, len).map_err(|_| NO_MEMORY)?.fill(0);
+            }
             _ => {}
         }
         self.ready |= bit(slot);

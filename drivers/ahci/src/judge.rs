@@ -260,9 +260,9 @@ impl Port {
             }
         };
         let placed = Request { form, lba: part.disk_lba, sectors: part.disk_sectors };
-        if (placed.lba, placed.sectors, form) != (request.lba, request.sectors, request.form) {
-            fis::address(&mut it.sent, placed, it.queued);
-        }
+        // Where the guest has named the same place, too: without its LBA bit a device may take the address of a 48-bit command for
+        // cylinder, head and sector.
+        fis::address(&mut it.sent, placed, it.queued);
         Ok(())
     }
 

@@ -136,6 +136,7 @@ impl Mediator for Ahci {
         // The device does nothing and its registers do not answer: there is nothing to wait for.
         let Self { ports, shared, .. } = self;
         shared.queue.cancel(cx, |_| true);
+        shared.queue.release(cx, |_| true);
         for it in ports {
             let memory = it.memory.take();
             *it = Port { memory, ..Port::new(it.number) };

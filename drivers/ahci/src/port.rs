@@ -3,7 +3,7 @@
 use crate::fis::Fis;
 use crate::memory::{Memory, SLOTS};
 use crate::regs::PortRegs;
-use crate::spec::{cmd, fis, is, port};
+use crate::spec::{cmd, det, fis, is, port};
 use crate::unit::{Disks, Unit};
 use alloc::sync::Arc;
 use block::{Part, Queue};
@@ -82,6 +82,14 @@ pub struct Slot {
     pub buffer: BusAddr,
 }
 
+impl Slot {
+    /// Is the device sent a command, and no device control?
+    pub fn is_command(&self) -> bool {
+        let [_, flags, ..] = self.sent;
+        self.kind == Kind::Refused || flags & fis::COMMAND != 0
+    }
+}
+
 /// A queued command that was refused, for the log.
 #[derive(Clone, Copy)]
 pub struct QueuedFailure {
@@ -101,6 +109,8 @@ pub struct Port {
     pub running: bool,
     /// Stopped by the guest; the device may not yet have let go of its commands.
     pub stopping: bool,
+    /// Stopped by a reset of the controller: the device has let go of whatever it had.
+    pub reset: bool,
     /// The device has failed a command: nothing is sent until the port is started anew.
     pub failed: bool,
     /// PxCI and PxSACT as the guest sees them.
@@ -140,6 +150,7 @@ impl Port {
             received: 0,
             running: false,
             stopping: false,
+            reset: false,
             failed: false,
             issued: 0,
             active: 0,
@@ -172,6 +183,16 @@ impl Port {
         self.slots.get_mut(slot)
     }
 
+    /// Is the port pointed at our memory? Not after power was lost, or when firmware has used it since.
+    fn is_ours(&self, cx: &mut Ctx<'_>) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let addresses = [(port::CLB, port::CLBU, memory.list()), (port::FB, port::FBU, memory.received())];
+        addresses.into_iter().all(|(low, high, at)| {
+            let (low, high) = (self.regs.read(cx.device, low), self.regs.read(cx.device, high));
+            u64::from(low) | u64::from(high) << 32 == at.0
+        })
+    }
+
     /// Points the port at our memory. It must not run.
     pub fn program(&mut self, cx: &mut Ctx<'_>) -> bool {
         if self.memory.is_none() {
@@ -194,10 +215,10 @@ impl Port {
         let starts = new & !old & (cmd::ST | cmd::FRE);
         // A port that still runs down may not be pointed elsewhere; nor may one without memory run.
         let free = !self.stopping && old & (cmd::CR | cmd::FR | cmd::ST | cmd::FRE) == 0;
-        if starts & cmd::FRE != 0 && !(free && self.program(cx)) {
+        if new & (cmd::ST | cmd::FRE) != 0 && !(self.is_ours(cx) || free && self.program(cx)) {
             new &= !(cmd::FRE | cmd::ST);
         }
-        if starts & cmd::ST != 0 && (self.stopping || self.memory.is_none() || old & cmd::CR != 0) {
+        if starts & cmd::ST != 0 && (self.stopping || old & cmd::CR != 0) {
             new &= !cmd::ST;
         }
         self.regs.write(cx.device, port::CMD, new);
@@ -219,21 +240,47 @@ impl Port {
         self.finish_stop(cx, shared);
     }
 
-    /// Once the port has stopped, its buffers are free.
+    /// Once the port has stopped, its buffers are free. Those of commands that the device had are not: some controllers (QEMU's)
+    /// go on working on them until the port is reset.
     pub fn finish_stop(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         if !self.stopping || self.regs.is_running(cx.device) {
             return;
         }
+        let (port, had) = (self.number, self.at_device);
+        let is_own = |tag: u32| tag >> 5 == port;
+        shared.queue.abandon(cx, |tag| is_own(tag) && had & bit((tag & 31) as usize) != 0);
+        shared.queue.cancel(cx, is_own);
+        if self.reset {
+            self.release(cx, shared);
+        }
+        (self.ready, self.at_device, self.delivering, self.extra, self.before) = (0, 0, 0, 0, 0);
+        (self.stopping, self.failed, self.queuing, self.news, self.reset) = (false, false, false, false, false);
+    }
+
+    /// The device has forgotten what it had when the port was stopped.
+    pub fn release(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let port = self.number;
-        shared.queue.cancel(cx, |tag| tag >> 5 == port);
-        (self.at_device, self.delivering, self.extra, self.before) = (0, 0, 0, 0);
-        (self.stopping, self.failed, self.queuing, self.news) = (false, false, false, false);
+        shared.queue.release(cx, |tag| tag >> 5 == port);
+    }
+
+    /// The guest writes PxSCTL. The link is reset while DET is 1 (AHCI s. 10.4.2).
+    pub fn write_control(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, value: u32) {
+        self.finish_stop(cx, shared);
+        let old = self.regs.read(cx.device, port::SCTL);
+        if value & det::MASK != 0 {
+            self.unit = Unit::Unknown;
+        }
+        self.regs.write(cx.device, port::SCTL, value);
+        if old & det::MASK == det::RESET && value & det::MASK == 0 {
+            self.release(cx, shared);
+        }
     }
 
     /// The controller was reset, and with it the port.
     pub fn on_reset(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         self.unit = Unit::Unknown;
         self.failure = None;
+        self.reset = true;
         self.stop(cx, shared);
     }
 

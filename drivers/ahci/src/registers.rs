@@ -2,7 +2,7 @@
 
 use crate::mediator::Ahci;
 use crate::regs;
-use crate::spec::{cap, cap2, cmd, det, ghc, hba, port, serr};
+use crate::spec::{cap, cap2, cmd, ghc, hba, port, serr};
 use crate::unit::Unit;
 use acs::spec::status;
 use mediator::{Ctx, Violation};
@@ -126,12 +126,7 @@ impl Ahci {
                 }
                 it.regs.write(cx.device, offset, value);
             }
-            port::SCTL => {
-                if value & det::MASK != 0 {
-                    it.unit = Unit::Unknown;
-                }
-                it.regs.write(cx.device, offset, value);
-            }
+            port::SCTL => self.with_port(cx, number, |it, cx, shared| it.write_control(cx, shared, value)),
             port::IE | port::SNTF | port::DEVSLP => it.regs.write(cx.device, offset, value),
             _ => {}
         }

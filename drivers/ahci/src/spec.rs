@@ -134,6 +134,8 @@ pub mod serr {
 /// PxSCTL.DET and PxSSTS.DET.
 pub mod det {
     pub const MASK: u32 = 0xf;
+    /// Of SCTL: the link is being reset.
+    pub const RESET: u32 = 1;
     /// Of SSTS: device present, communication established.
     pub const PRESENT: u32 = 3;
 }

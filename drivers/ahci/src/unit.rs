@@ -43,11 +43,14 @@ impl Disk {
 pub struct Disks(pub Vec<Disk>);
 
 impl Disks {
-    /// Who a device at a port is by its answer to IDENTIFY DEVICE. Its size does not count: it can be set.
+    /// Who a device at a port is by its answer to IDENTIFY DEVICE. Its size does not count: it can be set. One that does not give
+    /// itself a name may be anybody.
     pub fn recognise(&self, port: u32, identity: &Identity) -> Unit {
         let same = |disk: &Disk| disk.identity.serial == identity.serial && disk.identity.model == identity.model;
         let here = self.0.iter().position(|disk| same(disk) && disk.port == port);
-        here.or_else(|| self.0.iter().position(same)).map_or(Unit::Newcomer, Unit::Disk)
+        let nameless = identity.serial.is_empty() || identity.model.is_empty();
+        let other = if nameless { Unit::Unknown } else { Unit::Newcomer };
+        here.or_else(|| self.0.iter().position(same)).map_or(other, Unit::Disk)
     }
 
     pub fn get(&self, unit: Unit) -> Option<&Disk> {

@@ -92,6 +92,11 @@ impl Job {
         if sectors.bytes(part.disk_sectors) > capacity { Err(Unserved) } else { Ok(part) }
     }
 
+    /// Does the device move its data, or was told to?
+    pub fn is_at_device(&self) -> bool {
+        matches!(self.phase, Phase::Reading | Phase::AtDevice)
+    }
+
     /// Is a sector of the transform read, changed and written? Nobody else may touch it meanwhile.
     fn is_exclusive(&self, part: &Part) -> bool {
         self.request.write && part.is_edge()

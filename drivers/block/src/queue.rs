@@ -289,4 +289,23 @@ impl Queue {
         }
         self.pump(cx);
     }
+
+    /// As [`Queue::cancel`], of requests that a device has forgotten and may still be working on: their buffers stay lent until
+    /// [`Queue::release`].
+    pub fn abandon(&mut self, cx: &mut Ctx<'_>, which: impl Fn(u32) -> bool) {
+        let given = |job: &&mut Job| which(job.request.tag) && job.is_at_device();
+        self.jobs.iter_mut().flatten().filter(given).for_each(|job| job.cancelled = true);
+        self.cancel(cx, which);
+    }
+
+    /// The device reaches the buffers of abandoned requests no more.
+    pub fn release(&mut self, cx: &mut Ctx<'_>, which: impl Fn(u32) -> bool) {
+        let is_over = |job: &Job| job.cancelled && job.is_at_device() && which(job.request.tag);
+        for place in 0..self.jobs.len() {
+            if self.jobs.get(place).and_then(Option::as_ref).is_some_and(is_over) {
+                self.end(place, Ok(()));
+            }
+        }
+        self.pump(cx);
+    }
 }

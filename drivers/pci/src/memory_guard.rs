@@ -6,7 +6,7 @@
 //! device: the function has none that the guest could see, and decodes none.
 //!
 //! What resets the function behind the mediator's back is kept from it: a power state but D0, a function level reset, a self test.
-//! Messages (MSI, MSI-X) are the guest's own. Other registers from 40h on are read-only.
+//! Messages (MSI, MSI-X) are the guest's own; those of MSI go to interrupt controllers only. Other registers from 40h on are read-only.
 //!
 //! PCI Express Base Specification 4.0 s. 7.5.3 (Express capability); PCI Power Management Specification 1.2 s. 3.2; Advanced
 //! Capabilities for Conventional PCI ECN (2006) for the other function level reset.
@@ -38,6 +38,14 @@ const ADVANCED_CAN_RESET: u32 = 1 << 25;
 /// Lengths of MSI (with 64-bit address and masks) and MSI-X.
 const MSI_END: u16 = 24;
 const MSI_X_END: u16 = 12;
+/// MSI: enabled, and with a 64-bit address, in the dword of the ID; the address.
+const MSI_ENABLE: u32 = 1 << 16;
+const MSI_WIDE: u32 = 1 << 23;
+const MSI_ADDRESS: u16 = 4;
+const MSI_ADDRESS_HIGH: u16 = 8;
+/// Addresses of messages (SDM Vol. 3A 11.11.1).
+const MESSAGE_BASE: u32 = 0xfee0_0000;
+const MESSAGE_MASK: u32 = 0xfff0_0000;
 /// Built-in self test, in the dword of [`header::CACHE_LINE`].
 const START_TEST: u32 = 1 << 30;
 
@@ -320,11 +328,41 @@ impl MemoryGuard {
             Ok(Verdict::Done)
         };
         match self.register_of(access.offset & !3) {
-            Some((id::MSI, ..MSI_END) | (id::MSI_X, ..MSI_X_END)) => Ok(Verdict::Passthrough),
+            Some((id::MSI, at @ ..MSI_END)) => Self::write_msi(device, access, written, at),
+            Some((id::MSI_X, ..MSI_X_END)) => Ok(Verdict::Passthrough),
             Some((id::POWER_MANAGEMENT, PM_CONTROL)) => without(PM_STATE),
             Some((id::EXPRESS, EXPRESS_CONTROL)) => without(EXPRESS_RESET),
             Some((id::EXPRESS, ..EXPRESS_END)) => Ok(Verdict::Passthrough),
             _ => Err(Violation { what: "configuration: a register of the device's own", detail: access.offset.into() }),
         }
+    }
+
+    /// A message is a write by the device, so it goes to the interrupt controllers and nowhere else, and is not switched on before
+    /// it does. `at`: of the dword, in the capability.
+    fn write_msi(device: &mut dyn Device, access: ConfigAccess, written: u32, at: u16) -> Result<Verdict, Violation> {
+        let dword = access.offset & !3;
+        let start = dword.saturating_sub(at);
+        let mut now = |register: u16| {
+            let old = device.config_read(start.saturating_add(register), Width::Dword);
+            let shift = u32::from(access.offset & 3).wrapping_mul(8);
+            if register == at { merge(old, access.offset, access.width, written.wrapping_shr(shift)) } else { old }
+        };
+        let control = now(0);
+        let wide = control & MSI_WIDE != 0;
+        let low_is_good = now(MSI_ADDRESS) & MESSAGE_MASK == MESSAGE_BASE;
+        let high_is_good = !wide || now(MSI_ADDRESS_HIGH) == 0;
+        let good = match at {
+            0 => control & MSI_ENABLE == 0 || low_is_good && high_is_good,
+            MSI_ADDRESS => low_is_good,
+            MSI_ADDRESS_HIGH => high_is_good,
+            _ => true,
+        };
+        if good {
+            return Ok(Verdict::Passthrough);
+        }
+        Err(Violation {
+            what: "configuration: a message (MSI) to an address that is no interrupt controller's",
+            detail: written.into(),
+        })
     }
 }

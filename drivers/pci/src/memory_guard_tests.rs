@@ -114,7 +114,10 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let mut function = Function::new();
+        Self::of(Function::new())
+    }
+
+    fn of(mut function: Function) -> Self {
         let guard = MemoryGuard::attach(&mut function, &BLOCKS).unwrap();
         function.writes.clear();
         Self { function, guard, busy: false }
@@ -311,4 +314,25 @@ fn a_list_of_capabilities_that_is_a_circle_ends() {
     assert_eq!(found.find(0x10).map(|it| it.offset), Some(EXPRESS));
     assert_eq!(found.before(MSI_X + 3).map(|it| it.id), Some(0x11));
     assert_eq!(found.before(0x3f), None);
+}
+
+#[test]
+fn messages_go_to_interrupt_controllers_only() {
+    for (wide, data) in [(0, 8), (1 << 23, 12)] {
+        let mut function = Function::new();
+        function.put(MSI_X, 0x0000_0005 | wide | u32::from(EXPRESS) << 8);
+        let mut rig = Rig::of(function);
+        let mut write = |offset: u16, width, value| rig.access(MSI_X + offset, width, Op::Write(value)).is_ok();
+        assert!(!write(2, Width::Word, 1), "no address yet");
+        for address in [0, 0x10_0000, 0xfed0_0000, 0xfef0_0000, 0xffff_fffc] {
+            assert!(!write(4, Width::Dword, address), "{address:#x}");
+        }
+        assert!(write(4, Width::Dword, 0xfee0_100c));
+        assert!(!write(6, Width::Word, 0x0010) && !write(7, Width::Byte, 0), "in parts");
+        assert!(write(4, Width::Word, 0x2000));
+        assert_eq!(write(8, Width::Dword, 1), wide == 0, "the upper half, or data");
+        assert!(write(8, Width::Dword, 0));
+        assert!(write(data, Width::Dword, 0x4041));
+        assert!(write(2, Width::Word, 1));
+    }
 }

@@ -271,6 +271,15 @@ impl AhciRig {
         self.checked = self.platter().written.len();
     }
 
+    /// Whatever the mediator believes of the device now: a write that it lets through is encrypted.
+    fn trusts_nobody(&mut self) {
+        let mut guest = self.guest(0);
+        guest.start().expect("the port starts");
+        self.machine.ram.poke(DATA, &crate::payload(76, 5000, 8));
+        let _ = self.guest(0).run(5, fis(0x35, 5000, 8, 5), true, vec![(DATA, 4096)]);
+        self.check_secrecy();
+    }
+
     /// The port is stopped, reset and started, and the disk works.
     ///
     /// # Panics
@@ -279,6 +288,7 @@ impl AhciRig {
         self.machine.budget = None;
         self.machine.ram.changes_after_read = false;
         self.machine.arena.fail_nth = None;
+        self.trusts_nobody();
         let mut guest = self.guest(0);
         guest.stop().expect("the port stops");
         guest.put(px::SCTL, 0x301).and_then(|()| guest.put(px::SCTL, 0x300)).expect("the link is reset");

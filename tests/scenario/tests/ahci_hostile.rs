@@ -224,3 +224,27 @@ fn the_list_moved_while_the_port_runs_is_followed_and_no_slot_of_ours_is_lost() 
     rig.model.wrote(5000, &payload(1, 5000, 8));
     rig.check();
 }
+
+#[test]
+fn a_48_bit_command_without_the_lba_bit_names_the_same_sectors_as_with_it() {
+    for code in [0x34, 0x35, 0x3d] {
+        let mut rig = AhciRig::new();
+        // As cylinder 1, head 0, sector 10 it would be sector 1017, which is protected; as an LBA it is plain.
+        let mut command = fis(code, 0x10a, 1, 5);
+        command[7] = 0;
+        let data = payload(1, 0x10a, 1);
+        rig.machine.ram.poke(DATA, &data);
+        rig.guest(0).run(5, command, true, vec![(DATA, 512)]).unwrap();
+        assert_eq!(rig.platter().written, [0x10a], "{code:#x}");
+        rig.check_secrecy();
+        // And a protected one stays where it is: LBA 5000 would be sector 19 * 1008 + 135.
+        let mut command = fis(code, 5000, 1, 5);
+        command[7] = 0;
+        rig.model.may_have_written(&rig.ranges, 5000, &payload(2, 5000, 1));
+        rig.machine.ram.poke(DATA, &payload(2, 5000, 1));
+        rig.guest(0).run(5, command, true, vec![(DATA, 512)]).unwrap();
+        assert_eq!(rig.platter().written, [0x10a, 5000], "{code:#x}");
+        rig.model.wrote(5000, &payload(2, 5000, 1));
+        rig.check_secrecy();
+    }
+}

@@ -1,9 +1,9 @@
 //! Resets at each step, sleep, power cuts at every write, and an arena without memory.
 #![forbid(unsafe_code)]
 
-use scenario::ahci::{AhciRig, By, ODD, PAGES, PROTECTED, SECTORS};
+use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED, SECTORS};
 use scenario::payload;
-use sim::ahci::{Failure, at, fis, hba, px};
+use sim::ahci::{Failure, Table, at, fis, hba, px};
 use sim::{Platter, SimRanges};
 
 /// A few requests, one of them in parts.
@@ -17,7 +17,7 @@ fn script(rig: &mut AhciRig, by: By) -> Result<(), Failure> {
 }
 
 fn reset_at_every_step(by: By, reset: impl Fn(&mut AhciRig)) {
-    for slow in [0, 3] {
+    for slow in [0, 1, 3] {
         for steps in 0.. {
             let mut rig = AhciRig::new();
             rig.machine.ahci.ports[0].slow_stop = slow;
@@ -159,4 +159,147 @@ fn a_controller_without_memory_is_not_taken_over_or_its_ports_do_not_run() {
     rig.guest(3).start().unwrap();
     assert_eq!(rig.guest(3).get(px::CMD).unwrap() & 0x11, 0, "a port without memory does not start");
     rig.write(By::Queued, 5000, &payload(1, 5000, 8), PAGES).unwrap();
+}
+
+#[test]
+fn what_a_stopped_port_forgets_is_not_done_and_tells_nobody_who_the_disk_is() {
+    let mut rig = AhciRig::new();
+    // The buffer of the answer holds something else.
+    rig.write(By::DmaExt, 6000, &payload(1, 6000, 8), PAGES).unwrap();
+    rig.machine.ahci.ports[0].delay = 50;
+    rig.machine.ahci.ports[0].slow_stop = 3;
+    let table = Table { at: rig.guest(0).table_at(5), regions: vec![(DATA, 512)] };
+    rig.guest(0).prepare(5, fis(0xec, 0, 0, 5), false, &table);
+    rig.guest(0).ring(1 << 5, false).unwrap();
+    rig.machine.tick();
+    rig.guest(0).put(px::CMD, 6 | 1 << 4).unwrap();
+    // The list is empty, and the port still runs down.
+    rig.guest(0).get(px::IS).unwrap();
+    rig.guest(0).get(px::CI).unwrap();
+    rig.guest(0).recover(false).unwrap();
+    rig.machine.ahci.ports[0].delay = 0;
+    rig.machine.ram.poke(DATA, &payload(1, 5000, 8));
+    let _ = rig.guest(0).run(5, fis(0x35, 5000, 8, 5), true, vec![(DATA, 4096)]);
+    rig.check_secrecy();
+}
+
+#[test]
+fn a_port_that_is_stopped_sends_nothing_of_what_it_was_given_before() {
+    for slow in [1, 2, 5] {
+        let mut rig = AhciRig::new();
+        rig.machine.ahci.ports[0].slow_stop = slow;
+        rig.prepare(4, By::Queued, Some(&payload(1, 5000, 8)), 5000, 8, PAGES);
+        // While the data is encrypted.
+        rig.machine.meanwhile = Some(|machine| machine.write(at(0, px::CMD), 6 | 1 << 4));
+        rig.guest(0).ring(1 << 4, true).unwrap();
+        rig.guest(0).recover(false).unwrap();
+        // Anything makes the mediator send what it has.
+        let _ = rig.guest(0).get(px::CI);
+        rig.prepare(7, By::DmaExt, None, 9000, 8, PAGES);
+        rig.guest(0).ring(1 << 7, false).unwrap();
+        rig.guest(0).finish(1 << 7).unwrap();
+        (0..10).for_each(|_| rig.machine.tick());
+        assert!(rig.platter().written.is_empty(), "a forgotten write was sent, {slow} reads to stop");
+        assert_eq!(rig.machine.ahci.ports[0].commands.iter().filter(|it| it.0 == 0x61).count(), 0);
+    }
+}
+
+#[test]
+fn buffers_that_a_device_works_on_after_the_port_was_stopped_are_nobody_elses_until_it_is_reset() {
+    for by in [By::Queued, By::DmaExt] {
+        let mut rig = AhciRig::new();
+        rig.write(by, 7000, &payload(1, 7000, 8), PAGES).unwrap();
+        let port = &mut rig.machine.ahci.ports[0];
+        (port.lingers, port.delay, port.late_wait) = (true, 50, 0);
+        let late = payload(2, 5000, 8);
+        rig.prepare(4, by, Some(&late), 5000, 8, PAGES);
+        rig.guest(0).ring(1 << 4, by == By::Queued).unwrap();
+        rig.machine.tick();
+        rig.machine.tick();
+        rig.machine.ahci.ports[0].late_wait = 40;
+        rig.guest(0).recover(false).unwrap();
+        rig.machine.ahci.ports[0].delay = 0;
+        // What is read now would lie in clear in the buffer of the write.
+        rig.read(by, 7000, 8, PAGES).unwrap();
+        (0..100).for_each(|_| rig.machine.tick());
+        assert!(rig.platter().written.contains(&5000), "the device still had it");
+        rig.check_secrecy();
+        rig.model.wrote(5000, &late);
+        rig.read(by, 5000, 8, PAGES).unwrap();
+        // Over and over: the buffers come back with a reset of the link.
+        for round in 0..40 {
+            rig.machine.ahci.ports[0].delay = 50;
+            rig.prepare(4, by, Some(&late), 5000, 8, PAGES);
+            rig.guest(0).ring(1 << 4, by == By::Queued).unwrap();
+            rig.machine.tick();
+            rig.guest(0).recover(round % 4 == 0).unwrap();
+            rig.machine.ahci.ports[0].delay = 0;
+            if round % 4 == 0 {
+                rig.identify(0).unwrap();
+            }
+            rig.read(by, 7000, 8, PAGES).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_log_of_a_failed_queued_command_gives_the_buffers_of_the_others_back() {
+    let mut rig = AhciRig::new();
+    rig.platter().inject_error(5000, 0x40);
+    for _ in 0..8 {
+        for slot in 4..12 {
+            rig.prepare(slot, By::Queued, None, 5000 + u64::from(slot - 4) * 64, 64, PAGES);
+        }
+        rig.guest(0).ring(0xff0, true).unwrap();
+        while rig.guest(0).interrupt().is_ok() {}
+        rig.guest(0).recover(false).unwrap();
+        rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
+    }
+    rig.read(By::Queued, 6000, 8, PAGES).unwrap();
+}
+
+#[test]
+fn after_sleep_a_port_runs_on_our_memory_whatever_is_started_first() {
+    let mut rig = AhciRig::new();
+    rig.machine.sleep();
+    rig.machine.config(4, mediator::Width::Word, mediator::Op::Write(6));
+    rig.guest(0).put(px::CMD, 7).unwrap();
+    assert_ne!(rig.machine.ahci.ports[0].read_only(px::CLB), 0, "the list is the one of before");
+    assert_ne!(rig.machine.ahci.ports[0].read_only(px::FB), 0);
+    rig.guest(0).ring(1, false).unwrap();
+    (0..5).for_each(|_| rig.machine.tick());
+    rig.check_secrecy();
+    // Firmware that has started it on its own list: it is not started by us.
+    rig.machine.sleep();
+    rig.machine.config(4, mediator::Width::Word, mediator::Op::Write(6));
+    rig.machine.ahci.ports[0].write(px::FB, 0x40_0000);
+    rig.machine.ahci.ports[0].write(px::CMD, 6 | 1 << 4);
+    rig.guest(0).put(px::CMD, 7 | 1 << 4).unwrap();
+    assert_eq!(rig.machine.ahci.ports[0].read_only(px::CMD) & 0x11, 0, "it stops");
+    rig.guest(0).start().unwrap();
+    rig.identify(0).unwrap();
+    rig.read(By::Queued, 6000, 8, PAGES).unwrap();
+}
+
+#[test]
+fn a_reset_by_software_after_a_failed_command_is_no_failure_itself() {
+    let mut rig = AhciRig::new();
+    rig.platter().inject_error(5000, 0x40);
+    assert!(rig.read(By::DmaExt, 5000, 8, PAGES).is_err());
+    rig.guest(0).recover(false).unwrap();
+    let mut control = fis(0, 0, 0, 0);
+    (control[1], control[15]) = (0, 4);
+    let table = Table { at: rig.guest(0).table_at(0), regions: vec![] };
+    rig.guest(0).prepare(0, control, false, &table);
+    rig.guest(0).ring(1, false).unwrap();
+    rig.machine.tick();
+    assert_eq!(rig.guest(0).get(px::CI), Ok(0), "the frame was sent");
+    control[15] = 0;
+    rig.guest(0).prepare(0, control, false, &table);
+    rig.guest(0).ring(1, false).unwrap();
+    rig.machine.tick();
+    assert_eq!(rig.guest(0).get(px::CI), Ok(0));
+    assert_eq!(rig.machine.ahci.ports[0].controls, [4, 0]);
+    rig.identify(0).unwrap();
+    rig.read(By::DmaExt, 6000, 8, PAGES).unwrap();
 }

@@ -6,13 +6,23 @@ use crate::ide::identify;
 use crate::{Bus, DmaFault, SECTOR_BYTES};
 
 /// A queued command that the device has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Queued {
     pub slot: u32,
     pub write: bool,
     pub lba: u64,
     pub sectors: u32,
     pub left: u32,
+    /// As they were when it was taken.
+    pub regions: Vec<(u64, u64)>,
+}
+
+/// Data that is moved although the port has forgotten the command.
+pub(super) struct Late {
+    pub write: bool,
+    pub lba: u64,
+    pub sectors: u32,
+    pub regions: Vec<(u64, u64)>,
 }
 
 /// A command that is not queued, at work.
@@ -21,6 +31,7 @@ pub(super) struct Running {
     fis: [u8; 20],
     packet: [u8; 16],
     pub left: u32,
+    regions: Vec<(u64, u64)>,
 }
 
 /// What a command does.
@@ -41,6 +52,14 @@ fn address(fis: &[u8; 20], ext: bool) -> (u64, u32) {
         return (low | high << 24, if count == 0 { 65536 } else { count });
     }
     (low | u64::from(fis[7] & 15) << 24, if fis[12] == 0 { 256 } else { fis[12].into() })
+}
+
+/// The sector that the FIS names by cylinder, head and sector: without the LBA bit some devices take every command so, 48-bit ones
+/// too. `None`: there is none.
+fn chs(fis: &[u8; 20], (heads, per_track): (u64, u64)) -> Option<u64> {
+    let (cylinder, head) = (u64::from(fis[5]) | u64::from(fis[6]) << 8, u64::from(fis[7] & 15));
+    let in_track = u64::from(fis[4]).checked_sub(1)?;
+    (head < heads && in_track < per_track).then(|| (cylinder * heads + head) * per_track + in_track)
 }
 
 impl SimPort {
@@ -68,7 +87,7 @@ impl SimPort {
     }
 
     /// Fetches a command. Queued ones leave the list at once.
-    pub(super) fn take(&mut self, bus: &mut Bus<'_>, slot: u32, _wide: bool) {
+    pub(super) fn take(&mut self, bus: &mut Bus<'_>, slot: u32, wide: bool) {
         let ([flags, ..], table) = self.header(bus, slot);
         assert!(flags & 0x1f >= 5, "a command FIS of {} dwords", flags & 0x1f);
         let mut bytes = [0; 0x50];
@@ -87,7 +106,7 @@ impl SimPort {
             return;
         }
         if !self.packet && matches!(fis[2], 0x60 | 0x61) {
-            return self.take_queued(bus, slot, &fis);
+            return self.take_queued(bus, slot, &fis, wide);
         }
         let packet = bytes[0x40..0x50].try_into().unwrap();
         let (lba, sectors) = address(&fis, true);
@@ -97,10 +116,11 @@ impl SimPort {
             return self.fail_queued(bus, None);
         }
         self.tfd = 0x80;
-        self.running = Some(Running { slot, fis, packet, left: self.delay });
+        let regions = self.regions(bus, slot, wide);
+        self.running = Some(Running { slot, fis, packet, left: self.delay, regions });
     }
 
-    fn take_queued(&mut self, bus: &mut Bus<'_>, slot: u32, fis: &[u8; 20]) {
+    fn take_queued(&mut self, bus: &mut Bus<'_>, slot: u32, fis: &[u8; 20], wide: bool) {
         let (lba, _) = address(fis, true);
         let count = u32::from(fis[3]) | u32::from(fis[11]) << 8;
         let sectors = if count == 0 { 65536 } else { count };
@@ -108,7 +128,8 @@ impl SimPort {
         assert_ne!(self.sact & 1 << slot, 0, "PxSACT was not set");
         self.commands.push((fis[2], lba, sectors, true));
         self.ci &= !(1 << slot);
-        self.queued.push(Queued { slot, write: fis[2] == 0x61, lba, sectors, left: self.delay });
+        let regions = self.regions(bus, slot, wide);
+        self.queued.push(Queued { slot, write: fis[2] == 0x61, lba, sectors, left: self.delay, regions });
         let end = self.disk.as_ref().map_or(0, |disk| disk.platter.sectors());
         if lba + u64::from(sectors) > end {
             self.fail_queued(bus, Some((slot, 0x10, lba)));
@@ -132,7 +153,7 @@ impl SimPort {
     }
 
     pub(super) fn end_queued(&mut self, bus: &mut Bus<'_>, index: usize, wide: bool) {
-        let Queued { slot, write, lba, sectors, .. } = self.queued[index];
+        let Queued { slot, write, lba, sectors, .. } = self.queued[index].clone();
         match self.media(bus, slot, write, lba, sectors, wide) {
             Ok(_) => {
                 self.queued.remove(index);
@@ -191,10 +212,9 @@ impl SimPort {
     fn disk_command(&mut self, fis: &[u8; 20]) -> Doing {
         let Some(disk) = &self.disk else { return Doing::Error(4, 0) };
         let media = |write, ext| {
-            let (lba, sectors) = address(fis, ext);
-            if fis[7] & 0x40 == 0 {
-                return Doing::Error(4, 0);
-            }
+            let (named, sectors) = address(fis, ext);
+            let lba = if fis[7] & 0x40 == 0 { chs(fis, disk.geometry) } else { Some(named) };
+            let Some(lba) = lba else { return Doing::Error(0x10, named) };
             if lba + u64::from(sectors) > disk.platter.sectors() {
                 return Doing::Error(0x10, lba);
             }
@@ -255,6 +275,33 @@ impl SimPort {
             }
         }
         bad.map_or(Ok(moved), Err)
+    }
+
+    /// What is left of a command that moves sectors when its port is stopped.
+    pub(super) fn late_of(&mut self, running: Running) -> Option<Late> {
+        let doing = if self.packet { return None } else { self.disk_command(&running.fis) };
+        let Doing::Media { write, lba, sectors } = doing else { return None };
+        Some(Late { write, lba, sectors, regions: running.regions })
+    }
+
+    pub(super) fn move_late(&mut self, bus: &mut Bus<'_>, Late { write, lba, sectors, regions }: Late) {
+        let Some(disk) = &mut self.disk else { return };
+        let all = lba..lba + u64::from(sectors);
+        let mut data: Vec<u8> = all.clone().flat_map(|lba| disk.platter.read(lba)).collect();
+        let mut rest = &mut data[..];
+        for (at, len) in regions {
+            let (piece, tail) = rest.split_at_mut((len as usize).min(rest.len()));
+            if write {
+                bus.read(at, piece)
+            } else {
+                bus.write(at, piece)
+            }
+            rest = tail;
+        }
+        if write {
+            all.zip(data.chunks_exact(SECTOR_BYTES))
+                .for_each(|(lba, sector)| disk.platter.write(lba, sector.try_into().unwrap()));
+        }
     }
 
     /// Moves bytes between the device and the regions of a command.

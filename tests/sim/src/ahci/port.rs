@@ -1,6 +1,6 @@
 //! A port: its registers, and how it takes commands.
 
-use super::command::{Queued, Running};
+use super::command::{Late, Queued, Running};
 use super::px;
 use crate::ide::Disk;
 use crate::{Bus, DmaFault};
@@ -40,9 +40,14 @@ pub struct SimPort {
     pub order: usize,
     /// The drive behaves: link up.
     pub connected: bool,
-    /// The port takes so many reads of PxCMD to stop.
+    /// The port takes so many reads of PxCMD to stop. Until then it goes on moving the data of the commands that it had.
     pub slow_stop: u32,
     stopping: u32,
+    /// It goes on after that, too, until it is reset (as QEMU does).
+    pub lingers: bool,
+    pub(super) late: Vec<Late>,
+    /// Ticks until it does.
+    pub late_wait: u32,
     /// Commands received: code, LBA, sectors, queued.
     pub commands: Vec<(u8, u64, u32, bool)>,
     /// FISes that were no commands.
@@ -75,6 +80,9 @@ impl SimPort {
             connected,
             slow_stop: 0,
             stopping: 0,
+            lingers: false,
+            late: Vec::new(),
+            late_wait: 0,
             commands: Vec::new(),
             controls: Vec::new(),
         }
@@ -105,6 +113,9 @@ impl SimPort {
     pub fn read(&mut self, register: u32) -> u32 {
         if register == px::CMD && self.stopping > 0 {
             self.stopping -= 1;
+            if self.stopping == 0 && !self.lingers {
+                self.late.clear();
+            }
             return self.read_only(px::CMD) | 1 << 15;
         }
         self.read_only(register)
@@ -173,14 +184,27 @@ impl SimPort {
         let stops = self.runs() && value & ST == 0;
         self.cmd = value & 0x0fff_00ff;
         if stops {
-            (self.ci, self.sact, self.running) = (0, 0, None);
+            (self.ci, self.sact) = (0, 0);
             self.stopping = self.slow_stop;
+            self.let_go();
+        }
+    }
+
+    /// The list is empty, but data is still on its way.
+    fn let_go(&mut self) {
+        let late = |Queued { write, lba, sectors, regions, .. }| Late { write, lba, sectors, regions };
+        self.late.extend(self.queued.drain(..).map(late));
+        let running = self.running.take().and_then(|running| self.late_of(running));
+        self.late.extend(running);
+        if self.stopping == 0 && !self.lingers {
+            self.late.clear();
         }
     }
 
     /// The device is reset.
     fn comreset(&mut self) {
         self.queued.clear();
+        self.late.clear();
         self.running = None;
         self.tfd = 0x50;
         if self.connected {
@@ -204,6 +228,7 @@ impl SimPort {
     pub fn unplug(&mut self) -> Option<Disk> {
         self.connected = false;
         self.queued.clear();
+        self.late.clear();
         self.running = None;
         self.serr |= 1 << 16;
         self.cause(1 << 22);
@@ -221,6 +246,11 @@ impl SimPort {
 
     /// Takes a command, or ends one.
     pub fn tick(&mut self, bus: &mut Bus<'_>, wide: bool) {
+        if self.late_wait > 0 {
+            self.late_wait -= 1;
+        } else if let Some(late) = self.late.pop() {
+            self.move_late(bus, late);
+        }
         if !self.runs() || self.halted() || !self.connected {
             return;
         }
