@@ -15,7 +15,7 @@ pub enum PrdtError {
     Invalid,
     /// It does not describe so much.
     Short,
-    /// It has more regions than fit our table, or there is no memory for the copy.
+    /// It has more regions than fit our table, or than a request may have, or there is no memory for the copy.
     TooLong,
 }
 
@@ -36,6 +36,9 @@ pub fn copy(guest: &mut dyn GuestMemory, table: Table, wanted: u64) -> Result<Ve
     let mut segments: Vec<GuestSegment> = Vec::new();
     let mut missing = wanted;
     walk(guest, table, |_, segment| {
+        if segments.len() == block::MAX_SEGMENTS {
+            return Err(PrdtError::TooLong);
+        }
         let used = u32::try_from(missing).unwrap_or(u32::MAX).min(segment.len_bytes);
         segments.try_reserve(1).map_err(|_| PrdtError::TooLong)?;
         segments.push(GuestSegment { at: segment.at, len_bytes: used });
