@@ -178,7 +178,13 @@ impl Bus {
     ) -> Option<Session<'_>> {
         let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
         let memory_only = controller.memory_only;
-        let state = if memory_only { self.lock_watched(machine, controller, others) } else { controller.state.lock() };
+        let state = if memory_only {
+            let mut state = self.lock_watched(machine, controller, others);
+            state.tell_of_interrupts(machine);
+            state
+        } else {
+            controller.state.lock()
+        };
         gate.close();
         Some(Session { table: &self.table, config: &self.config, others, memory_only, state })
     }

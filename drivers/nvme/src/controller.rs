@@ -35,6 +35,8 @@ pub struct Nvme {
     pub next_tag: u32,
     /// Interrupts that came to [`mediator::Mediator::on_interrupt`].
     pub interrupts: u64,
+    /// Others reach the guest before they come there: it has looked in vain.
+    pub interrupts_pass: bool,
     /// Interrupts are to come to us before they come to the guest ([`Nvme::is_busy`]).
     pub busy: bool,
     /// Events interrupt by pin, whose level stays until their completion was seen: they must not pass unseen.
@@ -193,6 +195,7 @@ impl Nvme {
         let Some(sq) = self.sq(sq_id) else { return };
         let completion = Completion { sq_id, sq_head: crate::cmd::low(sq.head), ..completion };
         let cq = sq.cq;
+        let owed = owed || self.interrupts_pass;
         if let Some(cq) = self.cq(cq) {
             cq.pending.push_back(completion);
             cq.owed |= owed;

@@ -62,6 +62,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         open: Vec::new(),
         next_tag: 0,
         interrupts: 0,
+        interrupts_pass: false,
         busy: false,
         events_by_pin: false,
         scratch,
