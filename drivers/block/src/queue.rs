@@ -12,11 +12,11 @@ const NUMBER_SHIFT: u32 = 30;
 /// Requests that are taken at a time, and pieces of guest memory that they are made of. A guest chooses both, and the heap is not
 /// its to fill; more than these keep no disk busier. What is beyond waits in the guest's own queues ([`Queue::has_room`]).
 const ENOUGH_JOBS: usize = 128;
-const ENOUGH_SEGMENTS: usize = MAX_SEGMENTS;
+const ENOUGH_SEGMENTS: usize = 2048;
 /// Most requests at a time. The rest is for what cannot wait.
 const MAX_JOBS: usize = ENOUGH_JOBS + 64;
-/// Most pieces of guest memory that one request may be made of.
-pub const MAX_SEGMENTS: usize = 2048;
+/// Most pieces of guest memory that one request may be made of: as many as an IDE controller's table has.
+pub const MAX_SEGMENTS: usize = 8192;
 
 /// Requests in parts through a pool of buffers. See the crate's documentation for how a driver uses it.
 pub struct Queue {

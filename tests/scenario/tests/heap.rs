@@ -92,8 +92,8 @@ fn an_ahci_guest_with_all_slots_in_small_pieces_does_not_fill_the_heap_and_is_se
     assert!(most < HEAP_BYTES_EACH, "{most} bytes");
     rig.guest(0).finish(u32::MAX).unwrap();
     // More pieces than are followed.
-    let table = Table { at: 0x60_0000, regions: pieces(3 * 2048) };
-    rig.guest(0).prepare(3, fis(0x25, 5000, 24, 3), false, &table);
+    let table = Table { at: 0x60_0000, regions: pieces(5 * 2048) };
+    rig.guest(0).prepare(3, fis(0x25, 5000, 40, 3), false, &table);
     let most = most_bytes(|| rig.guest(0).ring(1 << 3, false).unwrap());
     assert!(most < HEAP_BYTES_EACH, "{most} bytes");
     assert!(matches!(rig.guest(0).finish(1 << 3), Err(sim::ahci::Failure::Device { .. })));
