@@ -42,7 +42,8 @@ pub fn recognise(device: &Device) -> Option<&'static str> {
             None => member(device.len_bytes(), piece)?,
         })
     };
-    read().unwrap_or_else(|_: io::Error| Some("what cannot be read"))
+    let found: io::Result<_> = read();
+    found.unwrap_or(Some("what cannot be read"))
 }
 
 /// A member of a set of disks. Shoji opens none, so only what is about to be overwritten is asked for them.
