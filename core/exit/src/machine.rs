@@ -68,6 +68,11 @@ pub trait Machine {
     /// only while the other CPUs are stopped.
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);
 
+    /// Is there a CPU that was asked to leave the guest at interrupts, and cannot? It leaves it soon after instead.
+    fn interrupts_pass(&self) -> bool {
+        false
+    }
+
     fn now(&self) -> Instant;
 
     /// Provokes the defect of this number (`abi::hypercall::defect`), of which the VMM stops. Returns where there is none.

@@ -13,9 +13,10 @@ use alloc::vec::Vec;
 use lock::{Guard, Ranked, rank::CONTROLLER};
 use mediator::disk::DiskController;
 use mediator::pci::{AttachError, Attached, Bdf, Driver, Function};
-use mediator::{Completions, Ctx, Violation, Work};
+use mediator::{Completions, Ctx, Violation, Work, WorkError};
 
-/// Works performed after one call of a mediator; more would keep the guest waiting for ever.
+/// Works performed after one call of a mediator; more would keep the guest waiting for ever. As many again are handed back
+/// undone, so that the mediator gets what they hold.
 const WORK_LIMIT: usize = 1024;
 
 const TOO_MUCH_WORK: Violation = Violation { what: "defect of the mediator: work without end", detail: 0 };
@@ -177,7 +178,13 @@ impl Bus {
     ) -> Option<Session<'_>> {
         let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
         let memory_only = controller.memory_only;
-        let state = if memory_only { self.lock_watched(machine, controller, others) } else { controller.state.lock() };
+        let state = if memory_only {
+            let mut state = self.lock_watched(machine, controller, others);
+            state.tell_of_interrupts(machine);
+            state
+        } else {
+            controller.state.lock()
+        };
         gate.close();
         Some(Session { table: &self.table, config: &self.config, others, memory_only, state })
     }
@@ -195,8 +202,8 @@ impl Bus {
         }
     }
 
-    /// Performs work in order, without the controller's lock, and hands each back; what is pushed then is performed, too. Gives how
-    /// many were performed.
+    /// Performs work in order, without the controller's lock, and hands each back; what is pushed then is performed, too, up to
+    /// [`WORK_LIMIT`]. Gives how many were handed back.
     #[inline]
     pub(crate) fn perform<M: Machine>(&self, machine: &mut M, number: usize, others: Others, work: Vec<Work>) -> usize {
         if work.is_empty() { 0 } else { self.perform_all(machine, number, others, work.into()) }
@@ -213,10 +220,12 @@ impl Bus {
         while let Some(work) = queue.pop_front() {
             if performed == WORK_LIMIT {
                 self.refuse(machine, number, others, TOO_MUCH_WORK);
+            }
+            if performed == WORK_LIMIT.wrapping_mul(2) {
                 break;
             }
             let Parts { memory, arena, .. } = machine.parts();
-            let result = work.perform(memory, arena);
+            let result = if performed < WORK_LIMIT { work.perform(memory, arena) } else { Err(WorkError::TooMuch) };
             let pushed = self.with_session(machine, number, others, |session, machine| {
                 session.call(machine, |mediator, cx| mediator.on_work_done(cx, work, result));
                 session.take_work()

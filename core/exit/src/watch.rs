@@ -9,6 +9,9 @@
 //! that sees one afterwards ceases to watch by itself.
 //!
 //! As long as one controller is watched all CPUs watch: the count of those rises from zero only while the others stand.
+//!
+//! A CPU that may not take interrupts in the guest's stead ([`Machine::interrupts_pass`]) is back soon after one. Meanwhile the guest
+//! has looked in vain, so the mediator is told, and has the device interrupt once more.
 
 use crate::mediated::{Controller, Others, State};
 use crate::{Bus, Cpu, Machine, Recall};
@@ -25,6 +28,8 @@ pub(crate) struct Watched {
     on: bool,
     /// When interrupts were last wanted, or the watch began.
     wanted_ns: u64,
+    /// The mediator was told that interrupts pass.
+    passing: bool,
 }
 
 /// Number of controllers that are watched.
@@ -49,6 +54,16 @@ impl Watch {
 }
 
 impl State {
+    /// At the beginning of a session.
+    #[inline]
+    pub fn tell_of_interrupts<M: Machine>(&mut self, machine: &M) {
+        let passing = machine.interrupts_pass();
+        if passing != self.watched.passing {
+            self.watched.passing = passing;
+            self.mediator.on_interrupts_pass(passing);
+        }
+    }
+
     /// At the end of a session.
     #[inline(never)]
     pub fn note_wish<M: Machine>(&mut self, machine: &M) {

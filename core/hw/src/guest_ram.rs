@@ -110,7 +110,7 @@ impl GuestMemory for GuestRam {
     }
 
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam> {
-        let end = of.0.checked_add(len_bytes).ok_or(NotRam(of))?;
-        if self.map.vmm.overlaps(of.0, end) { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }
+        self.map.check(of, usize::try_from(len_bytes).map_err(|_| NotRam(of))?)?;
+        Ok(BusAddr(of.0))
     }
 }

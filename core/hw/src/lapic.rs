@@ -3,6 +3,7 @@
 //! The guest owns it. What the VMM changes, the upper half of the interrupt command register, it puts back.
 
 use crate::{Hpa, direct, msr};
+use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 /// IA32_APIC_BASE (SDM Vol. 3A s. 11.4.4 and 11.12.1).
 const APIC_BASE: u32 = 0x1b;
@@ -232,6 +233,23 @@ pub fn legacy_interrupts_come() -> bool {
     let apic = Lapic::this();
     let lint0 = if apic.is_on() { apic.read(LINT0) } else { EXTERNAL };
     lint0 & DELIVERY_MODE == EXTERNAL && lint0 & MASKED == 0
+}
+
+/// CPUs that are asked to leave the guest at interrupts, and do not.
+static PASSING: AtomicU32 = AtomicU32::new(0);
+
+/// This CPU becomes (`pass`), or ceases to be, one where interrupts go to the guest although it is asked to leave that for them.
+pub fn count_passing(pass: bool) {
+    if pass {
+        PASSING.fetch_add(1, SeqCst)
+    } else {
+        PASSING.fetch_sub(1, SeqCst)
+    };
+}
+
+/// Is there such a CPU?
+pub fn interrupts_pass() -> bool {
+    PASSING.load(SeqCst) != 0
 }
 
 /// What [`Lapic::hold`] has changed: the registers' values before.

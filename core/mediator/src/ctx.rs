@@ -64,10 +64,11 @@ pub trait GuestMemory {
     fn compare_exchange(&mut self, at: Gpa, width: Width, old: u64, new: u64) -> Result<bool, NotRam>;
 
     /// Where the device finds the range on the bus, for a descriptor that points at guest memory itself (plain,
-    /// unbounced transfers). The range may also be device memory: peer-to-peer transfers are the guest's affair.
+    /// unbounced transfers). Never device memory: the registers of guarded controllers lie there, and what one of them
+    /// is told by another's transfer passes by its mediator.
     ///
     /// # Errors
-    /// [`NotRam`] when any byte belongs to the VMM or the range wraps.
+    /// [`NotRam`] when a byte of the range is no RAM of the guest.
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam>;
 }
 

@@ -92,6 +92,13 @@ pub trait Mediator: Send {
         false
     }
 
+    /// Of [`Completions::MemoryOnly`]: from now on some interrupts do (`pass`), or none does, reach the guest without
+    /// [`Mediator::on_interrupt`] before. Then the guest may have looked for a completion in vain before it is published, and
+    /// needs another interrupt. None does until told.
+    fn on_interrupts_pass(&mut self, pass: bool) {
+        let _ = pass;
+    }
+
     /// An interrupt has come, of this controller or not; the guest will take it once this call and the work that it pushes are
     /// done. What the device has completed is to be published to the guest now.
     fn on_interrupt(&mut self, cx: &mut Ctx<'_>) {

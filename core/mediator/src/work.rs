@@ -51,6 +51,8 @@ pub enum WorkError {
     OutOfArena,
     /// The guest segments are not as long as the bounce range.
     Length,
+    /// It was not begun: more followed one call of the mediator than is done at a time.
+    TooMuch,
 }
 
 impl From<NotRam> for WorkError {

@@ -59,7 +59,7 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.public.memory.reserve_mib)?;
     calls::status::note_reserved(vmm.len_bytes());
-    HEAP.grow_for(found.apic_ids.len()).ok_or(NO_MEMORY)?;
+    HEAP.grow_for(found.apic_ids.len(), devices::storage_controllers()).ok_or(NO_MEMORY)?;
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
     hw::logger::add_cpus(hw::cpus::all().len());
     let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };

@@ -65,9 +65,13 @@ const PARTS: u64 = 2;
 /// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
 /// at most a part of `vmm`, all of the VMM's memory.
 pub fn arena_bytes(vmm: HpaRange) -> u64 {
+    (ARENA_BYTES_EACH * storage_controllers().max(1) as u64).min(vmm.len_bytes() / PARTS)
+}
+
+/// Number of those that are there.
+pub fn storage_controllers() -> usize {
     let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
-    let controllers = functions.iter().filter(|function| function.class == STORAGE).count() as u64;
-    (ARENA_BYTES_EACH * controllers.max(1)).min(vmm.len_bytes() / PARTS)
+    functions.iter().filter(|function| function.class == STORAGE).count()
 }
 
 /// Has a driver taken it over?

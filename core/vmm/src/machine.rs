@@ -239,6 +239,10 @@ impl Machine for RealMachine {
         crate::deadlines::try_them(argument)
     }
 
+    fn interrupts_pass(&self) -> bool {
+        hw::lapic::interrupts_pass()
+    }
+
     fn stop_others<R>(&mut self, then: impl FnOnce(&mut Self) -> R) -> R {
         let result = cpus::while_others_stand(|| then(self));
         // It may have stood itself, while another CPU came first.

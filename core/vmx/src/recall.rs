@@ -18,6 +18,8 @@ pub struct Watch {
     wanted: Recall,
     /// What the preemption timer waits for.
     deadline: Option<u64>,
+    /// Interrupts are wanted, and some have gone to the guest since.
+    passing: bool,
 }
 
 impl Watch {
@@ -57,7 +59,14 @@ impl VmxVcpu {
             self.watch.deadline = Some(self.watch.deadline.map_or(soon, |deadline| deadline.min(soon)));
             pin.insert(PinControls::ACTIVATE_PREEMPTION_TIMER);
         }
-        pin.set(PinControls::EXTERNAL_INTERRUPT_EXITING, at_interrupt && !come_early && acknowledges(features));
+        let exits = at_interrupt && !come_early && acknowledges(features);
+        pin.set(PinControls::EXTERNAL_INTERRUPT_EXITING, exits);
+        // What has gone to the guest is made good before the end of the wish, which so is that of the state.
+        let passing = wanted.at_interrupt && (self.watch.passing || !exits);
+        if passing != self.watch.passing {
+            self.watch.passing = passing;
+            lapic::count_passing(passing);
+        }
         write(Field::PIN_CONTROLS, pin.bits().into());
         self.make_busy();
     }

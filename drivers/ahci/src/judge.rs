@@ -52,9 +52,22 @@ impl Port {
         if self.failed {
             return;
         }
-        for slot in slots_of(new) {
-            self.on_command(cx, shared, slot);
+        self.held |= new;
+        while self.may_start(shared) {
+            self.start_next(cx, shared);
         }
+    }
+
+    /// Is there a command that was issued and not looked at, and room for it?
+    pub fn may_start(&self, shared: &Shared) -> bool {
+        self.held != 0 && self.running && !self.failed && shared.queue.has_room()
+    }
+
+    /// Takes the next command. Those that are beyond what the queue has room for stay with the guest until then.
+    pub fn start_next(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        let Some(slot) = slots_of(self.held).next() else { return };
+        self.held &= !bit(slot);
+        self.on_command(cx, shared, slot);
     }
 
     fn on_command(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
@@ -232,10 +245,9 @@ impl Port {
             },
         };
         if direct {
-            return Err("a region is no guest memory, or too short, or odd");
+            return Err(uncopied(PrdtError::Invalid));
         }
-        let segments = prdt::copy(cx.guest, command.table(shared)?, wanted);
-        let segments = segments.map_err(|_| "a region is no guest memory, or too short, or odd")?;
+        let segments = prdt::copy(cx.guest, command.table(shared)?, wanted).map_err(uncopied)?;
         let it = self.slot_mut(command.slot).ok_or(UNKNOWN)?;
         it.kind = Kind::Bounced { write };
         it.flags = flags;
@@ -338,7 +350,7 @@ impl Port {
         let write = payload == Payload::List;
         let len_bytes = sectors.saturating_mul(SECTOR_BYTES as u32);
         let segments = prdt::copy(cx.guest, command.table(shared)?, u64::from(len_bytes));
-        let memory = Scatter::new(segments.map_err(|_| "a region is no guest memory, or too short, or odd")?);
+        let memory = Scatter::new(segments.map_err(uncopied)?);
         let it = self.slot_mut(command.slot).ok_or(UNKNOWN)?;
         it.kind = Kind::Payload(payload);
         it.flags = if write { header::WRITE } else { 0 };
@@ -394,6 +406,13 @@ impl Port {
 fn whole(request: &Request) -> Part {
     let Request { lba, sectors, .. } = *request;
     Part { lba, sectors, plain: true, disk_lba: lba, disk_sectors: sectors, skip: 0 }
+}
+
+fn uncopied(error: PrdtError) -> Refused {
+    match error {
+        PrdtError::TooLong => "it has more regions than the mediator follows",
+        PrdtError::Invalid | PrdtError::Short => "a region is no guest memory, or too short, or odd",
+    }
 }
 
 fn why(refusal: Refusal) -> Refused {

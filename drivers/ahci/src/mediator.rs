@@ -64,8 +64,24 @@ impl Ahci {
         }
     }
 
-    /// What the queue wants done, at whichever port.
+    /// What the queue wants done, at whichever port; then what was held while it had no room.
     fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+        self.take_queued_steps(cx);
+        while self.start_held(cx) {
+            self.take_queued_steps(cx);
+        }
+    }
+
+    /// Starts a command that was held. False: there is none, or no room.
+    fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
+        let Self { ports, shared, .. } = self;
+        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else { return false };
+        it.start_next(cx, shared);
+        it.issue(cx);
+        true
+    }
+
+    fn take_queued_steps(&mut self, cx: &mut Ctx<'_>) {
         while let Some(step) = self.shared.queue.poll() {
             let tag = match &step {
                 Step::Send(transfer) => transfer.tag,

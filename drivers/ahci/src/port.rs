@@ -116,6 +116,8 @@ pub struct Port {
     /// PxCI and PxSACT as the guest sees them.
     pub issued: u32,
     pub active: u32,
+    /// Issued, but not copied yet.
+    pub held: u32,
     pub slots: [Slot; SLOTS],
     /// Wait for the device to be free for their kind.
     pub ready: u32,
@@ -154,6 +156,7 @@ impl Port {
             failed: false,
             issued: 0,
             active: 0,
+            held: 0,
             slots: [Slot::default(); SLOTS],
             ready: 0,
             at_device: 0,
@@ -236,7 +239,7 @@ impl Port {
     pub fn stop(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         self.running = false;
         self.stopping = true;
-        (self.issued, self.active, self.ready) = (0, 0, 0);
+        (self.issued, self.active, self.held, self.ready) = (0, 0, 0, 0);
         self.finish_stop(cx, shared);
     }
 

@@ -15,7 +15,7 @@ pub enum PrdtError {
     Invalid,
     /// It does not describe so much.
     Short,
-    /// It has more regions than fit our table, or there is no memory for the copy.
+    /// It has more regions than fit our table, or than a request may have, or there is no memory for the copy.
     TooLong,
 }
 
@@ -28,7 +28,7 @@ pub struct Table {
     pub wide: bool,
 }
 
-/// Copies the regions that are needed for `wanted` bytes (> 0).
+/// Copies the regions that are needed for `wanted` bytes (> 0). Neighbours become one.
 ///
 /// # Errors
 /// See [`PrdtError`].
@@ -37,9 +37,19 @@ pub fn copy(guest: &mut dyn GuestMemory, table: Table, wanted: u64) -> Result<Ve
     let mut missing = wanted;
     walk(guest, table, |_, segment| {
         let used = u32::try_from(missing).unwrap_or(u32::MAX).min(segment.len_bytes);
+        missing = missing.saturating_sub(u64::from(used));
+        if let Some(last) = segments.last_mut()
+            && last.at.checked_add(last.len_bytes.into()) == Some(segment.at)
+            && let Some(joined) = last.len_bytes.checked_add(used)
+        {
+            last.len_bytes = joined;
+            return Ok(missing > 0);
+        }
+        if segments.len() == block::MAX_SEGMENTS {
+            return Err(PrdtError::TooLong);
+        }
         segments.try_reserve(1).map_err(|_| PrdtError::TooLong)?;
         segments.push(GuestSegment { at: segment.at, len_bytes: used });
-        missing = missing.saturating_sub(u64::from(used));
         Ok(missing > 0)
     })?;
     if missing > 0 { Err(PrdtError::Short) } else { Ok(segments) }

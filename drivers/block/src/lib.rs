@@ -8,6 +8,8 @@
 //!   transform are [`mediator::Work`]; memory of the guest is never encrypted in place.
 //! - Pool empty: requests are held, in order, and started when a buffer comes back. With none under way the pool is
 //!   whole, so at least one is always in flight.
+//! - A guest that asks for more than keeps a disk busy is not heard until there is room ([`Queue::has_room`]), so that it
+//!   cannot fill the heap.
 //! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover
 //!   them; what touches the same sectors waits meanwhile.
 //!
@@ -46,6 +48,6 @@ mod tests;
 
 pub use extents::{Part, Plan, Refusal, Sectors, Unserved};
 pub use pool::{Chunk, PAGE_BYTES, Pool};
-pub use queue::Queue;
+pub use queue::{MAX_SEGMENTS, Queue};
 pub use request::{Content, DeviceError, Failure, Request, Step, Transfer};
 pub use scatter::Scatter;

@@ -9,8 +9,14 @@ use mediator::{Ctx, Direction, Work, WorkError};
 
 /// The number of the queue in a work's tag; the rest is the request's place.
 const NUMBER_SHIFT: u32 = 30;
-/// Most requests at a time: as many places as fit the rest of a tag, and more than any driver has.
-const MAX_JOBS: usize = 1 << 16;
+/// Requests that are taken at a time, and pieces of guest memory that they are made of. A guest chooses both, and the heap is not
+/// its to fill; more than these keep no disk busier. What is beyond waits in the guest's own queues ([`Queue::has_room`]).
+const ENOUGH_JOBS: usize = 128;
+const ENOUGH_SEGMENTS: usize = 2048;
+/// Most requests at a time. The rest is for what cannot wait.
+const MAX_JOBS: usize = ENOUGH_JOBS + 64;
+/// Most pieces of guest memory that one request may be made of: as many as an IDE controller's table has.
+pub const MAX_SEGMENTS: usize = 8192;
 
 /// Requests in parts through a pool of buffers. See the crate's documentation for how a driver uses it.
 pub struct Queue {
@@ -21,13 +27,19 @@ pub struct Queue {
     /// Places of the requests that wait, those first that hold a buffer.
     waiting: VecDeque<usize>,
     steps: VecDeque<Step>,
+    /// Requests, and the pieces of guest memory that they are made of.
+    live: usize,
+    segments: usize,
 }
 
 impl Queue {
-    /// `number` (0 to 3) tells the work of several queues of a mediator apart.
+    /// `number` (0 to 3) tells the work of several queues of a mediator apart. Room for all that it ever holds is made here.
     pub fn new(number: u8, pool: Pool) -> Self {
         let number = u32::from(number & 3);
-        Self { number, pool, jobs: Vec::new(), waiting: VecDeque::new(), steps: VecDeque::new() }
+        let (jobs, waiting) = (Vec::with_capacity(MAX_JOBS), VecDeque::with_capacity(MAX_JOBS));
+        // One of each that is under way, and the end of each that it makes room for.
+        let steps = VecDeque::with_capacity(MAX_JOBS.saturating_mul(2));
+        Self { number, pool, jobs, waiting, steps, live: 0, segments: 0 }
     }
 
     /// The number of the queue that pushed this work.
@@ -50,18 +62,23 @@ impl Queue {
         self.live().filter(|job| job.chunk.is_none()).count()
     }
 
+    /// May the guest's next request be copied? If not, others are under way, and there will be room when one of them has ended:
+    /// the driver leaves the request where it is, and asks again then. What the guest cannot choose the number of need not ask.
+    pub fn has_room(&self) -> bool {
+        self.live < ENOUGH_JOBS && self.segments < ENOUGH_SEGMENTS
+    }
+
     fn live(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter().flatten()
     }
 
-    /// Takes a request; it starts at once if there is a buffer for it. What is to be done comes from [`Queue::poll`].
+    /// Takes a request; it starts at once if there is a buffer for it. What is to be done comes from [`Queue::poll`]. One too many
+    /// is unserved ([`Queue::has_room`]).
     pub fn submit(&mut self, cx: &mut Ctx<'_>, request: Request) {
         let tag = request.tag;
         let place = self.jobs.iter().position(Option::is_none).unwrap_or(self.jobs.len());
-        let room = place < MAX_JOBS
-            && (place < self.jobs.len() || self.jobs.try_reserve(1).is_ok())
-            && self.waiting.try_reserve(1).is_ok();
-        if !room {
+        let segments = request.memory.segments();
+        if place >= MAX_JOBS || segments > MAX_SEGMENTS {
             return self.steps.push_back(Step::Done { tag, sectors: 0, result: Err(Failure::Unserved) });
         }
         if place == self.jobs.len() {
@@ -69,6 +86,8 @@ impl Queue {
         }
         if let Some(slot) = self.jobs.get_mut(place) {
             *slot = Some(Job::new(request));
+            self.live = self.live.saturating_add(1);
+            self.segments = self.segments.saturating_add(segments);
         }
         self.waiting.push_back(place);
         self.pump(cx);
@@ -164,6 +183,8 @@ impl Queue {
     /// The request has ended.
     fn end(&mut self, place: usize, result: Result<(), Failure>) {
         let Some(job) = self.jobs.get_mut(place).and_then(Option::take) else { return };
+        self.live = self.live.saturating_sub(1);
+        self.segments = self.segments.saturating_sub(job.request.memory.segments());
         if !job.cancelled {
             self.steps.push_back(Step::Done { tag: job.request.tag, sectors: job.done, result });
         }

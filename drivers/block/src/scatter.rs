@@ -43,6 +43,11 @@ impl Scatter {
         Ok(taken)
     }
 
+    /// Number of its pieces, used or not.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// What there is in all, used or not.
     pub fn len_bytes(&self) -> u64 {
         self.segments.iter().fold(0, |sum, segment| sum.saturating_add(u64::from(segment.len_bytes)))

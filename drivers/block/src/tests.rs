@@ -1,4 +1,5 @@
 mod bench;
+mod bounds;
 mod edges;
 mod extents;
 mod pool;

@@ -268,8 +268,8 @@ impl Nvme {
         let Some(sq) = self.sqs.get_mut(usize::from(id)).and_then(Option::take) else { return };
         sq.free(cx.arena);
         let open = &self.open;
-        self.block.cancel(cx, |tag| open.get(&tag).is_some_and(|open| open.sq == id));
-        self.open.retain(|_, open| open.sq != id);
+        self.block.cancel(cx, |tag| open.iter().any(|(other, open)| *other == tag && open.sq == id));
+        self.open.retain(|(_, open)| open.sq != id);
         for cq in self.cqs.iter_mut().flatten() {
             cq.pending.retain(|completion| completion.sq_id != id);
         }

@@ -4,10 +4,9 @@ use crate::cmd::{Command, Completion, Status};
 use crate::identify;
 use crate::namespaces::Namespace;
 use crate::prp;
-use crate::queues::{ADMIN, Cq, Flight, MAX_IO_QUEUES, Open, Sq, Then};
+use crate::queues::{ADMIN, Cq, Flight, MAX_IO_QUEUES, MAX_PENDING, Open, Sq, Then};
 use crate::registers::Registers;
 use crate::spec::{admin, nvm};
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use mediator::{BusAddr, Ctx, DmaBuffer, Instant};
@@ -31,10 +30,13 @@ pub struct Nvme {
     pub namespaces: Vec<Namespace>,
     /// Requests through the arena, and what is to become of them.
     pub block: block::Queue,
-    pub open: BTreeMap<u32, Open>,
+    /// By the request's tag.
+    pub open: Vec<(u32, Open)>,
     pub next_tag: u32,
     /// Interrupts that came to [`mediator::Mediator::on_interrupt`].
     pub interrupts: u64,
+    /// Others reach the guest before they come there: it has looked in vain.
+    pub interrupts_pass: bool,
     /// Interrupts are to come to us before they come to the guest ([`Nvme::is_busy`]).
     pub busy: bool,
     /// Events interrupt by pin, whose level stays until their completion was seen: they must not pass unseen.
@@ -123,6 +125,9 @@ impl Nvme {
 
     /// The next command of a queue, copied.
     fn fetch(&mut self, cx: &mut Ctx<'_>, id: u16) -> Option<Command> {
+        if !self.has_room(id)? {
+            return None;
+        }
         let sq = self.sq(id)?;
         let ring = sq.ring.filter(|_| sq.has_next())?;
         match ring.fetch(cx.guest, sq.head) {
@@ -137,6 +142,18 @@ impl Nvme {
                 None
             }
         }
+    }
+
+    /// Is there room for a command of this queue, and for its completion? If not, what ends or what the guest takes makes some.
+    /// Commands of the admin queue are few, and may be about those that do not end.
+    fn has_room(&mut self, id: u16) -> Option<bool> {
+        let sq = self.sq(id).filter(|sq| sq.has_next())?;
+        let cq_id = sq.cq;
+        let open: u32 = self.sqs.iter().flatten().filter(|sq| sq.cq == cq_id).map(|sq| sq.open).sum();
+        let to_come = usize::try_from(open).unwrap_or(usize::MAX);
+        let cq = self.cq(cq_id)?;
+        let posted = cq.pending.len().saturating_add(to_come) < MAX_PENDING;
+        Some(posted && (id == ADMIN || self.block.has_room()))
     }
 
     fn start(&mut self, cx: &mut Ctx<'_>, sq: u16, command: Command) {
@@ -178,6 +195,7 @@ impl Nvme {
         let Some(sq) = self.sq(sq_id) else { return };
         let completion = Completion { sq_id, sq_head: crate::cmd::low(sq.head), ..completion };
         let cq = sq.cq;
+        let owed = owed || self.interrupts_pass;
         if let Some(cq) = self.cq(cq) {
             cq.pending.push_back(completion);
             cq.owed |= owed;

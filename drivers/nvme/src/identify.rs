@@ -85,6 +85,8 @@ pub fn filter_controller(page: &mut Page, protected: bool, trim: bool) {
         set(page, controller::NWPC, 0);
         zero(page, controller::RPMBS);
         zero(page, controller::SANICAP);
+        // Parts of a write are torn apart by a power cut: one sector is written as a whole, and no more is promised.
+        controller::ATOMIC.into_iter().for_each(|atomic| zero(page, atomic));
     }
 }
 
@@ -93,6 +95,9 @@ pub fn filter_namespace(page: &mut Page, crypto_bytes: usize) {
     set(page, namespace::RESCAP, 0);
     // What unused sectors read as is what decryption makes of them.
     set(page, namespace::DLFEAT, 0);
+    let features = byte(page, namespace::NSFEAT) & !namespace::NSFEAT_ATOMIC;
+    set(page, namespace::NSFEAT, features);
+    zero(page, namespace::ATOMIC);
     let Some(identity) = Namespace::parse(page) else { return };
     let sector = usize::try_from(identity.sector_bytes).unwrap_or(0);
     let whole = crypto_bytes.checked_div(sector).and_then(|whole| u16::try_from(whole).ok()).unwrap_or(1);

@@ -110,6 +110,10 @@ impl Mediator for Nvme {
         self.busy
     }
 
+    fn on_interrupts_pass(&mut self, pass: bool) {
+        self.interrupts_pass = pass;
+    }
+
     fn on_interrupt(&mut self, cx: &mut Ctx<'_>) {
         self.interrupts = self.interrupts.wrapping_add(1);
         if self.registers.power == Power::On {

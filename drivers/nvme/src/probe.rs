@@ -13,7 +13,6 @@ use crate::ring::{CQ_ENTRIES, SQ_ENTRIES};
 use crate::spec::{IDENTIFY_BYTES, PAGE_BYTES, admin, cc, cns, csts, feature, nvm, queue, reg};
 use crate::{BOUNCE_BYTES, guard};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use mediator::disk::DiskError;
@@ -60,9 +59,10 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         identity,
         namespaces: Vec::new(),
         block: block::Queue::new(0, pool),
-        open: BTreeMap::new(),
+        open: Vec::new(),
         next_tag: 0,
         interrupts: 0,
+        interrupts_pass: false,
         busy: false,
         events_by_pin: false,
         scratch,

@@ -16,6 +16,9 @@ pub const ADMIN: u16 = 0;
 /// command of ours ([`Flight::Nudge`]).
 const MAX_OPEN: u32 = SQ_ENTRIES as u32 - 2;
 
+/// Completions that a completion queue of ours may hold for the guest, until that has room for them.
+pub const MAX_PENDING: usize = 256;
+
 /// A command that the device has.
 pub enum Flight {
     /// The guest's, by its command identifier; the device's answer is the guest's.
@@ -173,9 +176,10 @@ pub struct Cq {
 impl Cq {
     /// `None`: no memory. `entries` is the shadow's size, at most [`crate::ring::CQ_ENTRIES`].
     pub fn new(arena: &mut dyn DmaArena, ring: Option<Ring>, interrupts: bool, entries: u16) -> Option<Self> {
+        let mut pending = VecDeque::new();
+        pending.try_reserve_exact(MAX_PENDING).ok()?;
         let shadow = ShadowCq::new(arena, entries)?;
         let (head, tail) = (0, 0);
-        let pending = VecDeque::new();
         Some(Self { ring, head, tail, phase: true, shadow, interrupts, pending, starved: false, owed: false })
     }
 

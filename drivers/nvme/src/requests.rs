@@ -44,7 +44,8 @@ impl Nvme {
             buffer: BusAddr(0),
             interrupts_seen: None,
         };
-        self.open.insert(tag, open);
+        self.open.try_reserve(1).map_err(|_| Status::INTERNAL_ERROR)?;
+        self.open.push((tag, open));
         self.block.submit(cx, Request { tag, disk, write, content, memory });
         Ok(())
     }
@@ -78,9 +79,13 @@ impl Nvme {
         }
     }
 
+    fn open_mut(&mut self, tag: u32) -> Option<&mut Open> {
+        self.open.iter_mut().find(|(other, _)| *other == tag).map(|(_, open)| open)
+    }
+
     fn send_transfer(&mut self, cx: &mut Ctx<'_>, transfer: Transfer) {
         let Transfer { tag, buffer, len_bytes, .. } = transfer;
-        let Some(open) = self.open.get_mut(&tag) else { return };
+        let Some(open) = self.open_mut(tag) else { return };
         open.buffer = buffer;
         open.interrupts_seen = None;
         let (sq, kind) = (open.sq, open.kind);
@@ -110,7 +115,7 @@ impl Nvme {
 
     /// As if the device had refused the transfer.
     fn fail(&mut self, cx: &mut Ctx<'_>, tag: u32, status: Status) {
-        if let Some(open) = self.open.get_mut(&tag) {
+        if let Some(open) = self.open_mut(tag) {
             open.status = status;
         }
         self.block.on_device_done(cx, tag, Err(DeviceError { disk_lba: None }));
@@ -132,7 +137,7 @@ impl Nvme {
     /// The device has ended a transfer.
     pub fn on_transfer_done(&mut self, cx: &mut Ctx<'_>, tag: u32, completion: Completion) {
         let interrupts_seen = Some(self.interrupts);
-        let Some(open) = self.open.get_mut(&tag) else { return };
+        let Some(open) = self.open_mut(tag) else { return };
         open.status = completion.status;
         open.result = completion.result;
         open.interrupts_seen = interrupts_seen;
@@ -161,7 +166,8 @@ impl Nvme {
     }
 
     fn on_request_done(&mut self, tag: u32, result: Result<(), Failure>) {
-        let Some(open) = self.open.remove(&tag) else { return };
+        let Some(place) = self.open.iter().position(|(other, _)| *other == tag) else { return };
+        let (_, open) = self.open.swap_remove(place);
         let status = match result {
             Ok(()) => Status::SUCCESS,
             Err(Failure::Device { .. }) => open.status,

@@ -137,6 +137,8 @@ pub mod controller {
     pub const NN: usize = 516;
     pub const ONCS: usize = 520;
     pub const FUSES: core::ops::Range<usize> = 522..524;
+    /// Atomic writes: AWUN and AWUPF, ACWU.
+    pub const ATOMIC: [core::ops::Range<usize>; 2] = [526..530, 532..534];
     pub const NWPC: usize = 531;
     pub const SGLS: core::ops::Range<usize> = 536..540;
 
@@ -162,11 +164,15 @@ pub mod namespace {
     pub const FLBAS: usize = 26;
     pub const RESCAP: usize = 31;
     pub const DLFEAT: usize = 33;
+    /// Atomic writes of this namespace: NAWUN to NABSPF.
+    pub const ATOMIC: core::ops::Range<usize> = 34..46;
     pub const NPWG: usize = 64;
     pub const NPWA: usize = 66;
     /// LBA formats, a dword each.
     pub const LBAF: usize = 128;
 
+    /// NSFEAT: it has atomic writes of its own.
+    pub const NSFEAT_ATOMIC: u8 = 1 << 1;
     /// NSFEAT: the preferred granularity and alignment of writes is told.
     pub const NSFEAT_OPTPERF: u8 = 1 << 4;
 }

@@ -79,6 +79,13 @@ pub struct Binary {
     pub checksum: [u8; MAX_HASH_BYTES],
 }
 
+/// The UUID in a binary header that may be damaged in any other place. `None`: neither magic is there.
+#[must_use]
+pub fn uuid(bytes: &[u8]) -> Option<String> {
+    let is_header = bytes.starts_with(&MAGIC) || bytes.starts_with(&MAGIC_SECONDARY);
+    is_header.then(|| text(bytes, UUID))
+}
+
 /// Reads a binary header; its checksum is still to be compared.
 pub fn parse(bytes: &[u8; BINARY_BYTES], which: Which) -> Result<Binary, Flaw> {
     if !bytes.starts_with(&which.magic()) {

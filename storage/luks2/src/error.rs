@@ -82,7 +82,7 @@ pub enum UnlockError {
     Memory { needed_kib: u32 },
     /// The header, or each of its key slots, asks for something that Shoji does not have; what, and what to do.
     Unsupported(String),
-    /// The area of a key slot could not be read; why.
+    /// The area of a key slot could not be read; why. No other opened.
     Device(String),
 }
 

@@ -94,6 +94,22 @@ impl Header {
         segment::of(self)
     }
 
+    /// Is this a header of the same volume, so that one in the place of the other loses no data: same UUID, same volume key, same
+    /// place of the payload, same length of the header's area?
+    #[must_use]
+    pub fn is_same_volume(&self, other: &Self) -> bool {
+        self.uuid() == other.uuid()
+            && self.area_bytes() == other.area_bytes()
+            && self.metadata.payload_at() == other.metadata.payload_at()
+            && self.metadata.key_digest().is_some_and(|digest| other.metadata.key_digest() == Some(digest))
+    }
+
+    /// Does the payload begin within the header's area? Then it lies elsewhere: the header is a detached one.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.metadata.payload_at().is_none_or(|at| at < self.area_bytes())
+    }
+
     /// The key slots, those to be tried first in front; each usable, or why not.
     #[must_use]
     pub fn slots(&self) -> Vec<(u32, Result<Slot<'_>, String>)> {

@@ -45,7 +45,7 @@ mod tests;
 
 /// 1 KiB of the memory that Argon2 takes.
 pub use argon2::Block;
-pub use binary::{HEADER_SIZES, MAX_JSON_TEXT_BYTES};
+pub use binary::{HEADER_SIZES, MAX_JSON_TEXT_BYTES, uuid};
 pub use create::{AREA_ALIGN, Cost, New, SLOT_AREA_BYTES, create};
 pub use error::{CreateError, Flaw, ReadError, UnlockError};
 pub use header::{Copies, Header};

@@ -25,6 +25,19 @@ pub struct Metadata {
     pub config: Config,
 }
 
+impl Metadata {
+    /// Where segment 0 begins.
+    pub fn payload_at(&self) -> Option<u64> {
+        self.segments.0.iter().find(|(number, _)| *number == 0).map(|(_, segment)| segment.offset.0)
+    }
+
+    /// Salt and digest that the volume key of segment 0 is recognised by; they last as long as the key.
+    pub fn key_digest(&self) -> Option<(&[u8], &[u8])> {
+        let digest = self.digests.0.iter().map(|(_, digest)| digest).find(|digest| digest.segments.0.contains(&0))?;
+        Some((&digest.salt.0, &digest.digest.0))
+    }
+}
+
 #[derive(Deserialize)]
 pub struct Keyslot {
     #[serde(rename = "type")]

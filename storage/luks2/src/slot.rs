@@ -201,7 +201,7 @@ pub fn unlock(
     memory: &mut [Block],
     read: &mut ReadAt<'_>,
 ) -> Result<VolumeKey, UnlockError> {
-    let (mut reason, mut too_large, mut tried) = (None, None, false);
+    let (mut reason, mut too_large, mut unread, mut tried) = (None, None, None, false);
     for (_, slot) in all(header) {
         match slot {
             Err(why) => reason = reason.or(Some(why)),
@@ -211,11 +211,17 @@ pub fn unlock(
             }
             Ok(slot) => {
                 tried = true;
-                if let Some(key) = slot.open(text, memory, read).map_err(UnlockError::Device)? {
-                    return Ok(key);
+                match slot.open(text, memory, read) {
+                    Ok(Some(key)) => return Ok(key),
+                    Ok(None) => {}
+                    // The pass phrase may be another slot's.
+                    Err(why) => unread = unread.or(Some(why)),
                 }
             }
         }
+    }
+    if let Some(why) = unread {
+        return Err(UnlockError::Device(why));
     }
     Err(match (too_large, tried, reason) {
         (Some(needed_kib), _, _) => UnlockError::Memory { needed_kib },

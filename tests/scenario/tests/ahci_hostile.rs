@@ -22,11 +22,14 @@ fn run(
 }
 
 #[test]
-fn a_region_in_memory_of_the_vmm_is_refused_by_every_command() {
+fn a_region_in_no_memory_of_the_guest_is_refused_by_every_command() {
     for (command, write) in [(0x60, false), (0x61, true), (0x25, false), (0x35, true), (0xec, false), (0x2f, false)] {
         // A plain sector, so that the device would be pointed at the memory itself, and a protected one.
         for lba in [10, 5000] {
-            for at in [VMM.start - 256, VMM.start, ARENA.start, VMM.end - 512, u64::MAX - 0xff] {
+            // Of the VMM, or of devices, where the registers of guarded controllers are.
+            let devices = [0xa_0000, RAM_TOP.end - 256, RAM_TOP.end];
+            let vmm = [VMM.start - 256, VMM.start, ARENA.start, VMM.end - 512, u64::MAX - 0xff];
+            for at in vmm.into_iter().chain(devices) {
                 let mut rig = AhciRig::new();
                 assert_eq!(
                     run(&mut rig, command, lba, 1, write, vec![(at, 512)]),

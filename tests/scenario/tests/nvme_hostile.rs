@@ -61,8 +61,10 @@ fn bad_entries() -> Vec<(u64, u64, u32, Option<u16>)> {
         (RAM_HIGH.end - 512, VMM.start, 2, transfer),
         (!3, 0, 1, None),
         (!0xfff, !0xfff, 16, None),
-        (0xa_0000, 0, 8, None),
-        (RAM_TOP.end, 0, 8, None),
+        // Device memory, where the registers of guarded controllers are.
+        (0xa_0000, 0, 8, transfer),
+        (RAM_TOP.end, 0, 8, transfer),
+        (RAM_TOP.end - 4096, RAM_TOP.end, 16, transfer),
         (DATA + 2, 0, 1, offset),
         (DATA, DATA + 0x1200, 16, offset),
         // Lists: of the VMM's memory, of none, at an odd place, full of the VMM's addresses.

@@ -76,6 +76,23 @@ fn word(page: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([page[at], page[at + 1]])
 }
 
+/// A write goes to the disk in parts, and a power cut may fall between them.
+#[test]
+fn atomic_writes_are_promised_by_plain_disks_only() {
+    let atomic = |rig: &mut NvmeRig| {
+        let page = identify(rig, 1, 0);
+        [&page[526..530], &page[532..534]].concat()
+    };
+    let of_namespace = |nsid| {
+        let page = identify(&mut NvmeRig::new(), 0, nsid);
+        (page[24] & 1 << 1, page[34..46].to_vec())
+    };
+    assert_eq!(atomic(&mut NvmeRig::new()), [0; 6]);
+    assert_eq!(of_namespace(1), (0, vec![0; 12]));
+    assert_eq!(atomic(&mut plain()), [127, 0, 127, 0, 1, 0]);
+    assert_eq!(of_namespace(2), (1 << 1, vec![0x1f; 12]));
+}
+
 #[test]
 fn what_is_refused_is_not_told_as_possible() {
     let page = identify(&mut NvmeRig::new(), 1, 0);

@@ -169,3 +169,24 @@ fn features_with_data_go_both_ways() {
     let queues = rig.guest.admin(&mut rig.machine, Entry::new(10, 0).dword(10, 7)).unwrap();
     assert_eq!(queues, 15 | 15 << 16);
 }
+
+#[test]
+fn where_interrupts_reach_the_guest_first_another_one_follows() {
+    let mut rig = NvmeRig::new();
+    rig.machine.let_interrupts_pass();
+    for round in 0..4 {
+        let ids = [5000, 6000, 10].map(|lba| rig.put_read(1, lba, 8, Layout::LINUX, DATA, LISTS));
+        rig.guest.ring(&mut rig.machine, 1);
+        let all = |rig: &NvmeRig| ids.iter().all(|id| rig.guest.seen.iter().any(|(_, reply)| reply.id == *id));
+        for step in 0..100 {
+            rig.guest.look(&mut rig.machine);
+            rig.machine.tick();
+            // The CPU is back a while after.
+            if step % 10 == 9 {
+                rig.machine.other_interrupt();
+            }
+        }
+        assert!(all(&rig), "round {round}: the guest waits for an interrupt");
+        rig.guest.seen.clear();
+    }
+}

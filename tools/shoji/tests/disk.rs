@@ -151,6 +151,74 @@ fn backups_of_cryptsetup_are_put_back_and_those_of_another_volume_are_not() {
 }
 
 #[test]
+fn a_copy_goes_nowhere_but_where_its_header_was() {
+    let folder = folder("place");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    let restore = |force: &str| folder.shoji(&format!("disk header-restore disk.img -p 1 header.img --yes {force}"));
+    let refused = |word: &str| {
+        let outcome = restore("");
+        assert!(outcome.status == 1 && outcome.stderr.contains(word), "{word}: {}{}", outcome.stdout, outcome.stderr);
+        assert!(outcome.stderr.contains("add --force"), "{}", outcome.stderr);
+    };
+    good(&restore(""));
+    // The UUID of a header can be set; its volume key cannot.
+    let saved = fs::read(folder.path("header.img")).unwrap();
+    let uuid = String::from_utf8(saved[168..168 + 36].to_vec()).unwrap();
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --force {CHEAP}")));
+    let part = extract(&folder, 0);
+    assert!(cryptsetup(&format!("luksUUID -q --uuid {uuid}"), &part, &folder.path("phrase")));
+    let other = fs::read(&part).unwrap();
+    image(&folder).write_all_at(&other, PARTITIONS[0].0).unwrap();
+    refused("same UUID, but of another volume key");
+    assert!(fs::read(extract(&folder, 0)).unwrap() == other, "nothing was written");
+    good(&restore("--force"));
+    // Damaged: its own, and another's.
+    let damage = |at: u64, bytes: &[u8]| image(&folder).write_all_at(bytes, PARTITIONS[0].0 + at).unwrap();
+    [4096, 0x4000 + 4096].into_iter().for_each(|at| damage(at, &[0xEE; 16]));
+    damage(168, b"00000000");
+    good(&restore(""));
+    [4096, 0x4000 + 4096].into_iter().for_each(|at| damage(at, &[0xEE; 16]));
+    [168, 0x4000 + 168].into_iter().for_each(|at| damage(at, b"00000000"));
+    refused("no copy has the UUID");
+}
+
+#[test]
+fn a_copy_of_a_detached_header_is_not_put_over_its_volume() {
+    let folder = folder("detached-copy");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --header-partition 2 {CHEAP}")));
+    good(&folder.shoji("disk header-backup disk.img -p 2 header.img"));
+    let wrong = folder.shoji("disk header-restore disk.img -p 1 header.img --yes");
+    assert!(wrong.status == 1 && wrong.stderr.contains("detached"), "{}{}", wrong.stdout, wrong.stderr);
+    let mut first = [0; 4096];
+    image(&folder).read_exact_at(&mut first, PARTITIONS[0].0).unwrap();
+    assert!(first == [0; 4096]);
+    good(&folder.shoji("disk header-restore disk.img -p 2 header.img --yes"));
+}
+
+#[test]
+fn members_of_sets_of_disks_are_not_overwritten_without_force() {
+    const END: u64 = 64 * MIB;
+    let bcachefs = [0xc6, 0x85, 0x73, 0xf6, 0x66, 0xce, 0x90, 0xa9, 0xd9, 0x6a, 0x60, 0xcf, 0x80, 0x3d, 0xf7, 0xef];
+    let md = 0xa92b_4efc_u32.to_le_bytes();
+    let zfs = 0x00ba_b10c_u64.to_le_bytes();
+    for (at, mark, word) in [
+        (0, &md[..], "RAID"),
+        (4096, &md, "RAID"),
+        (END - 8192, &md, "RAID"),
+        (END - 65536, &md, "RAID"),
+        (4096 + 24, &bcachefs, "bcachefs"),
+        ((128 << 10) + 5 * 1024, &zfs, "ZFS"),
+        (END - (128 << 10), &zfs, "ZFS"),
+    ] {
+        let folder = folder("sets");
+        image(&folder).write_all_at(mark, PARTITIONS[0].0 + at).unwrap();
+        let held = folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}"));
+        assert!(held.status == 1 && held.stderr.contains(word), "{at}: {}{}", held.stdout, held.stderr);
+    }
+}
+
+#[test]
 fn a_damaged_header_is_told_and_the_other_copy_used() {
     let folder = folder("damaged");
     good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));

@@ -284,6 +284,24 @@ fn mediator_that_never_ends_cannot_hang_the_vmm() {
     assert!(log_lines()[0].contains("work without end"));
 }
 
+#[test]
+fn work_beyond_the_limit_comes_back_undone() {
+    let results = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&results);
+    let on_access = Box::new(|cx: &mut Ctx<'_>, _| {
+        (0..1030).for_each(|_| cx.push(copy_work(1)));
+        Ok(Verdict::Value(1))
+    });
+    let on_work_done = Box::new(move |_: &mut Ctx<'_>, _: Work, result| record.lock().unwrap().push(result));
+    let mut machine = MockMachine::new();
+    let mut cpu = cpu_with(&mut machine, Script { on_access, on_work_done, ..Script::default() });
+    read_port(&mut cpu, &mut machine, 0x1f7, Byte);
+    let results = results.lock().unwrap();
+    let (done, undone) = results.split_at(1024);
+    assert!(done.iter().all(Result::is_ok));
+    assert_eq!(undone, [Err(mediator::WorkError::TooMuch); 6], "what they hold is not lost");
+}
+
 /// A guest whose mediator tries to move a region at each access and each configuration access, and tells the results.
 fn moving_guest(region: RegionId, base: Option<u16>) -> (MockMachine, Cpu<'static>, Moves) {
     let results = Arc::new(Mutex::new(Vec::new()));

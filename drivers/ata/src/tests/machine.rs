@@ -40,8 +40,9 @@ impl GuestMemory for Ram {
     }
 
     fn bus_addr(&self, of: Gpa, len_bytes: u64) -> Result<BusAddr, NotRam> {
-        let vmm = of.0 < VMM + VMM_BYTES as u64 && of.0 + len_bytes > VMM;
-        if vmm { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }
+        let end = of.0 + len_bytes;
+        let vmm = of.0 < VMM + VMM_BYTES as u64 && end > VMM;
+        if vmm || end > self.0.len() as u64 { Err(NotRam(of)) } else { Ok(BusAddr(of.0)) }
     }
 }
 

@@ -176,3 +176,27 @@ fn a_slot_area_that_cannot_be_read_is_an_error_not_a_wrong_pass_phrase() {
     let error = header.unlock(PHRASE, &mut memory, &mut |_, _| Err("bad sector".into())).err().unwrap();
     assert!(matches!(&error, UnlockError::Device(why) if why == "bad sector"), "{error}");
 }
+
+#[test]
+fn a_slot_area_that_cannot_be_read_keeps_no_other_slot_from_opening() {
+    const AREA: core::ops::Range<usize> = 32768..32768 + 258_048;
+    let mut device = device();
+    let text = text(&device);
+    let slot = text.split_once(r#""keyslots":{"0":"#).unwrap().1.split_once(r#"},"tokens""#).unwrap().0;
+    let second = slot.replace(r#""offset":"32768""#, r#""offset":"290816""#);
+    assert_ne!(slot, second);
+    let text = text.replacen(slot, &std::format!(r#"{slot},"1":{second}"#), 1);
+    rewrite(&mut device, &text.replace(r#""keyslots":["0"]"#, r#""keyslots":["0","1"]"#), [1, 1]);
+    device.copy_within(AREA, AREA.end);
+    let header = read(&device).unwrap();
+    assert_eq!(header.slots().iter().filter(|(_, slot)| slot.is_ok()).count(), 2);
+    let mut memory: Vec<_> = vec![crate::Block::new(); 32];
+    let mut unlock = |text: &[u8]| {
+        header.unlock(text, &mut memory, &mut |at, data| {
+            if AREA.contains(&(at as usize)) { Err("bad sector".into()) } else { read_at(&device, at, data) }
+        })
+    };
+    assert!(unlock(PHRASE).unwrap().bytes() == super::key().bytes());
+    let error = unlock(b"wrong horse").err();
+    assert_eq!(error, Some(UnlockError::Device("bad sector".into())), "it may be the pass phrase of that slot");
+}

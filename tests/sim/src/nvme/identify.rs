@@ -25,6 +25,9 @@ pub fn controller(namespaces: u32, mdts: u8) -> Vec<u8> {
     put(&mut page, 520, &0x00ff_u16.to_le_bytes());
     put(&mut page, 522, &1_u16.to_le_bytes());
     page[525] = 1;
+    // Writes of 128 sectors are atomic, compare and write of one.
+    put(&mut page, 526, &[127, 0, 127, 0]);
+    put(&mut page, 532, &[1, 0]);
     page[531] = 7;
     put(&mut page, 536, &1_u32.to_le_bytes());
     page
@@ -36,6 +39,9 @@ pub fn namespace(namespace: Option<&SimNamespace>) -> Vec<u8> {
     for at in [0, 8, 16] {
         put(&mut page, at, &namespace.sectors().to_le_bytes());
     }
+    // NSFEAT: atomic writes, which NAWUN to NABSPF tell of.
+    page[24] = 1 << 1;
+    page[34..46].fill(0x1f);
     page[31] = 0xff;
     page[33] = 0x09;
     put(&mut page, 128, &[namespace.metadata_bytes, 0, namespace.sector_bytes.trailing_zeros() as u8, 0]);

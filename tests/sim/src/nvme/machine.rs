@@ -182,6 +182,7 @@ pub struct NvmeMachine {
     pub frozen: bool,
     /// Register accesses of the guest that may still follow; after the last one the power is gone.
     pub budget: Option<u32>,
+    interrupts_pass: bool,
     controller: Option<Box<dyn DiskController>>,
     hook: Hook,
 }
@@ -199,6 +200,7 @@ impl NvmeMachine {
             meanwhile: None,
             frozen: false,
             budget: None,
+            interrupts_pass: false,
             controller: None,
             hook: Hook::default(),
         }
@@ -268,10 +270,18 @@ impl NvmeMachine {
         self.controller.as_ref().is_some_and(|controller| controller.wants_interrupts())
     }
 
+    /// Interrupts go to the guest first, as where a CPU cannot leave it for them; the mediator is told of them later.
+    pub fn let_interrupts_pass(&mut self) {
+        self.interrupts_pass = true;
+        self.call(|controller, _| controller.on_interrupts_pass(true));
+    }
+
     /// The oldest interrupt that no CPU has taken, after the mediator if it wants that.
     pub fn take_interrupt(&mut self) -> Option<u16> {
         let vector = (!self.nvme.interrupts.is_empty()).then(|| self.nvme.interrupts.remove(0))?;
-        self.other_interrupt();
+        if !self.interrupts_pass {
+            self.other_interrupt();
+        }
         Some(vector)
     }
 

@@ -302,6 +302,31 @@ fn backup(at: &At, file: &Path) -> Result<(), Failure> {
     print(format!("{}: {} bytes, the header of {}", file.display(), bytes.len(), device.name()))
 }
 
+/// Is a header missed where this one is to go? Else what there is instead.
+fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
+    match luks::read(device) {
+        Ok(present) if present.is_same_volume(saved) => Ok(()),
+        Ok(present) if present.uuid() == saved.uuid() => {
+            Err("has a header with the same UUID, but of another volume key, place or size".into())
+        }
+        Ok(present) => Err(format!("has the header of another volume, UUID {}, not {}", present.uuid(), saved.uuid())),
+        // Its own damaged header is what a copy is for.
+        Err(ReadError::Damaged { .. }) if luks::has_uuid(device, saved.uuid()) => Ok(()),
+        Err(ReadError::Damaged { .. }) => {
+            Err(format!("has a damaged header of which no copy has the UUID {}", saved.uuid()))
+        }
+        Err(_) => match content(device) {
+            Some(held) => Err(format!("holds {held}")),
+            None if saved.is_detached() => {
+                Err("has no header, and the copy is of a detached one, which is not at the \
+                                                beginning of its volume"
+                    .into())
+            }
+            None => Ok(()),
+        },
+    }
+}
+
 fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     const MOST: usize = 160 << 20;
     let bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
@@ -319,20 +344,10 @@ fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
             device.name()
         )));
     }
-    match luks::read(&device) {
-        Ok(present) if present.uuid() == saved.uuid() => {}
-        // Its own damaged header is what a copy is for.
-        Err(ReadError::Damaged { .. }) => {}
-        Ok(present) if !consent.force => {
-            let (here, there) = (present.uuid(), saved.uuid());
-            let message = format!(
-                "{} has the header of another volume, UUID {here}, not {there}; add --force to replace it",
-                device.name()
-            );
-            return Err(Failure::Refused(message));
-        }
-        Ok(_) => {}
-        Err(_) => consent.check(&device, "putting back a LUKS2 header")?,
+    if !consent.force {
+        check_place(&device, &saved).map_err(|why| {
+            Failure::Refused(format!("{} {why}; add --force if what it holds may be lost", device.name()))
+        })?;
     }
     consent.confirm(&format!("putting back the header of volume {} on {}", saved.uuid(), device.name()))?;
     drop(device);

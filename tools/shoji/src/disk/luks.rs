@@ -20,6 +20,13 @@ pub fn read(device: &Device) -> Result<Header, ReadError> {
     luks2::parse(&mut |at, data| device.read_at(at, data).map_err(|error| error.to_string()))
 }
 
+/// Is this the UUID of a header on the device, of which no copy need be good?
+pub fn has_uuid(device: &Device, uuid: &str) -> bool {
+    let mut bytes = [0; 4096];
+    let mut places = std::iter::once(0).chain(luks2::HEADER_SIZES);
+    places.any(|at| device.read_at(at, &mut bytes).is_ok() && luks2::uuid(&bytes).as_deref() == Some(uuid))
+}
+
 /// What a new volume is to be.
 pub struct Plan<'a> {
     pub label: &'a str,
