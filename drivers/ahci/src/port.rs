@@ -2,17 +2,19 @@
 
 use crate::fis::Fis;
 use crate::memory::{Memory, SLOTS};
+use crate::own::OwnPort;
 use crate::regs::PortRegs;
 use crate::spec::{cmd, fis, is, port};
 use crate::unit::{Disks, Unit};
 use alloc::sync::Arc;
-use block::{Part, Queue};
+use block::{Own, Part, Queue};
 use mediator::disk::{Extent, RangeMap, Rights, Treatment};
 use mediator::{BusAddr, Ctx, Device};
 
 /// What the ports of a controller share.
 pub struct Shared {
     pub queue: Queue,
+    pub own: Own,
     pub disks: Disks,
     /// The controller drives 64 address lines.
     pub wide: bool,
@@ -128,6 +130,8 @@ pub struct Port {
     pub failure: Option<QueuedFailure>,
     /// A refused command was logged.
     pub complained: bool,
+    /// Commands of the VMM's own.
+    pub own: OwnPort,
 }
 
 impl Port {
@@ -156,6 +160,7 @@ impl Port {
             unit: Unit::Unknown,
             failure: None,
             complained: false,
+            own: OwnPort::default(),
         }
     }
 
@@ -189,6 +194,10 @@ impl Port {
     /// The guest writes PxCMD.
     pub fn write_command(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, value: u32) {
         self.finish_stop(cx, shared);
+        self.sync_own(cx, shared);
+        if self.restarts() && value & cmd::ST != 0 {
+            return self.regs.write(cx.device, port::CMD, value & !(cmd::PMA | cmd::ST));
+        }
         let old = self.regs.read(cx.device, port::CMD);
         let mut new = value & !cmd::PMA;
         let starts = new & !old & (cmd::ST | cmd::FRE);
@@ -226,6 +235,7 @@ impl Port {
         }
         let port = self.number;
         shared.queue.cancel(cx, |tag| tag >> 5 == port);
+        self.lose_own(cx, shared);
         (self.at_device, self.delivering, self.extra, self.before) = (0, 0, 0, 0);
         (self.stopping, self.failed, self.queuing, self.news) = (false, false, false, false);
     }
@@ -234,12 +244,13 @@ impl Port {
     pub fn on_reset(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         self.unit = Unit::Unknown;
         self.failure = None;
+        self.reset_own();
         self.stop(cx, shared);
     }
 
     /// Is a command under way that a device without bus or registers could not end?
     pub fn in_transfer(&self) -> bool {
-        self.at_device != 0
+        self.at_device != 0 || self.has_own()
     }
 
     /// Has the packet device of an unknown unit told its signature?
