@@ -4,7 +4,7 @@ use crate::boot::HEAP;
 use crate::programs;
 use abi::hypercall::{Error, name};
 use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
