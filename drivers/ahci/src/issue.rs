@@ -141,7 +141,7 @@ impl Port {
             // The slot stays as it is: the guest times out. The arena knows its own memory, so this does not happen.
             return;
         }
-        self.note_turn();
+        self.own.task_file = None;
         self.at_device |= bit(slot);
         self.queuing = queuing;
         if queuing {

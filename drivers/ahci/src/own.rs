@@ -3,7 +3,8 @@
 //! One is sent when the device has nothing of the guest's, and nothing of the guest's is sent until it is done: so its
 //! failure is nobody else's (AHCI s. 6.2.2), and all that it leaves behind is put back: interrupts for it are held
 //! back, its causes are cleared where the guest has none of the same kind, and the FIS of its end is replaced by the
-//! one before. While the guest has commands, the two take turns.
+//! one before. While the guest has commands, the two take turns: when one of ours is done, all that the guest has issued
+//! meanwhile is sent before the queue can ask for another one ([`Ahci::sync`]).
 
 use crate::fis;
 use crate::mediator::Ahci;
@@ -34,8 +35,6 @@ pub struct OwnPort {
     /// To be sent.
     pub waiting: Option<(usize, Transfer)>,
     sent: Option<Sent>,
-    /// The guest's commands that wait go first.
-    yields: bool,
     /// What the guest sees in PxTFD, until a command of its own changes it.
     pub task_file: Option<u32>,
 }
@@ -58,17 +57,7 @@ struct Sent {
 impl Port {
     /// Is nothing of the guest's to be sent now?
     pub fn is_held(&self) -> bool {
-        self.own.sent.is_some() || self.own_is_next()
-    }
-
-    fn own_is_next(&self) -> bool {
-        self.own.waiting.is_some() && !(self.own.yields && self.ready != 0)
-    }
-
-    /// The guest's commands have had their turn.
-    pub fn note_turn(&mut self) {
-        self.own.yields = false;
-        self.own.task_file = None;
+        self.own.sent.is_some() || self.own.waiting.is_some()
     }
 
     /// Is a command of the VMM's own with the device?
@@ -113,7 +102,7 @@ impl Port {
 
     /// Sends the command of ours that waits, if it is its turn and the device is free.
     pub fn issue_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        if !self.own_is_next() || self.own.sent.is_some() || self.at_device | self.delivering != 0 {
+        if self.own.waiting.is_none() || self.own.sent.is_some() || self.at_device | self.delivering != 0 {
             return;
         }
         if !self.running
@@ -207,7 +196,6 @@ impl Port {
             memory.set_register_fis(cx.arena, &sent.fis);
         }
         self.regs.write(cx.device, port::IE, sent.enabled);
-        self.own.yields = true;
         if result.is_ok() {
             self.own.task_file = None;
         }
@@ -230,7 +218,6 @@ impl Port {
             self.regs.write(cx.device, port::IS, causes);
             self.regs.write(cx.device, port::IE, sent.enabled);
         }
-        self.own.yields = false;
         self.own.task_file = None;
         for disk in waiting.into_iter().chain(sent.map(|sent| sent.disk)) {
             self.fail_own(cx, shared, disk);

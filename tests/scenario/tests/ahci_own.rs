@@ -133,6 +133,7 @@ fn a_guest_that_never_rests_and_the_vmm_take_turns() {
         if ended != 0 {
             rig.guest(0).ring(ended, true).unwrap();
         }
+        assert!(since < 10_000, "the VMM's request never has its turn");
         if let Some(end) = rig.machine.poll_own(0) {
             end.unwrap();
             own += 1;
@@ -245,4 +246,21 @@ fn a_disk_that_is_gone_or_stopped_is_an_error() {
     assert_eq!(rig.machine.poll_own(0), Some(Err(OwnError::Lost)));
     assert_eq!(rig.machine.submit_own(0, read(5000, 8)), Err(OwnError::NotReady));
     assert_eq!(rig.machine.read(at(0, px::CI)), 0);
+}
+
+#[test]
+fn the_last_fis_is_the_guests_although_a_request_that_is_not_its_own_ended_since() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].commands.clear();
+    rig.prepare(4, By::DmaExt, None, 6000, 8, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    (0..4).for_each(|_| rig.machine.tick());
+    // The guest has not looked yet.
+    rig.platter().inject_error(5001, 0x40);
+    assert_eq!(rig.own_read(5000, 8), Err(OwnError::Device));
+    assert_eq!(rig.machine.ahci.ports[0].commands.len(), 2);
+    assert_eq!(rig.guest(0).get(px::IS).unwrap() & 1, 1, "its own cause is still there");
+    let fis = rig.guest(0).register_fis();
+    assert_eq!(fis[2..4], [0x50, 0], "status and error: {fis:x?}");
+    rig.guest(0).finish(1 << 4).unwrap();
 }

@@ -105,6 +105,7 @@ fn a_guest_that_never_rests_and_the_vmm_take_turns() {
         if under_way.len() < 30 {
             under_way.extend(fill(&mut rig, 30));
         }
+        assert!(since < 10_000, "the VMM's request never has its turn");
         if let Some(end) = rig.machine.poll_own(0) {
             end.unwrap();
             own += 1;
