@@ -15,6 +15,7 @@
 extern crate alloc;
 
 pub mod call;
+pub mod disk;
 pub mod hypercall;
 pub mod log;
 pub mod shell;

@@ -57,7 +57,11 @@ impl<M: Machine> Domain<M> {
             SystemCall::Log { level, text } => self.log(body, level, text).and(Ok([0; 2])),
             SystemCall::Grow { bytes } => body.grow(bytes, self.program).and_then(one),
             SystemCall::Open { name } => {
-                let port = message::open(body.name(name)?.as_str())?;
+                let name = body.name(name)?;
+                if name.as_str() == abi::disk::NAME && !self.program.disks {
+                    return Err(Error::NotAllowed);
+                }
+                let port = message::open(name.as_str())?;
                 body.add_port(port).and_then(one)
             }
             SystemCall::Close { port } => body.remove_port(port).and(Ok([0; 2])),

@@ -17,6 +17,8 @@ pub struct Program {
     pub messages: u32,
     /// It may start and end others.
     pub manages: bool,
+    /// It may open the service `disk`, and so read and write what the guest has on its disks.
+    pub disks: bool,
     /// After a failure it is started anew, first after this time, then after twice as long each time.
     pub restart_ms: Option<u32>,
 }
@@ -41,6 +43,7 @@ impl Program {
         time_ms: 100,
         messages: 64,
         manages: false,
+        disks: false,
         restart_ms: Some(10),
     };
 }

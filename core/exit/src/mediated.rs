@@ -152,6 +152,25 @@ impl Bus {
         Some(result)
     }
 
+    /// Calls controller `index` while the guest runs, then performs the work that comes of it. For what the VMM itself asks of a disk
+    /// ([`DiskController::submit_own`]). `None`: there is no such controller, or it is not served any more.
+    pub fn with_running_controller<M: Machine, R>(
+        &self,
+        machine: &mut M,
+        index: usize,
+        call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
+    ) -> Option<R> {
+        let (result, work) = self.with_session(machine, index, Others::Run, |session, machine| {
+            if session.state.refusals.is_quarantined() {
+                return None;
+            }
+            let result = session.call(machine, call);
+            Some((result, session.take_work()))
+        })??;
+        self.perform(machine, index, Others::Run, work);
+        Some(result)
+    }
+
     /// Has a session with controller `number`. While it lasts, all reads of polled registers lead to the mediator; where the guest
     /// learns of completions from memory alone, interrupts leave all of its CPUs before.
     #[inline(always)]

@@ -40,6 +40,8 @@ pub const CONSOLE: u8 = 17;
 pub const SCREEN: u8 = 18;
 /// The heap: whoever holds a lock may allocate.
 pub const HEAP: u8 = 19;
+/// Whose turn it is at the disks, among the VMM's own requests: nothing is done under it.
+pub const TURNS: u8 = 20;
 
 /// Past the last one.
-pub(crate) const END: u8 = 20;
+pub(crate) const END: u8 = 21;

@@ -95,6 +95,46 @@ pub enum DiskError {
     Device { status: u8, error: u8 },
 }
 
+/// What the VMM itself asks of a disk beside the guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnOp {
+    Read,
+    Write,
+    /// What was written is on the medium afterwards.
+    Flush,
+}
+
+/// A request of the VMM's own. It goes through the disk's range map as the guest's do: sectors have the guest's numbers, are
+/// transformed as the guest's are, and rights hold.
+pub struct OwnRequest {
+    pub op: OwnOp,
+    pub lba: u64,
+    /// Whole sectors: what is written, or as long as what is to be read. Empty for a flush.
+    pub data: Vec<u8>,
+}
+
+/// Most bytes of a request of the VMM's own: the guest waits for no more than these.
+pub const MAX_OWN_BYTES: usize = 64 << 10;
+
+/// Why a request of the VMM's own was not taken, or has failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OwnError {
+    /// No such disk, no whole number of sectors, too many, or they lie outside of it.
+    Request,
+    /// Another one is under way on the disk.
+    Busy,
+    /// The guest has the controller switched off, or its queues are not there yet: later perhaps.
+    NotReady,
+    /// The range may not be read or written.
+    Denied,
+    /// A reset, or the end of the device, came in between: it may have been done, or not.
+    Lost,
+    /// The device reported an error.
+    Device,
+    /// Not with this controller, or with no memory left.
+    Unserved,
+}
+
 /// A mediator of disks.
 pub trait DiskController: Mediator {
     /// The disks found, in the order of channel and unit. Disks only: ATAPI and empty units are guarded but not listed.
@@ -111,4 +151,26 @@ pub trait DiskController: Mediator {
     /// # Errors
     /// [`DiskError::Request`]: no such disk.
     fn set_ranges(&mut self, disk: usize, ranges: Arc<dyn RangeMap>) -> Result<(), DiskError>;
+
+    /// Takes a request of the VMM's own while the guest runs, one at a time for each disk. It never waits. The guest's requests and
+    /// these take turns; the guest never hears of a completion that is not its own.
+    ///
+    /// # Errors
+    /// [`OwnError`]: nothing was begun.
+    fn submit_own(&mut self, cx: &mut Ctx<'_>, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        let _ = (cx, disk, request);
+        Err(OwnError::Unserved)
+    }
+
+    /// What has become of the request: `None` while it is under way, its data once it is done. To be asked until then, since
+    /// nobody else may find its end.
+    fn poll_own(&mut self, cx: &mut Ctx<'_>, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        let _ = (cx, disk);
+        Some(Err(OwnError::Unserved))
+    }
+
+    /// Nobody asks for the request any more. The disk takes another one once it has come to its end.
+    fn drop_own(&mut self, disk: usize) {
+        let _ = disk;
+    }
 }

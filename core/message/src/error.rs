@@ -30,12 +30,14 @@ pub enum Error {
     UnknownCall,
     /// The manifest does not allow it.
     NotAllowed,
-    /// The CPU can run no program at the moment.
+    /// The CPU can run no program at the moment; the guest has the disk switched off.
     NotNow,
+    /// A device reports an error.
+    Failed,
 }
 
 impl Error {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::NotFound,
         Self::Dead,
         Self::Refused,
@@ -49,6 +51,7 @@ impl Error {
         Self::UnknownCall,
         Self::NotAllowed,
         Self::NotNow,
+        Self::Failed,
     ];
 
     /// Never 0.
@@ -78,7 +81,8 @@ impl fmt::Display for Error {
             Self::NoMemory => "no memory left",
             Self::UnknownCall => "there is no such system call",
             Self::NotAllowed => "the program may not do that",
-            Self::NotNow => "this CPU cannot run programs at the moment",
+            Self::NotNow => "not at the moment",
+            Self::Failed => "the device reports an error",
         })
     }
 }

@@ -89,6 +89,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     let opener = Opener { ground: &ground, settings: &config.login, phrases };
     let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &config, opener)?;
     calls::allow(&mut guest, &config)?;
+    devices::offer(&mut guest, shared);
     let segment = prepare_firmware(&mut machine, &mut guest, &ground, drive)?;
     let sleep = way_to_sleep.map(|way| Sleep::new(way, segment)).transpose()?;
     guest.set_local_apic_page(Gpa(hw::lapic::base().0));

@@ -1,7 +1,8 @@
 //! Controllers are found, taken over, and their disks given their ranges.
 
+use crate::disks::{self, Place};
 use crate::failure::Failure;
-use crate::machine::RealMachine;
+use crate::machine::{RealMachine, Shared};
 use crate::vendor::Vendor;
 use crate::volumes::Opener;
 use crate::{calls, manifest};
@@ -166,12 +167,7 @@ pub fn protect<V: Vendor>(
     opener: Opener<'_, '_, V>,
 ) -> Result<(), Failure> {
     let engine = simd::Engine::of_this_cpu();
-    let places: Vec<Place> = guest
-        .bus
-        .controllers()
-        .enumerate()
-        .flat_map(|(controller, c)| (0..c.disks().len()).map(move |disk| Place { controller, disk }))
-        .collect();
+    let places = places(guest);
     let disks: Vec<_> = guest.bus.controllers().flat_map(|controller| controller.disks()).collect();
     let guest = &*guest;
     for disk in &disks {
@@ -200,13 +196,17 @@ pub fn protect<V: Vendor>(
     Ok(())
 }
 
-const LOST: &str = "a disk that was found does not answer any more; check its cable";
-
-/// A disk among those of all controllers.
-struct Place {
-    controller: usize,
-    disk: usize,
+/// The disks that the VMM's own requests find, in the order in which [`protect`] has told them.
+pub fn offer(guest: &mut Guest, machine: &'static Shared) {
+    disks::note(places(guest), machine);
 }
+
+fn places(guest: &mut Guest) -> Vec<Place> {
+    let controllers = guest.bus.controllers().enumerate();
+    controllers.flat_map(|(controller, c)| (0..c.disks().len()).map(move |disk| Place { controller, disk })).collect()
+}
+
+const LOST: &str = "a disk that was found does not answer any more; check its cable";
 
 /// The disks before the guest starts.
 struct Disks<'a, 'b, 'c, V: Vendor> {

@@ -21,6 +21,8 @@ mod defect;
 #[cfg(target_os = "none")]
 mod devices;
 #[cfg(target_os = "none")]
+mod disks;
+#[cfg(target_os = "none")]
 mod failure;
 #[cfg(target_os = "none")]
 mod heartbeat;

@@ -22,9 +22,10 @@ impl Port {
     /// The guest looks: what the device has done is taken note of. Gives the causes of PxIS that the guest may see, or
     /// `None` while data is still on its way to guest memory.
     pub fn sync(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) -> Option<u32> {
+        self.sync_own(cx, shared);
         loop {
             // In this order: what the causes tell of has left the list of commands before.
-            let causes = self.regs.read(cx.device, port::IS);
+            let causes = self.regs.read(cx.device, port::IS) & !self.own_causes();
             let done = self.done(cx);
             let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
             if self.running && !self.failed && failed {
@@ -36,7 +37,9 @@ impl Port {
                 return None;
             }
             if done == 0 {
-                self.copy_received(cx, causes | self.extra);
+                if !self.has_own() {
+                    self.copy_received(cx, causes | self.extra);
+                }
                 return Some(causes | self.extra);
             }
         }
@@ -185,7 +188,7 @@ impl Port {
     }
 
     /// Gives the guest the FISes that `causes` tell of.
-    fn copy_received(&self, cx: &mut Ctx<'_>, causes: u32) {
+    pub fn copy_received(&self, cx: &mut Ctx<'_>, causes: u32) {
         let Some(memory) = &self.memory else { return };
         for (cause, place) in RECEIVED.into_iter().filter(|(cause, _)| cause & causes != 0) {
             let mut copy = [0; 64];

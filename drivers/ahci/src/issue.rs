@@ -120,6 +120,9 @@ impl Port {
         if !self.running || self.failed {
             return;
         }
+        if self.is_held() {
+            return self.unmask_own(cx);
+        }
         let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued) && !self.is_refused(*slot);
         let (queuing, others): (u32, u32) = slots_of(self.ready).fold((0, 0), |(queuing, others), slot| {
             if queued(&slot) { (queuing | bit(slot), others) } else { (queuing, others | bit(slot)) }
@@ -148,6 +151,7 @@ impl Port {
             // The slot stays as it is: the guest times out. The arena knows its own memory, so this does not happen.
             return;
         }
+        self.own.task_file = None;
         self.at_device |= bit(slot);
         self.queuing = queuing;
         if queuing {

@@ -253,7 +253,7 @@ impl Port {
         it.flags = flags;
         let content = Content::Sectors { lba, sectors, sector_bytes, ranges };
         let (tag, disk) = (self.tag(command.slot), self.number);
-        shared.queue.submit(cx, block::Request { tag, disk, write, content, memory: Scatter::new(segments) });
+        shared.queue.submit(cx, block::Request { tag, disk, write, content, memory: Scatter::new(segments).into() });
         Ok(())
     }
 
@@ -359,7 +359,7 @@ impl Port {
         }
         let (tag, disk) = (self.tag(command.slot), self.number);
         let content = Content::Payload { len_bytes };
-        shared.queue.submit(cx, block::Request { tag, disk, write, content, memory });
+        shared.queue.submit(cx, block::Request { tag, disk, write, content, memory: memory.into() });
         Ok(())
     }
 

@@ -32,6 +32,7 @@ mod issue;
 mod judge;
 mod mediator;
 mod memory;
+mod own;
 mod port;
 mod prdt;
 mod probe;

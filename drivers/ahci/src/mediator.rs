@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::Step;
-use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::disk::{DiskController, DiskError, DiskInfo, OwnError, OwnRequest, RangeMap};
 use mediator::{
     Access, ConfigAccess, Ctx, Mediator, Op, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
 };
@@ -37,6 +37,7 @@ impl Ahci {
         let Self { ports, shared, .. } = self;
         if let Some(it) = ports.iter_mut().find(|it| it.number == number) {
             call(it, cx, shared);
+            it.issue_own(cx, shared);
             it.issue(cx);
         }
         self.take_steps(cx);
@@ -55,6 +56,7 @@ impl Ahci {
             let Self { ports, shared, .. } = self;
             let Some(it) = ports.iter_mut().find(|it| it.number == number) else { return Some(0) };
             let seen = it.sync(cx, shared);
+            it.issue_own(cx, shared);
             it.issue(cx);
             let delivering = it.delivering != 0;
             self.take_steps(cx);
@@ -65,7 +67,7 @@ impl Ahci {
     }
 
     /// What the queue wants done, at whichever port; then what was held while it had no room.
-    fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+    pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
         while self.start_held(cx) {
             self.take_queued_steps(cx);
@@ -83,6 +85,7 @@ impl Ahci {
 
     fn take_queued_steps(&mut self, cx: &mut Ctx<'_>) {
         while let Some(step) = self.shared.queue.poll() {
+            let Some(step) = self.take_own(cx, step) else { continue };
             let tag = match &step {
                 Step::Send(transfer) => transfer.tag,
                 Step::Done { tag, .. } => *tag,
@@ -91,6 +94,7 @@ impl Ahci {
             let Self { ports, shared, .. } = self;
             if let Some(it) = ports.iter_mut().find(|it| it.number == number) {
                 it.on_step(cx, shared, slot, step);
+                it.issue_own(cx, shared);
                 it.issue(cx);
             }
         }
@@ -157,6 +161,7 @@ impl Mediator for Ahci {
             let memory = it.memory.take();
             *it = Port { memory, ..Port::new(it.number) };
         }
+        shared.own.lose(|_| true);
         self.guard.on_resume(cx.device);
     }
 
@@ -193,5 +198,18 @@ impl DiskController for Ahci {
         }
         disk.ranges = Some(ranges);
         Ok(())
+    }
+
+    fn submit_own(&mut self, cx: &mut Ctx<'_>, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        self.begin_own(cx, disk, request)
+    }
+
+    fn poll_own(&mut self, cx: &mut Ctx<'_>, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        self.look_after_own(cx, disk);
+        self.shared.own.poll(disk)
+    }
+
+    fn drop_own(&mut self, disk: usize) {
+        self.shared.own.forget(disk);
     }
 }

@@ -64,12 +64,45 @@ impl Memory {
         fis: &Fis,
         packet: &[u8; 16],
     ) -> Result<(), NoMemory> {
-        let at = self.at(Self::table_at(slot));
+        self.set_header_and_table(
+            arena,
+            slot,
+            self.at(Self::table_at(slot)),
+            flags | entries.wrapping_shl(header::PRDTL_SHIFT),
+            fis,
+            packet,
+        )
+    }
+
+    /// As [`Memory::set_command`], in slot 0, with a table that is no slot's.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub fn set_own_command(
+        &self,
+        arena: &mut dyn DmaArena,
+        table: &OwnTable,
+        flags: u32,
+        entries: u32,
+        fis: &Fis,
+    ) -> Result<(), NoMemory> {
+        let first = flags | entries.wrapping_shl(header::PRDTL_SHIFT);
+        self.set_header_and_table(arena, 0, table.0.bus_addr(), first, fis, &[0; 16])
+    }
+
+    fn set_header_and_table(
+        &self,
+        arena: &mut dyn DmaArena,
+        slot: usize,
+        at: BusAddr,
+        first: u32,
+        fis: &Fis,
+        packet: &[u8; 16],
+    ) -> Result<(), NoMemory> {
         let head = arena.bytes(at, table::HEAD_BYTES).map_err(|_| NoMemory)?;
         head.fill(0);
         head.first_chunk_mut().map(|to| *to = *fis).ok_or(NoMemory)?;
         head.get_mut(table::ACMD..).and_then(|to| to.first_chunk_mut()).map(|to| *to = *packet).ok_or(NoMemory)?;
-        let first = flags | entries.wrapping_shl(header::PRDTL_SHIFT);
         let slot_at = (slot & (SLOTS - 1)).saturating_mul(header::BYTES);
         let bytes = arena.bytes(self.at(slot_at), header::BYTES).map_err(|_| NoMemory)?;
         bytes.fill(0);
@@ -84,9 +117,38 @@ impl Memory {
         arena.bytes(at, 4).ok().and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u32::from_le_bytes)
     }
 
+    /// The last register FIS becomes another one.
+    pub fn set_register_fis(&self, arena: &mut dyn DmaArena, fis: &Fis) {
+        let (offset, len) = received::REGISTER;
+        if let Ok(bytes) = arena.bytes(self.at(RECEIVED_AT.saturating_add(offset)), len) {
+            bytes.copy_from_slice(fis);
+        }
+    }
+
     /// One of the received FISes.
     pub fn fis<'a>(&self, arena: &'a mut dyn DmaArena, (offset, len): (usize, usize)) -> Option<&'a [u8]> {
         let (at, inside) = (RECEIVED_AT.checked_add(offset)?, offset.checked_add(len)? <= received::BYTES);
         arena.bytes(self.at(at), len).ok().filter(|_| inside).map(|bytes| &*bytes)
+    }
+}
+
+/// The command table of the VMM's own commands.
+pub struct OwnTable(DmaBuffer);
+
+impl OwnTable {
+    /// Room for a few entries; one is enough for all that is asked for.
+    const BYTES: usize = table::HEAD_BYTES + 128;
+
+    pub fn new(arena: &mut dyn DmaArena) -> Option<Self> {
+        arena.alloc(Self::BYTES, 128).map(Self)
+    }
+
+    /// Its descriptors.
+    ///
+    /// # Errors
+    /// [`NoMemory`]: the arena says so.
+    pub fn prdt<'a>(&self, arena: &'a mut dyn DmaArena) -> Result<&'a mut [u8], NoMemory> {
+        let at = self.0.bus_addr().checked_add(table::HEAD_BYTES as u64).ok_or(NoMemory)?;
+        arena.bytes(at, Self::BYTES - table::HEAD_BYTES).map_err(|_| NoMemory)
     }
 }

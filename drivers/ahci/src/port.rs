@@ -2,17 +2,19 @@
 
 use crate::fis::Fis;
 use crate::memory::{Memory, SLOTS};
+use crate::own::OwnPort;
 use crate::regs::PortRegs;
 use crate::spec::{cmd, det, fis, is, port};
 use crate::unit::{Disks, Unit};
 use alloc::sync::Arc;
-use block::{Part, Queue};
+use block::{Own, Part, Queue};
 use mediator::disk::{Extent, RangeMap, Rights, Treatment};
 use mediator::{BusAddr, Ctx, Device};
 
 /// What the ports of a controller share.
 pub struct Shared {
     pub queue: Queue,
+    pub own: Own,
     pub disks: Disks,
     /// The controller drives 64 address lines.
     pub wide: bool,
@@ -140,6 +142,8 @@ pub struct Port {
     pub failure: Option<QueuedFailure>,
     /// A refused command was logged.
     pub complained: bool,
+    /// Commands of the VMM's own.
+    pub own: OwnPort,
 }
 
 impl Port {
@@ -170,6 +174,7 @@ impl Port {
             unit: Unit::Unknown,
             failure: None,
             complained: false,
+            own: OwnPort::default(),
         }
     }
 
@@ -213,6 +218,10 @@ impl Port {
     /// The guest writes PxCMD.
     pub fn write_command(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, value: u32) {
         self.finish_stop(cx, shared);
+        self.sync_own(cx, shared);
+        if self.restarts() && value & cmd::ST != 0 {
+            return self.regs.write(cx.device, port::CMD, value & !(cmd::PMA | cmd::ST));
+        }
         let old = self.regs.read(cx.device, port::CMD);
         let mut new = value & !cmd::PMA;
         let starts = new & !old & (cmd::ST | cmd::FRE);
@@ -253,6 +262,7 @@ impl Port {
         let is_own = |tag: u32| tag >> 5 == port;
         shared.queue.abandon(cx, |tag| is_own(tag) && had & bit((tag & 31) as usize) != 0);
         shared.queue.cancel(cx, is_own);
+        self.lose_own(cx, shared);
         if self.reset {
             self.release(cx, shared);
         }
@@ -263,7 +273,12 @@ impl Port {
     /// The device has forgotten what it had when the port was stopped.
     pub fn release(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let port = self.number;
-        shared.queue.release(cx, |tag| tag >> 5 == port);
+        let disks = &shared.disks;
+        let is_own = |tag: u32| match Own::disk_of(tag) {
+            Some(disk) => disks.get(Unit::Disk(disk)).is_some_and(|disk| disk.port == port),
+            None => tag >> 5 == port,
+        };
+        shared.queue.release(cx, is_own);
     }
 
     /// The guest writes PxSCTL. The link is reset while DET is 1 (AHCI s. 10.4.2).
@@ -271,6 +286,7 @@ impl Port {
         self.finish_stop(cx, shared);
         let old = self.regs.read(cx.device, port::SCTL);
         if value & det::MASK != 0 {
+            self.own.task_file = None;
             self.unit = Unit::Unknown;
         }
         self.regs.write(cx.device, port::SCTL, value);
@@ -284,12 +300,13 @@ impl Port {
         self.unit = Unit::Unknown;
         self.failure = None;
         self.reset = true;
+        self.reset_own();
         self.stop(cx, shared);
     }
 
     /// Is a command under way that a device without bus or registers could not end?
     pub fn in_transfer(&self) -> bool {
-        self.at_device != 0
+        self.at_device != 0 || self.has_own()
     }
 
     /// Has the packet device of an unknown unit told its signature?

@@ -17,7 +17,7 @@ use acs::taskfile::{Form, Request};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use block::{Pool, Queue};
+use block::{Own, Pool, Queue};
 use mediator::disk::DiskError;
 use mediator::pci::{AttachError, Function};
 use mediator::{Ctx, Device};
@@ -50,6 +50,7 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
     let pool = pool.ok_or(AttachError("no DMA memory for bounce buffers"))?;
     let mut shared = Shared {
         queue: Queue::new(0, pool),
+        own: Own::default(),
         disks: Disks::default(),
         wide: capabilities & cap::S64A != 0,
         plain: Arc::new(Plain),

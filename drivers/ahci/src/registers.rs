@@ -49,7 +49,8 @@ impl Ahci {
             }
             let causes = self.sync(cx, number)?;
             let Some(it) = self.ports.get(place) else { continue };
-            if causes != 0 && (real & bit != 0 || causes & it.regs.read(cx.device, port::IE) != 0) {
+            let enabled = it.enabled().unwrap_or_else(|| it.regs.read(cx.device, port::IE));
+            if causes != 0 && (real & bit != 0 || causes & enabled != 0) {
                 shown |= bit;
             }
         }
@@ -89,9 +90,12 @@ impl Ahci {
             // A command that the device does not have yet keeps the drive busy all the same.
             port::TFD => {
                 let held = it.issued & !it.active & !it.at_device != 0 && !it.failed;
-                it.regs.read(cx.device, offset) | if held { u32::from(status::BSY) } else { 0 }
+                let now = it.own.task_file.unwrap_or_else(|| it.regs.read(cx.device, offset));
+                now | if held { u32::from(status::BSY) } else { 0 }
             }
+            port::CMD if it.running && it.restarts() => it.regs.read(cx.device, offset) & !cmd::PMA | cmd::ST | cmd::CR,
             port::CMD => it.regs.read(cx.device, offset) & !cmd::PMA,
+            port::IE if it.has_own() => it.enabled().unwrap_or(0),
             port::IE | port::SIG | port::SSTS | port::SCTL | port::SERR | port::SNTF | port::DEVSLP => {
                 it.regs.read(cx.device, offset)
             }
@@ -122,11 +126,13 @@ impl Ahci {
             port::SERR => {
                 // The device may be another one from here on.
                 if it.regs.read(cx.device, offset) & value & serr::CHANGED != 0 {
+                    it.own.task_file = None;
                     it.unit = Unit::Unknown;
                 }
                 it.regs.write(cx.device, offset, value);
             }
             port::SCTL => self.with_port(cx, number, |it, cx, shared| it.write_control(cx, shared, value)),
+            port::IE if it.has_own() => it.set_enabled(cx, value),
             port::IE | port::SNTF | port::DEVSLP => it.regs.write(cx.device, offset, value),
             _ => {}
         }

@@ -99,7 +99,7 @@ impl Channel {
         };
         let memory = Scatter::new(regions.segments);
         self.state = State::Bounce(bounce);
-        queue.submit(cx, block::Request { tag: TAG, disk: 0, write, content, memory });
+        queue.submit(cx, block::Request { tag: TAG, disk: 0, write, content, memory: memory.into() });
         self.take_steps(cx);
     }
 

@@ -1,10 +1,11 @@
 //! One request under way.
 
 use crate::extents::in_place;
-use crate::request::{Content, Failure, Request, Transfer};
+use crate::request::{Content, Failure, Memory, Request, Transfer};
 use crate::{Chunk, Part, Sectors, Unserved};
+use alloc::vec::Vec;
 use mediator::disk::SectorTransform;
-use mediator::{BusAddr, Ctx, Direction, Work};
+use mediator::{BusAddr, Ctx, Direction, TransformRun, Work};
 
 /// Where the current part of a request is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,17 +127,51 @@ impl Job {
     /// The copy between guest and arena for the current part. An edge's transform is not part of it
     /// ([`Job::transform_edge`]).
     pub fn work(&mut self, tag: u32, direction: Direction) -> Result<Work, Unserved> {
+        let (bounce, len_bytes, runs) = self.place()?;
+        let Memory::Guest(memory) = &mut self.request.memory else { return Err(Unserved) };
+        let guest = memory.take(len_bytes)?;
+        Ok(Work { tag, direction, guest, bounce, len_bytes, runs })
+    }
+
+    pub fn is_own(&self) -> bool {
+        matches!(self.request.memory, Memory::Own { .. })
+    }
+
+    /// The same copy for memory of the VMM's own, at once: it is short.
+    pub fn move_own(&mut self, cx: &mut Ctx<'_>, direction: Direction) -> Result<(), Unserved> {
+        let (bounce, len_bytes, runs) = self.place()?;
+        let Memory::Own { data, done_bytes } = &mut self.request.memory else { return Err(Unserved) };
+        let end = done_bytes.checked_add(len_bytes).ok_or(Unserved)?;
+        let ours = data.get_mut(*done_bytes..end).ok_or(Unserved)?;
+        let bytes = cx.arena.bytes(bounce, len_bytes).map_err(|_| Unserved)?;
+        match direction {
+            Direction::GuestToDevice => {
+                bytes.copy_from_slice(ours);
+                runs.iter()
+                    .for_each(|run| in_place(bytes, run, |transform, first, bytes| transform.encrypt(first, bytes)));
+            }
+            Direction::DeviceToGuest => {
+                runs.iter()
+                    .for_each(|run| in_place(bytes, run, |transform, first, bytes| transform.decrypt(first, bytes)));
+                ours.copy_from_slice(bytes);
+            }
+        }
+        *done_bytes = end;
+        Ok(())
+    }
+
+    /// Where the current part's data lies in the arena, its length, and what is transformed by the copy.
+    fn place(&self) -> Result<(BusAddr, usize, Vec<TransformRun>), Unserved> {
         let buffer = self.buffer()?;
         let (runs, skip, len_bytes) = match self.sectors() {
-            None => (alloc::vec::Vec::new(), 0, self.device_bytes()),
+            None => (Vec::new(), 0, self.device_bytes()),
             Some(sectors) if self.part.is_edge() => {
-                (alloc::vec::Vec::new(), sectors.bytes(self.part.skip), sectors.bytes(self.part.sectors))
+                (Vec::new(), sectors.bytes(self.part.skip), sectors.bytes(self.part.sectors))
             }
             Some(sectors) => (sectors.runs(&self.part)?, 0, sectors.bytes(self.part.sectors)),
         };
         let bounce = buffer.checked_add(u64::try_from(skip).map_err(|_| Unserved)?).ok_or(Unserved)?;
-        let guest = self.request.memory.take(len_bytes)?;
-        Ok(Work { tag, direction, guest, bounce, len_bytes, runs })
+        Ok((bounce, len_bytes, runs))
     }
 
     /// Transforms the one sector of an edge where it lies in the arena.

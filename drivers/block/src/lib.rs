@@ -13,6 +13,8 @@
 //! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover
 //!   them; what touches the same sectors waits meanwhile.
 //!
+//! - Requests of the VMM's own ([`Own`]) go the same way, in turn with the guest's.
+//!
 //! # A driver's part
 //! [`Queue::submit`] takes a request; after every call the driver takes [`Queue::poll`]'s steps until there is none: give
 //! the device a [`Transfer`], or end a request. It tells [`Queue::on_device_done`] what the device made of a transfer, and
@@ -38,6 +40,7 @@ extern crate std;
 
 mod extents;
 mod job;
+mod own;
 mod pool;
 mod queue;
 mod request;
@@ -47,7 +50,8 @@ mod scatter;
 mod tests;
 
 pub use extents::{Part, Plan, Refusal, Sectors, Unserved};
+pub use own::{Own, OwnDisk};
 pub use pool::{Chunk, PAGE_BYTES, Pool};
 pub use queue::{MAX_SEGMENTS, Queue};
-pub use request::{Content, DeviceError, Failure, Request, Step, Transfer};
+pub use request::{Content, DeviceError, Failure, Memory, Request, Step, Transfer};
 pub use scatter::Scatter;

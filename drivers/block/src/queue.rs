@@ -1,7 +1,7 @@
 //! The requests of a controller that go through the arena.
 
 use crate::job::{Job, Phase};
-use crate::request::{DeviceError, Failure, Request, Step};
+use crate::request::{DeviceError, Failure, Memory, Request, Step};
 use crate::{Pool, Unserved};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -79,7 +79,7 @@ impl Queue {
         let place = self.jobs.iter().position(Option::is_none).unwrap_or(self.jobs.len());
         let segments = request.memory.segments();
         if place >= MAX_JOBS || segments > MAX_SEGMENTS {
-            return self.steps.push_back(Step::Done { tag, sectors: 0, result: Err(Failure::Unserved) });
+            return self.steps.push_back(Step::Done { tag, sectors: 0, result: Err(Failure::Unserved), own: None });
         }
         if place == self.jobs.len() {
             self.jobs.push(None);
@@ -171,6 +171,17 @@ impl Queue {
     }
 
     fn push(&mut self, cx: &mut Ctx<'_>, place: usize, direction: Direction) -> Result<(), Unserved> {
+        let job = self.job(place)?;
+        if job.is_own() {
+            job.move_own(cx, direction)?;
+            return match direction {
+                Direction::GuestToDevice => self.gathered(cx, place),
+                Direction::DeviceToGuest => {
+                    self.part_done(place);
+                    Ok(())
+                }
+            };
+        }
         cx.work.try_reserve(1).map_err(|_| Unserved)?;
         let tag = u32::try_from(place).map_err(|_| Unserved)? | self.number.wrapping_shl(NUMBER_SHIFT);
         let job = self.job(place)?;
@@ -186,7 +197,11 @@ impl Queue {
         self.live = self.live.saturating_sub(1);
         self.segments = self.segments.saturating_sub(job.request.memory.segments());
         if !job.cancelled {
-            self.steps.push_back(Step::Done { tag: job.request.tag, sectors: job.done, result });
+            let own = match job.request.memory {
+                Memory::Own { data, .. } => Some(data),
+                Memory::Guest(_) => None,
+            };
+            self.steps.push_back(Step::Done { tag: job.request.tag, sectors: job.done, result, own });
         }
         if let Some(chunk) = job.chunk {
             self.pool.give_back(chunk);

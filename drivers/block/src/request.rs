@@ -2,6 +2,7 @@
 
 use crate::{Part, Scatter};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use mediator::BusAddr;
 use mediator::disk::RangeMap;
 
@@ -14,8 +15,35 @@ pub struct Request {
     /// The guest writes the disk.
     pub write: bool,
     pub content: Content,
-    /// The guest's memory; what is longer than the content stays as it is.
-    pub memory: Scatter,
+    pub memory: Memory,
+}
+
+/// Where the data of a request is.
+pub enum Memory {
+    /// The guest's; what is longer than the content stays as it is.
+    Guest(Scatter),
+    /// The VMM's own, as long as the content, at most [`mediator::disk::MAX_OWN_BYTES`]. It comes back with [`Step::Done`].
+    Own { data: Vec<u8>, done_bytes: usize },
+}
+
+impl Memory {
+    pub fn own(data: Vec<u8>) -> Self {
+        Self::Own { data, done_bytes: 0 }
+    }
+
+    /// Pieces of guest memory.
+    pub fn segments(&self) -> usize {
+        match self {
+            Self::Guest(scatter) => scatter.segments(),
+            Self::Own { .. } => 0,
+        }
+    }
+}
+
+impl From<Scatter> for Memory {
+    fn from(segments: Scatter) -> Self {
+        Self::Guest(segments)
+    }
 }
 
 /// What is moved.
@@ -47,12 +75,12 @@ pub struct Transfer {
 }
 
 /// What the driver is to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Give the device a command, and tell [`crate::Queue::on_device_done`] when it has ended.
     Send(Transfer),
-    /// The request has ended: so many of its sectors were moved wholly, or its payload was.
-    Done { tag: u32, sectors: u32, result: Result<(), Failure> },
+    /// The request has ended: so many of its sectors were moved wholly, or its payload was. `own`: its [`Memory::Own`].
+    Done { tag: u32, sectors: u32, result: Result<(), Failure>, own: Option<Vec<u8>> },
 }
 
 /// Why a request has failed.

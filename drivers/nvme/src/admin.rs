@@ -270,6 +270,7 @@ impl Nvme {
         let open = &self.open;
         self.block.cancel(cx, |tag| open.iter().any(|(other, open)| *other == tag && open.sq == id));
         self.open.retain(|(_, open)| open.sq != id);
+        self.lose_own(cx, |_, queue| queue == Some(id));
         for cq in self.cqs.iter_mut().flatten() {
             cq.pending.retain(|completion| completion.sq_id != id);
         }

@@ -3,6 +3,7 @@
 use crate::cmd::{Command, Completion, Status};
 use crate::identify;
 use crate::namespaces::Namespace;
+use crate::own::OwnRequests;
 use crate::prp;
 use crate::queues::{ADMIN, Cq, Flight, MAX_IO_QUEUES, MAX_PENDING, Open, Sq, Then};
 use crate::registers::Registers;
@@ -45,6 +46,8 @@ pub struct Nvme {
     pub scratch: DmaBuffer,
     /// The answer to the last command of ours.
     pub own: Option<Completion>,
+    /// The VMM's own requests while the guest runs.
+    pub own_requests: OwnRequests,
     /// A queue in no memory of the guest was logged.
     pub complained: bool,
 }

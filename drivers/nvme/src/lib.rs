@@ -35,6 +35,7 @@ mod identify;
 mod io;
 mod mediator;
 mod namespaces;
+mod own;
 mod policy;
 mod power;
 mod probe;

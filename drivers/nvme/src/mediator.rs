@@ -6,7 +6,7 @@ use crate::registers::{self, Power};
 use crate::spec::reg;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::disk::{DiskController, DiskError, DiskInfo, OwnError, OwnRequest, RangeMap};
 use mediator::{
     Access, Completions, ConfigAccess, Ctx, Mediator, Op, RegionId, StringIo, Verdict, Violation, Width, Work,
     WorkError,
@@ -155,5 +155,18 @@ impl DiskController for Nvme {
         }
         ns.ranges = Some(ranges);
         Ok(())
+    }
+
+    fn submit_own(&mut self, cx: &mut Ctx<'_>, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        self.begin_own(cx, disk, request)
+    }
+
+    fn poll_own(&mut self, cx: &mut Ctx<'_>, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        self.look_after_own(cx, disk);
+        self.own_requests.requests.poll(disk)
+    }
+
+    fn drop_own(&mut self, disk: usize) {
+        self.own_requests.requests.forget(disk);
     }
 }

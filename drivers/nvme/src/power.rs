@@ -86,6 +86,7 @@ impl Nvme {
         self.last_queue = ADMIN;
         self.open.clear();
         self.block.cancel(cx, |_| true);
+        self.lose_own(cx, |_, _| true);
         core::mem::replace(&mut self.sqs, no_queues()).into_iter().flatten().for_each(|sq| sq.free(cx.arena));
         core::mem::replace(&mut self.cqs, no_queues()).into_iter().flatten().for_each(|cq| cq.free(cx.arena));
         self.busy = false;

@@ -7,6 +7,7 @@ use crate::cmd::{Command, Completion};
 use crate::controller::{Nvme, no_queues};
 use crate::identify::{self, Page};
 use crate::namespaces::Namespace;
+use crate::own::OwnRequests;
 use crate::queues::{ADMIN, Cq, Flight, Sq};
 use crate::registers::{self, Power, Registers};
 use crate::ring::{CQ_ENTRIES, SQ_ENTRIES};
@@ -67,6 +68,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         events_by_pin: false,
         scratch,
         own: None,
+        own_requests: OwnRequests::default(),
         complained: false,
     };
     nvme.take_over(cx)?;

@@ -12,9 +12,11 @@ pub const MAX_IO_QUEUES: u16 = 16;
 /// The queues of admin commands.
 pub const ADMIN: u16 = 0;
 
-/// Commands of one queue that are under way at a time. A shadow holds one entry less than it has, and one place is kept for a
-/// command of ours ([`Flight::Nudge`]).
-const MAX_OPEN: u32 = SQ_ENTRIES as u32 - 2;
+/// Commands of one queue that are under way at a time. A shadow holds one entry less than it has, and places are kept for
+/// commands of ours: a [`Flight::Nudge`], and a few disks' requests of the VMM's own.
+const MAX_OPEN: u32 = SQ_ENTRIES as u32 - 2 - MAX_OWN as u32;
+/// Most of the latter.
+pub const MAX_OWN: usize = 4;
 
 /// Completions that a completion queue of ours may hold for the guest, until that has room for them.
 pub const MAX_PENDING: usize = 256;

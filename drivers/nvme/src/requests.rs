@@ -33,7 +33,8 @@ impl Nvme {
         };
         let memory = Scatter::new(prp::copy(cx.guest, command.prps(), len_bytes)?);
         let tag = self.next_tag;
-        self.next_tag = tag.wrapping_add(1);
+        // The upper half is not the guest's.
+        self.next_tag = tag.wrapping_add(1) & !(1 << 31);
         let open = Open {
             sq,
             id: command.id(),
@@ -46,7 +47,7 @@ impl Nvme {
         };
         self.open.try_reserve(1).map_err(|_| Status::INTERNAL_ERROR)?;
         self.open.push((tag, open));
-        self.block.submit(cx, Request { tag, disk, write, content, memory });
+        self.block.submit(cx, Request { tag, disk, write, content, memory: memory.into() });
         Ok(())
     }
 
@@ -72,6 +73,7 @@ impl Nvme {
     /// Does what the requests are to do next.
     pub fn steps(&mut self, cx: &mut Ctx<'_>) {
         while let Some(step) = self.block.poll() {
+            let Some(step) = self.take_own(cx, step) else { continue };
             match step {
                 Step::Send(transfer) => self.send_transfer(cx, transfer),
                 Step::Done { tag, result, .. } => self.on_request_done(tag, result),
@@ -136,6 +138,9 @@ impl Nvme {
 
     /// The device has ended a transfer.
     pub fn on_transfer_done(&mut self, cx: &mut Ctx<'_>, tag: u32, completion: Completion) {
+        if let Some(disk) = block::Own::disk_of(tag) {
+            return self.on_own_done(cx, disk, completion);
+        }
         let interrupts_seen = Some(self.interrupts);
         let Some(open) = self.open_mut(tag) else { return };
         open.status = completion.status;

@@ -4,6 +4,7 @@
 //! address that it must not, and no plaintext of the guest is on the platter in the protected range. At the end, after
 //! a reset: the disk reads and writes correctly.
 
+use mediator::disk::{OwnOp, OwnRequest};
 use scenario::ahci::{AhciRig, By, DATA};
 use scenario::{MARKER, payload};
 use sim::ahci::{Table, at, fis, hba, px};
@@ -70,7 +71,7 @@ fn register(class: u8, offset: u8) -> u32 {
 
 fn step(rig: &mut AhciRig, [op, a, b, c, d, e, f, g]: Record) {
     let value = u32::from_le_bytes([d, e, f, g]);
-    match op % 14 {
+    match op % 15 {
         0 => rig.machine.write(register(a, b), value),
         1 => {
             let _ = rig.machine.read(register(a, b));
@@ -117,7 +118,15 @@ fn step(rig: &mut AhciRig, [op, a, b, c, d, e, f, g]: Record) {
             let offset = u16::from(a) & !3;
             rig.machine.config(offset, mediator::Width::Dword, mediator::Op::Write(value.into()));
         }
-        _ => rig.machine.ram.changes_after_read = a % 2 != 0,
+        13 => rig.machine.ram.changes_after_read = a % 2 != 0,
+        // The VMM's own requests, and what becomes of them.
+        _ if a % 4 == 0 => drop(rig.machine.poll_own(0)),
+        _ if a % 4 == 1 => rig.machine.drop_own(0),
+        _ => {
+            let op = [OwnOp::Read, OwnOp::Write, OwnOp::Flush][usize::from(b % 3)];
+            let data = if op == OwnOp::Flush { Vec::new() } else { MARKER.repeat(usize::from(e % 32) * 64) };
+            let _ = rig.machine.submit_own(usize::from(f % 8 == 7), OwnRequest { op, lba: lba(c, d), data });
+        }
     }
 }
 
@@ -141,6 +150,16 @@ pub fn seeds() -> Vec<Vec<u8>> {
     .concat();
     let failing =
         [vec![[11, 1, 6, 0, 0, 0, 0, 0]], one(0x60, 1, 16, 1), vec![[6, 0, 0, 0, 0, 0, 0, 0]], one(0x2f, 5, 1, 0)];
+    let own: Vec<Record> = (0..6_u8)
+        .flat_map(|n| [[14, 2, n % 3, 1, n, 8, 0, 0], command(0x60 + n % 2, n, n % 3, 8), [3, n, 1, 0, 0, 0, 0, 0]])
+        .chain(end)
+        .chain([
+            [14, 0, 0, 0, 0, 0, 0, 0],
+            [14, 3, 1, 1, 9, 4, 0, 0],
+            [4, 9, 0, 0, 0, 0, 0, 0],
+            [14, 0, 0, 0, 0, 0, 0, 0],
+        ])
+        .collect();
     let moved = [vec![[12, 0x24, 0, 0, 0, 0, 0xd0, 0xfe]], one(0x25, 1, 8, 0)].concat();
     [
         one(0x60, 1, 8, 1),
@@ -153,6 +172,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         many,
         broken,
         failing.concat(),
+        own,
         moved,
     ]
     .map(|records| records.concat())

@@ -5,6 +5,7 @@
 //! and the disk reads and writes correctly.
 
 use mediator::Width;
+use mediator::disk::{OwnOp, OwnRequest};
 use scenario::MARKER;
 use scenario::nvme::{DATA, LISTS, NvmeRig, PROTECTED, SECTORS};
 use sim::nvme::{BAR, Entry, Queue};
@@ -73,7 +74,7 @@ fn step(rig: &mut NvmeRig, [op, a, b, c, d, e, f, g]: Record) {
     let value = u32::from_le_bytes([d, e, f, g]);
     let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][usize::from(c % 4)];
     let machine = &mut rig.machine;
-    match op % 16 {
+    match op % 17 {
         0 => machine.write(register(a, b), value),
         1 => drop(machine.read_wide(register(a, b) & !(width.bytes() as u32 - 1), width)),
         2 => machine.write_wide(
@@ -83,7 +84,7 @@ fn step(rig: &mut NvmeRig, [op, a, b, c, d, e, f, g]: Record) {
         ),
         // Transfers: queue and direction, sector, number, and where the data is.
         3 | 4 => {
-            let nsid = if op % 16 == 3 { 1 } else { u32::from(a >> 4) };
+            let nsid = if op % 17 == 3 { 1 } else { u32::from(a >> 4) };
             let entry = Entry::new(1 + (a >> 2 & 1), nsid).with_qword(10, lba(b, c)).dword(12, u32::from(d));
             submit(rig, a, entry.prps(address(e, 0), address(f, g)));
         }
@@ -113,6 +114,14 @@ fn step(rig: &mut NvmeRig, [op, a, b, c, d, e, f, g]: Record) {
             3 if !rig.guest.queues.is_empty() => _ = rig.guest.delete(machine, u16::from(b % 3)),
             _ => {}
         },
+        // The VMM's own requests, and what becomes of them.
+        16 if a % 4 == 0 => drop(machine.poll_own(0)),
+        16 if a % 4 == 1 => machine.drop_own(0),
+        16 => {
+            let op = [OwnOp::Read, OwnOp::Write, OwnOp::Flush][usize::from(b % 3)];
+            let data = if op == OwnOp::Flush { Vec::new() } else { MARKER.repeat(usize::from(e % 32) * 64) };
+            let _ = machine.submit_own(usize::from(f % 8 == 7), OwnRequest { op, lba: lba(c, d), data });
+        }
         _ if a % 8 == 0 => {
             machine.sleep();
             machine.config_write(4, Width::Word, 6);
@@ -139,6 +148,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         run(&[[14, 3, 2, 0, 0, 0, 0, 0], [14, 2, 1, 16, 0, 0, 0, 0], transfer(1, 2, [0, 8], 8, 0, [0, 0])]),
         run(&[transfer(1, 1, [1, 3], 200, 0, [2, 0]), [11, 1, 0, 3, 0, 0, 0, 0], [14, 0, 20, 0, 0, 0, 0, 0]]),
         run(&[[15, 0, 0, 0, 0, 0, 0, 0], [14, 0, 20, 1, 0, 0, 0, 0]]),
+        run(&[
+            [16, 2, 1, 1, 0, 16, 0, 0],
+            transfer(1, 1, [1, 3], 200, 0, [2, 0]),
+            [6, 3, 0, 0, 0, 0, 0, 0],
+            [16, 0, 0, 0, 0, 0, 0, 0],
+            [16, 2, 2, 0, 0, 0, 0, 0],
+            [14, 3, 1, 0, 0, 0, 0, 0],
+        ]),
         // Found by the fuzzer: disabled while the function decodes nothing, so that the device does not hear of it.
         run(&[[9, 5, 0, 0, 4, 0, 0, 0], [14, 0, 20, 0, 0, 0, 0, 0]]),
         run(&[[5, 0, 0x0c, 0, 0, 0, 0, 0], [5, 0, 8, 0, 0, 1, 0, 0], [0, 1, 2, 0, 70, 0, 0, 0]]),

@@ -3,7 +3,7 @@
 
 use crate::model::{MARKER, Model};
 use crate::way::pieces;
-use mediator::disk::RangeMap;
+use mediator::disk::{OwnError, OwnOp, OwnRequest, RangeMap};
 use sim::ahci::{AhciGuest, AhciMachine, Failure, SimAhci, SimPort, Table, at, fis, px};
 use sim::ide::{Disk, Kind};
 use sim::{Platter, SECTOR_BYTES, Sector, SimRanges};
@@ -218,6 +218,58 @@ impl AhciRig {
         self.expect_data(lba, &regions);
         self.check();
         Ok(())
+    }
+
+    /// The VMM's own request on the first disk, looked after until it ends. `meanwhile` runs between.
+    ///
+    /// # Errors
+    /// Those of the mediator.
+    ///
+    /// # Panics
+    /// When it never ends.
+    pub fn own(&mut self, request: OwnRequest, mut meanwhile: impl FnMut(&mut Self)) -> Result<Vec<u8>, OwnError> {
+        self.machine.submit_own(0, request)?;
+        for _ in 0..10_000 {
+            if let Some(end) = self.machine.poll_own(0) {
+                return end;
+            }
+            meanwhile(self);
+            self.machine.tick();
+        }
+        panic!("the VMM's own request never ends")
+    }
+
+    /// The VMM itself writes.
+    ///
+    /// # Errors
+    /// As [`AhciRig::own`].
+    pub fn own_write(&mut self, lba: u64, data: &[u8]) -> Result<(), OwnError> {
+        self.model.may_have_written(&self.ranges, lba, data);
+        self.own(OwnRequest { op: OwnOp::Write, lba, data: data.to_vec() }, |_| ())?;
+        self.model.wrote(lba, data);
+        Ok(())
+    }
+
+    /// The VMM itself reads, and sees what the guest must see.
+    ///
+    /// # Errors
+    /// As [`AhciRig::own`].
+    ///
+    /// # Panics
+    /// When it sees something else.
+    pub fn own_read(&mut self, lba: u64, sectors: u64) -> Result<(), OwnError> {
+        let data = vec![0; sectors as usize * SECTOR_BYTES];
+        let data = self.own(OwnRequest { op: OwnOp::Read, lba, data }, |_| ())?;
+        self.expect_own(lba, &data);
+        Ok(())
+    }
+
+    /// # Panics
+    /// When these are not the sectors from `lba` on.
+    pub fn expect_own(&mut self, lba: u64, data: &[u8]) {
+        for (at, sector) in (lba..).zip(data.chunks_exact(SECTOR_BYTES)) {
+            assert!(sector == self.expected(at), "the VMM reads sector {at} wrong: {:x?}", &sector[..32]);
+        }
     }
 
     /// # Panics

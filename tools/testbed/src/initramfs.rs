@@ -14,7 +14,7 @@ pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_p
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 20] = [
+pub const SCRIPTS: [(&str, &str); 21] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -24,6 +24,7 @@ pub const SCRIPTS: [(&str, &str); 20] = [
     ("write_digest", include_str!("../guest/tests/write_digest.sh")),
     ("fio", include_str!("../guest/tests/fio.sh")),
     ("nvme", include_str!("../guest/tests/nvme.sh")),
+    ("own", include_str!("../guest/tests/own.sh")),
     ("sleep", include_str!("../guest/tests/sleep.sh")),
     ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
     ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),

@@ -37,6 +37,17 @@ fn fragile() -> impl FnMut(u64, &mut FakeSpace) -> Next + Send {
             }
             4 => Next::Do(Step::Call(call::GROW, [4096, 0, 0, 0])),
             5 => Next::Do(Step::Call(call::EXIT, [0; 4])),
+            7 => match own.take() {
+                None => {
+                    own = Some(());
+                    space.write(at, b"disk").unwrap();
+                    Next::Do(Step::Call(call::OPEN, [at, 4, 0, 0]))
+                }
+                Some(()) => {
+                    op = 0;
+                    Next::Reply(value >> 32, 0)
+                }
+            },
             6 => match own.take() {
                 None => {
                     own = Some(());
@@ -151,6 +162,12 @@ fn one_that_ends_before_it_serves_is_no_service() {
 fn only_a_program_that_manages_may_start_others() {
     let _cpu = CPU.lock();
     assert_eq!(open().call(6, &mut NoLeases), Err(Error::NotAllowed));
+}
+
+#[test]
+fn only_a_program_whose_manifest_says_so_reaches_the_disks() {
+    let _cpu = CPU.lock();
+    assert_eq!(open().call(7, &mut NoLeases), Err(Error::NotAllowed));
 }
 
 #[test]

@@ -14,8 +14,9 @@ pub trait System {
 }
 
 /// Command, service that tells the text, what it is.
-const TEXTS: [(&str, &str, &str); 9] = [
+const TEXTS: [(&str, &str, &str); 10] = [
     ("dev", "dev", "disks that are guarded, and what rules apply"),
+    ("disk", "diskread", "disk DISK SECTOR BYTES: reads a range beside the guest; disk: the disks"),
     ("exits", "exits", "exits of each CPU, by reason"),
     ("heap", "heap", "memory of the hypervisor"),
     ("hello", "hello", "a greeting from ring 3"),

@@ -161,7 +161,7 @@ impl Bench {
                     assert!(self.arena.holds(transfer.buffer.0, transfer.len_bytes.into()), "{transfer:?}");
                     self.device.push(transfer);
                 }
-                Step::Done { tag, sectors, result } => self.ended.push((tag, sectors, result)),
+                Step::Done { tag, sectors, result, .. } => self.ended.push((tag, sectors, result)),
             }
         }
         let busy = self.queue.in_flight() > 0 || !self.work.is_empty();
@@ -176,7 +176,7 @@ impl Bench {
         let memory =
             Scatter::new(memory.iter().map(|&(at, len_bytes)| GuestSegment { at: Gpa(at), len_bytes }).collect());
         let content = Content::Sectors { lba, sectors, sector_bytes: SECTOR as u32, ranges: Arc::new(Map) };
-        self.with(|queue, cx| queue.submit(cx, Request { tag, disk: 0, write, content, memory }));
+        self.with(|queue, cx| queue.submit(cx, Request { tag, disk: 0, write, content, memory: memory.into() }));
     }
 
     /// The device ends its command number `index`.

@@ -21,7 +21,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// `@KEY@`: the shell's key file.
-const ALLOWED: &str = r#"
+pub const ALLOWED: &str = r#"
 [guest-calls]
 status = "any"
 log = "any"
@@ -36,8 +36,17 @@ pub fn disk_with(cx: &Cx, more: &str) -> Result<Disk> {
     changed(cx, &cx.small_disk()?, more)
 }
 
+/// The small disk with this configuration, and `more`.
+pub fn disk_of(cx: &Cx, configuration: &str, more: &str) -> Result<Disk> {
+    configured(cx, &cx.small_disk()?, configuration, more)
+}
+
 /// Likewise of any disk.
 fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
+    configured(cx, disk, &disks::configuration(&cx.key_file()?), more)
+}
+
+fn configured(cx: &Cx, disk: &Disk, configuration: &str, more: &str) -> Result<Disk> {
     let disk = cx.copy(disk)?;
     if cx.boot == Boot::Shoji {
         let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
@@ -45,7 +54,7 @@ fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
             shoji::keys::create(&key)?;
         }
         let more = more.replace("@KEY@", &format!("{:?}", key.to_string_lossy()));
-        disks::compile(&(disks::configuration(&cx.key_file()?) + &more), &blob)?;
+        disks::compile(&format!("{configuration}{more}"), &blob)?;
         disk.replace_boot_file("/tools/dbgsh.key", &fs::read(key)?)?;
         disk.replace_boot_file("/shoji/shoji.conf", &fs::read(blob)?)?;
     }

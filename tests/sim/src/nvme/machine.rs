@@ -2,7 +2,7 @@
 
 use super::device::SimNvme;
 use crate::{Bus, DmaFault, SimArena, SimMemory};
-use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::disk::{DiskController, DiskError, DiskInfo, OwnError, OwnRequest, RangeMap};
 use mediator::pci::{AttachError, Bdf, Driver, Function, Place, Region};
 use mediator::{
     Access, BusAddr, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, HookConflict, Hooks, Instant,
@@ -440,6 +440,24 @@ impl NvmeMachine {
     /// Those of the mediator.
     pub fn set_ranges(&mut self, disk: usize, ranges: Arc<dyn RangeMap>) -> Result<(), DiskError> {
         self.controller.as_mut().ok_or(DiskError::Request)?.set_ranges(disk, ranges)
+    }
+
+    /// A request of the VMM's own.
+    ///
+    /// # Errors
+    /// Those of the mediator.
+    pub fn submit_own(&mut self, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        self.call(|controller, cx| controller.submit_own(cx, disk, request))
+    }
+
+    /// What has become of it.
+    pub fn poll_own(&mut self, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        self.call(|controller, cx| controller.poll_own(cx, disk))
+    }
+
+    /// Nobody asks for it any more.
+    pub fn drop_own(&mut self, disk: usize) {
+        self.call(|controller, _| controller.drop_own(disk));
     }
 
     /// Reads as the VMM does before the guest starts.

@@ -1,0 +1,266 @@
+//! The VMM's own requests beside the guest's, on AHCI.
+#![forbid(unsafe_code)]
+
+use mediator::disk::{OwnError, OwnOp, OwnRequest};
+use scenario::ahci::{AhciRig, By, ODD, PAGES, PROTECTED, SECTORS};
+use scenario::payload;
+use sim::SECTOR_BYTES;
+use sim::ahci::{Failure, at, px};
+
+const TAGS: u32 = 31;
+
+fn read(lba: u64, sectors: usize) -> OwnRequest {
+    OwnRequest { op: OwnOp::Read, lba, data: vec![0; sectors * SECTOR_BYTES] }
+}
+
+fn flush() -> OwnRequest {
+    OwnRequest { op: OwnOp::Flush, lba: 0, data: Vec::new() }
+}
+
+/// Numbers that look random.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn vmm_and_guest_read_what_the_other_has_written() {
+    for (lba, sectors) in [(5000, 1), (5000, 128), (PROTECTED.start - 3, 7), (PROTECTED.end - 2, 9), (10, 20)] {
+        let mut rig = AhciRig::new();
+        rig.own_write(lba, &payload(1, lba, sectors)).unwrap();
+        rig.check();
+        rig.read(By::Queued, lba, sectors, PAGES).unwrap();
+        rig.write(By::DmaExt, lba, &payload(2, lba, sectors), ODD).unwrap();
+        rig.own_read(lba, sectors).unwrap();
+        rig.check();
+    }
+}
+
+#[test]
+fn a_flush_reaches_the_disk_and_has_no_data() {
+    let mut rig = AhciRig::new();
+    rig.own_write(5000, &payload(1, 5000, 8)).unwrap();
+    assert_eq!(rig.own(flush(), |_| ()), Ok(Vec::new()));
+    assert_eq!(rig.machine.ahci.ports[0].commands.last().unwrap().0, 0xe7);
+    let data = vec![0; 512];
+    assert_eq!(rig.own(OwnRequest { data, ..flush() }, |_| ()), Err(OwnError::Request));
+}
+
+#[test]
+fn what_is_no_request_is_refused_before_the_device_sees_it() {
+    let mut rig = AhciRig::new();
+    let before = rig.machine.ahci.ports[0].commands.len();
+    let odd = OwnRequest { op: OwnOp::Read, lba: 0, data: vec![0; 513] };
+    for bad in [read(0, 0), read(0, 129), read(SECTORS - 1, 2), read(u64::MAX, 1), odd] {
+        assert_eq!(rig.own(bad, |_| ()), Err(OwnError::Request));
+    }
+    assert_eq!(rig.machine.submit_own(7, read(0, 1)), Err(OwnError::Request));
+    assert_eq!(rig.machine.poll_own(0), Some(Err(OwnError::Request)));
+    rig.machine.submit_own(0, read(0, 1)).unwrap();
+    assert_eq!(rig.machine.submit_own(0, read(0, 1)), Err(OwnError::Busy));
+    assert!(rig.machine.ahci.ports[0].commands.len() <= before + 1);
+}
+
+#[test]
+fn the_guest_sees_nothing_of_a_request_that_is_not_its_own() {
+    for fails in [false, true] {
+        let mut rig = AhciRig::new();
+        rig.write(By::DmaExt, 6000, &payload(1, 6000, 8), PAGES).unwrap();
+        rig.machine.ahci.ports[0].delay = 3;
+        rig.machine.ahci.ports[0].slow_stop = 4;
+        if fails {
+            rig.platter().inject_error(5001, 0x40);
+        }
+        let look = |rig: &mut AhciRig| {
+            let mut guest = rig.guest(0);
+            let fis = guest.register_fis();
+            let seen =
+                [px::IS, px::IE, px::CMD, px::TFD, px::CI, px::SACT].map(|register| guest.get(register).unwrap());
+            assert!(!rig.machine.ahci.irq(), "an interrupt for the guest");
+            (seen, fis)
+        };
+        let before = look(&mut rig);
+        let mut looks = 0;
+        let end = rig.own(read(5000, 8), |rig| {
+            looks += 1;
+            assert_eq!(look(rig), before, "at look {looks}");
+        });
+        assert!(looks > 3);
+        assert_eq!(end.err(), fails.then_some(OwnError::Device));
+        assert_eq!(look(&mut rig), before);
+        rig.read(By::Queued, 6000, 8, PAGES).unwrap();
+        rig.own_read(6000, 8).unwrap();
+    }
+}
+
+#[test]
+fn a_guest_that_enables_interrupts_meanwhile_has_them_afterwards() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].delay = 5;
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    rig.guest(0).put(px::IE, 0).unwrap();
+    rig.guest(0).put(px::IE, 0x7dc0_007f).unwrap();
+    assert_eq!(rig.guest(0).get(px::IE), Ok(0x7dc0_007f));
+    while rig.machine.poll_own(0).is_none() {
+        rig.machine.tick();
+    }
+    rig.write(By::Queued, 5000, &payload(1, 5000, 8), PAGES).unwrap();
+}
+
+#[test]
+fn a_guest_that_never_rests_and_the_vmm_take_turns() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].delay = 1;
+    let (mut own, mut guests) = (0, 0);
+    let slots = (1 << TAGS) - 1;
+    for slot in 0..TAGS {
+        rig.prepare(slot, By::Queued, None, 5000 + u64::from(slot) * 64, 8, PAGES);
+    }
+    rig.guest(0).ring(slots, true).unwrap();
+    rig.machine.submit_own(0, read(9000, 8)).unwrap();
+    let mut most = 0;
+    let mut since = 0;
+    while own < 50 {
+        rig.machine.tick();
+        let causes = rig.guest(0).get(px::IS).unwrap();
+        rig.guest(0).put(px::IS, causes).unwrap();
+        let ended = slots & !(rig.guest(0).get(px::SACT).unwrap() | rig.guest(0).get(px::CI).unwrap());
+        (guests, since) = (guests + ended.count_ones(), since + ended.count_ones());
+        if ended != 0 {
+            rig.guest(0).ring(ended, true).unwrap();
+        }
+        assert!(since < 10_000, "the VMM's request never has its turn");
+        if let Some(end) = rig.machine.poll_own(0) {
+            end.unwrap();
+            own += 1;
+            assert!(own == 1 || since > 0, "the guest waited for two of the VMM's requests");
+            (most, since) = (most.max(since), 0);
+            rig.machine.submit_own(0, read(9000, 8)).unwrap();
+        }
+    }
+    assert!(guests >= own, "{guests} of the guest's while {own} of the VMM's");
+    assert!(most <= 2 * TAGS, "the VMM waited for {most} of the guest's");
+    rig.check();
+}
+
+#[test]
+fn requests_of_both_mix_in_any_order() {
+    for seed in 0..40 {
+        let (mut rig, mut random) = (AhciRig::new(), Random(seed));
+        rig.machine.ahci.ports[0].delay = random.below(4) as u32;
+        let mut own_end = None;
+        for round in 0..30 {
+            let lba = PROTECTED.start - 8 + random.below(24);
+            let sectors = 1 + random.below(12);
+            let own_lba = 20_000 + random.below(24);
+            // The VMM's lie elsewhere: what comes of two writes at once is nobody's promise.
+            if own_end.is_none() {
+                let write = random.below(2) == 0;
+                let data = payload(100 + round, own_lba, sectors);
+                if write {
+                    rig.model.may_have_written(&rig.ranges.clone(), own_lba, &data);
+                }
+                let op = if write { OwnOp::Write } else { OwnOp::Read };
+                rig.machine.submit_own(0, OwnRequest { op, lba: own_lba, data: data.clone() }).unwrap();
+                own_end = Some((own_lba, write.then_some(data)));
+            }
+            (0..random.below(6)).for_each(|_| rig.machine.tick());
+            let by = By::ALL[random.below(4) as usize];
+            match random.below(2) {
+                0 => rig.write(by, lba, &payload(round, lba, sectors), ODD).unwrap(),
+                _ => rig.read(by, lba, sectors, PAGES).unwrap(),
+            }
+            if let (Some(end), Some((lba, written))) = (rig.machine.poll_own(0), own_end.clone()) {
+                let data = end.unwrap();
+                match written {
+                    Some(data) => rig.model.wrote(lba, &data),
+                    None => rig.expect_own(lba, &data),
+                }
+                own_end = None;
+            }
+            rig.check();
+        }
+    }
+}
+
+#[test]
+fn a_reset_at_every_step_ends_the_request_and_the_next_one_works() {
+    for reset in [
+        (|rig| rig.guest(0).put(px::CMD, 6 | 1 << 4)) as fn(&mut AhciRig) -> Result<(), Failure>,
+        |rig| {
+            rig.machine.write(sim::ahci::hba::GHC, 1);
+            Ok(())
+        },
+        |rig| {
+            rig.machine.sleep();
+            rig.machine.config(4, mediator::Width::Word, mediator::Op::Write(6));
+            Ok(())
+        },
+    ] {
+        for (steps, fails) in (0..8).flat_map(|steps| [(steps, false), (steps, true)]) {
+            let mut rig = AhciRig::new();
+            rig.machine.ahci.ports[0].delay = 2;
+            rig.machine.ahci.ports[0].slow_stop = 2;
+            if fails {
+                rig.platter().inject_error(5000, 0x40);
+            }
+            rig.machine.submit_own(0, read(5000, 8)).unwrap();
+            for _ in 0..steps {
+                rig.machine.tick();
+                let _ = rig.guest(0).get(px::CI);
+            }
+            reset(&mut rig).unwrap();
+            rig.platter().heal();
+            rig.recovers();
+            let end = rig.machine.poll_own(0).expect("it has ended");
+            assert!(matches!(end, Ok(_) | Err(OwnError::Lost | OwnError::Device)), "{end:?}");
+            rig.own_read(990, 20).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_request_that_nobody_asks_for_any_more_makes_room() {
+    let mut rig = AhciRig::new();
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    rig.machine.drop_own(0);
+    assert_eq!(rig.machine.submit_own(0, read(5000, 8)), Err(OwnError::Busy));
+    (0..4).for_each(|_| rig.machine.tick());
+    assert_eq!(rig.machine.poll_own(0).map(|end| end.is_err()), Some(true), "it is not this one's answer");
+    rig.own_read(5000, 8).unwrap();
+}
+
+#[test]
+fn a_disk_that_is_gone_or_stopped_is_an_error() {
+    let mut rig = AhciRig::new();
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    rig.machine.ahci.ports[0].unplug();
+    (0..4).for_each(|_| rig.machine.tick());
+    assert!(rig.machine.poll_own(0).is_none());
+    rig.guest(0).put(px::SERR, u32::MAX).unwrap();
+    rig.guest(0).stop().unwrap();
+    assert_eq!(rig.machine.poll_own(0), Some(Err(OwnError::Lost)));
+    assert_eq!(rig.machine.submit_own(0, read(5000, 8)), Err(OwnError::NotReady));
+    assert_eq!(rig.machine.read(at(0, px::CI)), 0);
+}
+
+#[test]
+fn the_last_fis_is_the_guests_although_a_request_that_is_not_its_own_ended_since() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].commands.clear();
+    rig.prepare(4, By::DmaExt, None, 6000, 8, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    (0..4).for_each(|_| rig.machine.tick());
+    // The guest has not looked yet.
+    rig.platter().inject_error(5001, 0x40);
+    assert_eq!(rig.own_read(5000, 8), Err(OwnError::Device));
+    assert_eq!(rig.machine.ahci.ports[0].commands.len(), 2);
+    assert_eq!(rig.guest(0).get(px::IS).unwrap() & 1, 1, "its own cause is still there");
+    let fis = rig.guest(0).register_fis();
+    assert_eq!(fis[2..4], [0x50, 0], "status and error: {fis:x?}");
+    rig.guest(0).finish(1 << 4).unwrap();
+}
