@@ -10,7 +10,7 @@
 //!
 //! As long as one controller is watched all CPUs watch: the count of those rises from zero only while the others stand.
 
-use crate::mediated::{Controller, Others, State};
+use crate::mediated::{Controller, Kind, Others, State};
 use crate::{Bus, Cpu, Machine, Recall};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use lock::{Guard, rank::CONTROLLER};
@@ -103,7 +103,7 @@ impl Bus {
     /// An interrupt is on its way to the guest, maybe.
     #[cold]
     fn on_interrupt<M: Machine>(&self, machine: &mut M) {
-        for (number, controller) in self.controllers.iter().enumerate().filter(|(_, it)| it.memory_only) {
+        for (number, controller) in self.controllers.iter().enumerate().filter(|(_, it)| it.kind == Kind::Watched) {
             let mut state = controller.state.lock();
             if !state.watched.on {
                 continue;

@@ -37,11 +37,11 @@ impl Entry {
 
     /// Is this the instruction at `linear`?
     #[inline]
-    fn is<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64) -> bool {
+    fn is<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64, bitness: u32) -> bool {
         self.linear == linear
             && linear != NOWHERE
             && self.cr3 == vcpu.control().cr3
-            && self.bitness == instruction::bitness(vcpu)
+            && self.bitness == bitness
             && code_at(machine, self.physical, linear & PAGE_MASK).is_some_and(|code| code & self.mask == self.code)
     }
 }
@@ -81,9 +81,9 @@ pub(crate) fn current<'c, V: Vcpu, M: Machine>(
     vcpu: &V,
     machine: &mut M,
 ) -> Result<&'c MmioAccess, Exception> {
-    let linear = instruction::linear_rip(vcpu);
+    let (linear, bitness) = instruction::place(vcpu);
     let slot = DecodeCache::slot(linear);
-    if !cpu.decoded.0.get(slot).is_some_and(|entry| entry.is(vcpu, machine, linear)) {
+    if !cpu.decoded.0.get(slot).is_some_and(|entry| entry.is(vcpu, machine, linear, bitness)) {
         let entry = decode_current(cpu.guest, vcpu, machine, linear)?;
         if let Some(slot) = cpu.decoded.0.get_mut(slot) {
             *slot = entry;
