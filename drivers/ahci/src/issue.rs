@@ -107,7 +107,7 @@ impl Port {
 
     /// Gives the device what it can take: any number of queued commands, or one other.
     pub fn issue(&mut self, cx: &mut Ctx<'_>) {
-        if !self.running || self.failed {
+        if self.ready == 0 || !self.running || self.failed {
             return;
         }
         let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued) && !self.is_refused(*slot);
