@@ -1,6 +1,7 @@
 //! One CPU of a guest and the dispatcher: one `match` from an exit to the file that answers it.
 
 use crate::counters::ExitKind;
+use crate::hooks::Owners;
 use crate::instruction::CodePage;
 use crate::mmio::DecodeCache;
 use crate::{Counters, Exception, Exit, Guest, Machine, Vcpu};
@@ -36,6 +37,7 @@ pub struct Cpu<'g> {
     /// The MTRRs, once the guest has asked for one.
     pub(crate) memory_types: Option<MtrrRegisters>,
     pub(crate) decoded: DecodeCache,
+    pub(crate) owners: Owners,
     /// One page on its way from or to guest memory: string I/O, parameters of a hypercall.
     pub(crate) buffer: Vec<u8>,
     /// Interrupts leave the guest for the sake of controllers.
@@ -53,6 +55,7 @@ impl<'g> Cpu<'g> {
             code: CodePage::NONE,
             memory_types: None,
             decoded: DecodeCache::EMPTY,
+            owners: Owners::NONE,
             buffer: alloc::vec![0; string::PAGE_BYTES],
             watches: false,
             answer: Vec::new(),

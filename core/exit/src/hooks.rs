@@ -9,6 +9,8 @@ use mediator::Gpa;
 
 const PAGE_BYTES: u64 = 0x1000;
 const PAGE_MASK: u64 = PAGE_BYTES - 1;
+/// A driver in use touches two or three: its controller's registers and the local APIC.
+const REMEMBERED: usize = 4;
 
 /// Which of the guest's accesses to a page leave the guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +37,25 @@ pub(crate) struct HookedPage {
     pub owner: Owner,
 }
 
+/// The owners of hooked pages that a CPU has touched lately. No page changes hands while a CPU runs.
+pub(crate) struct Owners([(u64, Owner); REMEMBERED]);
+
+impl Owners {
+    /// No page begins at 1.
+    pub const NONE: Self = Self([(1, Owner::Nobody); REMEMBERED]);
+
+    /// As [`Guest::owner_of_page`].
+    #[inline]
+    pub fn owner(&mut self, guest: &Guest, at: Gpa) -> Option<Owner> {
+        let page = at.0 & !PAGE_MASK;
+        let slot = self.0.get_mut((page / PAGE_BYTES) as usize % REMEMBERED)?;
+        if slot.0 != page {
+            *slot = (page, guest.owner_of_page(at)?);
+        }
+        Some(slot.1)
+    }
+}
+
 impl Guest {
     /// Every page of device memory that must be hooked in the nested tables before the guest starts, some of them twice. All lie
     /// below 4 GiB.
@@ -51,15 +72,14 @@ impl Guest {
         if self.local_apics.is_some() { MESSAGES } else { 0..0 }
     }
 
-    #[inline]
     fn hooked_page(&self, at: Gpa) -> Option<&HookedPage> {
         let page = at.0 & !PAGE_MASK;
         self.hooked_pages.iter().find(|hooked| hooked.page.0 == page)
     }
 
     /// Who answers for an address whose page the guest could not reach. `None`: the page is not hooked.
-    #[inline]
-    pub(crate) fn owner_of_page(&self, at: Gpa) -> Option<Owner> {
+    #[cold]
+    fn owner_of_page(&self, at: Gpa) -> Option<Owner> {
         match self.hooked_page(at) {
             Some(hooked) => Some(hooked.owner),
             None if self.bus.has_registers(at) => Some(Owner::Controllers),

@@ -142,6 +142,12 @@ impl Fetched {
     }
 }
 
+/// [`linear_rip`] and [`bitness`].
+#[inline]
+pub(crate) fn place<V: Vcpu>(vcpu: &V) -> (u64, u32) {
+    if is_64_bit(vcpu) { (vcpu.rip(), 64) } else { (linear_rip(vcpu), bitness(vcpu)) }
+}
+
 /// Size of the code segment, as decoders count it.
 #[inline]
 pub(crate) fn bitness<V: Vcpu>(vcpu: &V) -> u32 {

@@ -22,13 +22,22 @@ const WORK_LIMIT: usize = 1024;
 const TOO_MUCH_WORK: Violation = Violation { what: "defect of the mediator: work without end", detail: 0 };
 const MISNUMBERED_REGIONS: AttachError = AttachError("too many register blocks, or not numbered 0, 1, 2, ...");
 
+/// What a session with a controller begins and ends with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// There are polled registers, whose gate is closed meanwhile.
+    Gated,
+    Plain,
+    /// [`Completions::MemoryOnly`]. Reads of polled registers, if there are any, always lead to the mediator.
+    Watched,
+}
+
 /// A controller and what leads to it.
 pub(crate) struct Controller {
     pub function: Bdf,
     /// What CF8 holds for its first register.
     pub config_address: u32,
-    /// [`Completions::MemoryOnly`].
-    pub memory_only: bool,
+    pub kind: Kind,
     pub state: Ranked<State, CONTROLLER>,
 }
 
@@ -46,6 +55,8 @@ pub(crate) struct State {
     pub watched: Watched,
     /// Pushed by the mediator in this call.
     pub work: Vec<Work>,
+    /// Asked for by the mediator in this call.
+    pub changes: Vec<InterceptChange>,
 }
 
 /// What the other CPUs of the guest do during a session.
@@ -61,7 +72,7 @@ pub(crate) struct Session<'b> {
     table: &'b PortTable,
     config: &'b ConfigPorts,
     others: Others,
-    memory_only: bool,
+    kind: Kind,
     pub state: Guard<'b, State, CONTROLLER>,
 }
 
@@ -91,11 +102,16 @@ impl Bus {
         let blocks = self.blocks_of(machine, &wiring)?;
         self.hook(machine, &wiring)?;
         self.blocks.extend(blocks);
-        let memory_only = mediator.completions() == Completions::MemoryOnly;
-        let state =
-            State { mediator, wiring, refusals: Refusals::default(), watched: Watched::default(), work: Vec::new() };
+        let polled = regions.iter().any(|region| region.polled.is_some());
+        let kind = match mediator.completions() {
+            Completions::MemoryOnly => Kind::Watched,
+            Completions::TrappedRegister if polled => Kind::Gated,
+            Completions::TrappedRegister => Kind::Plain,
+        };
+        let (refusals, watched) = (Refusals::default(), Watched::default());
+        let state = State { mediator, wiring, refusals, watched, work: Vec::new(), changes: Vec::new() };
         let (function, state) = (function.bdf, Ranked::new(state));
-        self.controllers.push(Controller { function, config_address: address_of(function, 0), memory_only, state });
+        self.controllers.push(Controller { function, config_address: address_of(function, 0), kind, state });
         self.perform(machine, index, Others::Stand, work);
         Ok(index)
     }
@@ -196,28 +212,30 @@ impl Bus {
         others: Others,
     ) -> Option<Session<'_>> {
         let (controller, gate) = (self.controllers.get(number)?, self.gates.get(number.wrapping_add(1))?);
-        let memory_only = controller.memory_only;
-        let state = if memory_only {
-            let mut state = self.lock_watched(machine, controller, others);
-            state.tell_of_interrupts(machine);
-            state
-        } else {
-            controller.state.lock()
+        let kind = controller.kind;
+        let state = match kind {
+            Kind::Watched => {
+                let mut state = self.lock_watched(machine, controller, others);
+                state.tell_of_interrupts(machine);
+                state
+            }
+            Kind::Gated | Kind::Plain => controller.state.lock(),
         };
         gate.close();
-        Some(Session { table: &self.table, config: &self.config, others, memory_only, state })
+        Some(Session { table: &self.table, config: &self.config, others, kind, state })
     }
 
     /// The other end.
     #[inline(always)]
     pub(crate) fn end_session<M: Machine>(&self, machine: &mut M, number: usize, mut session: Session<'_>) {
-        if session.memory_only {
-            session.state.note_wish(machine);
-        }
-        if !session.state.refusals.is_quarantined()
-            && let Some(gate) = self.gates.get(number.wrapping_add(1))
-        {
-            gate.open(number, session.state.mediator.passing_reads());
+        match session.kind {
+            Kind::Gated if !session.state.refusals.is_quarantined() => {
+                if let Some(gate) = self.gates.get(number.wrapping_add(1)) {
+                    gate.open(number, session.state.mediator.passing_reads());
+                }
+            }
+            Kind::Gated | Kind::Plain => {}
+            Kind::Watched => session.state.note_wish(machine),
         }
     }
 
@@ -261,6 +279,13 @@ impl Bus {
     }
 }
 
+#[cold]
+fn make<M: Machine>(machine: &mut M, changes: &mut Vec<InterceptChange>) {
+    for InterceptChange { first, len, on } in changes.drain(..) {
+        machine.set_port_intercept(first, len, on);
+    }
+}
+
 impl Session<'_> {
     /// One call with everything that a mediator can reach. Its moves of hooks are in force afterwards.
     #[inline(always)]
@@ -269,16 +294,16 @@ impl Session<'_> {
         machine: &mut M,
         call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
     ) -> R {
-        let State { mediator, wiring, work, .. } = &mut *self.state;
+        let State { mediator, wiring, work, changes, .. } = &mut *self.state;
         let now = machine.now();
         let Parts { ports, device_memory, memory, arena } = machine.parts();
         let mut device = MappedDevice { ports, memory: device_memory, config: self.config, wiring };
         let others_stand = self.others == Others::Stand;
-        let mut hooks = PortHooks { table: self.table, wiring, others_stand, changes: Vec::new() };
+        let mut hooks = PortHooks { table: self.table, wiring, others_stand, changes };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
-        for InterceptChange { first, len, on } in hooks.changes {
-            machine.set_port_intercept(first, len, on);
+        if !changes.is_empty() {
+            make(machine, changes);
         }
         result
     }

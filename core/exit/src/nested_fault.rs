@@ -21,7 +21,7 @@ pub(crate) fn on_nested_fault<V: Vcpu, M: Machine>(
 ) -> Result<Outcome, Exception> {
     let NestedFault { gpa, write, fetch, page_walk, delivering } = vcpu.nested_fault();
     cpu.counters.count(ExitKind::NestedFault);
-    let owner = match cpu.guest.owner_of_page(gpa) {
+    let owner = match cpu.owners.owner(cpu.guest, gpa) {
         Some(owner) => owner,
         None => {
             notice(cpu.guest, vcpu, machine);

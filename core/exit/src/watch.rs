@@ -13,7 +13,7 @@
 //! A CPU that may not take interrupts in the guest's stead ([`Machine::interrupts_pass`]) is back soon after one. Meanwhile the guest
 //! has looked in vain, so the mediator is told, and has the device interrupt once more.
 
-use crate::mediated::{Controller, Others, State};
+use crate::mediated::{Controller, Kind, Others, State};
 use crate::{Bus, Cpu, Machine, Recall};
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use lock::{Guard, rank::CONTROLLER};
@@ -118,7 +118,7 @@ impl Bus {
     /// An interrupt is on its way to the guest, maybe.
     #[cold]
     fn on_interrupt<M: Machine>(&self, machine: &mut M) {
-        for (number, controller) in self.controllers.iter().enumerate().filter(|(_, it)| it.memory_only) {
+        for (number, controller) in self.controllers.iter().enumerate().filter(|(_, it)| it.kind == Kind::Watched) {
             let mut state = controller.state.lock();
             if !state.watched.on {
                 continue;

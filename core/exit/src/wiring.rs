@@ -79,11 +79,15 @@ impl Wiring {
         self.region_with(region, offset, width)?.base.get()?.checked_add(offset as u16)
     }
 
-    /// Where a register is in memory. The bus makes one access of what is aligned.
+    /// Where a register is: a port, or in memory, where the bus makes one access of what is aligned.
     #[inline]
-    fn memory(&self, region: RegionId, offset: u32, width: Width) -> Option<Gpa> {
-        let at = self.region_with(region, offset, width)?.memory?.checked_add(offset.into())?;
-        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(at)
+    fn place(&self, region: RegionId, offset: u32, width: Width) -> Option<Place> {
+        let region = self.region_with(region, offset, width)?;
+        if let Some(base) = region.base.get() {
+            return base.checked_add(offset as u16).map(Place::Port);
+        }
+        let at = region.memory?.checked_add(offset.into())?;
+        (at.0 & (width.bytes() as u64).wrapping_sub(1) == 0).then_some(Place::Memory(at))
     }
 }
 
@@ -97,17 +101,18 @@ pub(crate) struct MappedDevice<'a, P, D> {
 
 impl<P: Ports, D: DeviceMemory> Device for MappedDevice<'_, P, D> {
     fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
-        if let Some(port) = self.wiring.port(region, offset, width) {
-            return u64::from(self.ports.read(port, width));
+        match self.wiring.place(region, offset, width) {
+            Some(Place::Port(port)) => u64::from(self.ports.read(port, width)),
+            Some(Place::Memory(at)) => self.memory.read(at, width),
+            None => width.ones(),
         }
-        self.wiring.memory(region, offset, width).map_or(width.ones(), |at| self.memory.read(at, width))
     }
 
     fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
-        if let Some(port) = self.wiring.port(region, offset, width) {
-            self.ports.write(port, width, value as u32);
-        } else if let Some(at) = self.wiring.memory(region, offset, width) {
-            self.memory.write(at, width, value);
+        match self.wiring.place(region, offset, width) {
+            Some(Place::Port(port)) => self.ports.write(port, width, value as u32),
+            Some(Place::Memory(at)) => self.memory.write(at, width, value),
+            None => {}
         }
     }
 
@@ -149,7 +154,7 @@ pub(crate) struct PortHooks<'a> {
     /// Otherwise nothing is moved: another CPU could be on its way to a port.
     pub others_stand: bool,
     /// Not yet told to the machine, which the mediator's call keeps borrowed.
-    pub changes: Vec<InterceptChange>,
+    pub changes: &'a mut Vec<InterceptChange>,
 }
 
 impl PortHooks<'_> {

@@ -62,6 +62,7 @@ pub struct Touched {
 impl Touched {
     /// Whether the guest is to try its access to `at` again. One that faults twice on a page that is there has another cause: the
     /// guest would try for ever.
+    #[inline]
     pub fn retries(&mut self, at: Gpa, outcome: OnDemand) -> bool {
         let page = Some(at.0 & !(KIB_4 - 1));
         match outcome {
@@ -136,12 +137,15 @@ impl<F: Format> Nested<F> {
     }
 
     /// Maps the page around an address that the guest touched for the first time.
-    #[inline]
+    #[inline(always)]
     pub fn map_on_demand(&self, at: Gpa) -> OnDemand {
-        if at.0 < GIB_4 {
-            // All is mapped there that ever will be. Hooked pages fault often, and no CPU is to wait for another then.
-            return OnDemand::Refused;
-        }
+        // Below 4 GiB all is mapped that ever will be. Hooked pages fault often, and no CPU is to wait for another then.
+        if at.0 < GIB_4 { OnDemand::Refused } else { self.map_high(at) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn map_high(&self, at: Gpa) -> OnDemand {
         self.state.lock().map_on_demand(at.0)
     }
 }

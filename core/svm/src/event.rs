@@ -83,8 +83,14 @@ pub fn reinject(vmcb: &mut Vmcb) {
 }
 
 /// In neutral words. `None`: nothing was being delivered.
+#[inline]
 pub fn delivered(event: Event) -> Option<exit::Event> {
-    let kind = match event.kind().filter(|_| event.is_valid())? {
+    if event.is_valid() { in_neutral_words(event) } else { None }
+}
+
+#[cold]
+fn in_neutral_words(event: Event) -> Option<exit::Event> {
+    let kind = match event.kind()? {
         EventKind::Interrupt => exit::EventKind::ExternalInterrupt,
         EventKind::Nmi => exit::EventKind::Nmi,
         EventKind::Exception if ![BREAKPOINT, OVERFLOW].contains(&event.vector()) => exit::EventKind::HardwareException,

@@ -43,6 +43,7 @@ impl Memory {
     }
 
     /// As [`Nested::map_on_demand`]. What is not present is not cached, so that nothing is to be invalidated (APM s. 15.25.7).
+    #[inline(always)]
     pub(crate) fn map_on_demand(&self, at: Gpa) -> OnDemand {
         self.0.map_on_demand(at)
     }

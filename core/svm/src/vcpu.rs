@@ -155,6 +155,7 @@ impl SvmVcpu {
         if nmi::take() { Exit::Signal } else { Exit::Answered(ExitKind::Nmi) }
     }
 
+    #[inline(always)]
     fn map_on_demand(&mut self) -> bool {
         let at = Gpa(self.vmcb.control.exit_info2);
         self.touched.retries(at, self.memory.map_on_demand(at))

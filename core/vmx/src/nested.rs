@@ -107,6 +107,7 @@ impl Memory {
     }
 
     /// As [`Nested::map_on_demand`]. Nothing is to be invalidated: what is not present is not cached (s. 29.4.2).
+    #[inline(always)]
     pub(crate) fn map_on_demand(&self, at: Gpa) -> OnDemand {
         self.tables.map_on_demand(at)
     }

@@ -214,6 +214,7 @@ impl VmxVcpu {
         (attention & attention::KICK != 0).then_some(Exit::Signal)
     }
 
+    #[inline(always)]
     fn map_on_demand(&mut self) -> bool {
         let at = Gpa(read(Field::GUEST_PHYSICAL_ADDRESS));
         self.touched.retries(at, self.memory.map_on_demand(at))

@@ -65,15 +65,15 @@ impl Port {
 
     fn on_slot_done(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
         self.at_device &= !bit(slot);
-        let Some(it) = self.slots.get(slot).copied() else { return };
-        match it.kind {
+        let Some(&Slot { kind, flags, .. }) = self.slots.get(slot) else { return };
+        match kind {
             Kind::Direct => return self.finish(cx, shared, slot, None),
             // A drive that takes a NOP for a command: the guest's is not done, and is left to time out.
             Kind::Refused => return,
             Kind::Bounced { .. } => {}
             Kind::Payload(payload) => self.look_at(cx, shared, slot, payload),
         }
-        if it.flags & header::WRITE == 0 {
+        if flags & header::WRITE == 0 {
             self.delivering |= bit(slot);
         }
         shared.queue.on_device_done(cx, self.tag(slot), Ok(()));
@@ -166,17 +166,17 @@ impl Port {
 
     /// The guest may know that a command is done. `sectors`: what was moved, of bounced ones.
     pub fn finish(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, sectors: Option<u32>) {
-        let Some(it) = self.slots.get(slot).copied() else { return };
+        let Some(&Slot { kind, queued, .. }) = self.slots.get(slot) else { return };
         self.issued &= !bit(slot);
         self.before &= !bit(slot);
         self.news = true;
-        if it.queued {
+        if queued {
             self.active &= !bit(slot);
             return;
         }
         let disk = shared.disks.get(self.unit);
         let sector_bytes = disk.map_or(SECTOR_BYTES as u32, |disk| disk.identity.sector_bytes);
-        let moved = match (it.kind, sectors) {
+        let moved = match (kind, sectors) {
             (Kind::Bounced { .. }, Some(sectors)) => sectors.saturating_mul(sector_bytes),
             _ => self.memory.as_ref().map_or(0, |memory| memory.moved_bytes(cx.arena, slot)),
         };

@@ -117,7 +117,7 @@ impl Port {
 
     /// Gives the device what it can take: any number of queued commands, or one other.
     pub fn issue(&mut self, cx: &mut Ctx<'_>) {
-        if !self.running || self.failed {
+        if self.ready == 0 || !self.running || self.failed {
             return;
         }
         if self.is_held() {

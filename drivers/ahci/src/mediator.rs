@@ -101,6 +101,10 @@ impl Ahci {
     }
 
     fn read_access(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width) -> Result<Verdict, Violation> {
+        if width == Width::Dword {
+            let read = self.read(cx, offset & !3)?;
+            return Ok(read.map_or(Verdict::Again, |value| Verdict::Value(value.into())));
+        }
         let mut value = 0;
         for (dword, shift) in dwords(offset, width) {
             match self.read(cx, dword)? {
@@ -115,6 +119,10 @@ impl Ahci {
     fn write_access(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width, value: u64) -> Result<Verdict, Violation> {
         if width.bytes() < 4 {
             return Err(Violation { what: "AHCI: a register is written in part", detail: u64::from(offset) });
+        }
+        if width == Width::Dword {
+            self.write(cx, offset & !3, value as u32)?;
+            return Ok(Verdict::Done);
         }
         for (dword, shift) in dwords(offset, width) {
             let part = u32::try_from(value.wrapping_shr(shift) & 0xffff_ffff).unwrap_or(u32::MAX);

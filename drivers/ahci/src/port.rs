@@ -316,8 +316,12 @@ impl Port {
 }
 
 /// The slots of a mask, in order.
-pub fn slots_of(mask: u32) -> impl Iterator<Item = usize> {
-    (0..SLOTS).filter(move |slot| mask & bit(*slot) != 0)
+pub fn slots_of(mut mask: u32) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let lowest = mask.trailing_zeros();
+        mask &= mask.checked_sub(1)?;
+        Some(lowest as usize)
+    })
 }
 
 pub fn bit(slot: usize) -> u32 {

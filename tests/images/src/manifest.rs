@@ -16,6 +16,10 @@ pub enum Board {
     I440fx,
     /// Q35 and ICH9, with PIIX3's IDE controller beside: configuration space lies in memory too.
     Q35,
+    /// Q35 and ICH9, the disk at its AHCI controller.
+    Ahci,
+    /// The same, and an NVMe drive with the same contents, which the rule is for.
+    Nvme,
 }
 
 /// One guest.
@@ -74,6 +78,14 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     timeout_s: 60,
 };
 pub(crate) const PROTECTED: TinyGuest = TinyGuest { encrypted: Some(ENCRYPTED), ..PLAIN };
+
+const BENCH_DISK: TinyGuest = TinyGuest {
+    calls: true,
+    qemu: &["-icount", "shift=0,sleep=on"],
+    tcg_only: Some("it counts instructions"),
+    timeout_s: 180,
+    ..PROTECTED
+};
 
 /// The tiny ones.
 pub const GUESTS: &[TinyGuest] = &[
@@ -314,10 +326,22 @@ pub const GUESTS: &[TinyGuest] = &[
         name: "bench_q35",
         purpose: "BENCH lines on a machine with configuration space in memory and a guarded function there",
         calls: true,
-        // The disks are on its AHCI controller.
-        qemu: &["-icount", "shift=0,sleep=on", "-machine", "q35", "-device", "piix3-ide"],
+        board: Board::Ahci,
+        qemu: &["-icount", "shift=0,sleep=on", "-device", "piix3-ide"],
         tcg_only: Some("it counts instructions"),
         ..PLAIN
+    },
+    TinyGuest {
+        name: "bench_ahci",
+        purpose: "BENCH lines: reads and writes by queued commands of an AHCI controller",
+        board: Board::Ahci,
+        ..BENCH_DISK
+    },
+    TinyGuest {
+        name: "bench_nvme",
+        purpose: "BENCH lines: reads and writes by an NVMe controller",
+        board: Board::Nvme,
+        ..BENCH_DISK
     },
     TinyGuest {
         name: "bench_messages",

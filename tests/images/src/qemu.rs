@@ -43,6 +43,8 @@ fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest)
     let (board, ide) = match guest.board {
         Board::I440fx => ("pc", "ide"),
         Board::Q35 => ("q35", "piix"),
+        // Its ports are called so.
+        Board::Ahci | Board::Nvme => ("q35", "ide"),
     };
     let mut arguments: Vec<String> = [
         "-machine",
@@ -71,6 +73,13 @@ fn arguments(machine: &Machine<'_>, accelerator: Accelerator, guest: &TinyGuest)
     drive_at("ide-hd", machine.disk, 0, 1);
     if let Some(medium) = machine.medium {
         drive_at("ide-cd", medium, 1, 0);
+    }
+    if guest.board == Board::Nvme {
+        // One file, two drives: the other one only boots, and its writes go nowhere.
+        let file = name(machine.disk);
+        arguments.extend(["-set".into(), "drive.drive0.snapshot=on".into()]);
+        arguments.extend(["-drive".into(), format!("if=none,id=nvme,format=raw,file={file},file.locking=off")]);
+        arguments.extend(["-device".into(), "nvme,drive=nvme,serial=tiny".into()]);
     }
     arguments.extend(["-m".into(), machine.memory_mib.to_string(), "-smp".into(), machine.cpus.to_string()]);
     for log in ["shoji.log", "com2.log"] {

@@ -1,6 +1,6 @@
 //! The configuration under which Shoji runs a guest.
 
-use crate::{DRIVE_UNDER_SHOJI, TinyGuest};
+use crate::{Board, DRIVE_UNDER_SHOJI, TinyGuest};
 use config::Callers::Any;
 use config::{
     Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, Format, GuestCalls, KeyCheck, RangeSelector, ShellKey,
@@ -29,7 +29,8 @@ pub const SHELL_KEY: [u8; 32] = [0x5a; 32];
 pub fn blob(guest: &TinyGuest) -> io::Result<Vec<u8>> {
     let rule = guest.encrypted.map(|range| DiskRule {
         name: "guest".into(),
-        disk: DiskSelector::Position { channel: 0, unit: 0 },
+        // The first channel or port, or the first namespace.
+        disk: DiskSelector::Position { channel: u32::from(guest.board == Board::Nvme), unit: 0 },
         range: RangeSelector::Lba { first: range.first.into(), sectors: range.count.into() },
         format: Format::dm_crypt(XtsKey(KEY), KeyCheck::None), // it starts as zeros on the disk
         access: Access::ReadWrite,

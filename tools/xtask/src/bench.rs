@@ -93,7 +93,12 @@ fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
         let _progress = spinner(&format!("Tiny guests, {on}"));
         let measure = |guest| tiny::measure(workspace, logs, tiny::Emulator::Qemu, on, guest);
         figures.add(on, measure(tiny::BENCH)?);
-        for (prefix, guest) in [("cpus", tiny::BENCH_CPUS), ("q35", tiny::BENCH_Q35)] {
+        for (prefix, guest) in [
+            ("cpus", tiny::BENCH_CPUS),
+            ("q35", tiny::BENCH_Q35),
+            ("ahci", tiny::BENCH_AHCI),
+            ("nvme", tiny::BENCH_NVME),
+        ] {
             let values = measure(guest)?;
             figures.add(on, values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect());
         }

@@ -11,7 +11,10 @@ use crate::{Cpu, Exception, Guest, Machine, Vcpu, instruction};
 use mediator::Gpa;
 
 const PAGE_MASK: u64 = 0xfff;
-const ENTRIES: usize = 16;
+/// A driver has six or so for each operation, wherever the linker put them: two of the same set, or a few more, must not throw each
+/// other out at each operation.
+const SETS: usize = 32;
+const WAYS: usize = 2;
 /// As much as is read at once; more than any instruction has.
 const CODE_BYTES: u64 = 16;
 
@@ -37,29 +40,29 @@ impl Entry {
 
     /// Is this the instruction at `linear`?
     #[inline]
-    fn is<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64) -> bool {
+    fn is<V: Vcpu, M: Machine>(&self, vcpu: &V, machine: &mut M, linear: u64, bitness: u32) -> bool {
         self.linear == linear
             && linear != NOWHERE
             && self.cr3 == vcpu.control().cr3
-            && self.bitness == instruction::bitness(vcpu)
+            && self.bitness == bitness
             && code_at(machine, self.physical, linear & PAGE_MASK).is_some_and(|code| code & self.mask == self.code)
     }
 }
 
 /// Of one CPU.
-pub(crate) struct DecodeCache([Entry; ENTRIES]);
+pub(crate) struct DecodeCache([[Entry; WAYS]; SETS]);
 
 impl DecodeCache {
-    pub const EMPTY: Self = Self([Entry::EMPTY; ENTRIES]);
+    pub const EMPTY: Self = Self([[Entry::EMPTY; WAYS]; SETS]);
 
     #[inline]
-    fn slot(linear: u64) -> usize {
-        (linear ^ linear >> 4) as usize & (ENTRIES - 1)
+    fn set(linear: u64) -> usize {
+        (linear ^ linear >> 5) as usize & (SETS - 1)
     }
 
     #[cfg(test)]
     pub fn remembers(&self, linear: u64) -> bool {
-        self.0[Self::slot(linear)].linear == linear
+        self.0[Self::set(linear)].iter().any(|entry| entry.linear == linear)
     }
 }
 
@@ -81,15 +84,17 @@ pub(crate) fn current<'c, V: Vcpu, M: Machine>(
     vcpu: &V,
     machine: &mut M,
 ) -> Result<&'c MmioAccess, Exception> {
-    let linear = instruction::linear_rip(vcpu);
-    let slot = DecodeCache::slot(linear);
-    if !cpu.decoded.0.get(slot).is_some_and(|entry| entry.is(vcpu, machine, linear)) {
-        let entry = decode_current(cpu.guest, vcpu, machine, linear)?;
-        if let Some(slot) = cpu.decoded.0.get_mut(slot) {
-            *slot = entry;
-        }
+    let (linear, bitness) = instruction::place(vcpu);
+    let [first, second] = cpu.decoded.0.get_mut(DecodeCache::set(linear)).ok_or(Exception::InvalidOpcode)?;
+    if first.is(vcpu, machine, linear, bitness) {
+        return Ok(&first.access);
     }
-    cpu.decoded.0.get(slot).map(|entry| &entry.access).ok_or(Exception::InvalidOpcode)
+    if !second.is(vcpu, machine, linear, bitness) {
+        // The one that was found last takes the place of the other.
+        *second = core::mem::replace(first, decode_current(cpu.guest, vcpu, machine, linear)?);
+        return Ok(&first.access);
+    }
+    Ok(&second.access)
 }
 
 #[cold]

@@ -14,7 +14,7 @@
 
 use super::register::RegisterPart;
 use crate::{Gpr, SegmentName};
-use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
+use iced_x86::{CodeSize, Instruction, MemorySize, Mnemonic, OpKind, Register};
 use mediator::Width;
 
 /// What becomes of the upper bits of a wider register.
@@ -90,6 +90,8 @@ pub struct StringIndex {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     pub segment: SegmentName,
+    /// The segment's base counts as 0 whatever it is: all but FS and GS in 64-bit code, which has no others (SDM Vol. 1, 3.3.4).
+    pub flat: bool,
     pub base: Option<Gpr>,
     pub index: Option<Gpr>,
     /// log2 of what the index is multiplied by, 0 to 3.
@@ -114,7 +116,7 @@ impl MmioAccess {
     pub(super) const NONE: Self = Self {
         op: Op::Store(Source::Immediate(0)),
         width: Width::Byte,
-        place: Place { segment: SegmentName::Ds, base: None, index: None, scale: 0, displacement: 0 },
+        place: Place { segment: SegmentName::Ds, flat: false, base: None, index: None, scale: 0, displacement: 0 },
         string: None,
         len_bytes: 0,
     };
@@ -264,15 +266,22 @@ fn string_index(instruction: &Instruction) -> Option<StringIndex> {
 fn place(instruction: &Instruction, string: Option<StringIndex>) -> Option<Place> {
     if let Some(StringIndex { register, .. }) = string {
         let segment = if register == Gpr::Rdi { SegmentName::Es } else { segment(instruction)? };
-        return Some(Place { segment, base: Some(register), index: None, scale: 0, displacement: 0 });
+        let flat = is_flat(instruction, segment);
+        return Some(Place { segment, flat, base: Some(register), index: None, scale: 0, displacement: 0 });
     }
+    let segment = segment(instruction)?;
     Some(Place {
-        segment: segment(instruction)?,
+        segment,
+        flat: is_flat(instruction, segment),
         base: address_register(instruction.memory_base())?,
         index: address_register(instruction.memory_index())?,
         scale: instruction.memory_index_scale().trailing_zeros() as u8,
         displacement: instruction.memory_displacement64() as u16 & 0xfff,
     })
+}
+
+fn is_flat(instruction: &Instruction, segment: SegmentName) -> bool {
+    instruction.code_size() == CodeSize::Code64 && !matches!(segment, SegmentName::Fs | SegmentName::Gs)
 }
 
 fn segment(instruction: &Instruction) -> Option<SegmentName> {

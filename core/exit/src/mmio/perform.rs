@@ -3,7 +3,7 @@
 //! Specification: Intel SDM Vol. 1 (325462) rev. 083, 3.4.3.1 (flags), and Vol. 2 for each instruction.
 
 use super::decode::{Extension, MmioAccess, Op, Operation, Source, StringIndex};
-use crate::{Gpr, SegmentName, Vcpu, gpr, instruction};
+use crate::{Gpr, Vcpu, gpr};
 use mediator::Width;
 
 const PAGE_MASK: u64 = 0xfff;
@@ -31,9 +31,7 @@ impl MmioAccess {
         let register = |register: Option<Gpr>| register.map_or(0, |register| vcpu.gpr(register));
         let index = register(place.index).wrapping_shl(place.scale.into());
         let effective = register(place.base).wrapping_add(index).wrapping_add(place.displacement.into());
-        // 64-bit code has no other bases (SDM Vol. 1, 3.3.4).
-        let flat = instruction::is_64_bit(vcpu) && !matches!(place.segment, SegmentName::Fs | SegmentName::Gs);
-        let base = if flat { 0 } else { vcpu.segment(place.segment).base };
+        let base = if place.flat { 0 } else { vcpu.segment(place.segment).base };
         base.wrapping_add(effective) & PAGE_MASK
     }
 

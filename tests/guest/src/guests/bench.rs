@@ -19,7 +19,7 @@ use core::arch::asm;
 use core::fmt;
 use core::hint::black_box;
 
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 const FEATURE_CONTROL: u32 = 0x3a;
 const APIC_BASE: u32 = 0x1b;
 /// Registers of the local APIC that may be read and written at any time.
@@ -52,12 +52,12 @@ pub fn run() {
         crate::report::fail(format_args!("the image names no encrypted range"))
     };
     ata::settle();
+    let bm = ata::bus_master();
     with_lines(1 << ata::LINE, || {
-        for (place, lba) in [("encrypted", first), ("plain", first + count)] {
-            for (size, sectors) in [("4k", 8), ("1m", 2048)] {
-                disk(place, u64::from(lba), size, sectors);
-            }
-        }
+        super::bench_disks::measure(|write, lba, address, sectors| {
+            let pieces = prds(address, sectors * SECTOR);
+            ata::must(ata::dma_at(bm, dma_command(lba, sectors, write), !write, Wait::Interrupt, pieces), "DMA");
+        });
     });
     ata::settle();
     for (place, lba) in [("encrypted", first), ("plain", first + count)] {
@@ -72,12 +72,12 @@ pub fn registers() {
     x2apic();
 }
 
-fn report(name: fmt::Arguments<'_>, value: u64) {
+pub(super) fn report(name: fmt::Arguments<'_>, value: u64) {
     say!("BENCH {name} {value}");
 }
 
 /// The least that the code took, idle time taken off.
-fn least(rounds: usize, mut code: impl FnMut()) -> u64 {
+pub(super) fn least(rounds: usize, mut code: impl FnMut()) -> u64 {
     (0..rounds)
         .map(|_| {
             let (idle, start) = (cpu::idle_ticks(), rdtsc());
@@ -206,21 +206,6 @@ fn x2apic() {
     let nothing = ticks!("", 0, 0, 0);
     let taken = ticks!("wrmsr", TO_NOBODY as u32, X2APIC_ICR, TO_NOBODY >> 32);
     report(format_args!("x2apic_icr_write"), taken - nothing);
-}
-
-/// A write from the first register to the last acknowledgement, as the guest's driver sees it.
-fn disk(place: &str, lba: u64, size: &str, sectors: usize) {
-    ata::fill_pattern(lba, 1, &mut buffer(0)[..sectors * SECTOR]);
-    let bm = ata::bus_master();
-    for write in [true, false] {
-        let taken = least(ROUNDS, || {
-            let pieces = prds(buffer_address(if write { 0 } else { 1 }), sectors * SECTOR);
-            ata::must(ata::dma_at(bm, dma_command(lba, sectors, write), !write, Wait::Interrupt, pieces), place);
-        });
-        let direction = if write { "write" } else { "read" };
-        report(format_args!("{direction}_{size}_{place}"), taken);
-    }
-    check!(buffer(0)[..sectors * SECTOR] == buffer(1)[..sectors * SECTOR], "{place}: other data than was written");
 }
 
 /// INT 13h AH=42h: the BIOS reads by PIO; per word, all of the call included.

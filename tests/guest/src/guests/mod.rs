@@ -6,6 +6,7 @@ pub use crate::machine::hypervisor::shoji;
 mod a20;
 mod apic_forms;
 mod bench;
+mod bench_disks;
 mod calls;
 mod cpuid;
 mod deadlines;
@@ -46,9 +47,11 @@ pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("apic_forms", apic_forms::run),
     ("bench", bench::run),
+    ("bench_ahci", bench_disks::ahci),
     ("bench_cpus", bench::registers),
     ("bench_q35", bench::registers),
     ("bench_messages", domains::bench),
+    ("bench_nvme", bench_disks::nvme),
     ("calls", calls::run),
     ("cpuid", cpuid::run),
     ("deadlines", deadlines::run),

@@ -82,15 +82,20 @@ pub fn rdtsc() -> u64 {
 
 /// Waits for an interrupt: STI and HLT together, so that none is lost; interrupts are off again afterwards.
 pub fn wait_for_interrupt() {
-    let start = rdtsc();
     // SAFETY: interrupt handlers change their counters only.
-    unsafe { asm!("sti", "hlt", "cli") };
+    idle(|| unsafe { asm!("sti", "hlt", "cli") });
+}
+
+/// What this takes counts as idle time.
+pub fn idle(code: impl FnOnce()) {
+    let start = rdtsc();
+    code();
     IDLE.fetch_add(rdtsc() - start, Relaxed);
 }
 
 static IDLE: AtomicU64 = AtomicU64::new(0);
 
-/// Time stamp ticks spent in [`wait_for_interrupt`] so far.
+/// Time stamp ticks spent in [`idle`] so far.
 pub fn idle_ticks() -> u64 {
     IDLE.load(Relaxed)
 }

@@ -2,12 +2,16 @@
 //! Intel 8259A and 8254 data sheets (231468, 231164).
 
 use super::port::{in8, out8};
-use super::{apic, area};
+use super::{apic, area, cpu, time};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const MASTER: u16 = 0x20;
 const SLAVE: u16 = 0xa0;
 const END_OF_INTERRUPT: u8 = 0x20;
+/// OCW3: the next read gives the request register.
+const READ_REQUESTS: u8 = 0x0a;
+/// A bit for each line.
+const LEVELS: u16 = 0x4d0;
 /// First vector of the lines while a guest takes interrupts itself.
 pub const VECTOR: u8 = 32;
 /// Vectors from here on are the local APIC's, once `exceptions::open_all_gates` has run.
@@ -57,6 +61,32 @@ pub fn with_lines<T>(lines: u16, code: impl FnOnce() -> T) -> T {
     let result = code();
     program(8, 0x70, masks.0, masks.1);
     result
+}
+
+/// From now on an interrupt of this line is one change of it: the handler here does not know the device, which would hold a
+/// line that counts by its level. (Intel 82371AB, 290562, s. 4.2.5: ELCR.)
+pub fn set_edge(line: u8) {
+    let port = LEVELS + u16::from(line / 8);
+    out8(port, in8(port) & !(1 << (line % 8)));
+}
+
+/// Waits for the next interrupt of a line, which must be open, and takes it. What the CPU executes until the device has raised
+/// the line counts as idle, but nothing behind it, as it would were the CPU halted.
+pub fn take(line: u8) {
+    let seen = count(line);
+    let base = if line < 8 { MASTER } else { SLAVE };
+    cpu::idle(|| {
+        time::wait_until(
+            || {
+                out8(base, READ_REQUESTS);
+                in8(base) >> (line % 8) & 1 != 0
+            },
+            "no interrupt comes",
+        );
+    });
+    cpu::enable_interrupts();
+    cpu::disable_interrupts();
+    check_eq!(count(line), seen + 1, "interrupts of line {line}");
 }
 
 /// Masks all lines.

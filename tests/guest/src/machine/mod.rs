@@ -1,5 +1,6 @@
 //! The bare machine, as far as the guests need it.
 
+pub mod ahci;
 pub mod apic;
 pub mod area;
 pub mod ata;
@@ -14,6 +15,7 @@ pub mod hypervisor;
 pub mod irq;
 pub mod memory;
 pub mod modes;
+pub mod nvme;
 pub mod pci;
 pub mod port;
 pub mod smp;

@@ -7,6 +7,7 @@ const DATA: u16 = 0xcfc;
 
 pub const COMMAND: u8 = 0x04;
 pub const COMMAND_IO: u16 = 1;
+const COMMAND_MEMORY: u16 = 2;
 pub const COMMAND_BUS_MASTER: u16 = 4;
 pub const BAR4: u8 = 0x20;
 
@@ -23,6 +24,11 @@ impl Function {
         (0..32u8)
             .flat_map(|device| (0..8u8).map(move |function| Self { device, function }))
             .find(|f| f.read32(0) != !0 && f.read32(8) >> 16 == u32::from(class))
+    }
+
+    /// Its memory answers, and it may be a bus master.
+    pub fn enable_memory(self) {
+        self.write16(COMMAND, self.read16(COMMAND) | COMMAND_MEMORY | COMMAND_BUS_MASTER);
     }
 
     fn select(self, offset: u8) -> u16 {

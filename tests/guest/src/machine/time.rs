@@ -11,6 +11,9 @@ fn count() -> u16 {
     u16::from(in8(0x40)) | u16::from(in8(0x40)) << 8
 }
 
+/// A device that has not answered by then never will.
+const TIMEOUT_MS: u32 = 10_000;
+
 /// A point in time, to be asked how long ago it was.
 pub struct Since {
     last: u16,
@@ -36,6 +39,14 @@ impl Since {
 pub fn delay_ms(ms: u32) {
     let mut since = Since::now();
     while since.ms() <= ms {}
+}
+
+/// Waits until it is so, for seconds at most, and then ends the guest.
+pub fn wait_until(mut is_so: impl FnMut() -> bool, complaint: &str) {
+    let mut since = Since::now();
+    while !is_so() {
+        check!(since.ms() < TIMEOUT_MS, "{complaint}");
+    }
 }
 
 /// Seconds of the clock chip (0 to 59), in its own way to write them. (Motorola MC146818A)

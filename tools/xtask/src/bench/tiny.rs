@@ -20,6 +20,9 @@ pub const BENCH: &str = "bench";
 /// With the rows that are different on a machine that may have a second CPU, and on a Q35.
 pub const BENCH_CPUS: &str = "bench_cpus";
 pub const BENCH_Q35: &str = "bench_q35";
+/// With a disk of another kind, and its driver.
+pub const BENCH_AHCI: &str = "bench_ahci";
+pub const BENCH_NVME: &str = "bench_nvme";
 /// With calls of programs.
 pub const MESSAGES: &str = "bench_messages";
 
