@@ -33,6 +33,7 @@ fn sample() -> Config {
             DiskRule {
                 format: Format::Luks2 { header: Some(RangeSelector::Partition(9)) },
                 access: Access::ReadOnly,
+                trim: false,
                 ..rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16]))
             },
             rule(

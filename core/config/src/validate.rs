@@ -159,6 +159,9 @@ fn check_rule(rule: &DiskRule, report: &mut impl FnMut(&'static str, String)) {
     }
     check_disk(&rule.disk, report);
     check_range(&rule.range, RANGE, report);
+    if rule.trim && rule.access == Access::ReadOnly {
+        report("trim", "has no effect where `access` is `\"read-only\"`; remove one of them".to_string());
+    }
     match &rule.format {
         Format::Plain if rule.access == Access::ReadWrite => report(
             "format",

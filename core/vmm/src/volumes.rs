@@ -37,7 +37,8 @@ impl<V: Vendor> Opener<'_, '_, V> {
     ) -> Result<VolumeKey, String> {
         // What cannot be opened by anything is not asked for.
         header.segment()?;
-        let least = header.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf.memory_kib())).min();
+        let costs = header.costs().map_err(|error| error.to_string())?;
+        let least = costs.iter().map(Kdf::memory_kib).min();
         login::with_memory(self.ground, header.argon2_blocks(), |memory| {
             if let Some(needed_kib) = least.filter(|least| *least as usize > memory.len()) {
                 let half = memory.len() / 1024;
@@ -82,8 +83,9 @@ impl<V: Vendor> Opener<'_, '_, V> {
                     );
                     return Ok(Some(key));
                 }
-                Err(UnlockError::Wrong | UnlockError::Memory { .. }) => {}
-                Err(error) => return Err(error.to_string()),
+                // Another one may be that of a slot which can be read.
+                Err(UnlockError::Wrong | UnlockError::Memory { .. } | UnlockError::Device(_)) => {}
+                Err(error @ UnlockError::Unsupported(_)) => return Err(error.to_string()),
             }
         }
         Ok(None)
@@ -98,9 +100,7 @@ fn attempt<V: Vendor>(
     typed: &[u8],
 ) -> Answer<VolumeKey, Failure> {
     // None of the terminals fails.
-    for kdf in
-        header.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf)).filter(|kdf| fits(kdf, memory))
-    {
+    for kdf in header.costs().unwrap_or_default().iter().filter(|kdf| fits(kdf, memory)) {
         let _ = write!(desk, "{kdf} ... ");
     }
     let start = time::now().0;
@@ -109,13 +109,11 @@ fn attempt<V: Vendor>(
     match result {
         Ok(key) => Answer::Open(key),
         Err(UnlockError::Wrong) => Answer::Wrong,
-        Err(error @ UnlockError::Memory { .. }) => {
+        Err(error @ (UnlockError::Memory { .. } | UnlockError::Device(_))) => {
             let _ = writeln!(desk, "{error}");
             Answer::Wrong
         }
-        Err(error @ (UnlockError::Unsupported(_) | UnlockError::Device(_))) => {
-            Answer::Failed(format!("{error}").into())
-        }
+        Err(error @ UnlockError::Unsupported(_)) => Answer::Failed(format!("{error}").into()),
     }
 }
 

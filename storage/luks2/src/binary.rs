@@ -139,6 +139,20 @@ pub fn encode(binary: &Binary, which: Which, salt: &[u8; 64], json: &[u8]) -> al
     bytes
 }
 
+/// Makes one copy of the other, `to` it is to be; its checksum is by `hash`.
+pub fn mirror(from: &[u8], hash: Hash, which: Which, to: &mut [u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    let put = |to: &mut [u8], at: Range<usize>, field: &[u8]| {
+        to.get_mut(at).unwrap_or_default().iter_mut().zip(field).for_each(|(to, from)| *to = *from);
+    };
+    put(to, 0..6, &which.magic());
+    put(to, OFFSET, &which.at().to_be_bytes());
+    put(to, CHECKSUM, &[0; MAX_HASH_BYTES]);
+    let mut state = hash.start();
+    state.update(to);
+    put(to, CHECKSUM, &state.finish());
+}
+
 fn number(bytes: &[u8], at: Range<usize>) -> u64 {
     bytes.get(at).unwrap_or_default().iter().fold(0, |sum: u64, byte| sum.wrapping_shl(8) | u64::from(*byte))
 }

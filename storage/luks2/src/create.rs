@@ -80,7 +80,7 @@ pub fn create(
     memory: &mut [Block],
     random: &mut dyn FnMut(&mut [u8]),
 ) -> Result<Vec<u8>, CreateError> {
-    check(new)?;
+    new.check()?;
     let mut salts = [[0; SALT_BYTES]; 2];
     salts.iter_mut().for_each(|salt| random(salt));
     let [slot_salt, digest_salt] = &salts;
@@ -108,20 +108,28 @@ pub fn create(
     Ok(bytes)
 }
 
-fn check(new: &New<'_>) -> Result<(), CreateError> {
-    if !matches!(new.sector_bytes, 512 | 4096) {
-        return Err(CreateError::SectorBytes(new.sector_bytes));
+impl New<'_> {
+    /// Can it be made? Costs nothing.
+    ///
+    /// # Errors
+    /// See [`CreateError`].
+    pub fn check(&self) -> Result<(), CreateError> {
+        if !matches!(self.sector_bytes, 512 | 4096) {
+            return Err(CreateError::SectorBytes(self.sector_bytes));
+        }
+        let smallest = COPIES_BYTES.saturating_add(SLOT_AREA_BYTES);
+        let attached = self.payload_at != 0;
+        if self.area_bytes < smallest
+            || !self.area_bytes.is_multiple_of(AREA_ALIGN)
+            || (attached && self.payload_at < self.area_bytes)
+        {
+            return Err(CreateError::Area { smallest });
+        }
+        if self.label.len() > MAX_LABEL_BYTES || !self.label.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(CreateError::Label);
+        }
+        self.cost.kdf().map(|_| ()).ok_or(CreateError::Cost)
     }
-    let smallest = COPIES_BYTES.saturating_add(SLOT_AREA_BYTES);
-    let attached = new.payload_at != 0;
-    if new.area_bytes < smallest
-        || !new.area_bytes.is_multiple_of(AREA_ALIGN)
-        || (attached && new.payload_at < new.area_bytes)
-    {
-        return Err(CreateError::Area { smallest });
-    }
-    let good = new.label.len() <= MAX_LABEL_BYTES && new.label.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if good { Ok(()) } else { Err(CreateError::Label) }
 }
 
 /// The area of a key slot.

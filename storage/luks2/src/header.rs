@@ -1,11 +1,11 @@
 //! A header that was read.
 
-use crate::binary::{BINARY_BYTES, Binary};
+use crate::binary::{self, BINARY_BYTES, Binary, Which};
 use crate::error::{Flaw, UnlockError};
 use crate::metadata::Metadata;
 use crate::read::ReadAt;
 use crate::segment::{self, Segment};
-use crate::slot::{self, Slot, VolumeKey};
+use crate::slot::{self, Kdf, Slot, VolumeKey};
 use alloc::string::String;
 use alloc::vec::Vec;
 use argon2::Block;
@@ -95,13 +95,34 @@ impl Header {
     }
 
     /// Is this a header of the same volume, so that one in the place of the other loses no data: same UUID, same volume key, same
-    /// place of the payload, same length of the header's area?
+    /// place of the payload, same length of the header's area, and neither in the middle of a reencryption?
     #[must_use]
     pub fn is_same_volume(&self, other: &Self) -> bool {
-        self.uuid() == other.uuid()
+        self.segment().is_ok()
+            && other.segment().is_ok()
+            && self.uuid() == other.uuid()
             && self.area_bytes() == other.area_bytes()
             && self.metadata.payload_at() == other.metadata.payload_at()
             && self.metadata.key_digest().is_some_and(|digest| other.metadata.key_digest() == Some(digest))
+    }
+
+    /// Makes of the header's bytes, as they were read from its device, those with two equal copies: a damaged or older one is
+    /// made anew from the other.
+    pub fn mend(&self, bytes: &mut [u8]) {
+        let Ok(len) = usize::try_from(self.binary.size_bytes) else { return };
+        let Some((primary, secondary)) =
+            bytes.get_mut(..len.saturating_mul(2)).and_then(|both| both.split_at_mut_checked(len))
+        else {
+            return;
+        };
+        let Copies { primary: first, secondary: second } = &self.copies;
+        match (first.as_ref().ok(), second.as_ref().ok()) {
+            (first, second) if first > second => {
+                binary::mirror(primary, self.binary.hash, Which::Secondary(self.binary.size_bytes), secondary)
+            }
+            (first, second) if first < second => binary::mirror(secondary, self.binary.hash, Which::Primary, primary),
+            _ => {}
+        }
     }
 
     /// Does the payload begin within the header's area? Then it lies elsewhere: the header is a detached one.
@@ -116,10 +137,18 @@ impl Header {
         slot::all(self)
     }
 
+    /// What trying a pass phrase costs, by key slot that can be tried.
+    ///
+    /// # Errors
+    /// There is none: [`UnlockError::Unsupported`].
+    pub fn costs(&self) -> Result<Vec<Kdf>, UnlockError> {
+        slot::costs(self)
+    }
+
     /// Blocks of 1 KiB that [`Self::unlock`] takes to try every key slot; 0: none takes any.
     #[must_use]
     pub fn argon2_blocks(&self) -> usize {
-        let kib = self.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf.memory_kib())).max();
+        let kib = self.costs().unwrap_or_default().iter().map(Kdf::memory_kib).max();
         usize::try_from(kib.unwrap_or(0)).unwrap_or(usize::MAX)
     }
 

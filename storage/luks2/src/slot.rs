@@ -118,7 +118,7 @@ pub struct Slot<'a> {
 }
 
 /// All slots of the segment, those to be tried first in front. Priority 2 comes before 1, which is the usual one; 0 is
-/// for whoever names the slot, and never tried.
+/// for whoever names the slot, and not usable here.
 pub fn all(header: &Header) -> Vec<(u32, Result<Slot<'_>, String>)> {
     let keyslots = header.metadata.keyslots.0.iter();
     let mut slots: Vec<_> = keyslots.map(|(number, keyslot)| (*number, slot(header, *number, keyslot))).collect();
@@ -154,6 +154,11 @@ fn slot<'a>(header: &'a Header, number: u32, keyslot: &'a Keyslot) -> Result<Slo
     let (kdf, salt, hash) = derivation(number, kdf)?;
     let (digest, digest_hash) = find_digest(header, number)?;
     let priority = keyslot.priority.unwrap_or(1).min(2);
+    if priority == 0 {
+        return Err(format!(
+            "key slot {number} has the priority `ignore`; `cryptsetup config --priority normal` changes it"
+        ));
+    }
     Ok(Slot { kdf, hash, salt, area_at: area.offset.0, af, digest, digest_hash, priority })
 }
 
@@ -194,6 +199,24 @@ fn find_digest(header: &Header, number: u32) -> Result<(&Digest, Hash), String> 
     Ok((digest, hash))
 }
 
+/// See [`Header::costs`].
+pub fn costs(header: &Header) -> Result<Vec<Kdf>, UnlockError> {
+    let (mut costs, mut reason) = (Vec::new(), None);
+    for (_, slot) in all(header) {
+        match slot {
+            Ok(slot) => costs.push(slot.kdf),
+            Err(why) => reason = reason.or(Some(why)),
+        }
+    }
+    if costs.is_empty() {
+        let why = reason.unwrap_or_else(|| "it has none".into());
+        return Err(UnlockError::Unsupported(format!(
+            "no key slot of the LUKS2 header is for a pass phrase that Shoji can try ({why}); add one with `cryptsetup luksAddKey`"
+        )));
+    }
+    Ok(costs)
+}
+
 /// See [`Header::unlock`].
 pub fn unlock(
     header: &Header,
@@ -201,37 +224,26 @@ pub fn unlock(
     memory: &mut [Block],
     read: &mut ReadAt<'_>,
 ) -> Result<VolumeKey, UnlockError> {
-    let (mut reason, mut too_large, mut unread, mut tried) = (None, None, None, false);
+    costs(header)?;
+    let (mut too_large, mut unread) = (None, None);
     for (_, slot) in all(header) {
         match slot {
-            Err(why) => reason = reason.or(Some(why)),
-            Ok(slot) if slot.priority == 0 => {}
+            Err(_) => {}
             Ok(slot) if slot.kdf.memory_kib() as usize > memory.len() => {
                 too_large = too_large.max(Some(slot.kdf.memory_kib()));
             }
-            Ok(slot) => {
-                tried = true;
-                match slot.open(text, memory, read) {
-                    Ok(Some(key)) => return Ok(key),
-                    Ok(None) => {}
-                    // The pass phrase may be another slot's.
-                    Err(why) => unread = unread.or(Some(why)),
-                }
-            }
+            Ok(slot) => match slot.open(text, memory, read) {
+                Ok(Some(key)) => return Ok(key),
+                Ok(None) => {}
+                // The pass phrase may be another slot's.
+                Err(why) => unread = unread.or(Some(why)),
+            },
         }
     }
-    if let Some(why) = unread {
-        return Err(UnlockError::Device(why));
-    }
-    Err(match (too_large, tried, reason) {
-        (Some(needed_kib), _, _) => UnlockError::Memory { needed_kib },
-        (None, true, _) => UnlockError::Wrong,
-        (None, false, reason) => {
-            let why = reason.unwrap_or_else(|| "it has none".into());
-            UnlockError::Unsupported(format!(
-                "no key slot of the LUKS2 header is for a pass phrase that Shoji can try ({why}); add one with `cryptsetup luksAddKey`"
-            ))
-        }
+    Err(match (unread, too_large) {
+        (Some(why), _) => UnlockError::Device(why),
+        (None, Some(needed_kib)) => UnlockError::Memory { needed_kib },
+        (None, None) => UnlockError::Wrong,
     })
 }
 

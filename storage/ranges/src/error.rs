@@ -42,6 +42,8 @@ pub enum Problem {
     Overlap {
         other: String,
     },
+    /// The detached header.
+    HeaderInRange,
     Key(String),
     Read(TableError),
     WrongKey,
@@ -67,7 +69,7 @@ impl fmt::Display for Problem {
             }
             Self::SeveralDisks { wanted, found } => write!(
                 f,
-                "several disks have {wanted}: {found}; name the serial number as well, or give `channel` and `unit` instead"
+                "several disks have {wanted}: {found}; give model and serial number, both, in `disk`; where these are the same, `channel` and `unit` instead"
             ),
             Self::SectorBytes(n) => write!(f, "disks with sectors of {n} bytes are not supported; choose another disk"),
             Self::Table(e @ TableError::Read { .. }) => write!(f, "{e}; check the disk and its cable"),
@@ -86,6 +88,9 @@ impl fmt::Display for Problem {
             Self::Overlap { other } => {
                 write!(f, "its range overlaps that of disk rule `{other}`; remove one of them or make them disjoint")
             }
+            Self::HeaderInRange => f.write_str(
+                "its detached header lies in its own range; correct `header`, or leave it out where the header is at the start of the range",
+            ),
             Self::Key(reason) => write!(f, "its key cannot be used: {reason}"),
             Self::Read(e) => write!(f, "the key cannot be checked: {e}; check the disk and its cable"),
             Self::Header(why) => write!(f, "its LUKS2 header cannot be used: {why}"),

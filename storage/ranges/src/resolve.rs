@@ -147,6 +147,10 @@ fn find<'a>(rule: &'a DiskRule, disks: &[DiskInfo], machine: &mut dyn Machine) -
                 None => (first_lba, sectors),
                 Some(header) => on_disk(header, disk, info, machine)?,
             };
+            let end = |first: u64, sectors| first.saturating_add(sectors);
+            if header.is_some() && first_lba < end(header_lba, header_sectors) && header_lba < end(first_lba, sectors) {
+                return Err(Problem::HeaderInRange);
+            }
             let place =
                 HeaderPlace { disk, first_lba: header_lba, sectors: header_sectors, sector_bytes: info.sector_bytes };
             let wishes = Wishes { name: &rule.name, rights, trim: rule.trim };

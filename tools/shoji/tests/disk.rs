@@ -83,12 +83,17 @@ fn what_init_makes_opens_with_cryptsetup_and_adopt_writes_its_rule() {
 fn a_detached_header_lies_on_its_own_partition_and_leaves_the_other_one_alone() {
     let folder = folder("detached");
     image(&folder).write_all_at(&[0x5A; 4096], PARTITIONS[0].0).unwrap();
-    good(&folder.shoji(&format!("disk init disk.img --partition 1 --header-partition 2 {CHEAP}")));
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 --header-partition 2 --force {CHEAP}")));
     assert!(opens(&folder, &extract(&folder, 1)));
     let mut first = [0; 4096];
     image(&folder).read_exact_at(&mut first, PARTITIONS[0].0).unwrap();
     assert!(first == [0x5A; 4096], "the payload begins at the first sector and is not touched");
-    good(&folder.shoji("disk adopt disk.img --partition 1 --header-partition 2 --append-to rules.toml"));
+    let adopt = "disk adopt disk.img --partition 1 --header-partition 2 --append-to rules.toml";
+    let unknown = folder.shoji(adopt);
+    assert!(unknown.status == 1 && unknown.stderr.contains("serial number are not known"), "{}", unknown.stderr);
+    assert!(!folder.path("rules.toml").exists());
+    good(&folder.shoji(&format!("{adopt} --serial QM00001")));
+    good(&folder.shoji("config check rules.toml"));
     assert!(fs::read_to_string(folder.path("rules.toml")).unwrap().ends_with("header = { partition = 2 }\n"));
     let whole = folder.shoji("disk status disk.img");
     assert!(whole.stdout.contains("partition 2: from LBA 163840, 2048 sectors: LUKS"), "{}", whole.stdout);
@@ -105,6 +110,9 @@ fn nothing_is_written_without_yes_nor_over_what_is_known_without_force() {
     assert_eq!(whole.status, 1);
     assert!(whole.stderr.contains("holds a partition table (MBR)"), "{}", whole.stderr);
     assert!(fs::read(folder.path("disk.img")).unwrap() == before);
+    image(&folder).write_all_at(&[7; 512], PARTITIONS[0].0 + 9000).unwrap();
+    let held = folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}"));
+    assert!(held.status == 1 && held.stderr.contains("holds data that Shoji does not know"), "{}", held.stderr);
     image(&folder).write_all_at(b"XFSB", PARTITIONS[0].0).unwrap();
     let held = folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}"));
     assert!(held.status == 1 && held.stderr.contains("holds XFS"), "{}", held.stderr);
@@ -125,8 +133,10 @@ fn a_header_is_kept_and_put_back() {
     image(&folder).write_all_at(&[0x5A; 512], PARTITIONS[0].0 + 16 * MIB).unwrap();
     assert_eq!(folder.shoji("disk status disk.img -p 1").status, 0, "it holds nothing that is known");
     assert_eq!(folder.shoji("disk adopt disk.img -p 1").status, 1);
-    assert_eq!(folder.shoji("disk header-restore disk.img -p 1 header.img").status, 2);
-    good(&folder.shoji("disk header-restore disk.img -p 1 header.img --yes"));
+    assert_eq!(folder.shoji("disk header-restore disk.img -p 1 header.img --force").status, 2);
+    let held = folder.shoji("disk header-restore disk.img -p 1 header.img --yes");
+    assert!(held.status == 1 && held.stderr.contains("holds data that Shoji does not know"), "{}", held.stderr);
+    good(&folder.shoji("disk header-restore disk.img -p 1 header.img --yes --force"));
     let part = extract(&folder, 0);
     assert!(opens(&folder, &part));
     let bytes = fs::read(part).unwrap();
@@ -224,13 +234,47 @@ fn a_damaged_header_is_told_and_the_other_copy_used() {
     good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
     image(&folder).write_all_at(&[0xEE; 16], PARTITIONS[0].0 + 4096).unwrap();
     let status = folder.shoji("disk status disk.img -p 1 --json");
-    good(&status);
+    assert_eq!(status.status, 1);
     let tree: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!(tree["luks2"]["primary"]["good"], false);
     assert_eq!(tree["luks2"]["secondary"]["good"], true);
+    assert!(tree["error"].as_str().unwrap().contains("cryptsetup repair"), "{tree}");
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    good(&folder.shoji("disk header-restore disk.img -p 1 header.img --yes"));
+    good(&folder.shoji("disk status disk.img -p 1"));
+    assert!(opens(&folder, &extract(&folder, 0)), "cryptsetup takes the copy that was made anew");
+    // The other one.
     image(&folder).write_all_at(&[0xEE; 16], PARTITIONS[0].0 + 0x4000 + 4096).unwrap();
+    fs::remove_file(folder.path("header.img")).unwrap();
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    good(&folder.shoji("disk header-restore disk.img -p 1 header.img --yes"));
+    good(&folder.shoji("disk status disk.img -p 1"));
+    [4096, 0x4000 + 4096].iter().for_each(|at| image(&folder).write_all_at(&[0xEE; 16], PARTITIONS[0].0 + at).unwrap());
     let status = folder.shoji("disk status disk.img -p 1");
     assert!(status.status == 1 && status.stdout.contains("both copies"), "{}", status.stdout);
+}
+
+#[test]
+fn what_is_left_of_a_header_is_not_taken_for_the_volume() {
+    let folder = folder("overwritten");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    image(&folder).write_all_at(b"XFSB", PARTITIONS[0].0).unwrap();
+    for line in ["disk adopt disk.img -p 1", "disk header-restore disk.img -p 1 header.img --yes"] {
+        let held = folder.shoji(line);
+        assert!(held.status == 1 && held.stderr.contains("holds XFS"), "{line}: {}{}", held.stdout, held.stderr);
+    }
+}
+
+#[test]
+fn a_key_slot_that_is_to_be_ignored_is_told() {
+    let folder = folder("ignored");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    let part = extract(&folder, 0);
+    assert!(cryptsetup("config --key-slot 0 --priority ignore", &part, &folder.path("phrase")));
+    image(&folder).write_all_at(&fs::read(&part).unwrap(), PARTITIONS[0].0).unwrap();
+    let adopt = folder.shoji("disk adopt disk.img -p 1");
+    assert!(adopt.status == 1 && adopt.stderr.contains("priority `ignore`"), "{}", adopt.stderr);
 }
 
 #[test]
@@ -249,6 +293,9 @@ fn what_does_not_fit_is_refused_with_the_reason() {
         let outcome = folder.shoji(&format!("{line} {CHEAP}"));
         assert!(outcome.status == status && outcome.stderr.contains(word), "{line}: {}", outcome.stderr);
     }
+    // Told before anybody is asked for a pass phrase, or gigabytes are filled.
+    let large = folder.shoji("disk init disk.img -p 1 --memory 8GiB --yes");
+    assert!(large.status == 1 && large.stderr.contains("32 KiB to 4 GiB"), "{}", large.stderr);
     let outcome = folder.shoji("disk adopt disk.img -p 1");
     assert!(outcome.status == 1 && outcome.stderr.contains("shoji disk init"), "{}", outcome.stderr);
 }

@@ -149,6 +149,29 @@ fn slots_that_cost_too_much_or_are_unknown_are_not_tried() {
 }
 
 #[test]
+fn a_damaged_or_older_copy_is_made_anew_from_the_other() {
+    let good = device();
+    for (at, byte) in [(4096 + 9, 0xEE), (0x4000 + 4096 + 9, 0xEE), (0, 0), (0x4000, 0)] {
+        let mut device = good.clone();
+        device[at] = byte;
+        let header = read(&device).ok().unwrap();
+        assert!(header.copies().primary.is_err() != header.copies().secondary.is_err());
+        header.mend(&mut device);
+        let header = read(&device).ok().unwrap();
+        assert_eq!((&header.copies().primary, &header.copies().secondary), (&Ok(1), &Ok(1)), "{at}");
+        assert!(open(&device, PHRASE).is_ok());
+    }
+    let header = read(&good).ok().unwrap();
+    let mut same = good.clone();
+    header.mend(&mut same);
+    assert!(same == good);
+    // Too short a copy of it is left alone.
+    let mut short = good[..5000].to_vec();
+    header.mend(&mut short);
+    assert!(short == good[..5000]);
+}
+
+#[test]
 fn a_slot_of_priority_zero_is_never_tried() {
     let device = with(r#""type":"luks2","#, r#""type":"luks2","priority":0,"#);
     assert!(open(&device, PHRASE).err().unwrap().contains("luksAddKey"));

@@ -105,6 +105,15 @@ fn a_detached_header_costs_the_partition_nothing_and_is_hidden_itself() {
 }
 
 #[test]
+fn a_detached_header_in_the_range_itself_is_refused_before_the_volume_is_opened() {
+    let mut bench = disk(512);
+    put_header(&mut bench, 64 * 512, 512, 0);
+    bench.phrase = "nobody is asked";
+    let said = refusal(&mut bench, &[luks(Some(RangeSelector::Lba { first: 1599, sectors: 400 }))]);
+    assert!(said.contains("its detached header lies in its own range"), "{said}");
+}
+
+#[test]
 fn read_only_rules_are_for_ranges_of_any_format() {
     let mut bench = disk(512);
     put_header(&mut bench, 64 * 512, 512, AREA_BYTES);

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use luks2::{Cost, Header, ReadError};
 use serde_json::Value;
-use shoji::disk::{Device, Mode, content, identify, luks};
+use shoji::disk::{Device, Mode, identify, loss, luks, partition_number};
 use shoji::{form, keys, lock};
 
 use super::ask::new_pass_phrase;
@@ -39,9 +39,8 @@ pub enum DiskCommand {
         at: At,
         #[command(flatten)]
         header: HeaderAt,
-        /// Name of the rule
-        #[arg(long, default_value = "volume")]
-        name: String,
+        #[command(flatten)]
+        words: Words,
         /// Write it to the end of FILE instead
         #[arg(long, value_name = "FILE")]
         append_to: Option<PathBuf>,
@@ -88,6 +87,20 @@ impl At {
     pub fn open(&self, mode: Mode) -> Result<Device, Failure> {
         Device::open(&self.device, self.partition, mode).map_err(Failure::Io)
     }
+}
+
+/// What a rule says that the disk may not tell.
+#[derive(Args)]
+pub struct Words {
+    /// Name of the rule
+    #[arg(long, default_value = "volume")]
+    name: String,
+    /// Model of the disk [default: as the kernel knows it]
+    #[arg(long)]
+    model: Option<String>,
+    /// Serial number of the disk [default: as the kernel knows it]
+    #[arg(long)]
+    serial: Option<String>,
 }
 
 /// Where a detached header is.
@@ -142,7 +155,7 @@ pub struct Consent {
 pub fn run(command: DiskCommand) -> Result<(), Failure> {
     match command {
         DiskCommand::Init { at, header, new, consent } => init(&at, &header, &new, &consent),
-        DiskCommand::Adopt { at, header, name, append_to } => adopt(&at, &header, &name, append_to.as_deref()),
+        DiskCommand::Adopt { at, header, words, append_to } => adopt(&at, &header, &words, append_to.as_deref()),
         DiskCommand::Status { at, json } => status(&at, json),
         DiskCommand::HeaderBackup { at, file } => backup(&at, &file),
         DiskCommand::HeaderRestore { at, file, consent } => restore(&at, &file, &consent),
@@ -153,7 +166,7 @@ impl Consent {
     /// Whether `device` may lose what it holds; `what` is about to be done to it.
     fn check(&self, device: &Device, what: &str) -> Result<(), Failure> {
         let name = device.name();
-        if let Some(held) = content(device).filter(|_| !self.force) {
+        if let Some(held) = loss(device).filter(|_| !self.force) {
             return Err(Failure::Refused(format!(
                 "{name} holds {held}; {what} destroys it; add --force if it may be lost"
             )));
@@ -180,6 +193,7 @@ fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Resul
     let plan = luks::Plan { label: &new.label, sector_bytes: new.sector_size, cost, detached: detached.is_some() };
     let target = detached.as_ref().unwrap_or(&payload);
     let area_bytes = plan.area_bytes(target, &payload).map_err(Failure::Refused)?;
+    plan.check(area_bytes).map_err(Failure::Refused)?;
     if new.sector_size < payload.sector_bytes() {
         let least = payload.sector_bytes();
         return Err(Failure::Refused(format!(
@@ -229,22 +243,36 @@ fn read(device: &Device) -> Result<Header, Failure> {
     luks::read(device).map_err(|error| Failure::Refused(format!("{}: {error}", device.name())))
 }
 
-fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Result<(), Failure> {
+fn adopt(at: &At, header: &HeaderAt, words: &Words, append_to: Option<&Path>) -> Result<(), Failure> {
     let payload = at.open(Mode::Read)?;
     let detached = header.open(at, Mode::Read)?;
     let device = detached.as_ref().unwrap_or(&payload);
     let found = read(device)?;
+    if let Some(held) = luks::overwritten(device, &found) {
+        return Err(Failure::Refused(format!(
+            "{} holds {held}, and behind its beginning what is left of a LUKS2 header; if that is the volume wanted, put back \
+             a copy of the header with `shoji disk header-restore --force`",
+            device.name()
+        )));
+    }
     let refused = |why: String| Failure::Refused(format!("Shoji does not open {}: {why}", payload.name()));
     let segment = found.segment().map_err(refused)?;
     let header_bytes = if detached.is_some() { 0 } else { found.area_bytes() };
     segment.place(header_bytes, payload.len_bytes()).map_err(refused)?;
-    let usable = found.slots().iter().filter_map(|(_, slot)| Some(slot.as_ref().ok()?.kdf)).collect::<Vec<_>>();
-    let Some(most) = usable.iter().map(luks2::Kdf::memory_kib).max() else {
-        return Err(refused("it has no key slot for a pass phrase; add one with `cryptsetup luksAddKey`".into()));
-    };
-    let mib = most.div_ceil(1024);
-    eprintln!("The login borrows {mib} MiB for its pass phrase; the machine needs at least twice as much RAM.");
-    let rule = rule(at, header, name);
+    let costs = found.costs().map_err(|error| refused(error.to_string()))?;
+    if found.copies().primary.is_err() || found.copies().secondary.is_err() {
+        eprintln!("One of the header's two copies is damaged: see `shoji disk status`.");
+    }
+    let mib = |kib: Option<u32>| kib.unwrap_or(0).div_ceil(1024);
+    let (least, most) =
+        (costs.iter().map(luks2::Kdf::memory_kib).min(), costs.iter().map(luks2::Kdf::memory_kib).max());
+    eprintln!(
+        "The login borrows {} MiB for its pass phrase, which may be half of what the firmware leaves of the RAM; with {} MiB \
+         it can try a key slot.",
+        mib(most),
+        mib(least)
+    );
+    let rule = rule(at, header, words, append_to)?;
     match append_to {
         None => print(rule.trim_end()),
         Some(file) => {
@@ -260,32 +288,50 @@ fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Re
     }
 }
 
-/// The TOML rule of a volume.
-fn rule(at: &At, header: &HeaderAt, name: &str) -> String {
+/// The TOML rule of a volume. One that goes `to` a file is complete.
+fn rule(at: &At, header: &HeaderAt, words: &Words, to: Option<&Path>) -> Result<String, Failure> {
+    for (option, text) in
+        [("name", Some(&words.name)), ("model", words.model.as_ref()), ("serial", words.serial.as_ref())]
+    {
+        text.map_or(Ok(()), |text| config::check_text(text))
+            .map_err(|why| Failure::Usage(format!("`--{option}` {why}")))?;
+    }
     let identity = identify(&at.device);
+    let incomplete = |what: &str| match to {
+        Some(file) => Err(Failure::Refused(format!("{what}; nothing was written to {}", file.display()))),
+        None => {
+            eprintln!("{what}: write it into the rule.");
+            Ok(())
+        }
+    };
     // JSON and TOML have the same escapes for what a model can be.
     let pair = |key, value: Option<String>| value.map(|value| format!("{key} = {}", Value::String(value)));
-    let known: Vec<String> =
-        [pair("model", identity.model), pair("serial", identity.serial)].into_iter().flatten().collect();
+    let known: Vec<String> = [
+        pair("model", words.model.clone().or(identity.model)),
+        pair("serial", words.serial.clone().or(identity.serial)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let disk = if known.is_empty() {
-        eprintln!("The disk's model and serial number are not known here: write them into `disk`.");
+        incomplete("The disk's model and serial number are not known here")?;
         "serial = \"...\"".to_owned()
     } else {
         known.join(", ")
     };
-    let range = match at.partition {
+    let range = match at.partition.or_else(|| partition_number(&at.device)) {
         Some(number) => format!("partition = {number}"),
         None => {
-            eprintln!("No partition was named: write into `range` which one it is.");
-            "partition = 1".to_owned()
+            incomplete("Which partition of its disk it is, is not known here")?;
+            "partition = ...".to_owned()
         }
     };
-    let name = Value::String(name.to_owned());
+    let name = Value::String(words.name.clone());
     let mut text = format!("[[disk]]\nname = {name}\ndisk = {{ {disk} }}\nrange = {{ {range} }}\nformat = \"luks2\"\n");
     if let Some(number) = header.header_partition {
         let _ = writeln!(text, "header = {{ partition = {number} }}");
     }
-    text
+    Ok(text)
 }
 
 fn backup(at: &At, file: &Path) -> Result<(), Failure> {
@@ -296,16 +342,28 @@ fn backup(at: &At, file: &Path) -> Result<(), Failure> {
     let mut out =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(Failure::io("make", file))?;
     out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(Failure::io("write", file))?;
-    if header.copies().primary.is_err() {
-        eprintln!("The primary header is damaged, also in the copy; the secondary one is good.");
+    if header.copies().primary.is_err() || header.copies().secondary.is_err() {
+        eprintln!(
+            "One of the header's two copies is damaged, in the file too; `header-restore` makes it anew from the other."
+        );
+    }
+    if let Err(why) = header.segment() {
+        eprintln!("The header is not a usual one ({why}): with this copy the volume may not open later.");
     }
     print(format!("{}: {} bytes, the header of {}", file.display(), bytes.len(), device.name()))
 }
 
 /// Is a header missed where this one is to go? Else what there is instead.
 fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
-    match luks::read(device) {
+    let present = luks::read(device);
+    if let Some(held) = present.as_ref().ok().and_then(|present| luks::overwritten(device, present)) {
+        return Err(format!("holds {held}"));
+    }
+    match present {
         Ok(present) if present.is_same_volume(saved) => Ok(()),
+        Ok(present) if present.segment().is_err() || saved.segment().is_err() => {
+            Err("has a header that is in the middle of a reencryption or otherwise unusual, or the copy is".into())
+        }
         Ok(present) if present.uuid() == saved.uuid() => {
             Err("has a header with the same UUID, but of another volume key, place or size".into())
         }
@@ -315,7 +373,7 @@ fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
         Err(ReadError::Damaged { .. }) => {
             Err(format!("has a damaged header of which no copy has the UUID {}", saved.uuid()))
         }
-        Err(_) => match content(device) {
+        Err(_) => match loss(device) {
             Some(held) => Err(format!("holds {held}")),
             None if saved.is_detached() => {
                 Err("has no header, and the copy is of a detached one, which is not at the \
@@ -329,14 +387,15 @@ fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
 
 fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     const MOST: usize = 160 << 20;
-    let bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
+    let mut bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
     let copy = Device::open(file, None, Mode::Read).map_err(Failure::Io)?;
     let saved = read(&copy)?;
     let area_bytes = saved.area_bytes();
     let name = file.display();
-    let Some(bytes) = usize::try_from(area_bytes).ok().and_then(|len| bytes.get(..len)) else {
+    let Some(bytes) = usize::try_from(area_bytes).ok().and_then(|len| bytes.get_mut(..len)) else {
         return Err(Failure::Refused(format!("{name} ends within its key slots; take another copy")));
     };
+    saved.mend(bytes);
     let device = at.open(Mode::Read)?;
     if area_bytes > device.len_bytes() {
         return Err(Failure::Refused(format!(

@@ -23,6 +23,11 @@ pub fn status(at: &At, json: bool) -> Result<(), Failure> {
         Err(_) => {}
     }
     let unusable = match header {
+        Ok(header) if header.copies().primary.is_err() || header.copies().secondary.is_err() => Some(
+            "one copy of the header is damaged; make it anew by `cryptsetup repair`, or by `header-backup` and then \
+             `header-restore`"
+                .to_owned(),
+        ),
         Err(ReadError::NotLuks) | Ok(_) => None,
         Err(error) => Some(error.to_string()),
     };

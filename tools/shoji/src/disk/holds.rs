@@ -26,6 +26,16 @@ pub fn content(device: &Device) -> Option<String> {
     })
 }
 
+/// What would be lost if it were overwritten: [`content`], or data that is nothing known.
+pub fn loss(device: &Device) -> Option<String> {
+    const SEEN_BYTES: u64 = 1 << 20;
+    content(device).or_else(|| {
+        let mut bytes = vec![0; device.len_bytes().min(SEEN_BYTES) as usize];
+        let is_blank = device.read_at(0, &mut bytes).is_ok() && bytes.iter().all(|byte| *byte == 0);
+        (!is_blank).then(|| "data that Shoji does not know, perhaps encrypted".to_owned())
+    })
+}
+
 /// The file system, volume or swap area that begins there. What cannot be read may be anything.
 pub fn recognise(device: &Device) -> Option<&'static str> {
     let piece = |at: u64, len: usize| {

@@ -33,6 +33,11 @@ pub fn identify(path: &Path) -> Identity {
     Identity { model: value("ID_MODEL_ENC=").and_then(decode), serial }
 }
 
+/// The number of the partition that a block device is.
+pub fn partition_number(path: &Path) -> Option<u32> {
+    line(&sysfs(path)?.join("partition"))?.parse().ok()
+}
+
 fn line(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Device;
+use super::{Device, content};
 use luks2::{Block, Cost, Header, New, ReadError, VOLUME_KEY_BYTES, VolumeKey};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -17,6 +17,9 @@ const MOST_HEADER_BYTES: u64 = 16 << 20;
 /// # Errors
 /// See [`ReadError`].
 pub fn read(device: &Device) -> Result<Header, ReadError> {
+    if device.len_bytes() < luks2::HEADER_SIZES[0] {
+        return Err(ReadError::NotLuks);
+    }
     luks2::parse(&mut |at, data| device.read_at(at, data).map_err(|error| error.to_string()))
 }
 
@@ -58,6 +61,19 @@ impl Plan<'_> {
         }
         Ok(PAYLOAD_AT)
     }
+
+    fn header(&self, area_bytes: u64) -> New<'_> {
+        let payload_at = if self.detached { 0 } else { area_bytes };
+        New { label: self.label, sector_bytes: self.sector_bytes, area_bytes, payload_at, cost: self.cost }
+    }
+
+    /// Can [`make`] make it? Before anybody is asked for a pass phrase.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check(&self, area_bytes: u64) -> Result<(), String> {
+        self.header(area_bytes).check().map_err(|error| error.to_string())
+    }
 }
 
 /// The bytes of a new header with a new volume key, for [`write`].
@@ -65,8 +81,7 @@ impl Plan<'_> {
 /// # Errors
 /// A sentence.
 pub fn make(plan: &Plan<'_>, area_bytes: u64, phrase: &str, memory: &mut [Block]) -> Result<Vec<u8>, String> {
-    let payload_at = if plan.detached { 0 } else { area_bytes };
-    let new = New { label: plan.label, sector_bytes: plan.sector_bytes, area_bytes, payload_at, cost: plan.cost };
+    let new = plan.header(area_bytes);
     let mut failure = None;
     let mut random = |bytes: &mut [u8]| failure = getrandom::fill(bytes).err().or(failure);
     let mut key = Zeroizing::new([0; VOLUME_KEY_BYTES]);
@@ -104,6 +119,12 @@ pub fn write(device: &Device, header: &[u8], area_bytes: u64, progress: &dyn Fn(
     device.sync()?;
     device.write_at(0, &header[..first])?;
     device.sync()
+}
+
+/// What a header's first copy was overwritten with, if that is known to be something.
+pub fn overwritten(device: &Device, header: &Header) -> Option<String> {
+    let lost = header.copies().primary == Err(luks2::Flaw::Magic);
+    if lost { content(device) } else { None }
 }
 
 /// All bytes of a header: both copies and the key slots.

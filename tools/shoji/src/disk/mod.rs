@@ -6,5 +6,5 @@ mod identity;
 pub mod luks;
 
 pub use device::{Device, Mode};
-pub use holds::{content, recognise};
-pub use identity::{Identity, identify};
+pub use holds::{content, loss, recognise};
+pub use identity::{Identity, identify, partition_number};
