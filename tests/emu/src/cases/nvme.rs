@@ -4,11 +4,12 @@ use super::disk_image::judge;
 use super::inside;
 use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result, ensure};
+use std::path::Path;
 use testbed::disk::Disk;
 use testbed::qemu::{Machine, Writes};
 use testbed::{disks, ext, program};
 
-const SERIAL: &str = "SHOJI-NVME";
+pub const SERIAL: &str = "SHOJI-NVME";
 const CPUS: u32 = 2;
 
 pub fn cases() -> Vec<Case> {
@@ -81,10 +82,14 @@ fn start(cx: &Cx, drive: &Disk, args: &str) -> Result<Machine> {
 
 fn configuration(cx: &Cx) -> Result<String> {
     let key = cx.key_file()?;
-    let rule = format!(
+    Ok(disks::configuration(&key) + &rule(&key))
+}
+
+/// Protects the second partition of the drive.
+pub fn rule(key: &Path) -> String {
+    format!(
         "[[disk]]\nname = \"nvme\"\ndisk = {{ model = \"QEMU NVMe Ctrl\", serial = \"{SERIAL}\" }}\n\
          range = {{ partition = 2 }}\ncipher = \"aes-xts-plain64\"\nkey-file = {:?}\n",
         key.to_string_lossy()
-    );
-    Ok(disks::configuration(&key) + &rule)
+    )
 }
