@@ -42,7 +42,7 @@ const fn disk_modules(kernel: Kernel) -> &'static [&'static str] {
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 21] = [
+pub const SCRIPTS: [(&str, &str); 22] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -53,6 +53,7 @@ pub const SCRIPTS: [(&str, &str); 21] = [
     ("fio", include_str!("../guest/tests/fio.sh")),
     ("nvme", include_str!("../guest/tests/nvme.sh")),
     ("own", include_str!("../guest/tests/own.sh")),
+    ("replug", include_str!("../guest/tests/replug.sh")),
     ("sleep", include_str!("../guest/tests/sleep.sh")),
     ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
     ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),

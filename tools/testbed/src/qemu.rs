@@ -121,7 +121,7 @@ impl Qemu {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
         let drive = format!("file={file},format=raw,if=none,id=nvme,media=disk,discard=unmap,snapshot={snapshot}");
-        self.command.args(["-drive", &drive, "-device", &format!("nvme,drive=nvme,serial={serial}")]);
+        self.command.args(["-drive", &drive, "-device", &nvme_device("nvme", serial)]);
         self.command.args(["-global", "ide-hd.bootindex=0", "-boot", "strict=on"]);
         self
     }
@@ -281,6 +281,11 @@ impl Qemu {
             self.command.args(["-device", &format!("ide-hd,drive=disk{index},{place}")]);
         }
     }
+}
+
+/// An NVMe drive with the image that is called `drive`, always in the same slot, as `-device` takes it.
+pub fn nvme_device(drive: &str, serial: &str) -> String {
+    format!("nvme,id=nvme,drive={drive},serial={serial},addr=0x10")
 }
 
 /// QEMU that ends when this program does, however that ends.

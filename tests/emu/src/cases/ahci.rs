@@ -8,7 +8,7 @@ use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("seabios_grub_and_linux_boot_from_an_ahci_disk", 200, boots).beside_others(),
+        Case::new("seabios_grub_and_linux_boot_from_an_ahci_disk", 300, boots).beside_others(),
         Case::new("an_ahci_disk_passes_fio_with_32_commands_queued_and_trim", 600, passes_fio),
     ]
 }
