@@ -1,14 +1,16 @@
 //! Q35's AHCI controller: SeaBIOS, GRUB and Linux use the disk there.
 
+use super::disk_image::judge;
 use super::{fio, inside};
 use crate::case::{Boot, Case, Cx};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use testbed::disk::Disk;
 use testbed::qemu::Writes;
 
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("seabios_grub_and_linux_boot_from_an_ahci_disk", 300, boots).beside_others(),
+        Case::new("a_reboot_on_an_ahci_disk_comes_back", 300, reboots),
         Case::new("an_ahci_disk_passes_fio_with_32_commands_queued_and_trim", 600, passes_fio),
     ]
 }
@@ -26,6 +28,19 @@ fn boots(cx: &Cx) -> Result<()> {
         ensure!(!log.contains("refused"), "Shoji has refused something of the firmware's or of Linux's");
     }
     Ok(())
+}
+
+/// The firmware finds the disk again, however the guest has left its controller.
+fn reboots(cx: &Cx) -> Result<()> {
+    let base = cx.small_disk()?;
+    let disk = cx.copy_as(&base, "written.img")?;
+    let qemu = cx.machine(512)?.cpus(CPUS).request("shoji.test=reboot_once", cx.boot.how());
+    let mut machine = qemu.ahci_disk(0, &disk.path, Writes::Kept).start()?;
+    machine.expect("REBOOTING").context("first boot")?;
+    machine.expect("SECOND BOOT").context("after the reboot")?;
+    cx.expect_pass(&mut machine)?;
+    cx.expect_starts(&machine.shoji_log(), 2)?;
+    judge(cx, &base, &disk, &cx.plaintext(&disk)?)
 }
 
 fn passes_fio(cx: &Cx) -> Result<()> {

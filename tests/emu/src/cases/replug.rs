@@ -18,7 +18,7 @@ pub fn cases() -> Vec<Case> {
 fn ahci(cx: &Cx) -> Result<()> {
     let base = cx.small_disk()?;
     let disk = cx.copy_as(&base, "written.img")?;
-    let args = "shoji.test=replug shoji.disk=sda shoji.ways=rescan+scan+delete+remove+delete";
+    let args = "shoji.test=replug shoji.disk=sda shoji.ways=rescan+scan+delete";
     let qemu = cx.machine(512)?.cpus(2).request(args, cx.boot.how());
     let mut machine = qemu.ahci_disk(0, &disk.path, Writes::Kept).start()?;
     cx.expect_pass(&mut machine)?;

@@ -47,6 +47,8 @@ for way in $(value shoji.ways | tr + ' '); do
         remove) echo 1 > /sys/bus/pci/rescan ;;
         unplug) echo "PLUG" ;;
     esac
+    for _ in $(seq 100); do [ -b /dev/$part ] && break; sleep 0.1; done
+    dmesg | grep -iE "ata|sd |scsi|pci" | tail -40; cat /proc/partitions /proc/mounts; lspci 2>/dev/null; ls /sys/bus/pci/devices
     wait_for /dev/$part
     echo 3 > /proc/sys/vm/drop_caches
     mount_data /dev/$part
