@@ -65,17 +65,6 @@ impl Monitor {
         self.command(&format!("device_del {id}"))
     }
 
-    /// Puts a device in, as `-device` takes it.
-    pub fn plug(&mut self, device: &str) -> Result<()> {
-        self.command(&format!("device_add {device}"))
-    }
-
-    /// Gives a raw image the name `id`, for a device that is plugged in later.
-    pub fn add_drive(&mut self, id: &str, image: &Path) -> Result<()> {
-        let file = image.to_string_lossy().replace(',', ",,");
-        self.command(&format!("drive_add 0 file={file},format=raw,if=none,id={id},discard=unmap"))
-    }
-
     /// Gives a command and waits until it is done.
     fn command(&mut self, line: &str) -> Result<()> {
         const PROMPT: &str = "\n(qemu) ";

@@ -116,12 +116,12 @@ impl Qemu {
         self
     }
 
-    /// Adds an NVMe drive; the machine boots from its IDE disks all the same.
+    /// Adds an NVMe drive, the device `nvme`; the machine boots from its IDE disks all the same.
     pub fn nvme_disk(mut self, image: &Path, serial: &str, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
         let drive = format!("file={file},format=raw,if=none,id=nvme,media=disk,discard=unmap,snapshot={snapshot}");
-        self.command.args(["-drive", &drive, "-device", &nvme_device("nvme", serial)]);
+        self.command.args(["-drive", &drive, "-device", &format!("nvme,id=nvme,drive=nvme,serial={serial}")]);
         self.command.args(["-global", "ide-hd.bootindex=0", "-boot", "strict=on"]);
         self
     }
@@ -281,11 +281,6 @@ impl Qemu {
             self.command.args(["-device", &format!("ide-hd,drive=disk{index},{place}")]);
         }
     }
-}
-
-/// An NVMe drive with the image that is called `drive`, always in the same slot, as `-device` takes it.
-pub fn nvme_device(drive: &str, serial: &str) -> String {
-    format!("nvme,id=nvme,drive={drive},serial={serial},addr=0x10")
 }
 
 /// QEMU that ends when this program does, however that ends.

@@ -6,7 +6,7 @@ use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use testbed::disk::Disk;
-use testbed::qemu::{self, Qemu, Writes};
+use testbed::qemu::{Qemu, Writes};
 use testbed::{disks, ext, program};
 
 pub const SERIAL: &str = "SHOJI-NVME";
@@ -73,11 +73,6 @@ pub fn machine(cx: &Cx, drive: &Disk) -> Result<Qemu> {
     let disk = inside::disk_of(cx, &configuration(cx)?, "")?;
     let qemu = cx.machine(512)?.cpus(CPUS);
     Ok(qemu.ide_disk(0, &disk.path, Writes::Dropped).nvme_disk(&drive.path, SERIAL, Writes::Kept))
-}
-
-/// The drive to be plugged in again, with its image called `drive`.
-pub fn device(drive: &str) -> String {
-    qemu::nvme_device(drive, SERIAL)
 }
 
 fn configuration(cx: &Cx) -> Result<String> {
