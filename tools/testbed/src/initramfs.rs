@@ -85,11 +85,7 @@ pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
     ensure!(is_static(&busybox)?, "{} is not a static program: install busybox-static", busybox.display());
     fs::copy(busybox, root.join("bin/busybox"))?;
     let disk_modules = disk_modules(kernel);
-    copy_modules(
-        &debian::modules(tree, kernel)?,
-        disk_modules.iter().chain(&CRYPT_MODULES),
-        &root.join("modules"),
-    )?;
+    copy_modules(&debian::modules(tree, kernel)?, disk_modules.iter().chain(&CRYPT_MODULES), &root.join("modules"))?;
     for (name, text) in SCRIPTS {
         fs::write(root.join("tests").join(name), text)?;
     }

@@ -130,7 +130,8 @@ impl Qemu {
     pub fn ahci_disk(mut self, port: u8, image: &Path, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
-        let drive = format!("file={file},format=raw,if=none,id=sata{port},media=disk,discard=unmap,snapshot={snapshot}");
+        let drive =
+            format!("file={file},format=raw,if=none,id=sata{port},media=disk,discard=unmap,snapshot={snapshot}");
         let device = format!("ide-hd,drive=sata{port},bus=ide.{port},bootindex={port}");
         self.command.args(["-drive", &drive, "-device", &device]);
         self.generic_kernel().chipset(Chipset::Q35)

@@ -60,6 +60,7 @@ fn passes_fio(cx: &Cx) -> Result<()> {
 
 /// Megabytes of zeros on the raw data partition: encrypted ones there are none of.
 fn empty_mib(disk: &Disk) -> Result<usize> {
-    let empty = disk.read_data(0, disk.data.sectors)?.chunks(4096).filter(|block| block.iter().all(|it| *it == 0)).count();
+    let empty =
+        disk.read_data(0, disk.data.sectors)?.chunks(4096).filter(|block| block.iter().all(|it| *it == 0)).count();
     Ok(empty / 256)
 }
