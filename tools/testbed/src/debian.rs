@@ -8,12 +8,37 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SUITE: &str = "bookworm";
-/// The 6.1 "cloud" kernel: PIIX IDE is in, it boots in seconds on an emulated CPU.
 const PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,login,procps,util-linux,e2fsprogs,fio,cryptsetup-bin,\
-    stress-ng,kexec-tools,cpp-12,linux-image-cloud-amd64";
+    stress-ng,kexec-tools,cpp-12,linux-image-cloud-amd64,linux-image-amd64";
 const CONFIGURE: &str = include_str!("../guest/debian.sh");
 /// Space that making it takes for a while: tree and archive.
-const NEED_MIB: u64 = 1500;
+const NEED_MIB: u64 = 2500;
+
+/// The kernels of the tree, both 6.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kernel {
+    /// "cloud": PIIX IDE and NVMe are in, AHCI is not; it boots in seconds on an emulated CPU.
+    Cloud,
+    /// The usual one, with drivers for all disks here; it takes a quarter of a minute longer.
+    Generic,
+}
+
+impl Kernel {
+    pub const ALL: [Self; 2] = [Self::Cloud, Self::Generic];
+
+    /// Whether something is this one's whose name ends with the kernel's version.
+    fn owns(self, name: &str) -> bool {
+        name.ends_with("-cloud-amd64") == (self == Self::Cloud)
+    }
+
+    /// What a boot partition calls its kernel and initrd.
+    pub const fn files(self) -> [&'static str; 2] {
+        match self {
+            Self::Cloud => ["vmlinuz", "initrd.img"],
+            Self::Generic => ["vmlinuz.generic", "initrd.img.generic"],
+        }
+    }
+}
 
 /// The tree as `tar` archive.
 pub fn archive() -> Result<PathBuf> {
@@ -53,12 +78,22 @@ pub fn unpack(archive: &Path, paths: &[&str], to: &Path) -> Result<()> {
 }
 
 /// The file `boot/PREFIX-VERSION`, e.g. the kernel.
-pub fn boot_file(tree: &Path, prefix: &str) -> Result<PathBuf> {
-    let boot = tree.join("boot");
-    let mut files = fs::read_dir(&boot)?.filter_map(|entry| Some(entry.ok()?.path()));
-    files
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)))
-        .with_context(|| format!("no {prefix}* in {}", boot.display()))
+pub fn boot_file(tree: &Path, prefix: &str, kernel: Kernel) -> Result<PathBuf> {
+    named(&tree.join("boot"), prefix, kernel)
+}
+
+/// The folder with a kernel's modules.
+pub fn modules(tree: &Path, kernel: Kernel) -> Result<PathBuf> {
+    named(&tree.join("usr/lib/modules"), "", kernel)
+}
+
+fn named(dir: &Path, prefix: &str, kernel: Kernel) -> Result<PathBuf> {
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(prefix) && kernel.owns(&name)
+    };
+    let mut files = fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path()));
+    files.find(fits).with_context(|| format!("no {prefix}* of the {kernel:?} kernel in {}", dir.display()))
 }
 
 /// The root as an ext4 image of `size_mib`.

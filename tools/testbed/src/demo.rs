@@ -1,7 +1,8 @@
 //! The demo disk: a Debian 12 whose root partition is encrypted on disk.
 
+use crate::debian::{self, Kernel};
 use crate::disk::{Disk, Recipe, Shoji};
-use crate::{Workspace, artifact, debian, grub, guest_tools, progress};
+use crate::{Workspace, artifact, grub, guest_tools, progress};
 use anyhow::Result;
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ const BOOT_MIB: u64 = 64;
 /// Holds the system (about 500 MiB) and leaves room for tests.
 const ROOT_MIB: u64 = 1200;
 /// Shoji decrypts below the kernel, so the root is a plain ext4 to it and no key is in the initrd.
-const KERNEL_ARGS: &str = "root=/dev/sda2 ro console=tty0";
+const KERNEL_ARGS: &str = "root=LABEL=root ro console=tty0";
 
 /// The Debian disk; plain (for the bare machine) without a key.
 pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Option<&Path>) -> Result<Disk> {
@@ -26,8 +27,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
         file,
         boot_mib: BOOT_MIB,
         menu: grub::Menu { name: "Debian", kernel_args: KERNEL_ARGS, timeout_s: 1 },
-        kernel: &dir.join("vmlinuz"),
-        initrd: &dir.join("initrd.img"),
+        kernels: &dir,
         extra: None,
         command: &guest_tools::build(workspace)?,
         shoji,
@@ -45,8 +45,11 @@ fn build(archive: &Path, dir: &Path) -> Result<()> {
         let _progress = progress::spinner("Taking Debian's kernel");
         debian::unpack(archive, &["./boot"], &boot)?;
     }
-    fs::copy(debian::boot_file(&boot, "vmlinuz-")?, dir.join("vmlinuz"))?;
-    fs::copy(debian::boot_file(&boot, "initrd.img-")?, dir.join("initrd.img"))?;
+    for kernel in Kernel::ALL {
+        for (prefix, name) in ["vmlinuz-", "initrd.img-"].into_iter().zip(kernel.files()) {
+            fs::copy(debian::boot_file(&boot, prefix, kernel)?, dir.join(name))?;
+        }
+    }
     artifact::remove(&boot)?;
     debian::ext4_image(archive, ROOT_MIB, &dir.join("root.ext4"))
 }

@@ -1,5 +1,6 @@
 //! A disk: MBR with GRUB, plain boot partition, data partition.
 
+use crate::debian::Kernel;
 use crate::mbr::Extent;
 use crate::xts::DiskKey;
 use crate::{Workspace, artifact, ext, grub, guest_tools, progress};
@@ -20,9 +21,8 @@ pub struct Recipe<'a> {
     pub file: &'a str,
     pub boot_mib: u64,
     pub menu: grub::Menu<'a>,
-    /// Guest kernel and initrd.
-    pub kernel: &'a Path,
-    pub initrd: &'a Path,
+    /// The folder with the files of each guest kernel.
+    pub kernels: &'a Path,
     /// More for the boot partition: (folder, its name there).
     pub extra: Option<(&'a Path, &'a str)>,
     /// The command `shoji`, for the folder `tools` of the boot partition.
@@ -143,8 +143,9 @@ impl Disk {
         artifact::remove(&tree)?;
         fs::create_dir_all(tree.join("boot"))?;
         grub::write_configuration(&tree, &recipe.menu)?;
-        copy(recipe.kernel, &tree.join("boot/vmlinuz"))?;
-        copy(recipe.initrd, &tree.join("boot/initrd.img"))?;
+        for file in Kernel::ALL.iter().flat_map(|kernel| kernel.files()) {
+            copy(&recipe.kernels.join(file), &tree.join("boot").join(file))?;
+        }
         if let Some(shoji) = &recipe.shoji {
             fs::create_dir_all(tree.join("shoji"))?;
             copy(shoji.elf, &tree.join("shoji/shoji.elf"))?;
@@ -167,9 +168,10 @@ impl Disk {
 pub const MARKER: &str = "SHOJI-PLAINTEXT-MARKER-7c1e55d0\n";
 
 fn boot_inputs(recipe: &Recipe<'_>) -> Result<String> {
-    let mut files = vec![recipe.kernel, recipe.initrd, recipe.command];
-    files.extend(recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]));
-    let prints: Vec<String> = files.into_iter().map(artifact::fingerprint).collect::<Result<_>>()?;
+    let kernels = Kernel::ALL.iter().flat_map(|kernel| kernel.files()).map(|file| recipe.kernels.join(file));
+    let shoji = recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]);
+    let files = kernels.chain([recipe.command.to_owned()]).chain(shoji.map(Path::to_owned));
+    let prints: Vec<String> = files.map(|file| artifact::fingerprint(&file)).collect::<Result<_>>()?;
     let grub = artifact::fingerprint_of(recipe.menu.configuration()?.as_bytes());
     Ok(format!("{grub} {}", prints.join(" ")))
 }

@@ -1,5 +1,6 @@
 //! The small guest's root: busybox, the disk driver and shell scripts, packed as a cpio archive.
 
+use crate::debian::{self, Kernel};
 use crate::program::locate;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -8,13 +9,40 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Modules of the IDE and AHCI controllers and disks, in loading order.
-pub const DISK_MODULES: [&str; 5] = ["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod"];
+/// Modules of disks, their controllers and file systems, in loading order. The cloud kernel has NVMe and ext4 in it.
+const fn disk_modules(kernel: Kernel) -> &'static [&'static str] {
+    match kernel {
+        Kernel::Cloud => &["scsi_common", "scsi_mod", "libata", "ata_piix", "sd_mod"],
+        Kernel::Generic => &[
+            "scsi_common",
+            "scsi_mod",
+            "libata",
+            "libahci",
+            "ahci",
+            "ata_piix",
+            "crct10dif_common",
+            "crct10dif_generic",
+            "crc-t10dif",
+            "crc64",
+            "crc64-rocksoft",
+            "t10-pi",
+            "sd_mod",
+            "nvme-core",
+            "nvme",
+            "crc16",
+            "crc32c_generic",
+            "mbcache",
+            "jbd2",
+            "ext4",
+        ],
+    }
+}
+
 /// What dm-crypt needs for aes-xts-plain64, in loading order.
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 21] = [
+pub const SCRIPTS: [(&str, &str); 22] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -25,6 +53,7 @@ pub const SCRIPTS: [(&str, &str); 21] = [
     ("fio", include_str!("../guest/tests/fio.sh")),
     ("nvme", include_str!("../guest/tests/nvme.sh")),
     ("own", include_str!("../guest/tests/own.sh")),
+    ("replug", include_str!("../guest/tests/replug.sh")),
     ("sleep", include_str!("../guest/tests/sleep.sh")),
     ("fsync_loop", include_str!("../guest/tests/fsync_loop.sh")),
     ("reboot_once", include_str!("../guest/tests/reboot_once.sh")),
@@ -42,23 +71,25 @@ const INIT: &str = include_str!("../guest/init.sh");
 /// All text that goes in, for telling whether an archive is current.
 pub fn inputs() -> String {
     let scripts: Vec<&str> = SCRIPTS.iter().map(|(_, text)| *text).collect();
-    crate::artifact::fingerprint_of((INIT.to_owned() + &scripts.join("\n")).as_bytes())
+    let modules = Kernel::ALL.map(disk_modules);
+    crate::artifact::fingerprint_of(format!("{INIT}{}{modules:?}", scripts.join("\n")).as_bytes())
 }
 
-/// Packs the archive; `modules` are the folders of a kernel's modules (`lib/modules/VERSION`).
-pub fn build(modules: &Path, scratch: &Path, archive: &Path) -> Result<()> {
-    let root = scratch.join("initramfs");
+/// Packs the archive for a kernel of the Debian in `tree`.
+pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
+    let root = tree.join(format!("initramfs.{kernel:?}"));
     for dir in ["bin", "dev", "proc", "sys", "modules", "tests"] {
         fs::create_dir_all(root.join(dir))?;
     }
     let busybox = locate("busybox").context("busybox is not installed")?;
     ensure!(is_static(&busybox)?, "{} is not a static program: install busybox-static", busybox.display());
     fs::copy(busybox, root.join("bin/busybox"))?;
-    copy_modules(modules, DISK_MODULES.iter().chain(&CRYPT_MODULES), &root.join("modules"))?;
+    let disk_modules = disk_modules(kernel);
+    copy_modules(&debian::modules(tree, kernel)?, disk_modules.iter().chain(&CRYPT_MODULES), &root.join("modules"))?;
     for (name, text) in SCRIPTS {
         fs::write(root.join("tests").join(name), text)?;
     }
-    let names: Vec<String> = DISK_MODULES.iter().map(|name| format!("{name}.ko")).collect();
+    let names: Vec<String> = disk_modules.iter().map(|name| format!("{name}.ko")).collect();
     fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")))?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     pack(&root, archive)

@@ -60,6 +60,11 @@ impl Monitor {
         self.command(&format!("pmemsave {start:#x} {len_bytes:#x} \"{}\"", to.display()))
     }
 
+    /// Asks for a device to be taken out; the guest lets go of it first.
+    pub fn unplug(&mut self, id: &str) -> Result<()> {
+        self.command(&format!("device_del {id}"))
+    }
+
     /// Gives a command and waits until it is done.
     fn command(&mut self, line: &str) -> Result<()> {
         const PROMPT: &str = "\n(qemu) ";
@@ -67,7 +72,10 @@ impl Monitor {
             self.console.expect(PROMPT, TIMEOUT)?;
         }
         self.console.send_line(line)?;
-        self.console.expect(PROMPT, TIMEOUT).map(drop)
+        let said = self.console.expect(PROMPT, TIMEOUT)?;
+        let error = said.lines().find(|line| line.starts_with("Error: "));
+        ensure!(error.is_none(), "{line}: {}", error.unwrap_or_default());
+        Ok(())
     }
 
     /// Instructions executed since power-on, of the guest and a hypervisor alike; idle time does not count. Only with

@@ -116,29 +116,36 @@ impl Qemu {
         self
     }
 
-    /// Adds an NVMe drive; the machine boots from its IDE disks all the same.
+    /// Adds an NVMe drive, the device `nvme`; the machine boots from its IDE disks all the same.
     pub fn nvme_disk(mut self, image: &Path, serial: &str, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
-        let drive = format!("file={file},format=raw,if=none,id=nvme,media=disk,snapshot={snapshot}");
-        self.command.args(["-drive", &drive, "-device", &format!("nvme,drive=nvme,serial={serial}")]);
+        let drive = format!("file={file},format=raw,if=none,id=nvme,media=disk,discard=unmap,snapshot={snapshot}");
+        self.command.args(["-drive", &drive, "-device", &format!("nvme,id=nvme,drive=nvme,serial={serial}")]);
         self.command.args(["-global", "ide-hd.bootindex=0", "-boot", "strict=on"]);
         self
     }
 
-    /// A disk at a port of Q35's AHCI controller; the machine boots from port 0.
+    /// A disk at a port of Q35's AHCI controller; the machine boots from port 0, and the kernel that has a driver for it.
     pub fn ahci_disk(mut self, port: u8, image: &Path, writes: Writes) -> Self {
         let snapshot = if writes == Writes::Dropped { "on" } else { "off" };
         let file = image.to_string_lossy().replace(',', ",,");
-        let drive = format!("file={file},format=raw,if=none,id=sata{port},media=disk,snapshot={snapshot}");
+        let drive =
+            format!("file={file},format=raw,if=none,id=sata{port},media=disk,discard=unmap,snapshot={snapshot}");
         let device = format!("ide-hd,drive=sata{port},bus=ide.{port},bootindex={port}");
         self.command.args(["-drive", &drive, "-device", &device]);
-        self.chipset(Chipset::Q35)
+        self.generic_kernel().chipset(Chipset::Q35)
     }
 
     /// What the disk's GRUB reads: an argument for the guest's kernel, and `bare` or `prompt` as way to boot.
     pub fn request(mut self, kernel_args: &str, how: &str) -> Self {
         self.command.args(["-smbios", &format!("type=1,serial={kernel_args},sku={how}")]);
+        self
+    }
+
+    /// The disk's GRUB boots Debian's usual kernel instead of the one for clouds.
+    pub fn generic_kernel(mut self) -> Self {
+        self.command.args(["-smbios", "type=1,version=generic"]);
         self
     }
 

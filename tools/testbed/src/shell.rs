@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// From power-on to the login prompt on an emulated CPU; a busy host takes several times as long as an idle one.
-pub const BOOT_TIMEOUT: Duration = Duration::from_secs(420);
+pub const BOOT_TIMEOUT: Duration = Duration::from_secs(900);
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A shell of root.

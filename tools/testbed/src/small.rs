@@ -1,9 +1,10 @@
 //! The small test disk: kernel, busybox and a data partition, to a verdict in seconds.
 
+use crate::debian::{self, Kernel};
 use crate::disk::{Disk, MARKER, Recipe, Shoji};
 use crate::mbr::Extent;
 use crate::program::{command, run};
-use crate::{Workspace, artifact, debian, ext, grub, guest_tools, initramfs, progress};
+use crate::{Workspace, artifact, ext, grub, guest_tools, initramfs, progress};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,9 @@ impl SmallGuest {
         Ok(Self { dir, inputs })
     }
 
-    pub fn kernel(&self) -> PathBuf {
-        self.dir.join("vmlinuz")
-    }
-
-    pub fn initrd(&self) -> PathBuf {
-        self.dir.join("initrd.img")
+    /// The folder with the files of each kernel.
+    pub fn kernels(&self) -> &Path {
+        &self.dir
     }
 
     /// The programs in `TOOLS` and what they need, for the boot partition.
@@ -70,8 +68,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
         file,
         boot_mib: BOOT_MIB,
         menu: grub::Menu { name: "Small guest", kernel_args: KERNEL_ARGS, timeout_s: 0 },
-        kernel: &guest.kernel(),
-        initrd: &guest.initrd(),
+        kernels: guest.kernels(),
         extra: Some((&guest.tools(), "tools")),
         command: &guest_tools::build(workspace)?,
         shoji,
@@ -90,11 +87,12 @@ fn build(archive: &Path, dir: &Path) -> Result<()> {
     let tools: Vec<String> = TOOLS.iter().map(|tool| format!("./{tool}")).collect();
     paths.extend(tools.iter().map(String::as_str));
     debian::unpack(archive, &paths, &tree)?;
-    fs::copy(debian::boot_file(&tree, "vmlinuz-")?, dir.join("vmlinuz"))?;
     collect_tools(&tree, &dir.join("tools"))?;
-    let modules =
-        fs::read_dir(tree.join("usr/lib/modules"))?.next().context("the Debian root has no kernel modules")??;
-    initramfs::build(&modules.path(), &tree, &dir.join("initrd.img"))?;
+    for kernel in Kernel::ALL {
+        let [vmlinuz, initrd] = kernel.files();
+        fs::copy(debian::boot_file(&tree, "vmlinuz-", kernel)?, dir.join(vmlinuz))?;
+        initramfs::build(&tree, kernel, &dir.join(initrd))?;
+    }
     make_data(&tree, &dir.join("data.ext4"))?;
     artifact::remove(&tree)
 }

@@ -1,39 +1,123 @@
 //! A real Debian 12 on the encrypted disk.
 
-use super::dmesg;
 use super::power_cut::{come_back, last_synced};
+use super::{dmesg, inside, nvme};
 use crate::case::{Case, Cx};
 use anyhow::{Context, Result, ensure};
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 use testbed::disk::Disk;
+use testbed::disks;
 use testbed::ext::{self, Check};
-use testbed::qemu::{Machine, Qemu, Writes};
+use testbed::qemu::{Qemu, Writes};
 use testbed::shell::Shell;
 
 pub fn cases() -> Vec<Case> {
-    vec![
-        Case::new("debian_on_4_cpus_passes_load_and_a_reboot_and_stays_clean", 1500, load_and_reboot),
-        Case::new("debian_survives_a_power_cut_in_mid_write", 900, power_cut),
-    ]
+    let mut cases = vec![
+        Case::new("debian_on_4_cpus_passes_load_and_a_reboot_and_stays_clean", 1500, |cx| load_and_reboot(cx, IDE)),
+        Case::new("debian_survives_a_power_cut_in_mid_write", 900, |cx| power_cut(cx, IDE)),
+    ];
+    for drive in [Drive::Ahci, Drive::Nvme] {
+        let name = drive.name();
+        cases.extend([2, 1, 4].map(|cpus| {
+            let name = format!("debian_on_{name}_with_{cpus}_cpus_passes_load_and_a_reboot_and_stays_clean");
+            Case::new(name, 900, move |cx| load_and_reboot(cx, Hardware { drive, cpus })).only_in_long_runs()
+        }));
+        let name = format!("debian_on_{name}_survives_a_power_cut_in_mid_write");
+        let hardware = Hardware { drive, cpus: 2 };
+        cases.push(Case::new(name, 300, move |cx| power_cut(cx, hardware)).only_in_long_runs());
+    }
+    cases
 }
 
-const CPUS: u32 = 4;
-pub const MEMORY_MIB: u32 = 1024;
+const MEMORY_MIB: u32 = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn load_and_reboot(cx: &Cx) -> Result<()> {
+/// What the root file system is on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Drive {
+    Ide,
+    Ahci,
+    /// SeaBIOS boots from IDE, where GRUB and Shoji are.
+    Nvme,
+}
+
+impl Drive {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ide => "ide",
+            Self::Ahci => "ahci",
+            Self::Nvme => "nvme",
+        }
+    }
+
+    const fn root(self) -> &'static str {
+        match self {
+            Self::Ide | Self::Ahci => "/dev/sda2",
+            Self::Nvme => "/dev/nvme0n1p2",
+        }
+    }
+}
+
+/// The machine that Debian runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hardware {
+    pub drive: Drive,
+    pub cpus: u32,
+}
+
+pub const IDE: Hardware = Hardware { drive: Drive::Ide, cpus: 4 };
+
+impl Hardware {
+    /// The machine with Debian's disk in it.
+    pub fn machine(self, cx: &Cx, disk: &Disk, writes: Writes, how: &str) -> Result<Qemu> {
+        let qemu = cx.machine(MEMORY_MIB)?.cpus(self.cpus).request("quiet", how);
+        Ok(match self.drive {
+            Drive::Ide => qemu.ide_disk(0, &disk.path, writes),
+            Drive::Ahci => qemu.ahci_disk(0, &disk.path, writes),
+            Drive::Nvme => {
+                let boot = boot_disk(cx, disk)?;
+                qemu.ide_disk(0, &boot, Writes::Dropped).nvme_disk(&disk.path, nvme::SERIAL, writes)
+            }
+        })
+    }
+
+    /// A copy of Debian's disk whose rule passes TRIM.
+    fn disk(self, cx: &Cx) -> Result<Disk> {
+        let key = cx.key_file()?;
+        let rule = match self.drive {
+            Drive::Ide | Drive::Ahci => disks::configuration(&key),
+            Drive::Nvme => nvme::rule(&key),
+        };
+        inside::configured(cx, &cx.debian_disk()?, &rule, "trim = true\n")
+    }
+}
+
+/// What is before the data partition, on a disk of the same size.
+fn boot_disk(cx: &Cx, disk: &Disk) -> Result<PathBuf> {
+    let path = cx.dir.join("boot.img");
+    let boot = File::create(&path)?;
+    std::io::copy(&mut File::open(&disk.path)?.take(disk.data.offset_bytes()), &mut &boot)?;
+    boot.set_len(disk.all_sectors()? * 512)?;
+    Ok(path)
+}
+
+fn load_and_reboot(cx: &Cx, hardware: Hardware) -> Result<()> {
     let work = work(cx);
-    let reference = dmesg::reference(cx, &work)?;
-    let disk = cx.copy(&cx.debian_disk()?)?;
-    let mut machine = boot(cx, &disk)?;
+    let reference = dmesg::reference(cx, hardware.drive, &work)?;
+    let disk = hardware.disk(cx)?;
+    let mut machine = hardware.machine(cx, &disk, Writes::Kept, cx.boot.how())?.start()?;
     let mut shell = Shell::login(&mut machine)?;
     let root = shell.run("findmnt -no SOURCE /", MINUTE)?;
-    ensure!(root == "/dev/sda2", "the root file system is on {root}");
+    ensure!(root == hardware.drive.root(), "the root file system is on {root}");
     perform(&mut shell, &work)?;
     let complaints = dmesg::complaints(&mut shell)?;
     let new: Vec<&String> = complaints.difference(&reference).collect();
     ensure!(new.is_empty(), "the kernel complains of what it does not on the bare machine: {new:#?}");
     shell.run("md5sum /root/sync.0.0 > /root/sum && sync && rm -f /root/async.*", MINUTE)?;
+    shell.run("fstrim /", MINUTE)?;
     shell.start("systemctl reboot")?.expect("reboot: Restarting system")?;
     let mut shell = Shell::login(&mut machine).context("after the reboot inside the guest")?;
     shell.run("md5sum -c /root/sum", MINUTE)?;
@@ -60,11 +144,11 @@ fn work(cx: &Cx) -> Work {
         )
     };
     let command = format!(
-        "(stress-ng --cpu 1 --vm 1 --vm-bytes 64m --fork 1 --switch 1 --futex 1 --affinity 1 --membarrier 1 \
+        "(stress-ng --cpu 1 --vm 1 --vm-bytes 64m --fork 1 --switch 1 --futex 1 --affinity 1 --membarrier 1 --hdd 1 --hdd-bytes 16m --temp-path /root \
          --tlb-shootdown 2 --timer 1 --verify --timeout {seconds}s > /root/stress.out 2>&1 & \
          until [ $SECONDS -ge {seconds} ]; do {}; {}; done; wait $! || {{ cat /root/stress.out; exit 1; }})",
         fio("sync", "--ioengine=psync --fsync=8"),
-        fio("async", "--ioengine=libaio --iodepth=16 --direct=1"),
+        fio("async", "--ioengine=libaio --iodepth=32 --direct=1"),
     );
     Work { command: format!("SECONDS=0; {command}"), seconds }
 }
@@ -74,14 +158,9 @@ pub fn perform(shell: &mut Shell<'_>, work: &Work) -> Result<()> {
     shell.run(&work.command, 10 * MINUTE + Duration::from_secs(work.seconds.into())).map(drop)
 }
 
-/// What Debian is booted with.
-pub fn request(qemu: Qemu, how: &str) -> Qemu {
-    qemu.cpus(CPUS).request("quiet", how)
-}
-
-fn power_cut(cx: &Cx) -> Result<()> {
-    let disk = cx.copy(&cx.debian_disk()?)?;
-    let mut machine = boot(cx, &disk)?;
+fn power_cut(cx: &Cx, hardware: Hardware) -> Result<()> {
+    let disk = hardware.disk(cx)?;
+    let mut machine = hardware.machine(cx, &disk, Writes::Kept, cx.boot.how())?.start()?;
     let mut shell = Shell::login(&mut machine)?;
     let machine_in_loop = shell.start(WRITER)?;
     machine_in_loop.expect("SYNCED 20\r")?;
@@ -105,7 +184,3 @@ fn power_cut(cx: &Cx) -> Result<()> {
 /// Records, each announced after its fsync; bulk writes beside them.
 const WRITER: &str = "(while :; do dd if=/dev/urandom of=/root/bulk bs=256k count=16 conv=fsync 2>/dev/null; done) & \
     for i in $(seq 100000); do printf 'record %09d\\n' $i >> /root/records; sync /root/records; echo SYNCED $i; done";
-
-fn boot(cx: &Cx, disk: &Disk) -> Result<Machine> {
-    request(cx.machine(MEMORY_MIB)?, cx.boot.how()).ide_disk(0, &disk.path, Writes::Kept).start()
-}

@@ -88,7 +88,7 @@ fn openssl_aes(cx: &Cx, key: &[u8], blocks: &[u8]) -> Result<Vec<u8>> {
     fs::read(&to).context("openssl wrote nothing")
 }
 
-fn no_plaintext(disk: &Disk) -> Result<()> {
+pub fn no_plaintext(disk: &Disk) -> Result<()> {
     let image = fs::read(&disk.path)?;
     let marker = MARKER.trim().as_bytes();
     // A sector may begin in the middle of the marker, so half of it is looked for as well.

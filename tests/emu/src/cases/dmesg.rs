@@ -1,6 +1,6 @@
 //! What Debian's kernel complains of, held against what it complains of on the bare machine.
 
-use super::debian::{self, MEMORY_MIB, Work};
+use super::debian::{self, Drive, Hardware, Work};
 use crate::case::{Boot, Cx};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -52,17 +52,18 @@ fn without_number(word: &str) -> String {
     text
 }
 
-/// The same of the bare machine after the same work; made once for an image.
-pub fn reference(cx: &Cx, work: &Work) -> Result<BTreeSet<String>> {
+/// The same of the bare machine after the same work; made once for an image and a kind of drive.
+pub fn reference(cx: &Cx, drive: Drive, work: &Work) -> Result<BTreeSet<String>> {
     let archive = testbed::debian::archive()?;
     let emulator = run(command("qemu-system-x86_64").arg("--version"))?;
-    let inputs = format!("{}\n{emulator}{:?}\n{ENTRIES}{}", archive.display(), cx.accelerator, work.command);
+    let machine = format!("{:?} {drive:?}", cx.accelerator);
+    let inputs = format!("{}\n{emulator}{machine}\n{ENTRIES}{}", archive.display(), work.command);
     let name = format!("debian-{}.dmesg", artifact::fingerprint_of(inputs.as_bytes()));
     let path = user_cache()?.join(name);
     artifact::ensure(&path, &inputs, |part| {
         let disk = disks::debian_for_tests(&cx.workspace, true)?;
-        let qemu = debian::request(cx.machine(MEMORY_MIB)?, Boot::Bare.how());
-        let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
+        let hardware = Hardware { drive, ..debian::IDE };
+        let mut machine = hardware.machine(cx, &disk, Writes::Dropped, Boot::Bare.how())?.start()?;
         let mut shell = Shell::login(&mut machine)?;
         debian::perform(&mut shell, work)?;
         let lines: Vec<String> = complaints(&mut shell)?.into_iter().collect();

@@ -48,7 +48,7 @@ fn by_bochs(cx: &Cx, model: &str) -> Result<()> {
 }
 
 /// The file that fio left, read on the host, is what the guest has read; and all that is true of every disk.
-fn judge_with(cx: &Cx, base: &Disk, disk: &Disk, said: &str) -> Result<()> {
+pub fn judge_with(cx: &Cx, base: &Disk, disk: &Disk, said: &str) -> Result<()> {
     let digest = said.lines().find_map(|line| line.trim().strip_prefix("DIGEST "));
     let digest = digest.context("the guest gave no digest")?;
     let plain = cx.plaintext(disk)?;

@@ -41,12 +41,13 @@ pub fn disk_of(cx: &Cx, configuration: &str, more: &str) -> Result<Disk> {
     configured(cx, &cx.small_disk()?, configuration, more)
 }
 
-/// Likewise of any disk.
+/// As [`disk_with`], of any disk.
 fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
     configured(cx, disk, &disks::configuration(&cx.key_file()?), more)
 }
 
-fn configured(cx: &Cx, disk: &Disk, configuration: &str, more: &str) -> Result<Disk> {
+/// As [`disk_of`], of any disk.
+pub fn configured(cx: &Cx, disk: &Disk, configuration: &str, more: &str) -> Result<Disk> {
     let disk = cx.copy(disk)?;
     if cx.boot == Boot::Shoji {
         let (blob, key) = (cx.dir.join("calls.conf"), cx.dir.join("dbgsh.key"));
@@ -83,9 +84,7 @@ fn like_prometheus(cx: &Cx, metrics: &str) -> Result<()> {
 /// As root of an ordinary system does it.
 fn debian(cx: &Cx) -> Result<()> {
     let disk = changed(cx, &cx.debian_disk()?, ALLOWED)?;
-    let mut machine = debian::request(cx.machine(debian::MEMORY_MIB)?, cx.boot.how())
-        .ide_disk(0, &disk.path, Writes::Dropped)
-        .start()?;
+    let mut machine = debian::IDE.machine(cx, &disk, Writes::Dropped, cx.boot.how())?.start()?;
     let mut shell = Shell::login(&mut machine)?;
     shell.run(
         "mount -r /dev/sda1 /mnt && cp /mnt/tools/shoji /usr/local/bin/ && cp /mnt/tools/dbgsh.key /root",

@@ -15,6 +15,7 @@ mod nvme;
 mod oracle;
 mod power_cut;
 mod refusal;
+mod replug;
 mod restarts;
 mod sleep;
 mod small;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         fio::cases(),
         nvme::cases(),
         ahci::cases(),
+        replug::cases(),
         oracle::cases(),
         power_cut::cases(),
         refusal::cases(),

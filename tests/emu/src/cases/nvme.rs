@@ -2,14 +2,15 @@
 
 use super::disk_image::judge;
 use super::inside;
-use crate::case::{Boot, Case, Cx, On};
+use crate::case::{Case, Cx, On};
 use anyhow::{Context, Result, ensure};
+use std::path::Path;
 use testbed::disk::Disk;
-use testbed::qemu::{Machine, Writes};
+use testbed::qemu::{Qemu, Writes};
 use testbed::{disks, ext, program};
 
-const SERIAL: &str = "SHOJI-NVME";
-const CPUS: u32 = 2;
+pub const SERIAL: &str = "SHOJI-NVME";
+pub const CPUS: u32 = 2;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -52,7 +53,7 @@ fn fio(cx: &Cx) -> Result<()> {
     let base = cx.small_disk()?;
     let drive = cx.copy_as(&base, "nvme.img")?;
     let args = format!("shoji.test=nvme shoji.fio={}m", cx.count(8, 24));
-    let mut machine = start(cx, &drive, &args)?;
+    let mut machine = machine(cx, &drive)?.request(&args, cx.boot.how()).start()?;
     cx.expect_pass(&mut machine)?;
     cx.expect_starts(&machine.shoji_log(), 1)?;
     let said = machine.console.text();
@@ -67,24 +68,23 @@ fn fio(cx: &Cx) -> Result<()> {
     judge(cx, &base, &drive, &plain)
 }
 
-/// The small guest from its IDE disk, whose configuration protects the NVMe drive too.
-fn start(cx: &Cx, drive: &Disk, args: &str) -> Result<Machine> {
-    let disk = cx.copy(&cx.small_disk()?)?;
-    if cx.boot == Boot::Shoji {
-        let config = cx.dir.join("two.conf");
-        disks::compile(&configuration(cx)?, &config)?;
-        disk.replace_boot_file("shoji/shoji.conf", &std::fs::read(&config)?)?;
-    }
-    let qemu = cx.machine(512)?.cpus(CPUS).request(args, cx.boot.how());
-    qemu.ide_disk(0, &disk.path, Writes::Dropped).nvme_disk(&drive.path, SERIAL, Writes::Kept).start()
+/// A machine with two CPUs that boots from its IDE disk, whose configuration protects the NVMe drive too.
+pub fn machine(cx: &Cx, drive: &Disk) -> Result<Qemu> {
+    let disk = inside::disk_of(cx, &configuration(cx)?, "")?;
+    let qemu = cx.machine(512)?.cpus(CPUS);
+    Ok(qemu.ide_disk(0, &disk.path, Writes::Dropped).nvme_disk(&drive.path, SERIAL, Writes::Kept))
 }
 
 fn configuration(cx: &Cx) -> Result<String> {
     let key = cx.key_file()?;
-    let rule = format!(
+    Ok(disks::configuration(&key) + &rule(&key))
+}
+
+/// Protects the second partition of the drive.
+pub fn rule(key: &Path) -> String {
+    format!(
         "[[disk]]\nname = \"nvme\"\ndisk = {{ model = \"QEMU NVMe Ctrl\", serial = \"{SERIAL}\" }}\n\
          range = {{ partition = 2 }}\ncipher = \"aes-xts-plain64\"\nkey-file = {:?}\n",
         key.to_string_lossy()
-    );
-    Ok(disks::configuration(&key) + &rule)
+    )
 }

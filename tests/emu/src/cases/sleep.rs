@@ -1,18 +1,20 @@
 //! The machine sleeps (ACPI S3) and is woken up, and the guest goes on under Shoji.
 
 use super::disk_image::judge;
+use super::nvme;
 use crate::case::{Boot, Case, Cx, last_failure};
 use anyhow::{Context, Result, ensure};
 use testbed::bochs::{self, Bochs, End, TICKS_PER_SECOND};
-use testbed::disk::Disk;
-use testbed::qemu::{Chipset, Machine, Writes};
+use testbed::qemu::{Chipset, Machine, Qemu, Writes};
 
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, "1")).beside_others(),
+        Case::new("the_guest_sleeps_and_uses_its_disk_after_waking_up", 300, |cx| sleeps(cx, 1)).beside_others(),
         Case::new("the_guest_sleeps_on_vt_x", 1200, sleeps_in_bochs).beside_others(),
-        Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, "4")),
+        Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, 4)),
         Case::new("the_guest_sleeps_on_a_q35", 300, sleeps_on_a_q35),
+        Case::new("the_guest_sleeps_and_uses_its_ahci_disk_after_waking_up", 400, with_ahci),
+        Case::new("the_guest_sleeps_and_uses_its_nvme_drive_after_waking_up", 300, with_nvme),
     ]
 }
 
@@ -51,22 +53,27 @@ fn woke_up(cx: &Cx, rounds: u32, log: &str) -> Result<()> {
 }
 
 /// The guest compares and writes a file in each round; then the raw disk is judged: what was written after a sleep is encrypted.
-fn sleeps(cx: &Cx, cpus: &str) -> Result<()> {
+fn sleeps(cx: &Cx, cpus: u32) -> Result<()> {
     let base = cx.small_disk()?;
     let disk = cx.copy(&base)?;
     let rounds = cx.count(3, 200);
-    let mut machine = sleep(cx, Chipset::Pc, cpus, rounds, &disk)?;
+    let qemu = cx.machine(512)?.ide_disk(0, &disk.path, Writes::Kept);
+    let mut machine = sleep(cx, qemu, cpus, rounds, "sda2")?;
     cx.expect_pass(&mut machine)?;
     woke_up(cx, rounds, &machine.shoji_log())?;
     judge(cx, &base, &disk, &cx.plaintext(&disk)?)
 }
 
-/// SeaBIOS does not set the power management registers of a Q35 up again when it wakes up: the bare machine neither sleeps nor
-/// switches off afterwards. Shoji puts them back.
 fn sleeps_on_a_q35(cx: &Cx) -> Result<()> {
     let disk = cx.copy(&cx.small_disk()?)?;
+    q35(cx, cx.machine(512)?.ide_disk(0, &disk.path, Writes::Kept))
+}
+
+/// SeaBIOS does not set the power management registers of a Q35 up again when it wakes up: the bare machine neither sleeps nor
+/// switches off afterwards. Shoji puts them back.
+fn q35(cx: &Cx, qemu: Qemu) -> Result<()> {
     let rounds = if cx.boot == Boot::Bare { 1 } else { cx.count(3, 200) };
-    let mut machine = sleep(cx, Chipset::Q35, "2", rounds, &disk)?;
+    let mut machine = sleep(cx, qemu.chipset(Chipset::Q35), 2, rounds, "sda2")?;
     match cx.boot {
         Boot::Bare => machine.expect("VERDICT pass").map(drop)?,
         Boot::Shoji => cx.expect_pass(&mut machine).map(drop)?,
@@ -74,12 +81,28 @@ fn sleeps_on_a_q35(cx: &Cx) -> Result<()> {
     woke_up(cx, rounds, &machine.shoji_log())
 }
 
-/// The guest sleeps and is woken up so often.
-fn sleep(cx: &Cx, chipset: Chipset, cpus: &str, rounds: u32, disk: &Disk) -> Result<Machine> {
-    let (qemu, mut monitor) = cx.machine(512)?.monitor()?;
-    let qemu = qemu.request(&format!("shoji.test=sleep shoji.rounds={rounds} shoji.cpus={cpus}"), cx.boot.how());
-    let qemu = qemu.chipset(chipset).args(["-smp", cpus]);
-    let mut machine = qemu.ide_disk(0, &disk.path, Writes::Kept).start()?;
+fn with_ahci(cx: &Cx) -> Result<()> {
+    let base = cx.small_disk()?;
+    let disk = cx.copy(&base)?;
+    q35(cx, cx.machine(512)?.ahci_disk(0, &disk.path, Writes::Kept))?;
+    judge(cx, &base, &disk, &cx.plaintext(&disk)?)
+}
+
+fn with_nvme(cx: &Cx) -> Result<()> {
+    let base = cx.small_disk()?;
+    let drive = cx.copy_as(&base, "nvme.img")?;
+    let rounds = cx.count(3, 200);
+    let mut machine = sleep(cx, nvme::machine(cx, &drive)?, nvme::CPUS, rounds, "nvme0n1p2")?;
+    cx.expect_pass(&mut machine)?;
+    woke_up(cx, rounds, &machine.shoji_log())?;
+    judge(cx, &base, &drive, &cx.plaintext(&drive)?)
+}
+
+/// The guest sleeps and is woken up so often; what it writes goes to `partition`.
+fn sleep(cx: &Cx, qemu: Qemu, cpus: u32, rounds: u32, partition: &str) -> Result<Machine> {
+    let (qemu, mut monitor) = qemu.cpus(cpus).monitor()?;
+    let args = format!("shoji.test=sleep shoji.rounds={rounds} shoji.cpus={cpus} shoji.partition={partition}");
+    let mut machine = qemu.request(&args, cx.boot.how()).start()?;
     for round in 1..=rounds {
         machine.expect(&format!("SLEEPING {round}\r"))?;
         monitor.wake_up().with_context(|| format!("round {round}"))?;

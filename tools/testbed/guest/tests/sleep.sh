@@ -2,7 +2,9 @@
 # round and compared past the page cache after each; each writes a part of it anew.
 grep -q mem /sys/power/state || fail "this kernel or machine has no S3"
 grep -q '\[deep\]' /sys/power/mem_sleep || fail "mem does not mean S3 here"
-mount_data
+partition=$(value shoji.partition)
+wait_for "/dev/${partition:=sda2}"
+mount_data "/dev/$partition"
 size_kib=4096
 head -c $((size_kib * 1024)) /dev/urandom > /tmp/copy
 cp /tmp/copy /mnt/file
