@@ -1,7 +1,7 @@
 //! `shoji disk`: LUKS2 volumes, outside of the guest.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use serde_json::Value;
 use shoji::disk::{Device, Mode, content, identify, luks};
 use shoji::{form, keys, lock};
 
-use super::ask::new_pass_phrase;
+use super::ask::{TryPassPhrase, new_pass_phrase};
 use super::disk_status::status;
-use super::{Failure, print};
+use super::{Failure, print, replace};
 
 #[derive(Subcommand)]
 pub enum DiskCommand {
@@ -45,6 +45,8 @@ pub enum DiskCommand {
         /// Write it to the end of FILE instead
         #[arg(long, value_name = "FILE")]
         append_to: Option<PathBuf>,
+        #[command(flatten)]
+        phrase: TryPassPhrase,
     },
     /// Say what a disk or partition holds, and how its LUKS2 header is
     Status {
@@ -142,7 +144,10 @@ pub struct Consent {
 pub fn run(command: DiskCommand) -> Result<(), Failure> {
     match command {
         DiskCommand::Init { at, header, new, consent } => init(&at, &header, &new, &consent),
-        DiskCommand::Adopt { at, header, name, append_to } => adopt(&at, &header, &name, append_to.as_deref()),
+        DiskCommand::Adopt { at, header, name, append_to, phrase } => {
+            check(&at, &header, &phrase)?;
+            adopt(&at, &header, &name, append_to.as_deref())
+        }
         DiskCommand::Status { at, json } => status(&at, json),
         DiskCommand::HeaderBackup { at, file } => backup(&at, &file),
         DiskCommand::HeaderRestore { at, file, consent } => restore(&at, &file, &consent),
@@ -201,7 +206,7 @@ fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Resul
     drop((detached, payload));
     let number = header.header_partition.or(at.partition);
     let target = Device::open(&path, number, Mode::Write).map_err(Failure::Io)?;
-    write(&target, &bytes, area_bytes)?;
+    write(&target, &bytes, luks::NEW_COPIES_BYTES, area_bytes)?;
     print(format!("{name}: a LUKS2 header, aes-xts-plain64, crypto sectors of {} bytes", new.sector_size))?;
     print("Keep a copy of the header (`shoji disk header-backup`): without it the data is lost.")?;
     print(format!("The rule for the configuration: `shoji disk adopt {}`", words(at, header)))
@@ -218,18 +223,22 @@ fn words(at: &At, header: &HeaderAt) -> String {
     words
 }
 
-fn write(device: &Device, bytes: &[u8], area_bytes: u64) -> Result<(), Failure> {
+fn write(device: &Device, bytes: &[u8], copies_bytes: u64, area_bytes: u64) -> Result<(), Failure> {
     let bar = ProgressBar::new(area_bytes).with_message("Writing the header");
-    let done = luks::write(device, bytes, area_bytes, &|at| bar.set_position(at));
+    let done = luks::write(device, bytes, copies_bytes, area_bytes, &|at| bar.set_position(at));
     bar.finish_and_clear();
-    done.map_err(|error| Failure::Io(format!("cannot write {}: {error}", device.name())))
+    done.map_err(|error| {
+        let name = device.name();
+        Failure::Io(format!("cannot write {name}: {error}; it may have no header now, so do the same once more"))
+    })
 }
 
 fn read(device: &Device) -> Result<Header, Failure> {
     luks::read(device).map_err(|error| Failure::Refused(format!("{}: {error}", device.name())))
 }
 
-fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Result<(), Failure> {
+/// Does Shoji open it, by this pass phrase too if one is given?
+fn check(at: &At, header: &HeaderAt, phrase: &TryPassPhrase) -> Result<(), Failure> {
     let payload = at.open(Mode::Read)?;
     let detached = header.open(at, Mode::Read)?;
     let device = detached.as_ref().unwrap_or(&payload);
@@ -242,8 +251,22 @@ fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Re
     let Some(most) = usable.iter().map(luks2::Kdf::memory_kib).max() else {
         return Err(refused("it has no key slot for a pass phrase; add one with `cryptsetup luksAddKey`".into()));
     };
+    if let Some(text) = phrase.text(&payload.name())? {
+        let mut read = |at, data: &mut [u8]| device.read_at(at, data).map_err(|error| error.to_string());
+        let tried = lock::with_memory(found.argon2_blocks(), "Trying the pass phrase", |memory| {
+            found.unlock(text.as_bytes(), memory, &mut read)
+        });
+        tried.map_err(Failure::Refused)?.map_err(|error| refused(error.to_string()))?;
+        eprintln!("The pass phrase opens it.");
+    }
     let mib = most.div_ceil(1024);
-    eprintln!("The login borrows {mib} MiB for its pass phrase; the machine needs at least twice as much RAM.");
+    eprintln!(
+        "The login borrows {mib} MiB for its pass phrase: the machine needs as much RAM in one piece, and 128 MiB besides."
+    );
+    Ok(())
+}
+
+fn adopt(at: &At, header: &HeaderAt, name: &str, append_to: Option<&Path>) -> Result<(), Failure> {
     let rule = rule(at, header, name);
     match append_to {
         None => print(rule.trim_end()),
@@ -293,9 +316,10 @@ fn backup(at: &At, file: &Path) -> Result<(), Failure> {
     let header = read(&device)?;
     let bytes = luks::bytes(&device, &header)
         .map_err(|error| Failure::Io(format!("cannot read {}: {error}", device.name())))?;
-    let mut out =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(Failure::io("make", file))?;
-    out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(Failure::io("write", file))?;
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(Failure::Io(format!("cannot make {}: it exists; name another file", file.display())));
+    }
+    replace(file, &bytes).map_err(Failure::io("write", file))?;
     if header.copies().primary.is_err() {
         eprintln!("The primary header is damaged, also in the copy; the secondary one is good.");
     }
@@ -352,7 +376,7 @@ fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     consent.confirm(&format!("putting back the header of volume {} on {}", saved.uuid(), device.name()))?;
     drop(device);
     let device = at.open(Mode::Write)?;
-    write(&device, bytes, area_bytes)?;
+    write(&device, bytes, 2 * saved.copy_bytes(), area_bytes)?;
     read(&device)?;
     print(format!("{}: the header from {name} is back", device.name()))
 }
