@@ -15,7 +15,7 @@ const SERIAL: &str = "SHOJI-RO";
 const READ_BYTES: usize = 2 << 20;
 
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("read_only_ranges_of_ide_and_nvme_are_read_and_never_written", 300, read_only).on(On::ShojiOnly)]
+    vec![Case::new("read_only_ranges_of_ide_and_nvme_are_read_and_never_written", 500, read_only).on(On::ShojiOnly)]
 }
 
 fn read_only(cx: &Cx) -> Result<()> {
