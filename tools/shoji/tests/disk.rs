@@ -337,6 +337,23 @@ fn a_pass_phrase_can_be_tried_before_the_login_asks_for_it() {
 }
 
 #[test]
+fn a_file_that_is_no_copy_of_a_header_is_not_put_back() {
+    let folder = folder("no-copy");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    for (content, word) in
+        [(&b"a letter"[..], "it cannot be read"), (&[0x5A; 9000], "it does not begin with the magic")]
+    {
+        folder.write("letter", content);
+        let refused = folder.shoji("disk header-restore disk.img -p 1 letter --yes --force");
+        assert_eq!(refused.status, 1, "{}", refused.stdout);
+        assert!(refused.stderr.contains("letter is no copy of a LUKS2 header") && refused.stderr.contains(word));
+        // That advice is for volumes.
+        assert!(!refused.stderr.contains("put back"), "{}", refused.stderr);
+    }
+    assert!(opens(&folder, &extract(&folder, 0)));
+}
+
+#[test]
 fn garbage_for_a_header_is_named_and_nothing_more() {
     let folder = folder("garbage");
     let mut state = 1u32;

@@ -296,7 +296,7 @@ fn rule(at: &At, header: &HeaderAt, name: &str) -> String {
     } else {
         known.join(", ")
     };
-    let range = match at.partition {
+    let range = match at.partition.or(identity.partition) {
         Some(number) => format!("partition = {number}"),
         None => {
             eprintln!("No partition was named: write into `range` which one it is.");
@@ -351,13 +351,24 @@ fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
     }
 }
 
+/// What is wrong with a copy, without the advice that is meant for a volume.
+fn cause(error: &ReadError) -> String {
+    match error {
+        ReadError::NotLuks => "it does not begin with the magic of LUKS".into(),
+        ReadError::Luks1 => "it is LUKS1".into(),
+        ReadError::Damaged { primary, secondary } => format!("primary: {primary}; secondary: {secondary}"),
+    }
+}
+
 fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     const MOST: usize = 160 << 20;
     let bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
     let copy = Device::open(file, None, Mode::Read).map_err(Failure::Io)?;
-    let saved = read(&copy)?;
-    let area_bytes = saved.area_bytes();
     let name = file.display();
+    let saved = luks::read(&copy).map_err(|error| {
+        Failure::Refused(format!("{name} is no copy of a LUKS2 header that can be used: {}", cause(&error)))
+    })?;
+    let area_bytes = saved.area_bytes();
     let Some(bytes) = usize::try_from(area_bytes).ok().and_then(|len| bytes.get(..len)) else {
         return Err(Failure::Refused(format!("{name} ends within its key slots; take another copy")));
     };
