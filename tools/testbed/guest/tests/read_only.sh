@@ -14,8 +14,10 @@ refuses() {
 refuses /dev/sda2
 refuses /dev/nvme0n1p2
 # What lies beside it is written as ever.
-for disk in sda nvme0n1; do
-    at=$(($(cat /sys/class/block/${disk}2/start) - 8))
+for partition in sda2 nvme0n1p2; do
+    disk=${partition%2}
+    disk=${disk%p}
+    at=$(($(cat /sys/class/block/$partition/start) - 8))
     dd if=/dev/urandom of=/tmp/beside bs=4k count=1 2>/dev/null
     dd if=/tmp/beside of=/dev/$disk bs=512 seek=$at count=8 conv=notrunc oflag=direct 2>/dev/null || fail "beside the range of $disk"
     dd if=/dev/$disk bs=512 skip=$at count=8 iflag=direct 2>/dev/null | cmp - /tmp/beside || fail "what was written beside"
