@@ -103,7 +103,7 @@ fn check_log(log: &Log, found: &mut Vec<Problem>) {
     }
 }
 
-/// Greatest memory of Argon2id in MiB. The VMM has an end of its own: half of what the machine has.
+/// Greatest memory of Argon2id in MiB. The VMM has an end of its own: what the machine has in one piece.
 pub const MAX_ARGON2_MIB: u32 = 4096;
 
 /// Greatest number of passes of Argon2id.

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use entry::IMAGE_LOADED_AT;
 use hw::{Hpa, console, direct, time};
 use login::{Answer, Input, Key, Keyboard, Layout, Locks, Outcome, Secret, Terminal};
-use multiboot::{Kind, map, place};
+use multiboot::place;
 use zeroize::Zeroizing;
 
 const MIB: u64 = 1 << 20;
@@ -56,8 +56,8 @@ pub fn open<V: Vendor>(
     let (config, wrong) = with_memory(ground, blocks, |memory| {
         if memory.len() < blocks {
             log::warn!(
-                "a pass phrase of this configuration takes {} MiB of memory, and at most half of this machine's, {} MiB, may be \
-                 borrowed for it; use the recovery key, or set a pass phrase with less `memory` in [login]",
+                "a pass phrase of this configuration takes {} MiB of memory, and this machine has {} MiB free in one piece; \
+                 use the recovery key, or set a pass phrase with less `memory` in [login]",
                 blocks / 1024,
                 memory.len() / 1024
             );
@@ -245,19 +245,17 @@ impl fmt::Display for Seconds {
 /// Whether the memory is lent.
 static LENT: AtomicBool = AtomicBool::new(false);
 
-/// Lends `work` so many blocks of RAM that nobody has yet, or as many as there are: no more than half of the machine's. They are
-/// wiped afterwards, so that nothing of a pass phrase is left when the guest gets them. While they are lent there are no others.
+/// Lends `work` so many blocks of RAM that nobody has yet, or as many as there are in one piece. They are wiped afterwards, so that
+/// nothing of a pass phrase is left when the guest gets them. While they are lent there are no others.
 pub fn with_memory<V: Vendor, R>(ground: &Ground<'_, V>, blocks: usize, work: impl FnOnce(&mut [Block]) -> R) -> R {
     if LENT.swap(true, Ordering::Acquire) {
         return work(&mut []);
     }
-    let usable = map::normalise(ground.memory_map).into_iter().filter(|entry| entry.kind == Kind::Usable);
-    let half = usable.map(|entry| entry.len_bytes).sum::<u64>() / 2;
     // What firmware and loader have left, and the image as it was loaded: a boot without Shoji needs both.
     let avoid: [Range<u64>; 2] = [0..IMAGE_LOADED_AT + LOADED_BYTES, ground.vmm.start..ground.vmm.end];
     let place = place::largest(ground.memory_map, &avoid).unwrap_or(0..0);
     let start = place.start.next_multiple_of(size_of::<Block>() as u64);
-    let room = place.end.saturating_sub(start).min(half) / size_of::<Block>() as u64;
+    let room = place.end.saturating_sub(start) / size_of::<Block>() as u64;
     let count = blocks.min(room as usize);
     // SAFETY: usable RAM that is neither Shoji's nor, yet, the guest's; the direct map covers it, and it is aligned. A block is numbers,
     // of which any are valid. `LENT` keeps it from being lent twice, and the slice does not outlive this function.

@@ -41,11 +41,9 @@ impl<V: Vendor> Opener<'_, '_, V> {
         let least = costs.iter().map(Kdf::memory_kib).min();
         login::with_memory(self.ground, header.argon2_blocks(), |memory| {
             if let Some(needed_kib) = least.filter(|least| *least as usize > memory.len()) {
-                let half = memory.len() / 1024;
+                let free = memory.len() / 1024;
                 let error = UnlockError::Memory { needed_kib };
-                return Err(format!(
-                    "{error}; at most half of this machine's, {half} MiB here, may be borrowed for it"
-                ));
+                return Err(format!("{error}; this machine has {free} MiB free in one piece"));
             }
             if let Some(key) = self.try_known(rule, header, memory, machine, read)? {
                 return Ok(key);

@@ -3,6 +3,7 @@
 
 use scenario::{DATA, PROTECTED, Rig, SECTORS, Way, payload};
 use sim::guest::Failure;
+use sim::{Platter, SimRanges};
 
 const UNC: u8 = 0x40;
 
@@ -19,6 +20,22 @@ fn an_uncorrectable_sector_fails_the_read_and_is_named() {
             assert_eq!(lba, 995 + bad, "{way:?}");
             rig.machine.ide.disk(0, 0).platter.heal();
             rig.read(way, 995, 20).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_bad_sector_behind_a_hidden_header_has_the_guests_number() {
+    for way in Way::ALL {
+        for bad in [0, 4, 19] {
+            let ranges = SimRanges { shift: 32_768, ..SimRanges::new(2000..4000) };
+            let mut rig = Rig::with(Platter::new(SECTORS), ranges);
+            rig.machine.ide.disk(0, 0).platter.inject_error(2100 + 32_768 + bad, UNC);
+            let outcome = rig.read(way, 2100, 20);
+            assert!(matches!(outcome, Err(Failure::Device { error: UNC, .. })), "{way:?} {bad}: {outcome:?}");
+            let mut guest = rig.disk();
+            let lba = (3..6).rev().fold(0, |lba, offset| lba << 8 | u64::from(guest.input(offset).unwrap()));
+            assert_eq!(lba, 2100 + bad, "{way:?}");
         }
     }
 }

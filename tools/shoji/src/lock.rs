@@ -76,14 +76,23 @@ pub fn with_memory<T>(blocks: usize, what: &str, work: impl FnOnce(&mut [Block])
 /// # Errors
 /// A sentence that does not repeat it.
 pub fn check_pass_phrase(text: &str) -> Result<(), String> {
-    let len = text.len();
-    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err("a pass phrase has printable ASCII characters only, so that it can be typed at the login".into());
-    }
-    if len < MIN_PASS_PHRASE_BYTES {
+    check_typable(text)?;
+    if text.len() < MIN_PASS_PHRASE_BYTES {
         return Err(format!(
             "a pass phrase has at least {MIN_PASS_PHRASE_BYTES} characters, better five words or more"
         ));
+    }
+    Ok(())
+}
+
+/// Whether it can be typed at the login, on any keyboard there and over a serial port.
+///
+/// # Errors
+/// A sentence that does not repeat it.
+pub fn check_typable(text: &str) -> Result<(), String> {
+    let len = text.len();
+    if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err("a pass phrase has printable ASCII characters only, so that it can be typed at the login".into());
     }
     if len > MAX_PASS_PHRASE_BYTES {
         return Err(format!("a pass phrase has at most {MAX_PASS_PHRASE_BYTES} characters, not {len}"));

@@ -55,6 +55,17 @@ fn opens(folder: &Folder, path: &Path) -> bool {
     cryptsetup("luksOpen --test-passphrase --key-file -", path, &folder.path("phrase.raw"))
 }
 
+/// Runs `shoji` where no file can be written from this byte on, as if it were killed or the disk full there.
+fn stopped_at(folder: &Folder, byte: u64, line: &str) -> Outcome {
+    // The shell counts in 512 bytes. The signal would end the command without a word.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" {line}", byte / 512);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_shoji")]).current_dir(folder.path("."));
+    let output = shell.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Outcome { status: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
 fn good(outcome: &Outcome) {
     assert_eq!(outcome.status, 0, "{}{}", outcome.stdout, outcome.stderr);
 }
@@ -298,4 +309,124 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     assert!(large.status == 1 && large.stderr.contains("32 KiB to 4 GiB"), "{}", large.stderr);
     let outcome = folder.shoji("disk adopt disk.img -p 1");
     assert!(outcome.status == 1 && outcome.stderr.contains("shoji disk init"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_header_that_was_not_written_to_its_end_is_none_and_the_same_command_makes_it() {
+    let folder = folder("stopped");
+    let init = format!("disk init disk.img --partition 1 {CHEAP}");
+    good(&folder.shoji(&init));
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    let restore = "disk header-restore disk.img -p 1 header.img --yes --force";
+    let start = PARTITIONS[0].0;
+    // Within the marks of older copies, behind the first key slot, at the end.
+    for at in [20 << 10, 5 * MIB, 16 * MIB - 4096] {
+        for line in [format!("{init} --force"), restore.to_owned()] {
+            let stopped = stopped_at(&folder, start + at, &line);
+            assert_eq!(stopped.status, 3, "{line} at {at}: {}{}", stopped.stdout, stopped.stderr);
+            assert!(stopped.stderr.contains("do the same once more"), "{}", stopped.stderr);
+            let status = folder.shoji("disk status disk.img -p 1");
+            assert!(status.stdout.contains("nothing that Shoji knows"), "{line} at {at}: {}", status.stdout);
+            assert!(!opens(&folder, &extract(&folder, 0)));
+            good(&folder.shoji(&line));
+            assert!(opens(&folder, &extract(&folder, 0)), "{line} at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_older_header_of_another_size_does_not_come_back() {
+    let folder = folder("older");
+    let old = folder.write("old.img", vec![0; 20 << 20]);
+    folder.write("phrase.raw", "battery staple");
+    let format = "luksFormat --type luks2 --batch-mode --key-file - --pbkdf argon2id --pbkdf-memory 1024 \
+                  --pbkdf-force-iterations 4 --luks2-metadata-size 4m --luks2-keyslots-size 4m";
+    assert!(cryptsetup(format, &old, &folder.path("phrase.raw")));
+    image(&folder).write_all_at(&fs::read(old).unwrap(), PARTITIONS[0].0).unwrap();
+    let stopped = stopped_at(&folder, PARTITIONS[0].0 + 6 * MIB, &format!("disk init disk.img -p 1 --force {CHEAP}"));
+    assert_eq!(stopped.status, 3, "{}", stopped.stderr);
+    let status = folder.shoji("disk status disk.img -p 1");
+    assert!(status.stdout.contains("nothing that Shoji knows"), "{}", status.stdout);
+}
+
+#[test]
+fn a_copy_that_does_not_fit_on_the_disk_leaves_no_file() {
+    let folder = folder("full");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    let full = stopped_at(&folder, 3 * MIB, "disk header-backup disk.img -p 1 header.img");
+    assert!(full.status == 3 && full.stderr.contains("cannot write header.img"), "{}", full.stderr);
+    let left: Vec<_> = fs::read_dir(folder.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("header")), "{left:?}");
+    good(&folder.shoji("disk header-backup disk.img -p 1 header.img"));
+    // One that was cut off since is not put back.
+    File::options().write(true).open(folder.path("header.img")).unwrap().set_len(3 * MIB).unwrap();
+    let cut = folder.shoji("disk header-restore disk.img -p 1 header.img --yes");
+    assert!(cut.status == 1 && cut.stderr.contains("take another copy"), "{}", cut.stderr);
+    assert!(opens(&folder, &extract(&folder, 0)));
+}
+
+#[test]
+fn a_pass_phrase_can_be_tried_before_the_login_asks_for_it() {
+    let folder = folder("tried");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    let adopt = |text: &str| {
+        folder.write("typed", text);
+        folder.shoji("disk adopt disk.img -p 1 --pass-phrase-file typed")
+    };
+    let right = adopt("correct horse\n");
+    good(&right);
+    assert!(right.stderr.contains("The pass phrase opens it.") && right.stdout.contains("[[disk]]"));
+    let wrong = adopt("wrong horse\n");
+    assert!(wrong.status == 1 && wrong.stderr.contains("opens no key slot"), "{}", wrong.stderr);
+    assert!(wrong.stdout.is_empty(), "no rule: {}", wrong.stdout);
+    let untypable = adopt("gr\u{fc}\u{df} dich");
+    assert!(untypable.status == 1 && untypable.stderr.contains("typed at the login"), "{}", untypable.stderr);
+}
+
+#[test]
+fn a_file_that_is_no_copy_of_a_header_is_not_put_back() {
+    let folder = folder("no-copy");
+    good(&folder.shoji(&format!("disk init disk.img --partition 1 {CHEAP}")));
+    for (content, word) in
+        [(&b"a letter"[..], "it cannot be read"), (&[0x5A; 9000], "it does not begin with the magic")]
+    {
+        folder.write("letter", content);
+        let refused = folder.shoji("disk header-restore disk.img -p 1 letter --yes --force");
+        assert_eq!(refused.status, 1, "{}", refused.stdout);
+        assert!(refused.stderr.contains("letter is no copy of a LUKS2 header") && refused.stderr.contains(word));
+        // That advice is for volumes.
+        assert!(!refused.stderr.contains("put back"), "{}", refused.stderr);
+    }
+    assert!(opens(&folder, &extract(&folder, 0)));
+}
+
+#[test]
+fn garbage_for_a_header_is_named_and_nothing_more() {
+    let folder = folder("garbage");
+    let mut state = 1u32;
+    let mut garbage: Vec<u8> = (0..16 * MIB)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    image(&folder).write_all_at(&garbage, PARTITIONS[0].0).unwrap();
+    let status = folder.shoji("disk status disk.img -p 1");
+    assert!(status.status == 0 && status.stdout.contains("nothing that Shoji knows"), "{}", status.stdout);
+    for line in ["disk adopt disk.img -p 1", "disk header-backup disk.img -p 1 header.img"] {
+        let refused = folder.shoji(line);
+        assert!(refused.status == 1 && refused.stderr.contains("there is no LUKS2 header"), "{}", refused.stderr);
+    }
+    // With the marks of a header of 4 MiB, and garbage for its text.
+    for (at, magic) in [(0, b"LUKS\xba\xbe"), (4 << 20, b"SKUL\xba\xbe")] {
+        garbage[at..][..6].copy_from_slice(magic);
+        garbage[at + 6..][..2].copy_from_slice(&2_u16.to_be_bytes());
+        garbage[at + 8..][..8].copy_from_slice(&(4_u64 << 20).to_be_bytes());
+        garbage[at + 72..][..7].copy_from_slice(b"sha256\0");
+        garbage[at + 256..][..8].copy_from_slice(&(at as u64).to_be_bytes());
+    }
+    image(&folder).write_all_at(&garbage, PARTITIONS[0].0).unwrap();
+    let status = folder.shoji("disk status disk.img -p 1");
+    assert!(status.status == 1, "{}", status.stdout);
+    assert_eq!(status.stdout.matches("the checksum does not match").count(), 2, "{}", status.stdout);
 }

@@ -42,7 +42,7 @@ const fn disk_modules(kernel: Kernel) -> &'static [&'static str] {
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 22] = [
+pub const SCRIPTS: [(&str, &str); 24] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -65,6 +65,8 @@ pub const SCRIPTS: [(&str, &str); 22] = [
     ("idle", include_str!("../guest/tests/idle.sh")),
     ("cryptsetup", include_str!("../guest/tests/cryptsetup.sh")),
     ("luks2", include_str!("../guest/tests/luks2.sh")),
+    ("luks2_sectors", include_str!("../guest/tests/luks2_sectors.sh")),
+    ("read_only", include_str!("../guest/tests/read_only.sh")),
 ];
 const INIT: &str = include_str!("../guest/init.sh");
 

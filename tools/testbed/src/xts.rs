@@ -56,6 +56,12 @@ impl DiskKey {
         self.xts.decrypt_area(range, sector_bytes, 0, |sector| get_tweak_default(sector * per_sector));
     }
 
+    /// The other way.
+    pub fn encrypt_range(&self, range: &mut [u8], sector_bytes: usize) {
+        let per_sector = (sector_bytes / SECTOR) as u128;
+        self.xts.encrypt_area(range, sector_bytes, 0, |sector| get_tweak_default(sector * per_sector));
+    }
+
     /// Encrypts all of `plain` to `disk` from `first_lba` on; `progress` is told each number of bytes done.
     pub fn encrypt_into(&self, plain: &File, disk: &File, first_lba: u64, progress: impl Fn(u64) + Sync) -> Result<()> {
         let sectors = plain.metadata()?.len() / SECTOR as u64;

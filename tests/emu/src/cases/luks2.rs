@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use testbed::console::Console;
 use testbed::disk::{Disk, MARKER};
 use testbed::disks;
 use testbed::ext::{self, Check};
@@ -15,10 +16,10 @@ use testbed::program::{command, run};
 use testbed::qemu::Writes;
 use testbed::xts::DiskKey;
 
-const PHRASE: &str = "correct-horse";
-const SOON: Duration = Duration::from_secs(100);
+pub const PHRASE: &str = "correct-horse";
+pub const SOON: Duration = Duration::from_secs(100);
 /// Where the payload begins: the header that cryptsetup makes here is as small as one can be.
-const HEADER_KIB: u64 = 1024;
+pub const HEADER_KIB: u64 = 1024;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -38,7 +39,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// As a user would write it.
-const CONFIG: &str = r#"[[disk]]
+pub const CONFIG: &str = r#"[[disk]]
 name = "vault"
 disk = { channel = 0, unit = 0 }
 range = { partition = 2 }
@@ -46,7 +47,7 @@ format = "luks2"
 "#;
 
 /// The small disk with a LUKS2 volume on its data partition, its own plaintext gone; and a copy of the header.
-fn disk(cx: &Cx, sector_bytes: u64) -> Result<(Disk, PathBuf)> {
+pub fn disk(cx: &Cx, sector_bytes: u64) -> Result<(Disk, PathBuf)> {
     let disk = cx.copy_as(&disks::small(&cx.workspace, false)?, &format!("luks2-{sector_bytes}.img"))?;
     let header = cx.dir.join(format!("header-{sector_bytes}"));
     File::create(&header)?.set_len(disk.data.len_bytes())?;
@@ -62,13 +63,18 @@ fn disk(cx: &Cx, sector_bytes: u64) -> Result<(Disk, PathBuf)> {
     // What the partition held would be taken for plaintext otherwise.
     bytes.truncate(16 << 20);
     image.write_all_at(&bytes, disk.data.offset_bytes())?;
-    let config = cx.dir.join("shoji.conf");
-    disks::compile(CONFIG, &config)?;
-    disk.replace_boot_file("shoji/shoji.conf", &fs::read(config)?)?;
+    configure(cx, &disk, CONFIG)?;
     Ok((disk, header))
 }
 
-fn cryptsetup(args: &str, device: &Path) -> Result<String> {
+/// Puts a configuration on the disk.
+pub fn configure(cx: &Cx, disk: &Disk, text: &str) -> Result<()> {
+    let config = cx.dir.join("shoji.conf");
+    disks::compile(text, &config)?;
+    disk.replace_boot_file("shoji/shoji.conf", &fs::read(config)?)
+}
+
+pub fn cryptsetup(args: &str, device: &Path) -> Result<String> {
     let mut command = command("cryptsetup");
     command.args(args.split_whitespace()).arg(device).args(["--key-file", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cryptsetup does not run")?;
@@ -79,7 +85,7 @@ fn cryptsetup(args: &str, device: &Path) -> Result<String> {
 }
 
 /// The volume key, as cryptsetup tells it.
-fn volume_key(header: &Path) -> Result<DiskKey> {
+pub fn volume_key(header: &Path) -> Result<DiskKey> {
     let text = cryptsetup("luksDump --dump-volume-key --batch-mode", header)?;
     let digits = text.split_once("MK dump:").context("no key")?.1;
     let bytes: Vec<u8> =
@@ -101,13 +107,19 @@ fn under_shoji(cx: &Cx, disk: &Disk, what: &str) -> Result<()> {
     terminal.expect("Pass phrase: ", SOON)?;
     terminal.send("wrong-horse\r")?;
     terminal.expect("Wrong. 2 more tries.", SOON)?;
-    terminal.expect("Pass phrase: ", SOON)?;
-    terminal.send(&format!("{PHRASE}\r"))?;
-    terminal.expect("Argon2id over 4 MiB, passes: 4 ... ", SOON)?;
+    log_in(&mut terminal, 4, SOON)?;
     cx.expect_pass(&mut machine)?;
     let log = machine.shoji_log();
     ensure!(log.contains("the volume `vault` is open; wrong tries before: 1"), "{log}");
     cx.expect_starts(&log, 1)
+}
+
+/// Types the pass phrase, for a key slot that takes so many MiB and is done in that time.
+pub fn log_in(terminal: &mut Console, mib: u32, within: Duration) -> Result<()> {
+    terminal.expect("Pass phrase: ", SOON)?;
+    terminal.send(&format!("{PHRASE}\r"))?;
+    terminal.expect(&format!("Argon2id over {mib} MiB, passes: "), SOON)?;
+    terminal.expect("is open; wrong tries before", within).map(drop)
 }
 
 fn volume(cx: &Cx, sector_bytes: usize) -> Result<()> {

@@ -11,9 +11,11 @@ mod heartbeat;
 mod inside;
 mod login;
 mod luks2;
+mod luks2_headers;
 mod nvme;
 mod oracle;
 mod power_cut;
+mod read_only;
 mod refusal;
 mod replug;
 mod restarts;
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Case> {
         cpu::cases(),
         login::cases(),
         luks2::cases(),
+        luks2_headers::cases(),
+        read_only::cases(),
         sleep::cases(),
         smp::cases(),
         restarts::cases(),

@@ -137,6 +137,31 @@ pub fn with_pass_phrase(
     .map_err(Failure::Refused)
 }
 
+/// A pass phrase that is there already.
+#[derive(Args, Default)]
+#[group(multiple = false)]
+pub struct TryPassPhrase {
+    /// Ask for a pass phrase, and see whether it opens it
+    #[arg(long)]
+    pass_phrase: bool,
+    /// See whether the pass phrase in the first line of FILE opens it
+    #[arg(long, value_name = "FILE")]
+    pass_phrase_file: Option<PathBuf>,
+}
+
+impl TryPassPhrase {
+    /// The pass phrase of `what`, if there is one to try; one that cannot be typed at the login is none.
+    pub fn text(&self, what: &str) -> Result<Option<Zeroizing<String>>, Failure> {
+        let text = match &self.pass_phrase_file {
+            Some(path) => read_line(path)?,
+            None if self.pass_phrase => ask(&format!("Pass phrase of {what}: "))?,
+            None => return Ok(None),
+        };
+        lock::check_typable(&text).map_err(Failure::Refused)?;
+        Ok(Some(text))
+    }
+}
+
 /// A pass phrase that can be typed at the login: from a file, or typed twice.
 pub fn new_pass_phrase(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     let text = match file {

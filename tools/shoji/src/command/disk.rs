@@ -1,7 +1,7 @@
 //! `shoji disk`: LUKS2 volumes, outside of the guest.
 
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
 use luks2::{Cost, Header, ReadError};
 use serde_json::Value;
-use shoji::disk::{Device, Mode, identify, loss, luks, partition_number};
+use shoji::disk::{Device, Mode, identify, loss, luks};
 use shoji::{form, keys, lock};
 
-use super::ask::new_pass_phrase;
+use super::ask::{TryPassPhrase, new_pass_phrase};
 use super::disk_status::status;
-use super::{Failure, print};
+use super::{Failure, print, replace};
 
 #[derive(Subcommand)]
 pub enum DiskCommand {
@@ -44,6 +44,8 @@ pub enum DiskCommand {
         /// Write it to the end of FILE instead
         #[arg(long, value_name = "FILE")]
         append_to: Option<PathBuf>,
+        #[command(flatten)]
+        phrase: TryPassPhrase,
     },
     /// Say what a disk or partition holds, and how its LUKS2 header is
     Status {
@@ -155,7 +157,10 @@ pub struct Consent {
 pub fn run(command: DiskCommand) -> Result<(), Failure> {
     match command {
         DiskCommand::Init { at, header, new, consent } => init(&at, &header, &new, &consent),
-        DiskCommand::Adopt { at, header, words, append_to } => adopt(&at, &header, &words, append_to.as_deref()),
+        DiskCommand::Adopt { at, header, words, append_to, phrase } => {
+            check(&at, &header, &phrase)?;
+            adopt(&at, &header, &words, append_to.as_deref())
+        }
         DiskCommand::Status { at, json } => status(&at, json),
         DiskCommand::HeaderBackup { at, file } => backup(&at, &file),
         DiskCommand::HeaderRestore { at, file, consent } => restore(&at, &file, &consent),
@@ -215,7 +220,7 @@ fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Resul
     drop((detached, payload));
     let number = header.header_partition.or(at.partition);
     let target = Device::open(&path, number, Mode::Write).map_err(Failure::Io)?;
-    write(&target, &bytes, area_bytes)?;
+    write(&target, &bytes, luks::NEW_COPIES_BYTES, area_bytes)?;
     print(format!("{name}: a LUKS2 header, aes-xts-plain64, crypto sectors of {} bytes", new.sector_size))?;
     print("Keep a copy of the header (`shoji disk header-backup`): without it the data is lost.")?;
     print(format!("The rule for the configuration: `shoji disk adopt {}`", words(at, header)))
@@ -232,18 +237,22 @@ fn words(at: &At, header: &HeaderAt) -> String {
     words
 }
 
-fn write(device: &Device, bytes: &[u8], area_bytes: u64) -> Result<(), Failure> {
+fn write(device: &Device, bytes: &[u8], copies_bytes: u64, area_bytes: u64) -> Result<(), Failure> {
     let bar = ProgressBar::new(area_bytes).with_message("Writing the header");
-    let done = luks::write(device, bytes, area_bytes, &|at| bar.set_position(at));
+    let done = luks::write(device, bytes, copies_bytes, area_bytes, &|at| bar.set_position(at));
     bar.finish_and_clear();
-    done.map_err(|error| Failure::Io(format!("cannot write {}: {error}", device.name())))
+    done.map_err(|error| {
+        let name = device.name();
+        Failure::Io(format!("cannot write {name}: {error}; it may have no header now, so do the same once more"))
+    })
 }
 
 fn read(device: &Device) -> Result<Header, Failure> {
     luks::read(device).map_err(|error| Failure::Refused(format!("{}: {error}", device.name())))
 }
 
-fn adopt(at: &At, header: &HeaderAt, words: &Words, append_to: Option<&Path>) -> Result<(), Failure> {
+/// Does Shoji open it, by this pass phrase too if one is given?
+fn check(at: &At, header: &HeaderAt, phrase: &TryPassPhrase) -> Result<(), Failure> {
     let payload = at.open(Mode::Read)?;
     let detached = header.open(at, Mode::Read)?;
     let device = detached.as_ref().unwrap_or(&payload);
@@ -263,15 +272,27 @@ fn adopt(at: &At, header: &HeaderAt, words: &Words, append_to: Option<&Path>) ->
     if found.copies().primary.is_err() || found.copies().secondary.is_err() {
         eprintln!("One of the header's two copies is damaged: see `shoji disk status`.");
     }
+    if let Some(text) = phrase.text(&payload.name())? {
+        let mut read = |at, data: &mut [u8]| device.read_at(at, data).map_err(|error| error.to_string());
+        let tried = lock::with_memory(found.argon2_blocks(), "Trying the pass phrase", |memory| {
+            found.unlock(text.as_bytes(), memory, &mut read)
+        });
+        tried.map_err(Failure::Refused)?.map_err(|error| refused(error.to_string()))?;
+        eprintln!("The pass phrase opens it.");
+    }
     let mib = |kib: Option<u32>| kib.unwrap_or(0).div_ceil(1024);
     let (least, most) =
         (costs.iter().map(luks2::Kdf::memory_kib).min(), costs.iter().map(luks2::Kdf::memory_kib).max());
     eprintln!(
-        "The login borrows {} MiB for its pass phrase, which may be half of what the firmware leaves of the RAM; with {} MiB \
-         it can try a key slot.",
+        "The login borrows {} MiB for its pass phrase: the machine needs as much RAM in one piece, and 128 MiB besides; with \
+         {} MiB it can try a key slot.",
         mib(most),
         mib(least)
     );
+    Ok(())
+}
+
+fn adopt(at: &At, header: &HeaderAt, words: &Words, append_to: Option<&Path>) -> Result<(), Failure> {
     let rule = rule(at, header, words, append_to)?;
     match append_to {
         None => print(rule.trim_end()),
@@ -319,7 +340,7 @@ fn rule(at: &At, header: &HeaderAt, words: &Words, to: Option<&Path>) -> Result<
     } else {
         known.join(", ")
     };
-    let range = match at.partition.or_else(|| partition_number(&at.device)) {
+    let range = match at.partition.or(identity.partition) {
         Some(number) => format!("partition = {number}"),
         None => {
             incomplete("Which partition of its disk it is, is not known here")?;
@@ -339,9 +360,10 @@ fn backup(at: &At, file: &Path) -> Result<(), Failure> {
     let header = read(&device)?;
     let bytes = luks::bytes(&device, &header)
         .map_err(|error| Failure::Io(format!("cannot read {}: {error}", device.name())))?;
-    let mut out =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(Failure::io("make", file))?;
-    out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(Failure::io("write", file))?;
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(Failure::Io(format!("cannot make {}: it exists; name another file", file.display())));
+    }
+    replace(file, &bytes).map_err(Failure::io("write", file))?;
     if header.copies().primary.is_err() || header.copies().secondary.is_err() {
         eprintln!(
             "One of the header's two copies is damaged, in the file too; `header-restore` makes it anew from the other."
@@ -385,13 +407,24 @@ fn check_place(device: &Device, saved: &Header) -> Result<(), String> {
     }
 }
 
+/// What is wrong with a copy, without the advice that is meant for a volume.
+fn cause(error: &ReadError) -> String {
+    match error {
+        ReadError::NotLuks => "it does not begin with the magic of LUKS".into(),
+        ReadError::Luks1 => "it is LUKS1".into(),
+        ReadError::Damaged { primary, secondary } => format!("primary: {primary}; secondary: {secondary}"),
+    }
+}
+
 fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     const MOST: usize = 160 << 20;
     let mut bytes = keys::read_bytes(file, MOST).map_err(Failure::io("read", file))?;
     let copy = Device::open(file, None, Mode::Read).map_err(Failure::Io)?;
-    let saved = read(&copy)?;
-    let area_bytes = saved.area_bytes();
     let name = file.display();
+    let saved = luks::read(&copy).map_err(|error| {
+        Failure::Refused(format!("{name} is no copy of a LUKS2 header that can be used: {}", cause(&error)))
+    })?;
+    let area_bytes = saved.area_bytes();
     let Some(bytes) = usize::try_from(area_bytes).ok().and_then(|len| bytes.get_mut(..len)) else {
         return Err(Failure::Refused(format!("{name} ends within its key slots; take another copy")));
     };
@@ -411,7 +444,7 @@ fn restore(at: &At, file: &Path, consent: &Consent) -> Result<(), Failure> {
     consent.confirm(&format!("putting back the header of volume {} on {}", saved.uuid(), device.name()))?;
     drop(device);
     let device = at.open(Mode::Write)?;
-    write(&device, bytes, area_bytes)?;
+    write(&device, bytes, 2 * saved.copy_bytes(), area_bytes)?;
     read(&device)?;
     print(format!("{}: the header from {name} is back", device.name()))
 }

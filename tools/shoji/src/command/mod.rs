@@ -45,9 +45,12 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    let done = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    if done.is_err() {
+        // What is wrong is told; half a file is of no use.
+        let _ = fs::remove_file(&temporary);
+    }
+    done
 }
 
 /// Prints a line; a closed pipe is an error value here, not a panic.

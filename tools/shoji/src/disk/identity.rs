@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Identity {
     pub model: Option<String>,
     pub serial: Option<String>,
+    /// Number of the partition, of a device that is one.
+    pub partition: Option<u32>,
 }
 
 /// The folder of a block device in sysfs.
@@ -20,22 +22,22 @@ pub fn sysfs(path: &Path) -> Option<PathBuf> {
 /// Model and serial number of the disk that a block device is, or is a partition of.
 pub fn identify(path: &Path) -> Identity {
     let Some(folder) = sysfs(path) else { return Identity::default() };
-    let disk = if folder.join("partition").exists() { folder.parent().map(Path::to_owned) } else { Some(folder) };
+    let partition = line(&folder.join("partition")).and_then(|number| number.parse().ok());
+    let disk = if partition.is_some() { folder.parent().map(Path::to_owned) } else { Some(folder) };
     let Some(disk) = disk else { return Identity::default() };
     // NVMe tells all of it here; of an ATA disk the kernel cuts the model short, but udev has asked the disk itself.
     if disk.join("device/serial").exists() {
-        return Identity { model: line(&disk.join("device/model")), serial: line(&disk.join("device/serial")) };
+        return Identity {
+            model: line(&disk.join("device/model")),
+            serial: line(&disk.join("device/serial")),
+            partition,
+        };
     }
     let number = line(&disk.join("dev")).unwrap_or_default();
     let known = fs::read_to_string(format!("/run/udev/data/b{number}")).unwrap_or_default();
     let value = |key: &str| known.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(key));
     let serial = value("ID_SERIAL_SHORT=").map(str::to_owned);
-    Identity { model: value("ID_MODEL_ENC=").and_then(decode), serial }
-}
-
-/// The number of the partition that a block device is.
-pub fn partition_number(path: &Path) -> Option<u32> {
-    line(&sysfs(path)?.join("partition"))?.parse().ok()
+    Identity { model: value("ID_MODEL_ENC=").and_then(decode), serial, partition }
 }
 
 fn line(path: &Path) -> Option<String> {

@@ -1,6 +1,6 @@
 //! LUKS2 headers on devices: read, made, copied, put back.
 
-use std::io;
+use std::{io, iter};
 
 use super::{Device, content};
 use luks2::{Block, Cost, Header, New, ReadError, VOLUME_KEY_BYTES, VolumeKey};
@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// Where the payload of an attached header begins, as `cryptsetup` has it.
 pub const PAYLOAD_AT: u64 = 16 << 20;
+/// Bytes of both copies of a header that is made here.
+pub const NEW_COPIES_BYTES: u64 = 2 * luks2::HEADER_SIZES[0];
 /// The most that a detached header takes.
 const MOST_HEADER_BYTES: u64 = 16 << 20;
 
@@ -26,7 +28,7 @@ pub fn read(device: &Device) -> Result<Header, ReadError> {
 /// Is this the UUID of a header on the device, of which no copy need be good?
 pub fn has_uuid(device: &Device, uuid: &str) -> bool {
     let mut bytes = [0; 4096];
-    let mut places = std::iter::once(0).chain(luks2::HEADER_SIZES);
+    let mut places = iter::once(0).chain(luks2::HEADER_SIZES);
     places.any(|at| device.read_at(at, &mut bytes).is_ok() && luks2::uuid(&bytes).as_deref() == Some(uuid))
 }
 
@@ -95,30 +97,46 @@ pub fn make(plan: &Plan<'_>, area_bytes: u64, phrase: &str, memory: &mut [Block]
     }
 }
 
-/// Writes a header and zeros up to the end of its area, so that nothing older is found there. The binary header of the
-/// primary copy comes last: after a power cut the new header is found by its secondary copy, or none is.
+/// Writes a header and zeros up to the end of its area, so that nothing older is found there. `copies_bytes`: both copies.
+///
+/// What was there is gone before anything else changes, and the new copies come last: wherever a kill or a power cut stops
+/// it, there is the new header with its key slots, or none.
 ///
 /// # Errors
 /// As the operating system says.
-pub fn write(device: &Device, header: &[u8], area_bytes: u64, progress: &dyn Fn(u64)) -> io::Result<()> {
-    const PIECE_BYTES: usize = 1 << 20;
-    let first = 4096.min(header.len());
-    device.write_at(0, &vec![0; first])?;
+pub fn write(
+    device: &Device,
+    header: &[u8],
+    copies_bytes: u64,
+    area_bytes: u64,
+    progress: &dyn Fn(u64),
+) -> io::Result<()> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    const BINARY_BYTES: u64 = 4096;
+    let piece = |from: u64, to: u64| {
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap_or(0)];
+        let rest = usize::try_from(from).ok().and_then(|from| header.get(from..)).unwrap_or_default();
+        bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        bytes
+    };
+    let copies_bytes = copies_bytes.min(area_bytes);
+    for at in iter::once(0).chain(luks2::HEADER_SIZES).filter(|at| at + BINARY_BYTES <= area_bytes) {
+        device.write_at(at, &[0; BINARY_BYTES as usize])?;
+    }
     device.sync()?;
-    let mut at = first as u64;
+    let mut at = copies_bytes;
     while at < area_bytes {
-        let len = PIECE_BYTES.min(usize::try_from(area_bytes - at).unwrap_or(PIECE_BYTES));
-        let mut piece = vec![0; len];
-        let from = header.get(at as usize..).unwrap_or_default();
-        let from = &from[..from.len().min(len)];
-        piece[..from.len()].copy_from_slice(from);
-        device.write_at(at, &piece)?;
-        at += len as u64;
+        let end = area_bytes.min(at + PIECE_BYTES);
+        device.write_at(at, &piece(at, end))?;
+        at = end;
         progress(at);
     }
     device.sync()?;
-    device.write_at(0, &header[..first])?;
-    device.sync()
+    for (from, to) in [(copies_bytes / 2, copies_bytes), (0, copies_bytes / 2)] {
+        device.write_at(from, &piece(from, to))?;
+        device.sync()?;
+    }
+    Ok(())
 }
 
 /// What a header's first copy was overwritten with, if that is known to be something.

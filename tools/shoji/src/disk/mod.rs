@@ -7,4 +7,4 @@ pub mod luks;
 
 pub use device::{Device, Mode};
 pub use holds::{content, loss, recognise};
-pub use identity::{Identity, identify, partition_number};
+pub use identity::{Identity, identify};

@@ -1,5 +1,6 @@
 # A LUKS2 volume under Shoji: the payload is at the partition's first sector, the header nowhere, and behind the payload
-# nothing answers. On the bare machine (shoji.phrase) cryptsetup opens the same volume. shoji.luks2: make, look, add.
+# nothing answers. On the bare machine (shoji.phrase) cryptsetup opens the same volume. shoji.luks2: make, look, add; keep: the
+# volume holds a marker and is written to. shoji.header: the partition that the header lies on by itself.
 # shoji.tail=first looks behind the payload before anything else: after so many errors Linux goes on by PIO, which takes
 # whole crypto sectors only.
 payload_kib=$(value shoji.payload_kib)
@@ -23,6 +24,13 @@ else
     [ "$(dd if=$volume bs=6 count=1 2>/dev/null | xxd -p)" != "$magic" ] || fail "the header is to be seen"
     dd if=$volume of=/dev/null bs=4k skip=$((payload_kib / 4 - 1)) count=1 iflag=direct 2>/dev/null || fail "the payload's end"
     [ "$tail" != first ] || nothing_behind
+    header=$(value shoji.header)
+    if [ -n "$header" ]; then
+        dd if="/dev/sda$header" of=/dev/null bs=4k count=1 2>/dev/null && fail "the detached header is read"
+        dd if=/dev/zero of="/dev/sda$header" bs=4k count=1 oflag=direct 2>/dev/null && fail "the detached header is written"
+        # All of the partition is the volume's.
+        tail=none
+    fi
 fi
 case "$(value shoji.luks2)" in
 make)
@@ -37,6 +45,12 @@ make)
     mount_data $volume
     dd if=/dev/urandom of=/mnt/file bs=64k count=64 2>/dev/null
     ;;
+keep)
+    mount_data $volume
+    grep -q "$marker" /mnt/marker || fail "the marker that the volume came with"
+    echo "$marker" > /mnt/second
+    dd if=/dev/urandom of=/mnt/file bs=64k count=64 2>/dev/null
+    ;;
 add) mount_data $volume; echo "$marker" > /mnt/second ;;
 *) mount_data $volume; grep -q "$marker" /mnt/second || fail "what the other one has written" ;;
 esac
@@ -47,4 +61,5 @@ echo 3 > /proc/sys/vm/drop_caches
 grep -q "$marker" /mnt/marker || fail "the marker is wrong"
 sha256sum -c -s /mnt/digest || fail "the file is not what was written"
 umount /mnt
-if [ -n "$phrase" ]; then tool cryptsetup close data; elif [ "$tail" != first ]; then nothing_behind; fi
+if [ -n "$phrase" ]; then tool cryptsetup close data; elif [ -z "$tail" ] || [ "$tail" = last ]; then nothing_behind; fi
+no_complaints
