@@ -17,32 +17,32 @@ const RECEIVED: [(u32, (usize, usize)); 5] = [
     (is::SDBS | is::TFES, received::SET_DEVICE_BITS),
     (is::UFS, received::UNKNOWN),
 ];
+/// All of these causes.
+const TELLING: u32 = is::DHRS | is::TFES | is::PSS | is::DSS | is::SDBS | is::UFS;
 
 impl Port {
     /// The guest looks: what the device has done is taken note of. Gives the causes of PxIS that the guest may see, or
     /// `None` while data is still on its way to guest memory.
     pub fn sync(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) -> Option<u32> {
         self.sync_own(cx, shared);
-        loop {
-            // In this order: what the causes tell of has left the list of commands before.
-            let causes = self.regs.read(cx.device, port::IS) & !self.own_causes();
-            let done = self.done(cx);
-            let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
-            if self.running && !self.failed && failed {
-                self.on_failure(cx, shared, done);
-            } else {
-                slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
-            }
-            if self.delivering != 0 || !shared.queue.is_settled() {
-                return None;
-            }
-            if done == 0 {
-                if !self.has_own() {
-                    self.copy_received(cx, causes | self.extra);
-                }
-                return Some(causes | self.extra);
-            }
+        // In this order: what the causes tell of has left the list of commands before.
+        let causes = self.regs.read(cx.device, port::IS) & !self.own_causes();
+        let done = self.done(cx);
+        let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
+        if self.running && !self.failed && failed {
+            self.on_failure(cx, shared, done);
+        } else {
+            slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
         }
+        if self.delivering != 0 || !shared.queue.is_settled() {
+            return None;
+        }
+        if !self.has_own() {
+            // A command may leave the list before its cause shows (AHCI s. 5.3: RegFIS:ClearCI, RegFIS:SetIS), and its guest may be polling.
+            let now = if done == 0 { 0 } else { self.regs.read(cx.device, port::IS) };
+            self.copy_received(cx, causes | now | self.extra);
+        }
+        Some(causes | self.extra)
     }
 
     /// What has left the device's list since the last time. A port that is stopped forgets its list, done or not, before it lets go of
@@ -189,18 +189,22 @@ impl Port {
 
     /// Gives the guest the FISes that `causes` tell of.
     pub fn copy_received(&self, cx: &mut Ctx<'_>, causes: u32) {
-        let Some(memory) = &self.memory else { return };
-        for (cause, place) in RECEIVED.into_iter().filter(|(cause, _)| cause & causes != 0) {
-            let mut copy = [0; 64];
-            let (offset, len) = place;
-            let (Some(from), Some(to)) = (memory.fis(cx.arena, place), copy.get_mut(..len)) else { continue };
-            to.copy_from_slice(from);
-            if cause & is::DHRS != 0 {
-                self.translate_register(to);
-            }
-            if let Some(at) = self.received.checked_add(offset as u64) {
-                let _ = cx.guest.write(Gpa(at), to);
-            }
+        if causes & TELLING != 0 {
+            RECEIVED.iter().filter(|(cause, _)| cause & causes != 0).for_each(|fis| self.copy_one(cx, fis));
+        }
+    }
+
+    fn copy_one(&self, cx: &mut Ctx<'_>, &(cause, place): &(u32, (usize, usize))) {
+        let mut copy = [0; 64];
+        let (offset, len) = place;
+        let from = self.memory.as_ref().and_then(|memory| memory.fis(cx.arena, place));
+        let (Some(from), Some(to)) = (from, copy.get_mut(..len)) else { return };
+        to.copy_from_slice(from);
+        if cause & is::DHRS != 0 {
+            self.translate_register(to);
+        }
+        if let Some(at) = self.received.checked_add(offset as u64) {
+            let _ = cx.guest.write(Gpa(at), to);
         }
     }
 

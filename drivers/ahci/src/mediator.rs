@@ -69,7 +69,7 @@ impl Ahci {
     /// What the queue wants done, at whichever port; then what was held while it had no room.
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
-        while self.start_held(cx) {
+        while self.shared.held && self.start_held(cx) {
             self.take_queued_steps(cx);
         }
     }
@@ -77,7 +77,10 @@ impl Ahci {
     /// Starts a command that was held. False: there is none, or no room.
     fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
         let Self { ports, shared, .. } = self;
-        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else { return false };
+        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else {
+            shared.held = ports.iter().any(|it| it.held != 0);
+            return false;
+        };
         it.start_next(cx, shared);
         it.issue(cx);
         true

@@ -97,7 +97,9 @@ fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
             ("cpus", tiny::BENCH_CPUS),
             ("q35", tiny::BENCH_Q35),
             ("ahci", tiny::BENCH_AHCI),
+            ("ahci", tiny::BENCH_AHCI_FREE),
             ("nvme", tiny::BENCH_NVME),
+            ("nvme", tiny::BENCH_NVME_FREE),
         ] {
             let values = measure(guest)?;
             figures.add(on, values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect());
