@@ -67,7 +67,14 @@ impl Ahci {
     }
 
     /// What the queue wants done, at whichever port; then what was held while it had no room.
+    #[inline]
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+        if !self.shared.queue.is_settled() || self.shared.held {
+            self.take_all_steps(cx);
+        }
+    }
+
+    fn take_all_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
         while self.shared.held && self.start_held(cx) {
             self.take_queued_steps(cx);
