@@ -26,11 +26,6 @@ const fn row(key: &'static str, name: &'static str, target: Target, bitvisor: &'
 
 use Target::{AsBare, AtMost, None, Ratio};
 
-/// What an operation of 4 KiB by the driver alone may take. Linux's whole path takes 20.0 k instructions on the bare machine with
-/// AHCI: 1.3 times that on a disk without a rule, and 40 k encrypted, leave so much. The driver itself takes some 200 of it.
-const ADDED_FREE: f64 = 6e3;
-const ADDED_ENCRYPTED: f64 = 20e3;
-
 /// Of the machine that everything is measured on. Unless the name tells another unit: instructions.
 pub const ROWS: &[Row] = &[
     row("entry_to_vmrun", "Shoji's entry to first VMRUN, with log", AtMost(3e6), "1,790 M"),
@@ -77,42 +72,6 @@ pub const ROWS: &[Row] = &[
     row("linux_read_4k", "Linux reads 4 KiB, IDE DMA, encrypted", None, ""),
     row("linux_write_1m", "Linux writes 1 MiB, IDE DMA, encrypted", AtMost(3e6), "0.24 M -> 50.7 M"),
     row("linux_read_1m", "Linux reads 1 MiB, IDE DMA, encrypted", None, ""),
-    row("ahci_write_4k_free", "AHCI, driver alone: write 4 KiB, disk without a rule", AtMost(ADDED_FREE), ""),
-    row("ahci_write_1m_free", "AHCI, driver alone: write 1 MiB, disk without a rule", None, ""),
-    row("ahci_read_4k_free", "AHCI, driver alone: read 4 KiB, disk without a rule", AtMost(ADDED_FREE), ""),
-    row("ahci_read_1m_free", "AHCI, driver alone: read 1 MiB, disk without a rule", None, ""),
-    row("ahci_write_4k_plain", "AHCI, driver alone: write 4 KiB, plain range", None, ""),
-    row("ahci_write_1m_plain", "AHCI, driver alone: write 1 MiB, plain range", None, ""),
-    row("ahci_read_4k_plain", "AHCI, driver alone: read 4 KiB, plain range", None, ""),
-    row("ahci_read_1m_plain", "AHCI, driver alone: read 1 MiB, plain range", None, ""),
-    row("ahci_write_4k_encrypted", "AHCI, driver alone: write 4 KiB, encrypted", AtMost(ADDED_ENCRYPTED), ""),
-    row("ahci_write_1m_encrypted", "AHCI, driver alone: write 1 MiB, encrypted", AtMost(3e6), ""),
-    row("ahci_read_4k_encrypted", "AHCI, driver alone: read 4 KiB, encrypted", AtMost(ADDED_ENCRYPTED), ""),
-    row("ahci_read_1m_encrypted", "AHCI, driver alone: read 1 MiB, encrypted", AtMost(3e6), ""),
-    row("ahci_exits_write_4k_free", "- exits of a write of 4 KiB, disk without a rule", AtMost(7.0), "8"),
-    row("ahci_exits_read_4k_free", "- exits of a read of 4 KiB, disk without a rule", AtMost(7.0), "8"),
-    row("ahci_exits_write_4k_plain", "- exits of a write of 4 KiB, plain range", AtMost(7.0), "8"),
-    row("ahci_exits_read_4k_plain", "- exits of a read of 4 KiB, plain range", AtMost(7.0), "8"),
-    row("ahci_exits_write_4k_encrypted", "- exits of a write of 4 KiB, encrypted", AtMost(7.0), "8"),
-    row("ahci_exits_read_4k_encrypted", "- exits of a read of 4 KiB, encrypted", AtMost(7.0), "8"),
-    row("nvme_write_4k_free", "NVMe, driver alone: write 4 KiB, disk without a rule", AtMost(ADDED_FREE), ""),
-    row("nvme_write_1m_free", "NVMe, driver alone: write 1 MiB, disk without a rule", None, ""),
-    row("nvme_read_4k_free", "NVMe, driver alone: read 4 KiB, disk without a rule", AtMost(ADDED_FREE), ""),
-    row("nvme_read_1m_free", "NVMe, driver alone: read 1 MiB, disk without a rule", None, ""),
-    row("nvme_write_4k_plain", "NVMe, driver alone: write 4 KiB, plain range", None, ""),
-    row("nvme_write_1m_plain", "NVMe, driver alone: write 1 MiB, plain range", None, ""),
-    row("nvme_read_4k_plain", "NVMe, driver alone: read 4 KiB, plain range", None, ""),
-    row("nvme_read_1m_plain", "NVMe, driver alone: read 1 MiB, plain range", None, ""),
-    row("nvme_write_4k_encrypted", "NVMe, driver alone: write 4 KiB, encrypted", AtMost(ADDED_ENCRYPTED), ""),
-    row("nvme_write_1m_encrypted", "NVMe, driver alone: write 1 MiB, encrypted", AtMost(3e6), ""),
-    row("nvme_read_4k_encrypted", "NVMe, driver alone: read 4 KiB, encrypted", AtMost(ADDED_ENCRYPTED), ""),
-    row("nvme_read_1m_encrypted", "NVMe, driver alone: read 1 MiB, encrypted", AtMost(3e6), ""),
-    row("nvme_exits_write_4k_free", "- exits of a write of 4 KiB, disk without a rule", AtMost(7.0), ""),
-    row("nvme_exits_read_4k_free", "- exits of a read of 4 KiB, disk without a rule", AtMost(7.0), ""),
-    row("nvme_exits_write_4k_plain", "- exits of a write of 4 KiB, plain range", AtMost(7.0), ""),
-    row("nvme_exits_read_4k_plain", "- exits of a read of 4 KiB, plain range", AtMost(7.0), ""),
-    row("nvme_exits_write_4k_encrypted", "- exits of a write of 4 KiB, encrypted", AtMost(7.0), ""),
-    row("nvme_exits_read_4k_encrypted", "- exits of a read of 4 KiB, encrypted", AtMost(7.0), ""),
     row("build_plain", "Linux compiles a file of C: plain disk", Ratio(1.01), ""),
     row("build_encrypted", "- encrypted disk", None, ""),
     row("build_cpus", "- plain disk, where there may be two CPUs", Ratio(1.01), ""),
