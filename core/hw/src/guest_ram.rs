@@ -2,12 +2,14 @@
 
 use crate::{Hpa, HpaRange, direct};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::sync::atomic::Ordering::SeqCst;
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use mediator::{BusAddr, Gpa, GuestMemory, NotRam, Width};
 
 /// All RAM of the machine but Shoji's. Guest-physical is host-physical.
 pub struct RamMap {
+    /// Without Shoji's part; the largest first, since that is where most is.
     ram: Vec<HpaRange>,
     vmm: HpaRange,
 }
@@ -26,7 +28,10 @@ const NO_PAGE: u64 = 1 << 63;
 impl RamMap {
     /// `ram`: ranges that are backed by memory or ROM and reachable through the direct map; `vmm`: Shoji's own part.
     pub fn new(ram: Vec<HpaRange>, vmm: HpaRange) -> Self {
-        Self { ram, vmm }
+        let mut outside: Vec<HpaRange> =
+            ram.iter().flat_map(|ram| without(*ram, vmm)).filter(|ram| ram.start < ram.end).collect();
+        outside.sort_by_key(|ram| Reverse(ram.end - ram.start));
+        Self { ram: outside, vmm }
     }
 
     /// Is this an address of Shoji's own memory?
@@ -37,11 +42,15 @@ impl RamMap {
     fn check(&self, at: Gpa, len_bytes: usize) -> Result<*mut u8, NotRam> {
         let end = at.0.checked_add(len_bytes as u64).ok_or(NotRam(at))?;
         let inside = self.ram.iter().any(|ram| at.0 >= ram.start && end <= ram.end);
-        if !inside || self.vmm.overlaps(at.0, end) {
-            return Err(NotRam(at));
-        }
-        Ok(direct::pointer(Hpa(at.0)))
+        if inside { Ok(direct::pointer(Hpa(at.0))) } else { Err(NotRam(at)) }
     }
+}
+
+/// What of a range lies before and behind another one; parts of it may be empty.
+fn without(range: HpaRange, hole: HpaRange) -> [HpaRange; 2] {
+    let HpaRange { start, end } = range;
+    let before = HpaRange { start, end: end.min(hole.start).max(start) };
+    [before, HpaRange { start: start.max(hole.end).min(end), end }]
 }
 
 impl GuestRam {

@@ -42,6 +42,16 @@ impl Taskfile {
         Self { current: [0, 1, 1, 0, 0], previous: [0; 5], device }
     }
 
+    /// Features, count, LBA low, mid and high: the current content and the one before.
+    pub const fn new(current: [u8; 5], previous: [u8; 5], device: u8) -> Self {
+        Self { current, previous, device }
+    }
+
+    /// As given to [`Taskfile::new`].
+    pub const fn two_deep_registers(&self) -> ([u8; 5], [u8; 5]) {
+        (self.current, self.previous)
+    }
+
     /// The addressed unit, 0 or 1.
     pub fn unit(&self) -> usize {
         usize::from(self.device & device::DEV != 0)

@@ -9,40 +9,34 @@ use acs::taskfile::{Form, Taskfile};
 use block::DeviceError;
 use mediator::{Ctx, Gpa};
 
-/// The FISes that the device sends, and the causes that tell of them.
-const RECEIVED: [(u32, (usize, usize)); 5] = [
-    (is::DHRS | is::TFES, received::REGISTER),
-    (is::PSS, received::PIO_SETUP),
-    (is::DSS, received::DMA_SETUP),
-    (is::SDBS | is::TFES, received::SET_DEVICE_BITS),
-    (is::UFS, received::UNKNOWN),
-];
-
 impl Port {
     /// The guest looks: what the device has done is taken note of. Gives the causes of PxIS that the guest may see, or
     /// `None` while data is still on its way to guest memory.
     pub fn sync(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) -> Option<u32> {
         self.sync_own(cx, shared);
-        loop {
-            // In this order: what the causes tell of has left the list of commands before.
-            let causes = self.regs.read(cx.device, port::IS) & !self.own_causes();
-            let done = self.done(cx);
-            let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
-            if self.running && !self.failed && failed {
-                self.on_failure(cx, shared, done);
-            } else {
-                slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
-            }
-            if self.delivering != 0 || !shared.queue.is_settled() {
-                return None;
-            }
-            if done == 0 {
-                if !self.has_own() {
-                    self.copy_received(cx, causes | self.extra);
-                }
-                return Some(causes | self.extra);
-            }
+        // In this order: what the causes tell of has left the list of commands before.
+        let causes = self.regs.read(cx.device, port::IS) & !self.own_causes();
+        let done = self.done(cx);
+        let failed = causes & is::FATAL & !self.stale != 0 || self.has_failed(cx, done);
+        if self.running && !self.failed && failed {
+            self.on_failure(cx, shared, done);
+        } else {
+            slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
         }
+        if self.delivering != 0 || !shared.queue.is_settled() {
+            return None;
+        }
+        if !self.has_own() {
+            // A command may leave the list before its cause shows (AHCI s. 5.3: RegFIS:ClearCI, RegFIS:SetIS), and its guest may be
+            // polling. The FIS is there by then.
+            let now = match (done, self.queuing) {
+                (0, _) => 0,
+                (_, true) => is::SDBS,
+                (_, false) => is::DHRS | is::PSS,
+            };
+            self.copy_received(cx, causes | now | self.extra);
+        }
+        Some(causes | self.extra)
     }
 
     /// What has left the device's list since the last time. A port that is stopped forgets its list, done or not, before it lets go of
@@ -189,24 +183,34 @@ impl Port {
 
     /// Gives the guest the FISes that `causes` tell of.
     pub fn copy_received(&self, cx: &mut Ctx<'_>, causes: u32) {
-        let Some(memory) = &self.memory else { return };
-        for (cause, place) in RECEIVED.into_iter().filter(|(cause, _)| cause & causes != 0) {
-            let mut copy = [0; 64];
-            let (offset, len) = place;
-            let (Some(from), Some(to)) = (memory.fis(cx.arena, place), copy.get_mut(..len)) else { continue };
-            to.copy_from_slice(from);
-            if cause & is::DHRS != 0 {
-                self.translate_register(to);
-            }
-            if let Some(at) = self.received.checked_add(offset as u64) {
-                let _ = cx.guest.write(Gpa(at), to);
-            }
+        if causes & (is::DHRS | is::TFES) != 0 {
+            self.copy_one(cx, received::REGISTER, |fis| self.translate_register(fis));
+        }
+        if causes & is::PSS != 0 {
+            self.copy_one::<20>(cx, received::PIO_SETUP, |_| {});
+        }
+        if causes & is::DSS != 0 {
+            self.copy_one::<28>(cx, received::DMA_SETUP, |_| {});
+        }
+        if causes & (is::SDBS | is::TFES) != 0 {
+            self.copy_one::<8>(cx, received::SET_DEVICE_BITS, |_| {});
+        }
+        if causes & is::UFS != 0 {
+            self.copy_one::<64>(cx, received::UNKNOWN, |_| {});
+        }
+    }
+
+    fn copy_one<const N: usize>(&self, cx: &mut Ctx<'_>, place: (usize, usize), edit: impl FnOnce(&mut [u8; N])) {
+        let from = self.memory.as_ref().and_then(|memory| memory.fis(cx.arena, place));
+        let Some(mut copy) = from.and_then(<[u8]>::first_chunk).copied() else { return };
+        edit(&mut copy);
+        if let Some(at) = self.received.checked_add(place.0 as u64) {
+            let _ = cx.guest.write(Gpa(at), &copy);
         }
     }
 
     /// A register FIS names a sector by the disk's own number, of a part perhaps.
-    fn translate_register(&self, bytes: &mut [u8]) {
-        let Some(fis) = bytes.first_chunk_mut::<20>() else { return };
+    fn translate_register(&self, fis: &mut Fis) {
         let last = self.last.and_then(|slot| self.slots.get(slot)).filter(|it| it.kind != Kind::Refused);
         if let Some((it, part)) = last.and_then(|it| Some((it, it.part?))) {
             let [_, _, _, error, ..] = *fis;

@@ -1,7 +1,7 @@
 //! Commands as bytes: header, FIS and task file.
 
 use crate::spec::{fis, header};
-use acs::spec::{device, reg};
+use acs::spec::device;
 use acs::taskfile::{Form, Geometry, Request, Taskfile};
 
 /// A register FIS from host to device, whole.
@@ -30,11 +30,7 @@ impl Header {
     }
 }
 
-/// Fields of a FIS by register, current content and previous one (Serial ATA 3.2 s. 10.5.5).
-const FIELDS: [(u32, usize, usize); 5] =
-    [(reg::FEATURES, 3, 11), (reg::COUNT, 12, 13), (reg::LBA_LOW, 4, 8), (reg::LBA_MID, 5, 9), (reg::LBA_HIGH, 6, 10)];
 const COMMAND: usize = 2;
-const DEVICE: usize = 7;
 
 pub fn command(fis: &Fis) -> u8 {
     let [_, _, command, ..] = *fis;
@@ -47,41 +43,27 @@ pub fn set_command(fis: &mut Fis, command: u8) {
     }
 }
 
-/// The task file that a FIS loads.
+/// The task file that a FIS loads (Serial ATA 3.2 s. 10.5.5).
 pub fn taskfile(fis: &Fis) -> Taskfile {
-    let byte = |at: usize| fis.get(at).copied().unwrap_or(0);
-    let mut taskfile = Taskfile::after_reset(byte(DEVICE));
-    for (register, current, previous) in FIELDS {
-        taskfile.write(register, byte(previous));
-        taskfile.write(register, byte(current));
-    }
-    taskfile
+    let [_, _, _, features, low, mid, high, device, low2, mid2, high2, features2, count, count2, ..] = *fis;
+    Taskfile::new([features, count, low, mid, high], [features2, count2, low2, mid2, high2], device)
 }
 
 /// Puts the task file into a FIS. Of a register FIS from the device only the address and count.
 pub fn load(bytes: &mut Fis, taskfile: &Taskfile) {
-    for (register, current, previous) in FIELDS {
-        for (at, hob) in [(current, false), (previous, true)] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte = taskfile.two_deep(register, hob);
-            }
-        }
-    }
-    if let Some(byte) = bytes.get_mut(DEVICE) {
-        *byte = taskfile.device;
-    }
+    let (current, previous) = taskfile.two_deep_registers();
+    let [_, _, _, features, low, mid, high, device, low2, mid2, high2, features2, count, count2, ..] = bytes;
+    [*features, *count, *low, *mid, *high] = current;
+    [*features2, *count2, *low2, *mid2, *high2] = previous;
+    *device = taskfile.device;
 }
 
 /// READ and WRITE FPDMA QUEUED: the count is in the features (Serial ATA 3.2 s. 13.6.4).
 pub fn queued_request(taskfile: &Taskfile) -> Request {
-    let byte = |register, hob| taskfile.two_deep(register, hob);
-    let count = u16::from_le_bytes([byte(reg::FEATURES, false), byte(reg::FEATURES, true)]);
-    let lba = [(reg::LBA_LOW, false), (reg::LBA_MID, false), (reg::LBA_HIGH, false)].into_iter();
-    let lba = lba.chain([(reg::LBA_LOW, true), (reg::LBA_MID, true), (reg::LBA_HIGH, true)]);
-    let lba =
-        lba.zip((0_u32..).step_by(8)).fold(0, |lba, ((r, hob), at)| lba | u64::from(byte(r, hob)).wrapping_shl(at));
+    let ([features, _, low, mid, high], [features2, _, low2, mid2, high2]) = taskfile.two_deep_registers();
+    let count = u16::from_le_bytes([features, features2]);
     let sectors = if count == 0 { 0x1_0000 } else { u32::from(count) };
-    Request { form: Form::Lba48, lba, sectors }
+    Request { form: Form::Lba48, lba: u64::from_le_bytes([low, mid, high, low2, mid2, high2, 0, 0]), sectors }
 }
 
 /// The tag of a queued command.
@@ -94,26 +76,12 @@ pub fn address(fis: &mut Fis, request: Request, queued: bool) {
     let before = taskfile(fis);
     let mut new = before;
     new.set_request(request, NO_GEOMETRY);
+    if queued {
+        let ([_, tag, ..], [_, tag2, ..]) = before.two_deep_registers();
+        let ([_, _, low, mid, high], [_, _, low2, mid2, high2]) = new.two_deep_registers();
+        let [count, count2, ..] = request.sectors.to_le_bytes();
+        let device = before.device | device::LBA;
+        new = Taskfile::new([count, tag, low, mid, high], [count2, tag2, low2, mid2, high2], device);
+    }
     load(fis, &new);
-    if !queued {
-        // Features are the guest's.
-        return restore(fis, &before, &[reg::FEATURES]);
-    }
-    let [low, high, ..] = request.sectors.to_le_bytes();
-    restore(fis, &before, &[reg::COUNT]);
-    for (at, byte) in [(3, low), (11, high), (DEVICE, before.device | device::LBA)] {
-        if let Some(to) = fis.get_mut(at) {
-            *to = byte;
-        }
-    }
-}
-
-fn restore(fis: &mut Fis, from: &Taskfile, registers: &[u32]) {
-    for (register, current, previous) in FIELDS.into_iter().filter(|(register, ..)| registers.contains(register)) {
-        for (at, hob) in [(current, false), (previous, true)] {
-            if let Some(byte) = fis.get_mut(at) {
-                *byte = from.two_deep(register, hob);
-            }
-        }
-    }
 }

@@ -116,10 +116,14 @@ impl Port {
     }
 
     /// Gives the device what it can take: any number of queued commands, or one other.
+    #[inline]
     pub fn issue(&mut self, cx: &mut Ctx<'_>) {
-        if self.ready == 0 || !self.running || self.failed {
-            return;
+        if self.ready != 0 && self.running && !self.failed {
+            self.issue_ready(cx);
         }
+    }
+
+    fn issue_ready(&mut self, cx: &mut Ctx<'_>) {
         if self.is_held() {
             return self.unmask_own(cx);
         }

@@ -56,6 +56,7 @@ impl Port {
         while self.may_start(shared) {
             self.start_next(cx, shared);
         }
+        shared.held |= self.held != 0;
     }
 
     /// Is there a command that was issued and not looked at, and room for it?

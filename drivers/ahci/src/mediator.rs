@@ -67,9 +67,16 @@ impl Ahci {
     }
 
     /// What the queue wants done, at whichever port; then what was held while it had no room.
+    #[inline]
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+        if !self.shared.queue.is_settled() || self.shared.held {
+            self.take_all_steps(cx);
+        }
+    }
+
+    fn take_all_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
-        while self.start_held(cx) {
+        while self.shared.held && self.start_held(cx) {
             self.take_queued_steps(cx);
         }
     }
@@ -77,7 +84,10 @@ impl Ahci {
     /// Starts a command that was held. False: there is none, or no room.
     fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
         let Self { ports, shared, .. } = self;
-        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else { return false };
+        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else {
+            shared.held = ports.iter().any(|it| it.held != 0);
+            return false;
+        };
         it.start_next(cx, shared);
         it.issue(cx);
         true

@@ -99,15 +99,15 @@ impl Memory {
         fis: &Fis,
         packet: &[u8; 16],
     ) -> Result<(), NoMemory> {
+        // What is reserved was zero in the arena, and nobody writes it.
         let head = arena.bytes(at, table::HEAD_BYTES).map_err(|_| NoMemory)?;
-        head.fill(0);
         head.first_chunk_mut().map(|to| *to = *fis).ok_or(NoMemory)?;
         head.get_mut(table::ACMD..).and_then(|to| to.first_chunk_mut()).map(|to| *to = *packet).ok_or(NoMemory)?;
         let slot_at = (slot & (SLOTS - 1)).saturating_mul(header::BYTES);
         let bytes = arena.bytes(self.at(slot_at), header::BYTES).map_err(|_| NoMemory)?;
-        bytes.fill(0);
         let fields = bytes.split_at_mut_checked(8).ok_or(NoMemory)?;
-        fields.0.first_chunk_mut().map(|to| *to = first.to_le_bytes()).ok_or(NoMemory)?;
+        // With the count of bytes that were moved, 0.
+        fields.0.first_chunk_mut().map(|to| *to = u64::from(first).to_le_bytes()).ok_or(NoMemory)?;
         fields.1.first_chunk_mut().map(|to| *to = at.0.to_le_bytes()).ok_or(NoMemory)
     }
 

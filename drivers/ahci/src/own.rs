@@ -101,8 +101,15 @@ impl Port {
     }
 
     /// Sends the command of ours that waits, if it is its turn and the device is free.
+    #[inline]
     pub fn issue_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        if self.own.waiting.is_none() || self.own.sent.is_some() || self.at_device | self.delivering != 0 {
+        if self.own.waiting.is_some() {
+            self.issue_waiting(cx, shared);
+        }
+    }
+
+    fn issue_waiting(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        if self.own.sent.is_some() || self.at_device | self.delivering != 0 {
             return;
         }
         if !self.running
@@ -159,7 +166,14 @@ impl Port {
     }
 
     /// Takes note of what has become of the command of ours.
+    #[inline]
     pub fn sync_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        if self.own.sent.is_some() {
+            self.sync_sent(cx, shared);
+        }
+    }
+
+    fn sync_sent(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let Some(sent) = &mut self.own.sent else { return };
         if sent.failed.is_none() {
             let failed = self.regs.read(cx.device, port::IS) & is::TFES & !self.stale != 0;

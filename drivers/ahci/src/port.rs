@@ -15,6 +15,8 @@ use mediator::{BusAddr, Ctx, Device};
 pub struct Shared {
     pub queue: Queue,
     pub own: Own,
+    /// A port may have commands that were issued and not copied yet.
+    pub held: bool,
     pub disks: Disks,
     /// The controller drives 64 address lines.
     pub wide: bool,

@@ -51,6 +51,7 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
     let mut shared = Shared {
         queue: Queue::new(0, pool),
         own: Own::default(),
+        held: false,
         disks: Disks::default(),
         wide: capabilities & cap::S64A != 0,
         plain: Arc::new(Plain),

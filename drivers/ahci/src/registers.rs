@@ -1,6 +1,7 @@
 //! The guest's accesses to the registers.
 
 use crate::mediator::Ahci;
+use crate::port::Port;
 use crate::regs;
 use crate::spec::{cap, cap2, cmd, ghc, hba, port, serr};
 use crate::unit::Unit;
@@ -38,19 +39,24 @@ impl Ahci {
         }))
     }
 
+    /// The first port from `place` on with a bit in IS, or a cause that the device does not show any more; with its place.
+    fn next_with_cause(&self, place: usize, real: u32) -> Option<(usize, &Port)> {
+        let mut rest = self.ports.iter().enumerate().skip(place);
+        rest.find(|(_, it)| real & it.regs.bit != 0 || it.extra != 0)
+    }
+
     /// A port's bit shows when it has a cause that the guest may see.
     fn read_interrupts(&mut self, cx: &mut Ctx<'_>, real: u32) -> Option<u32> {
         let mut shown = 0;
-        for place in 0..self.ports.len() {
-            let Some(it) = self.ports.get(place) else { continue };
-            let (bit, number, extra) = (it.regs.bit, it.number, it.extra);
-            if real & bit == 0 && extra == 0 {
-                continue;
-            }
+        let mut place = 0;
+        // Most of the time at most one has anything to tell.
+        while let Some((next, it)) = self.next_with_cause(place, real) {
+            let (bit, number) = (it.regs.bit, it.number);
+            place = next.saturating_add(1);
             let causes = self.sync(cx, number)?;
-            let Some(it) = self.ports.get(place) else { continue };
-            let enabled = it.enabled().unwrap_or_else(|| it.regs.read(cx.device, port::IE));
-            if causes != 0 && (real & bit != 0 || causes & enabled != 0) {
+            let Some(it) = self.ports.get(next) else { continue };
+            let enabled = |cx: &mut Ctx<'_>| it.enabled().unwrap_or_else(|| it.regs.read(cx.device, port::IE));
+            if causes != 0 && (real & bit != 0 || causes & enabled(cx) != 0) {
                 shown |= bit;
             }
         }

@@ -74,7 +74,15 @@ impl Sectors<'_> {
     /// # Errors
     /// [`Refusal`]: nothing may be sent to the device.
     pub fn plan(&self, lba: u64, sectors: u32, write: bool) -> Result<Plan, Refusal> {
-        self.check_rights(lba, sectors, write)?;
+        let (first, len) = self.extent(lba, sectors);
+        if len == sectors {
+            check(first.rights, lba, write)?;
+            if is_plain(&first) {
+                return Ok(Plan::Direct { disk_lba: first.disk_lba });
+            }
+        } else {
+            self.check_rights(lba, sectors, write)?;
+        }
         let part = self.part(lba, sectors).map_err(|Unserved| Refusal::Unserved)?;
         let direct = part.plain && part.sectors == sectors;
         Ok(if direct { Plan::Direct { disk_lba: part.disk_lba } } else { Plan::Bounced })
@@ -89,11 +97,7 @@ impl Sectors<'_> {
         while done < sectors {
             let lba = lba.saturating_add(u64::from(done));
             let (extent, len) = self.extent(lba, sectors.saturating_sub(done));
-            match extent.rights {
-                Rights::None => return Err(Refusal::Absent { lba }),
-                Rights::ReadOnly if write => return Err(Refusal::ReadOnly { lba }),
-                Rights::ReadOnly | Rights::ReadWrite => {}
-            }
+            check(extent.rights, lba, write)?;
             done = done.saturating_add(len);
         }
         Ok(())
@@ -222,6 +226,15 @@ impl Sectors<'_> {
         // The map promises 1..=sectors; a map that breaks its promise must not make a loop endless.
         let len = u32::try_from(extent.sectors).unwrap_or(sectors).clamp(1, sectors.max(1));
         (extent, len)
+    }
+}
+
+/// Of the sector at `lba`.
+fn check(rights: Rights, lba: u64, write: bool) -> Result<(), Refusal> {
+    match rights {
+        Rights::None => Err(Refusal::Absent { lba }),
+        Rights::ReadOnly if write => Err(Refusal::ReadOnly { lba }),
+        Rights::ReadOnly | Rights::ReadWrite => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::registers::Registers;
 use crate::spec::{admin, nvm};
 use alloc::string::String;
 use alloc::vec::Vec;
-use mediator::{BusAddr, Ctx, DmaBuffer, Instant};
+use mediator::{BusAddr, Ctx, DmaBuffer, GuestSegment, Instant};
 use pci::MemoryGuard;
 
 /// A guest that polls gets its completion before its doorbell write ends, unless the device takes longer than this.
@@ -44,6 +44,9 @@ pub struct Nvme {
     pub events_by_pin: bool,
     /// A page for what nobody wants to read.
     pub scratch: DmaBuffer,
+    /// Of the command in hand: the guest's memory, and where the device finds it. Kept, so that no request needs the heap.
+    pub segments: Vec<GuestSegment>,
+    pub pieces: Vec<(BusAddr, u32)>,
     /// The answer to the last command of ours.
     pub own: Option<Completion>,
     /// The VMM's own requests while the guest runs.
@@ -70,11 +73,17 @@ impl Nvme {
         ADMIN..=self.last_queue
     }
 
+    /// Most guests use few of the queues that they may have.
+    fn used_sqs(&self) -> impl Iterator<Item = &Sq> {
+        self.sqs.iter().take(usize::from(self.last_queue).saturating_add(1)).flatten()
+    }
+
     /// Is anything of the guest's, or a nudge, still to come to an end? Events may take for ever.
     pub fn is_busy(&self) -> bool {
         let event = |sq: &Sq| self.events_by_pin && sq.events > 0;
-        let sqs = self.sqs.iter().flatten().any(|sq| !sq.is_done() || sq.is_flying() || event(sq));
-        sqs || self.cqs.iter().flatten().any(|cq| cq.shadow.has_taken())
+        let sqs = self.used_sqs().any(|sq| !sq.is_done() || sq.is_flying() || event(sq));
+        let used = usize::from(self.last_queue).saturating_add(1);
+        sqs || self.cqs.iter().take(used).flatten().any(|cq| cq.shadow.has_taken())
     }
 
     /// The guest has written the tail of a submission queue. True: its CPU is to be kept a little longer, because nobody else would
@@ -152,7 +161,7 @@ impl Nvme {
     fn has_room(&mut self, id: u16) -> Option<bool> {
         let sq = self.sq(id).filter(|sq| sq.has_next())?;
         let cq_id = sq.cq;
-        let open: u32 = self.sqs.iter().flatten().filter(|sq| sq.cq == cq_id).map(|sq| sq.open).sum();
+        let open: u32 = self.used_sqs().filter(|sq| sq.cq == cq_id).map(|sq| sq.open).sum();
         let to_come = usize::try_from(open).unwrap_or(usize::MAX);
         let cq = self.cq(cq_id)?;
         let posted = cq.pending.len().saturating_add(to_come) < MAX_PENDING;
@@ -244,9 +253,11 @@ impl Nvme {
 
     /// Where an interrupt is owed and nothing is under way that will bring it, a command without effect does.
     fn nudge(&mut self, cx: &mut Ctx<'_>) {
+        let mut any = false;
         for id in self.queue_ids() {
             let owed = self.cq(id).is_some_and(|cq| core::mem::take(&mut cq.owed) && cq.interrupts && !cq.is_drained());
             if owed {
+                any = true;
                 // What was in flight may have ended meanwhile, with an interrupt that the guest has taken.
                 self.collect(cx, id);
                 self.steps(cx);
@@ -260,7 +271,9 @@ impl Nvme {
                 }
             }
         }
-        self.ring(cx);
+        if any {
+            self.ring(cx);
+        }
     }
 
     fn send_nudge(&mut self, cx: &mut Ctx<'_>, sq: u16) {

@@ -112,10 +112,14 @@ impl Nvme {
         let own = own.with_dword(12, command.dword(12) & DWORD_12).with_dword(13, command.dword(13) & DWORD_13);
         match (plan, ranges) {
             (Plan::Direct { disk_lba }, _) => {
-                let segments = prp::copy(cx.guest, command.prps(), len_bytes)?;
-                let pieces = checked(cx, &segments)?;
+                prp::copy(cx.guest, command.prps(), len_bytes, &mut self.segments)?;
+                let mut pieces = core::mem::take(&mut self.pieces);
                 let flight = Flight::Guest { id: command.id(), then: Then::Nothing };
-                self.send(cx, sq, own.with_blocks(disk_lba, sectors), pieces.into_iter(), flight)
+                let sent = check(cx, &self.segments, &mut pieces).and_then(|()| {
+                    self.send(cx, sq, own.with_blocks(disk_lba, sectors), pieces.iter().copied(), flight)
+                });
+                self.pieces = pieces;
+                sent
             }
             (Plan::Bounced, Some(ranges)) => {
                 let content = Content::Sectors { lba, sectors, sector_bytes, ranges };
@@ -129,13 +133,13 @@ impl Nvme {
     }
 }
 
-/// Where the device finds the guest's memory.
-fn checked(cx: &mut Ctx<'_>, segments: &[GuestSegment]) -> Result<Vec<(BusAddr, u32)>, Status> {
-    let mut pieces = Vec::new();
-    pieces.try_reserve_exact(segments.len()).map_err(|_| Status::INTERNAL_ERROR)?;
+/// Puts into `pieces` where the device finds the guest's memory.
+fn check(cx: &mut Ctx<'_>, segments: &[GuestSegment], pieces: &mut Vec<(BusAddr, u32)>) -> Result<(), Status> {
+    pieces.clear();
+    pieces.try_reserve(segments.len()).map_err(|_| Status::INTERNAL_ERROR)?;
     for segment in segments {
         let bus = cx.guest.bus_addr(segment.at, segment.len_bytes.into()).map_err(|_| Status::DATA_TRANSFER_ERROR)?;
         pieces.push((bus, segment.len_bytes));
     }
-    Ok(pieces)
+    Ok(())
 }

@@ -67,6 +67,8 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         busy: false,
         events_by_pin: false,
         scratch,
+        segments: Vec::new(),
+        pieces: Vec::new(),
         own: None,
         own_requests: OwnRequests::default(),
         complained: false,

@@ -20,33 +20,37 @@ const MAX_LISTS: usize = 4;
 const _: () = assert!((PAGE_BYTES as usize).is_multiple_of(LIST_BYTES));
 
 /// Copies what the entries of a command describe, as far as `len_bytes` (1 to [`MAX_TRANSFER_BYTES`]) go. Pieces that follow each
-/// other in memory become one.
+/// other in memory become one. They are put into `segments`, whose own content goes.
 ///
 /// # Errors
 /// The status that the device would give: an entry that is not at a page's start, a list that cannot be read.
-pub fn copy(guest: &mut dyn GuestMemory, prps: [Gpa; 2], len_bytes: u32) -> Result<Vec<GuestSegment>, Status> {
+pub fn copy(
+    guest: &mut dyn GuestMemory,
+    prps: [Gpa; 2],
+    len_bytes: u32,
+    segments: &mut Vec<GuestSegment>,
+) -> Result<(), Status> {
+    segments.clear();
     if len_bytes > MAX_TRANSFER_BYTES {
         return Err(Status::INVALID_FIELD);
     }
     let [first, second] = prps;
-    let mut pages = Pages { segments: Vec::new(), left: len_bytes };
+    let mut pages = Pages { segments, left: len_bytes };
     if first.0 & 3 != 0 {
         return Err(Status::PRP_OFFSET_INVALID);
     }
     pages.push(first)?;
     if pages.left == 0 {
-        return Ok(pages.segments);
+        return Ok(());
     }
     if u64::from(pages.left) <= PAGE_BYTES {
-        pages.push_page(second)?;
-        return Ok(pages.segments);
+        return pages.push_page(second);
     }
-    follow(guest, second, &mut pages)?;
-    Ok(pages.segments)
+    follow(guest, second, &mut pages)
 }
 
 /// The lists of a transfer: the last entry of a page of list, if more is to come, leads to the next list.
-fn follow(guest: &mut dyn GuestMemory, list: Gpa, pages: &mut Pages) -> Result<(), Status> {
+fn follow(guest: &mut dyn GuestMemory, list: Gpa, pages: &mut Pages<'_>) -> Result<(), Status> {
     let mut at = list;
     for _ in 0..MAX_LISTS {
         if at.0 & 7 != 0 {
@@ -71,12 +75,12 @@ fn follow(guest: &mut dyn GuestMemory, list: Gpa, pages: &mut Pages) -> Result<(
     Err(Status::INVALID_FIELD)
 }
 
-struct Pages {
-    segments: Vec<GuestSegment>,
+struct Pages<'a> {
+    segments: &'a mut Vec<GuestSegment>,
     left: u32,
 }
 
-impl Pages {
+impl Pages<'_> {
     fn push_page(&mut self, page: Gpa) -> Result<(), Status> {
         if page.0.is_multiple_of(PAGE_BYTES) { self.push(page) } else { Err(Status::PRP_OFFSET_INVALID) }
     }

@@ -7,6 +7,7 @@ use crate::prp;
 use crate::queues::{Flight, Kind, Open};
 use crate::spec::IDENTIFY_BYTES;
 use crate::unused;
+use alloc::vec::Vec;
 use block::{Content, DeviceError, Failure, Request, Scatter, Step, Transfer};
 use mediator::{BusAddr, Ctx, Work, WorkError};
 
@@ -31,7 +32,8 @@ impl Nvme {
             Content::Sectors { sectors, sector_bytes, .. } => sectors.saturating_mul(*sector_bytes),
             Content::Payload { len_bytes } => *len_bytes,
         };
-        let memory = Scatter::new(prp::copy(cx.guest, command.prps(), len_bytes)?);
+        let mut segments = Vec::new();
+        prp::copy(cx.guest, command.prps(), len_bytes, &mut segments)?;
         let tag = self.next_tag;
         // The upper half is not the guest's.
         self.next_tag = tag.wrapping_add(1) & !(1 << 31);
@@ -47,7 +49,7 @@ impl Nvme {
         };
         self.open.try_reserve(1).map_err(|_| Status::INTERNAL_ERROR)?;
         self.open.push((tag, open));
-        self.block.submit(cx, Request { tag, disk, write, content, memory: memory.into() });
+        self.block.submit(cx, Request { tag, disk, write, content, memory: Scatter::new(segments).into() });
         Ok(())
     }
 

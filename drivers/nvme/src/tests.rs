@@ -34,7 +34,8 @@ impl GuestMemory for List {
 }
 
 fn segments(list: Vec<u64>, prps: [u64; 2], len_bytes: u32) -> Result<Vec<(u64, u32)>, Status> {
-    let copied = prp::copy(&mut List(list), prps.map(Gpa), len_bytes)?;
+    let mut copied = Vec::new();
+    prp::copy(&mut List(list), prps.map(Gpa), len_bytes, &mut copied)?;
     Ok(copied.iter().map(|GuestSegment { at, len_bytes }| (at.0, *len_bytes)).collect())
 }
 

@@ -344,6 +344,20 @@ pub const GUESTS: &[TinyGuest] = &[
         ..BENCH_DISK
     },
     TinyGuest {
+        name: "bench_ahci_free",
+        purpose: "BENCH lines: the same on a disk without a rule",
+        board: Board::Ahci,
+        encrypted: None,
+        ..BENCH_DISK
+    },
+    TinyGuest {
+        name: "bench_nvme_free",
+        purpose: "BENCH lines: the same on a drive without a rule",
+        board: Board::Nvme,
+        encrypted: None,
+        ..BENCH_DISK
+    },
+    TinyGuest {
         name: "bench_messages",
         purpose: "BENCH lines: messages to programs in ring 3 and back",
         hypercalls: true,

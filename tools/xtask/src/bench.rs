@@ -5,6 +5,7 @@
 //! do, and nothing depends on the host. Only `--crypto` measures time.
 
 mod crypto;
+mod disks;
 mod exits;
 mod figures;
 mod load;
@@ -23,7 +24,7 @@ use figures::{Figures, On};
 use std::path::Path;
 use testbed::accel::Wish;
 use testbed::progress::spinner;
-use testbed::{Workspace, artifact, disks};
+use testbed::{Workspace, artifact};
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -36,6 +37,9 @@ pub struct BenchArgs {
     /// Only tell, function by function, which instructions the start and each kind of exit consist of
     #[arg(long, conflicts_with_all = ["json", "readme"])]
     profile: bool,
+    /// Only measure operations of AHCI and NVMe disks
+    #[arg(long, conflicts_with_all = ["json", "profile", "crypto"])]
+    disks: bool,
     /// Only measure AES-XTS on this machine's CPU, against OpenSSL's
     #[arg(long, conflicts_with_all = ["json", "profile"])]
     crypto: bool,
@@ -66,6 +70,9 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     if args.profile {
         return profile::print(workspace, &logs);
     }
+    if args.disks {
+        return only_disks(workspace, &logs, args.readme);
+    }
     let figures = measure(workspace, &logs)?;
     let others = vendors::measure(workspace, &logs)?;
     let json = table::json(&figures, &others)?;
@@ -76,9 +83,19 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     }
     eprintln!("logs: {}", logs.display());
     if args.readme {
+        into_readme(workspace, "disks", &table::disks_markdown(&figures))?;
         into_readme(workspace, "figures", &table::markdown(&figures, &others)?)?;
     }
     Ok(())
+}
+
+fn only_disks(workspace: &Workspace, logs: &Path, readme: bool) -> Result<()> {
+    let mut figures = Figures::default();
+    for on in [On::Bare, On::Shoji] {
+        disks::measure(workspace, logs, on, &mut figures)?;
+    }
+    println!("\n{}", table::disks_text(&figures));
+    if readme { into_readme(workspace, "disks", &table::disks_markdown(&figures)) } else { Ok(()) }
 }
 
 fn into_readme(workspace: &Workspace, name: &str, table: &str) -> Result<()> {
@@ -89,19 +106,17 @@ fn measure(workspace: &Workspace, logs: &Path) -> Result<Figures> {
     let mut figures = Figures::default();
     image(workspace, &mut figures)?;
     for on in [On::Bare, On::Shoji] {
-        disks::small(workspace, on == On::Bare)?;
+        testbed::disks::small(workspace, on == On::Bare)?;
         let _progress = spinner(&format!("Tiny guests, {on}"));
         let measure = |guest| tiny::measure(workspace, logs, tiny::Emulator::Qemu, on, guest);
         figures.add(on, measure(tiny::BENCH)?);
-        for (prefix, guest) in [
-            ("cpus", tiny::BENCH_CPUS),
-            ("q35", tiny::BENCH_Q35),
-            ("ahci", tiny::BENCH_AHCI),
-            ("nvme", tiny::BENCH_NVME),
-        ] {
+        for (prefix, guest) in [("cpus", tiny::BENCH_CPUS), ("q35", tiny::BENCH_Q35)] {
             let values = measure(guest)?;
             figures.add(on, values.into_iter().map(|(key, value)| (format!("{prefix}_{key}"), value)).collect());
         }
+    }
+    for on in [On::Bare, On::Shoji] {
+        disks::measure(workspace, logs, on, &mut figures)?;
     }
     two_cpus_of_vtx(workspace, logs, &mut figures)?;
     messages(workspace, logs, &mut figures)?;

@@ -11,10 +11,13 @@ use crate::{Cpu, Exception, Guest, Machine, Vcpu, instruction};
 use mediator::Gpa;
 
 const PAGE_MASK: u64 = 0xfff;
-/// A driver has six or so for each operation, wherever the linker put them: two of the same set, or a few more, must not throw each
-/// other out at each operation.
-const SETS: usize = 32;
-const WAYS: usize = 2;
+/// A driver has seven or so for each operation, wherever the linker put them: those of the same set must not throw each other out at
+/// each operation, since to decode one anew costs more than five exits.
+const SET_BITS: u32 = 4;
+const SETS: usize = 1 << SET_BITS;
+const WAYS: usize = 4;
+/// 2^32 divided by the golden ratio: products with it spread what lies close together, or in even steps, over their upper bits.
+const SPREAD: u32 = 0x9e37_79b9;
 /// As much as is read at once; more than any instruction has.
 const CODE_BYTES: u64 = 16;
 
@@ -57,7 +60,7 @@ impl DecodeCache {
 
     #[inline]
     fn set(linear: u64) -> usize {
-        (linear ^ linear >> 5) as usize & (SETS - 1)
+        (linear as u32).wrapping_mul(SPREAD).wrapping_shr(32 - SET_BITS) as usize
     }
 
     #[cfg(test)]
@@ -85,16 +88,24 @@ pub(crate) fn current<'c, V: Vcpu, M: Machine>(
     machine: &mut M,
 ) -> Result<&'c MmioAccess, Exception> {
     let (linear, bitness) = instruction::place(vcpu);
-    let [first, second] = cpu.decoded.0.get_mut(DecodeCache::set(linear)).ok_or(Exception::InvalidOpcode)?;
-    if first.is(vcpu, machine, linear, bitness) {
-        return Ok(&first.access);
-    }
-    if !second.is(vcpu, machine, linear, bitness) {
-        // The one that was found last takes the place of the other.
-        *second = core::mem::replace(first, decode_current(cpu.guest, vcpu, machine, linear)?);
-        return Ok(&first.access);
-    }
-    Ok(&second.access)
+    let set = cpu.decoded.0.get_mut(DecodeCache::set(linear)).ok_or(Exception::InvalidOpcode)?;
+    let way = match set.iter().position(|entry| entry.is(vcpu, machine, linear, bitness)) {
+        Some(way) => way,
+        None => {
+            let new = decode_current(cpu.guest, vcpu, machine, linear)?;
+            remember(set, new);
+            0
+        }
+    };
+    set.get(way).map(|entry| &entry.access).ok_or(Exception::InvalidOpcode)
+}
+
+/// The one that was decoded first goes.
+#[cold]
+fn remember(set: &mut [Entry; WAYS], new: Entry) {
+    set.rotate_right(1);
+    let [first, ..] = set;
+    *first = new;
 }
 
 #[cold]

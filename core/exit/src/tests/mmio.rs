@@ -228,6 +228,26 @@ fn instructions_at_the_end_of_a_page_are_remembered_and_those_across_it_are_read
 }
 
 #[test]
+fn the_instructions_of_a_driver_are_remembered_together_wherever_they_are() {
+    // Not random, but as good as.
+    let mut number = 1_u32;
+    for _ in 0..200 {
+        let (mut machine, mut cpu) = machine(&[]);
+        let mut rip = 0x1000;
+        let places = [(); 7].map(|()| {
+            number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            rip += 2 + u64::from(number >> 16) % 200;
+            rip
+        });
+        for rip in places {
+            machine.memory.put(rip, &[0x89, 0x07]);
+            exit(&mut machine, &mut cpu, &mut MockVcpu { rip, ..vcpu() }, REGISTER, true);
+        }
+        assert!(places.into_iter().all(|rip| cpu.decoded.remembers(rip)), "{places:x?}");
+    }
+}
+
+#[test]
 fn what_is_refused_is_named_once_a_kind() {
     let (mut machine, mut cpu) = machine(&[]);
     log_lines();

@@ -42,11 +42,12 @@ pub fn measure(mut transfer: impl FnMut(bool, u64, u64, usize)) {
         None => [("free", ANYWHERE); 2],
     };
     let calls = shoji().then(|| look_up(name::STATUS));
-    for (number, (place, lba)) in places.into_iter().enumerate() {
-        if number > 0 && (place, lba) == places[0] {
-            break;
-        }
-        for (size, sectors) in [("4k", 8), ("1m", 2048)] {
+    // Small ones first, so that a trace of single steps comes to all of them soon.
+    for (size, sectors) in [("4k", 8), ("1m", 2048)] {
+        for (number, (place, lba)) in places.into_iter().enumerate() {
+            if number > 0 && (place, lba) == places[0] {
+                break;
+            }
             fill_pattern(lba.into(), 1, &mut buffer(0)[..sectors * SECTOR]);
             for (direction, write) in [("write", true), ("read", false)] {
                 let address = buffer_address(if write { 0 } else { 1 });

@@ -73,6 +73,11 @@ pub fn set_edge(line: u8) {
 /// Waits for the next interrupt of a line, which must be open, and takes it. What the CPU executes until the device has raised
 /// the line counts as idle, but nothing behind it, as it would were the CPU halted.
 pub fn take(line: u8) {
+    check_eq!(take_some(line), 1, "interrupts of line {line}");
+}
+
+/// As [`take`], where a second one may follow before the CPU is closed to interrupts again. Gives how many it took, at least one.
+pub fn take_some(line: u8) -> u32 {
     let seen = count(line);
     let base = if line < 8 { MASTER } else { SLAVE };
     cpu::idle(|| {
@@ -86,7 +91,9 @@ pub fn take(line: u8) {
     });
     cpu::enable_interrupts();
     cpu::disable_interrupts();
-    check_eq!(count(line), seen + 1, "interrupts of line {line}");
+    let taken = count(line) - seen;
+    check!(taken > 0, "the interrupt of line {line} is not taken");
+    taken
 }
 
 /// Masks all lines.

@@ -113,7 +113,7 @@ impl Nvme {
         }
         self.ring(1);
         while open > 0 {
-            irq::take(self.line);
+            irq::take_some(self.line);
             let mut ended = 0;
             while self.is_new(1) {
                 self.complete_one(1);

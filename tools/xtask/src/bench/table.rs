@@ -1,5 +1,6 @@
 //! The table, for people and for programs.
 
+use super::disks;
 use super::figures::{Figures, On};
 use super::rows::{ROWS, Row, Target};
 use super::vendors::{self, Machine};
@@ -16,7 +17,17 @@ pub type Grid = Vec<Vec<String>>;
 /// For the terminal.
 pub fn text(figures: &Figures, others: &[Machine]) -> String {
     let (one, all) = (aligned(&grid(figures)), aligned(&vendors::grid(figures, others)));
-    format!("{one}{}\n\n{all}", exits(figures))
+    format!("{one}{}\n\n{}\n{all}", exits(figures), aligned(&disks::grid(figures)))
+}
+
+/// Of disks alone.
+pub fn disks_text(figures: &Figures) -> String {
+    aligned(&disks::grid(figures))
+}
+
+/// The same for README.md.
+pub fn disks_markdown(figures: &Figures) -> String {
+    markdown_table(&disks::grid(figures))
 }
 
 fn aligned(grid: &Grid) -> String {
@@ -65,6 +76,7 @@ instruction between, by single steps; waiting for the disk varies with the host.
 pub fn json(figures: &Figures, others: &[Machine]) -> Result<String> {
     let all = json!({
         "rows": json_rows(ROWS, figures),
+        "disks": disks::json(figures),
         "exits": figures.exits.iter().map(|(title, kinds)| json!({ "what": title, "kinds": kinds })).collect::<Value>(),
         "machines": vendors::json(figures, others),
     });

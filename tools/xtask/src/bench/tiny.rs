@@ -23,6 +23,9 @@ pub const BENCH_Q35: &str = "bench_q35";
 /// With a disk of another kind, and its driver.
 pub const BENCH_AHCI: &str = "bench_ahci";
 pub const BENCH_NVME: &str = "bench_nvme";
+/// Where no rule is for the disk.
+pub const BENCH_AHCI_FREE: &str = "bench_ahci_free";
+pub const BENCH_NVME_FREE: &str = "bench_nvme_free";
 /// With calls of programs.
 pub const MESSAGES: &str = "bench_messages";
 
