@@ -35,6 +35,7 @@ mod smp_start;
 mod stringio;
 mod svm_insns;
 mod task_switch;
+mod traces;
 mod triple_fault;
 mod vm_entry;
 mod vmm_memory;
@@ -85,6 +86,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),
+    ("trace_ahci", traces::ahci),
     ("triple_fault", triple_fault::run),
     ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),

@@ -9,9 +9,23 @@ pub(super) const DHRS: u32 = 1;
 pub(super) const PSS: u32 = 1 << 1;
 pub(super) const SDBS: u32 = 1 << 3;
 pub(super) const TFES: u32 = 1 << 30;
+/// More bytes came than the PRD table has room for.
+pub(super) const OFS: u32 = 1 << 24;
 const FATAL: u32 = 0xf << 27;
 const ST: u32 = 1;
 const FRE: u32 = 1 << 4;
+
+/// The device's registers beside status and error, as its last register FIS told them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Registers {
+    pub lba: u64,
+    pub count: u8,
+    pub device: u8,
+}
+
+/// As after every reset: diagnostics passed, and a disk's signature (ATA8-ACS s. 9.2, 9.12). The status is QEMU's.
+const SIGNATURE: Registers = Registers { lba: 1, count: 1, device: 0xa0 };
+const SIGNED: u32 = 0x130;
 
 pub struct SimPort {
     pub disk: Option<Disk>,
@@ -23,6 +37,9 @@ pub struct SimPort {
     /// The status of the last command that failed.
     pub(super) log: [u8; 512],
     pub(super) tfd: u32,
+    pub(super) registers: Registers,
+    /// The register FIS after a reset is still to come, for it needs PxCMD.FRE: until then task file and signature are empty.
+    unsigned: bool,
     pub(super) is: u32,
     /// The port's bit in IS.
     pub latched: bool,
@@ -65,6 +82,8 @@ impl SimPort {
             running: None,
             log: [0; 512],
             tfd: 0x50,
+            registers: Registers::default(),
+            unsigned: false,
             is: 0,
             latched: false,
             list: 0,
@@ -131,9 +150,9 @@ impl SimPort {
             px::IS => self.is,
             px::IE => self.ie,
             px::CMD => self.cmd | (self.cmd & ST) << 15 | (self.cmd & FRE) << 10,
-            px::TFD if !self.connected => 0x7f,
+            px::TFD if !self.connected || self.unsigned => 0x7f,
             px::TFD => self.tfd,
-            px::SIG if !self.connected => u32::MAX,
+            px::SIG if !self.connected || self.unsigned => u32::MAX,
             px::SIG => {
                 if self.packet {
                     0xeb14_0101
@@ -143,7 +162,7 @@ impl SimPort {
             }
             px::SSTS => {
                 if self.connected {
-                    0x123
+                    0x113
                 } else {
                     0
                 }
@@ -206,10 +225,18 @@ impl SimPort {
         self.queued.clear();
         self.late.clear();
         self.running = None;
-        self.tfd = 0x50;
+        self.unsigned = true;
         if self.connected {
             self.serr |= 1 << 26;
         }
+    }
+
+    /// The device tells that it has been reset.
+    pub(super) fn sign(&mut self, bus: &mut Bus<'_>) {
+        self.unsigned = false;
+        self.tfd = SIGNED;
+        self.registers = if self.packet { Registers { lba: 0xeb_1401, ..SIGNATURE } } else { SIGNATURE };
+        self.register(bus);
     }
 
     pub(super) fn reset(&mut self) {
@@ -239,7 +266,7 @@ impl SimPort {
     pub fn plug(&mut self, disk: Disk) {
         self.connected = true;
         self.disk = Some(disk);
-        self.tfd = 0x50;
+        self.unsigned = true;
         self.serr |= 1 << 26;
         self.cause(1 << 6);
     }
@@ -251,7 +278,10 @@ impl SimPort {
         } else if let Some(late) = self.late.pop() {
             self.move_late(bus, late);
         }
-        if !self.runs() || self.halted() || !self.connected {
+        if self.unsigned && self.connected && self.cmd & FRE != 0 {
+            self.sign(bus);
+        }
+        if !self.runs() || self.halted() || !self.connected || self.unsigned {
             return;
         }
         if let Some(running) = &mut self.running {

@@ -1,0 +1,83 @@
+//! The simulated controllers, without a mediator before them.
+
+use sim::ahci::{SimAhci, SimPort};
+use sim::ide::Kind;
+use sim::{Bus, DmaFault, Platter, SimArena, SimMemory};
+use std::fmt;
+use traces::Machine;
+
+/// As the disks of QEMU's machine.
+const SECTORS: u64 = 65536;
+/// Of QEMU's controller on Q35.
+const PORTS: usize = 6;
+
+/// A machine that keeps its trace.
+pub trait Simulated: Machine {
+    fn lines(self) -> Vec<String>;
+}
+
+/// Memory, and the trace.
+#[derive(Default)]
+struct Frame {
+    ram: SimMemory,
+    arena: SimArena,
+    faults: Vec<DmaFault>,
+    lines: Vec<String>,
+}
+
+impl Frame {
+    fn bus(&mut self) -> Bus<'_> {
+        Bus { ram: &mut self.ram, arena: &mut self.arena, faults: &mut self.faults, mediated: false }
+    }
+}
+
+/// An AHCI controller with a disk at its first port.
+pub struct Ahci {
+    controller: SimAhci,
+    frame: Frame,
+}
+
+impl Ahci {
+    pub fn new() -> Self {
+        let Kind::Disk(disk) = Kind::with_platter(Platter::new(SECTORS)) else {
+            unreachable!("it was asked for a disk")
+        };
+        let mut ports = vec![SimPort::new(Some(*disk))];
+        ports.resize_with(PORTS, || SimPort::new(None));
+        Self { controller: SimAhci::new(ports), frame: Frame::default() }
+    }
+}
+
+impl Machine for Ahci {
+    fn read(&mut self, register: u32) -> u32 {
+        self.controller.read(register)
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        self.controller.write(register, value);
+    }
+
+    fn load(&mut self, at: u64, bytes: &mut [u8]) {
+        bytes.copy_from_slice(self.frame.ram.peek(at, bytes.len()));
+    }
+
+    fn store(&mut self, at: u64, bytes: &[u8]) {
+        self.frame.ram.poke(at, bytes);
+    }
+
+    fn moment(&mut self) {
+        for _ in 0..8 {
+            self.controller.tick(&mut self.frame.bus());
+        }
+    }
+
+    fn say(&mut self, line: fmt::Arguments<'_>) {
+        self.frame.lines.push(line.to_string());
+    }
+}
+
+impl Simulated for Ahci {
+    fn lines(self) -> Vec<String> {
+        self.frame.lines
+    }
+}
