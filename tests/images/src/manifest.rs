@@ -354,6 +354,13 @@ pub const GUESTS: &[TinyGuest] = &[
         ..PLAIN
     },
     TinyGuest {
+        name: "trace_nvme",
+        purpose: "TRACE lines: what an NVMe controller answers to a script",
+        traces: true,
+        board: Board::Nvme,
+        ..PLAIN
+    },
+    TinyGuest {
         name: "bench_messages",
         purpose: "BENCH lines: messages to programs in ring 3 and back",
         hypercalls: true,

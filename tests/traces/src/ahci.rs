@@ -4,6 +4,7 @@
 
 mod steps;
 
+use crate::steps::{BACK, DATA, Steps, pattern};
 use crate::{Script, Step};
 use alloc::vec::Vec;
 use steps::*;

@@ -9,6 +9,8 @@
 extern crate alloc;
 
 pub mod ahci;
+pub mod nvme;
+mod steps;
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -21,7 +23,7 @@ pub struct Script {
 }
 
 /// All of them.
-pub const SCRIPTS: &[Script] = &[ahci::SCRIPT];
+pub const SCRIPTS: &[Script] = &[ahci::SCRIPT, nvme::SCRIPT];
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]

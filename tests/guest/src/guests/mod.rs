@@ -87,6 +87,7 @@ pub static ALL: &[(&str, fn())] = &[
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),
     ("trace_ahci", traces::ahci),
+    ("trace_nvme", traces::nvme),
     ("triple_fault", triple_fault::run),
     ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),

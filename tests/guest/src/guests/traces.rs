@@ -13,6 +13,10 @@ pub fn ahci() {
     on(0x0106, 0x24, &traces::ahci::SCRIPT);
 }
 
+pub fn nvme() {
+    on(0x0108, 0x10, &traces::nvme::SCRIPT);
+}
+
 /// Runs a script on the controller of this class, whose registers this BAR tells.
 fn on(class: u16, bar: u8, script: &Script) {
     let Some(function) = pci::Function::of_class(class) else {

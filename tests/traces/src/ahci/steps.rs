@@ -1,8 +1,8 @@
 //! The words that the script is written in: from commands to registers and memory.
 
+use crate::steps::{BACK, Steps};
 use crate::{MEMORY, Place, Step, Until};
 use alloc::vec;
-use alloc::vec::Vec;
 use core::ops::Range;
 
 pub mod hba {
@@ -37,11 +37,6 @@ pub const LIST: u64 = MEMORY;
 pub const RECEIVED: u64 = MEMORY + 0x400;
 const TABLES: u64 = MEMORY + 0x1000;
 const TABLE_LEN: u64 = 0x800;
-/// Where commands have their data.
-pub const DATA: u64 = MEMORY + 0x10_0000;
-/// What is read.
-pub const BACK: u64 = MEMORY + 0x20_0000;
-
 /// In PxCMD: start, FIS receive, power and spin-up.
 pub const STARTED: u32 = 0x17;
 /// Every cause of an interrupt.
@@ -80,64 +75,10 @@ pub fn control(value: u8) -> [u8; 20] {
     fis
 }
 
-/// Bytes that tell their place.
-pub fn pattern(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|at| (at / 512) as u8 ^ (at as u8).wrapping_mul(7).wrapping_add(seed)).collect()
-}
-
-#[derive(Default)]
-pub struct Steps(pub Vec<Step>);
-
 impl Steps {
-    pub fn add(&mut self, step: Step) -> &mut Self {
-        self.0.push(step);
-        self
-    }
-
-    pub fn about(&mut self, what: &'static str) -> &mut Self {
-        self.add(Step::About(what))
-    }
-
-    pub fn write(&mut self, register: u32, value: u32) -> &mut Self {
-        self.add(Step::Write { register, value })
-    }
-
-    pub fn note(&mut self, name: &'static str, register: u32) -> &mut Self {
-        self.add(Step::Note { name, place: Place::Register(register) })
-    }
-
-    pub fn notes(&mut self, all: &[(&'static str, u32)]) -> &mut Self {
-        all.iter().fold(self, |this, &(name, register)| this.note(name, register))
-    }
-
-    pub fn wait(&mut self, name: &'static str, register: u32, mask: u32, value: u32) -> &mut Self {
-        self.add(Step::Wait { name, place: Place::Register(register), until: Until::Is { mask, value } })
-    }
-
-    pub fn fill(&mut self, at: u64, len: usize, byte: u8) -> &mut Self {
-        self.add(Step::Fill { at, len, byte })
-    }
-
-    pub fn put(&mut self, at: u64, bytes: Vec<u8>) -> &mut Self {
-        self.add(Step::Put { at, bytes })
-    }
-
-    pub fn show(&mut self, name: &'static str, at: u64, len: usize) -> &mut Self {
-        self.add(Step::Show { name, at, len })
-    }
-
     /// Words of IDENTIFY's answer, in [`BACK`].
     pub fn words(&mut self, name: &'static str, words: Range<u64>) -> &mut Self {
         self.show(name, BACK + 2 * words.start, 2 * (words.end - words.start) as usize)
-    }
-
-    /// What was read, in [`BACK`].
-    pub fn sum(&mut self, name: &'static str, len: usize) -> &mut Self {
-        self.add(Step::Sum { name, at: BACK, len })
-    }
-
-    pub fn pause(&mut self) -> &mut Self {
-        self.add(Step::Pause)
     }
 
     /// Writes a command into a slot.

@@ -126,3 +126,69 @@ pub const AHCI: &[Difference] = &[
         ],
     },
 ];
+
+/// Of the NVMe controller. "NVMe" is the NVM Express Base Specification 1.4.
+pub const NVME: &[Difference] = &[
+    Difference {
+        why: "The simulated controller has what a mediator may have to hide: subsystem reset, other command sets, boot partitions, memory of its own.",
+        lines: &[
+            ("disabled: CAP", "0x0f0107ff", "0x0f0707ff"),
+            ("disabled: CAP, upper half", "0x00401820", "0x03403830"),
+            ("disabled: CMBLOC", "0x00000000", "0x01234567"),
+            ("disabled: CMBSZ", "0x00000000", "0x01234567"),
+        ],
+    },
+    Difference {
+        why: "It claims every optional command, and takes them.",
+        lines: &[
+            ("IDENTIFY controller: OACS to AERL", "0a010303", "ff030303"),
+            ("IDENTIFY controller: LPA", "07", "1f"),
+            ("IDENTIFY controller: NN to FUSES", "00010000 5d010000", "00010000 ff000100"),
+            ("IDENTIFY controller: FNA and VWC", "0007", "0001"),
+            (
+                "WRITE UNCORRECTABLE: completion",
+                "00000000 00000000 02000100 59000380",
+                "00000000 00000000 02000100 59000100",
+            ),
+        ],
+    },
+    Difference {
+        why: "Its namespace has one format, where QEMU's could be formatted in eight.",
+        lines: &[("IDENTIFY namespace: NLBAF, FLBAS", "0700", "0000")],
+    },
+    Difference {
+        why: "Its log pages are full of their own number.",
+        lines: &[("GET LOG PAGE, SMART: warnings, temperature, spare", "00430100 00", "02020202 02")],
+    },
+    Difference {
+        why: "QEMU names the wrong status for a completion queue that is not there: NVMe s. 5.5.1, Invalid Queue Identifier.",
+        lines: &[
+            (
+                "deletion of completion queue 0: completion",
+                "00000000 00000000 01000000 28000082",
+                "00000000 00000000 01000000 28000282",
+            ),
+            (
+                "deletion of completion queue 2: completion",
+                "00000000 00000000 02000000 29000082",
+                "00000000 00000000 02000000 29000282",
+            ),
+        ],
+    },
+    Difference {
+        why: "QEMU names the wrong status for a log page that is not there: NVMe s. 5.14.2, Invalid Log Page.",
+        lines: &[(
+            "GET LOG PAGE, unknown: completion",
+            "00000000 00000000 00000000 62000580",
+            "00000000 00000000 00000000 62001382",
+        )],
+    },
+    Difference {
+        why: "Dword 0 is about a success: NVMe s. 5.1.1. The simulated controller gives 0 with every error.",
+        lines: &[(
+            "ABORT in no queue: completion",
+            "01000000 00000000 04000000 5e000580",
+            "00000000 00000000 04000000 5e000580",
+        )],
+    },
+];

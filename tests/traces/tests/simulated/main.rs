@@ -4,10 +4,11 @@ mod differences;
 mod rig;
 
 use differences::Difference;
-use rig::{Ahci, Simulated};
+use rig::{Ahci, Nvme, Simulated};
 use traces::Script;
 
 const AHCI: &str = include_str!("../../golden/ahci.txt");
+const NVME: &str = include_str!("../../golden/nvme.txt");
 
 /// What a script's trace is on the simulated controller.
 fn trace(mut machine: impl Simulated, script: &Script) -> Vec<String> {
@@ -48,10 +49,16 @@ fn value<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn every_listed_difference_says_why() {
-    assert!(differences::AHCI.iter().all(|difference| difference.why.len() > 20 && !difference.lines.is_empty()));
+    let mut all = differences::AHCI.iter().chain(differences::NVME);
+    assert!(all.all(|difference| difference.why.len() > 20 && !difference.lines.is_empty()));
 }
 
 #[test]
 fn the_simulated_ahci_controller_answers_as_qemus_does() {
     compare(AHCI, &trace(Ahci::new(), &traces::ahci::SCRIPT), differences::AHCI);
+}
+
+#[test]
+fn the_simulated_nvme_controller_answers_as_qemus_does() {
+    compare(NVME, &trace(Nvme::new(), &traces::nvme::SCRIPT), differences::NVME);
 }

@@ -2,6 +2,7 @@
 
 use sim::ahci::{SimAhci, SimPort};
 use sim::ide::Kind;
+use sim::nvme::{SimNamespace, SimNvme};
 use sim::{Bus, DmaFault, Platter, SimArena, SimMemory};
 use std::fmt;
 use traces::Machine;
@@ -28,6 +29,18 @@ struct Frame {
 impl Frame {
     fn bus(&mut self) -> Bus<'_> {
         Bus { ram: &mut self.ram, arena: &mut self.arena, faults: &mut self.faults, mediated: false }
+    }
+
+    fn load(&self, at: u64, bytes: &mut [u8]) {
+        bytes.copy_from_slice(self.ram.peek(at, bytes.len()));
+    }
+
+    fn store(&mut self, at: u64, bytes: &[u8]) {
+        self.ram.poke(at, bytes);
+    }
+
+    fn say(&mut self, line: fmt::Arguments<'_>) {
+        self.lines.push(line.to_string());
     }
 }
 
@@ -58,11 +71,11 @@ impl Machine for Ahci {
     }
 
     fn load(&mut self, at: u64, bytes: &mut [u8]) {
-        bytes.copy_from_slice(self.frame.ram.peek(at, bytes.len()));
+        self.frame.load(at, bytes);
     }
 
     fn store(&mut self, at: u64, bytes: &[u8]) {
-        self.frame.ram.poke(at, bytes);
+        self.frame.store(at, bytes);
     }
 
     fn moment(&mut self) {
@@ -72,11 +85,57 @@ impl Machine for Ahci {
     }
 
     fn say(&mut self, line: fmt::Arguments<'_>) {
-        self.frame.lines.push(line.to_string());
+        self.frame.say(line);
     }
 }
 
 impl Simulated for Ahci {
+    fn lines(self) -> Vec<String> {
+        self.frame.lines
+    }
+}
+
+/// An NVMe controller with one namespace.
+pub struct Nvme {
+    controller: SimNvme,
+    frame: Frame,
+}
+
+impl Nvme {
+    pub fn new() -> Self {
+        let namespace = SimNamespace::new(Platter::new(SECTORS), 512);
+        Self { controller: SimNvme::new([namespace]), frame: Frame::default() }
+    }
+}
+
+impl Machine for Nvme {
+    fn read(&mut self, register: u32) -> u32 {
+        self.controller.read(register)
+    }
+
+    fn write(&mut self, register: u32, value: u32) {
+        self.controller.write(register, value);
+    }
+
+    fn load(&mut self, at: u64, bytes: &mut [u8]) {
+        self.frame.load(at, bytes);
+    }
+
+    fn store(&mut self, at: u64, bytes: &[u8]) {
+        self.frame.store(at, bytes);
+    }
+
+    fn moment(&mut self) {
+        self.controller.get_ready();
+        self.controller.tick(&mut self.frame.bus());
+    }
+
+    fn say(&mut self, line: fmt::Arguments<'_>) {
+        self.frame.say(line);
+    }
+}
+
+impl Simulated for Nvme {
     fn lines(self) -> Vec<String> {
         self.frame.lines
     }
