@@ -153,7 +153,10 @@ impl SimPort {
 
     /// Everything queued is given up; the log says why.
     fn fail_queued(&mut self, bus: &mut Bus<'_>, why: Option<(u32, u8, u64)>) {
-        self.queued.clear();
+        match why {
+            Some((slot, ..)) if self.goes_on => self.queued.retain(|it| it.slot != slot),
+            _ => self.queued.clear(),
+        }
         let (tag, error, lba) = why.unwrap_or((0x80, 4, 0));
         self.log = [0; 512];
         self.log[0] = tag as u8;
@@ -219,11 +222,13 @@ impl SimPort {
                 bus.write(self.list + u64::from(running.slot) * 32 + 4, &moved.to_le_bytes());
                 self.tfd = 0x50;
                 self.ci &= !(1 << running.slot);
+                self.next = 0;
                 self.register(bus);
             }
             Err((error, lba)) => {
                 self.tfd = u32::from(error) << 8 | 0x41;
                 self.registers.lba = lba.unwrap_or(self.registers.lba);
+                self.next = if self.goes_on { running.slot + 1 } else { 0 };
                 self.register(bus);
                 self.cause(TFES);
             }
@@ -293,6 +298,7 @@ impl SimPort {
             0x34 | 0x35 | 0x39 | 0x3d => media(true, true),
             0x40 | 0x42 => Doing::Nothing,
             0xec => Doing::Answer(identify::sata_disk(disk).to_vec()),
+            0x2f if self.goes_on => Doing::Error(ABORTED, None),
             0x2f if fis[4] == 0x10 => Doing::Answer(self.log.to_vec()),
             0x2f => Doing::Answer(vec![0; SECTOR_BYTES]),
             0x06 => Doing::Trim(address(fis, true).1),

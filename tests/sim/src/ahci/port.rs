@@ -62,6 +62,11 @@ pub struct SimPort {
     stopping: u32,
     /// It goes on after that, too, until it is reset (as QEMU does).
     pub lingers: bool,
+    /// It goes on with other commands after an error, and then begins again with the one that failed; nor has it the log that tells
+    /// which queued one failed (as QEMU does). Set by [`SimAhci::take_qemus_habits`](super::SimAhci::take_qemus_habits).
+    pub(super) goes_on: bool,
+    /// The slot to look at next, for one that goes on.
+    pub(super) next: u32,
     pub(super) late: Vec<Late>,
     /// Ticks until it does.
     pub late_wait: u32,
@@ -100,6 +105,8 @@ impl SimPort {
             slow_stop: 0,
             stopping: 0,
             lingers: false,
+            goes_on: false,
+            next: 0,
             late: Vec::new(),
             late_wait: 0,
             commands: Vec::new(),
@@ -113,7 +120,12 @@ impl SimPort {
     }
 
     pub(super) fn latch(&mut self) {
-        self.latched |= self.is & self.ie != 0;
+        self.latched |= self.has_cause();
+    }
+
+    /// One that is enabled.
+    pub(super) fn has_cause(&self) -> bool {
+        self.is & self.ie != 0
     }
 
     pub(super) fn cause(&mut self, bits: u32) {
@@ -126,7 +138,7 @@ impl SimPort {
     }
 
     fn halted(&self) -> bool {
-        self.is & FATAL != 0 && self.tfd & 1 != 0
+        !self.goes_on && self.is & FATAL != 0 && self.tfd & 1 != 0
     }
 
     pub fn read(&mut self, register: u32) -> u32 {
@@ -193,7 +205,10 @@ impl SimPort {
             }
             px::SERR => self.serr &= !value,
             px::SACT if self.runs() => self.sact |= value,
-            px::CI if self.runs() => self.ci |= value,
+            px::CI if self.runs() => {
+                self.ci |= value;
+                self.next = 0;
+            }
             _ => {}
         }
         self.latch();
@@ -291,7 +306,8 @@ impl SimPort {
             }
             return self.end_running(bus, wide);
         }
-        let fresh = self.ci & !self.queued.iter().fold(0, |bits, queued| bits | 1 << queued.slot);
+        let waiting = self.ci & !self.queued.iter().fold(0, |bits, queued| bits | 1 << queued.slot);
+        let fresh = waiting.checked_shr(self.next).unwrap_or(0).checked_shl(self.next).unwrap_or(0);
         if fresh != 0 {
             return self.take(bus, fresh.trailing_zeros(), wide);
         }

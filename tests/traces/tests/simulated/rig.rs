@@ -59,6 +59,13 @@ impl Ahci {
         ports.resize_with(PORTS, || SimPort::new(None));
         Self { controller: SimAhci::new(ports), frame: Frame::default() }
     }
+
+    /// With what QEMU's does against the specification.
+    pub fn with_habits() -> Self {
+        let mut this = Self::new();
+        this.controller.take_qemus_habits();
+        this
+    }
 }
 
 impl Machine for Ahci {
