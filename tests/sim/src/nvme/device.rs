@@ -192,7 +192,10 @@ impl SimNvme {
         if self.cc & 1 == 0 {
             // A reset forgets what is not about the admin queues (NVMe s. 7.3.2).
             (self.cc, self.intms) = (0, 0);
-        } else if self.asq % PAGE != 0 || self.acq % PAGE != 0 || self.cc >> 7 & 15 > (self.cap >> 52) as u32 & 15 {
+        } else if !self.asq.is_multiple_of(PAGE)
+            || !self.acq.is_multiple_of(PAGE)
+            || self.cc >> 7 & 15 > (self.cap >> 52) as u32 & 15
+        {
             // Failed.
             self.csts = 2;
         } else {
@@ -383,7 +386,7 @@ impl SimNvme {
             pieces.push((second, left));
             left = 0;
         }
-        if left > 0 && second % 8 != 0 {
+        if left > 0 && !second.is_multiple_of(8) {
             return Err(status::PRP_OFFSET);
         }
         while left > 0 {
