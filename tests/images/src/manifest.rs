@@ -38,6 +38,8 @@ pub struct TinyGuest {
     pub hypercalls: bool,
     /// It may provoke defects of Shoji.
     pub defects: bool,
+    /// It prints what the machine's own device does, to be compared with a golden file.
+    pub traces: bool,
     /// All its programs may make all hypercalls with names; the shell's key is [`crate::SHELL_KEY`].
     pub calls: bool,
     /// Sizes of machines to run it on.
@@ -67,6 +69,7 @@ pub(crate) const PLAIN: TinyGuest = TinyGuest {
     encrypted: None,
     hypercalls: false,
     defects: false,
+    traces: false,
     calls: false,
     memory_mib: &[512],
     cpus: &[1],
@@ -356,6 +359,20 @@ pub const GUESTS: &[TinyGuest] = &[
         board: Board::Nvme,
         encrypted: None,
         ..BENCH_DISK
+    },
+    TinyGuest {
+        name: "trace_ahci",
+        purpose: "TRACE lines: what an AHCI controller answers to a script",
+        traces: true,
+        board: Board::Ahci,
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "trace_nvme",
+        purpose: "TRACE lines: what an NVMe controller answers to a script",
+        traces: true,
+        board: Board::Nvme,
+        ..PLAIN
     },
     TinyGuest {
         name: "bench_messages",

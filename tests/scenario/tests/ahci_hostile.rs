@@ -7,7 +7,7 @@ use sim::ahci::{Failure, Table, fis, px};
 use sim::{ARENA, RAM_TOP, VMM};
 
 /// The drive aborted it, as one that does not know the command.
-const ABORTED: Result<(), Failure> = Err(Failure::Device { tfd: 0x0451 });
+const ABORTED: Result<(), Failure> = Err(Failure::Device { tfd: 0x0441 });
 
 /// Runs a command of slot 5 over these regions on the protected disk.
 fn run(

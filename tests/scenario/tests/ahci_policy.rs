@@ -8,7 +8,7 @@ use sim::ahci::{Failure, fis, px};
 use sim::{SimRanges, SimTransform};
 use std::sync::Arc;
 
-const ABORTED: Result<(), Failure> = Err(Failure::Device { tfd: 0x0451 });
+const ABORTED: Result<(), Failure> = Err(Failure::Device { tfd: 0x0441 });
 
 /// Sectors 100 to 199 are read-only, 200 to 299 absent; from 1001 on sectors of 4096 bytes are encrypted; TRIM is allowed.
 struct Rules;
@@ -98,7 +98,7 @@ fn a_refused_queued_command_lets_the_others_end_and_is_named_in_the_log() {
             Err(failure) => break failure,
         }
     };
-    assert_eq!(outcome, Failure::Device { tfd: 0x0451 });
+    assert_eq!(outcome, Failure::Device { tfd: 0x0441 });
     assert_eq!(rig.guest(0).get(px::SACT), Ok(1 << 5), "only the refused one is not done");
     rig.guest(0).recover(false).unwrap();
     rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();

@@ -162,7 +162,7 @@ fn sectors_that_lie_elsewhere_on_the_disk_are_found_and_error_lbas_are_told_back
     rig.platter().inject_error(2010 + 0x10_0000, 0x40);
     let regions = rig.prepare(4, By::DmaExt, None, 2000, 16, PAGES);
     rig.guest(0).ring(1 << 4, false).unwrap();
-    assert_eq!(rig.guest(0).finish(1 << 4), Err(Failure::Device { tfd: 0x4051 }));
+    assert_eq!(rig.guest(0).finish(1 << 4), Err(Failure::Device { tfd: 0x4041 }));
     let told = rig.guest(0).register_fis();
     assert_eq!([told[4], told[5], told[6], told[8]], [0xda, 0x07, 0, 0], "sector 2010");
     rig.expect_data(2000, &[(regions[0].0, 10 * 512)]);

@@ -23,12 +23,14 @@ mod sleep;
 mod small;
 mod smp;
 mod tiny;
+mod traces;
 
 use crate::case::Case;
 
 pub fn all() -> Vec<Case> {
     [
         tiny::cases(),
+        traces::cases(),
         small::cases(),
         disk_image::cases(),
         fio::cases(),

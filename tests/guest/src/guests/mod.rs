@@ -35,6 +35,7 @@ mod smp_start;
 mod stringio;
 mod svm_insns;
 mod task_switch;
+mod traces;
 mod triple_fault;
 mod vm_entry;
 mod vmm_memory;
@@ -87,6 +88,8 @@ pub static ALL: &[(&str, fn())] = &[
     ("stringio", stringio::run),
     ("svm_insns", svm_insns::run),
     ("task_switch", task_switch::run),
+    ("trace_ahci", traces::ahci),
+    ("trace_nvme", traces::nvme),
     ("triple_fault", triple_fault::run),
     ("vm_entry", vm_entry::run),
     ("vmm_memory", vmm_memory::run),

@@ -1,7 +1,7 @@
 //! Commands: fetched from the list, done by the device, ended with a FIS.
 
 use super::SimPort;
-use super::port::{DHRS, PSS, SDBS, TFES};
+use super::port::{DHRS, OFS, PSS, Registers, SDBS, TFES};
 use crate::ide::identify;
 use crate::{Bus, DmaFault, SECTOR_BYTES};
 
@@ -34,14 +34,28 @@ pub(super) struct Running {
     regions: Vec<(u64, u64)>,
 }
 
+/// ABRT: the command, or what it asks for, is unknown, or lies beyond the end (ATA8-ACS s. 6.2.1 leaves a device the choice between
+/// this and IDNF there; QEMU's takes this one).
+const ABORTED: u8 = 4;
+
+/// What SET FEATURES can set: transfer mode, caches, power and noise, defaults, features of Serial ATA.
+const FEATURES: &[u8] = &[0x02, 0x03, 0x05, 0x10, 0x42, 0x55, 0x66, 0x82, 0x85, 0x90, 0xaa, 0xc2, 0xcc];
+
 /// What a command does.
 enum Doing {
-    Media { write: bool, lba: u64, sectors: u32 },
+    Media {
+        write: bool,
+        lba: u64,
+        sectors: u32,
+    },
     Answer(Vec<u8>),
     Trim(u32),
     Nothing,
+    /// As this count tells.
+    Told(u8),
     Flush,
-    Error(u8, u64),
+    /// Error register, and the sector that is to blame.
+    Error(u8, Option<u64>),
 }
 
 fn address(fis: &[u8; 20], ext: bool) -> (u64, u32) {
@@ -100,8 +114,7 @@ impl SimPort {
             self.controls.push(fis[15]);
             self.ci &= !(1 << slot);
             if fis[15] & 4 == 0 {
-                self.tfd = 0x50;
-                self.register(bus, 0x50, 0, 1, 1);
+                self.sign(bus);
             }
             return;
         }
@@ -127,18 +140,23 @@ impl SimPort {
         assert_eq!(u32::from(fis[12] >> 3), slot, "the tag is not the slot");
         assert_ne!(self.sact & 1 << slot, 0, "PxSACT was not set");
         self.commands.push((fis[2], lba, sectors, true));
+        // The device has it, and is free for the next one (Serial ATA s. 13.6.4.1).
         self.ci &= !(1 << slot);
+        self.tell(bus, false);
         let regions = self.regions(bus, slot, wide);
         self.queued.push(Queued { slot, write: fis[2] == 0x61, lba, sectors, left: self.delay, regions });
         let end = self.disk.as_ref().map_or(0, |disk| disk.platter.sectors());
         if lba + u64::from(sectors) > end {
-            self.fail_queued(bus, Some((slot, 0x10, lba)));
+            self.fail_queued(bus, Some((slot, ABORTED, lba)));
         }
     }
 
     /// Everything queued is given up; the log says why.
     fn fail_queued(&mut self, bus: &mut Bus<'_>, why: Option<(u32, u8, u64)>) {
-        self.queued.clear();
+        match why {
+            Some((slot, ..)) if self.goes_on => self.queued.retain(|it| it.slot != slot),
+            _ => self.queued.clear(),
+        }
         let (tag, error, lba) = why.unwrap_or((0x80, 4, 0));
         self.log = [0; 512];
         self.log[0] = tag as u8;
@@ -159,7 +177,9 @@ impl SimPort {
                 self.queued.remove(index);
                 self.sact &= !(1 << slot);
                 let bits = (1_u32 << slot).to_le_bytes();
-                self.post(bus, 0x58, &[0xa1, 0x40, 0x40, 0, bits[0], bits[1], bits[2], bits[3]]);
+                self.tfd = self.tfd & 0xff00 | 0x50;
+                let error = (self.tfd >> 8) as u8;
+                self.post(bus, 0x58, &[0xa1, 0x40, 0x50, error, bits[0], bits[1], bits[2], bits[3]]);
                 self.cause(SDBS);
             }
             Err((bad, error)) => self.fail_queued(bus, Some((slot, error, bad))),
@@ -169,13 +189,28 @@ impl SimPort {
     pub(super) fn end_running(&mut self, bus: &mut Bus<'_>, wide: bool) {
         let Some(running) = self.running.take() else { return };
         let doing = if self.packet { self.packet_command(&running) } else { self.disk_command(&running.fis) };
+        let (lba, count) = (address(&running.fis, true).0, running.fis[12]);
+        self.registers = Registers { lba, count, device: running.fis[7] };
         let result = match doing {
             Doing::Media { write, lba, sectors } => {
-                self.media(bus, running.slot, write, lba, sectors, wide).map_err(|(lba, error)| (error, lba))
+                let result = self.media(bus, running.slot, write, lba, sectors, wide);
+                result
+                    .inspect(|_| self.moved_all(bus, &running.fis, write, lba, sectors))
+                    .map_err(|(lba, e)| (e, Some(lba)))
             }
-            Doing::Answer(mut data) => Ok(self.transfer(bus, running.slot, &mut data, false, false, wide)),
-            Doing::Trim(sectors) => self.trim(bus, running.slot, sectors, wide),
+            Doing::Answer(mut data) => {
+                let moved = self.transfer(bus, running.slot, &mut data, false, false, wide);
+                if running.fis[2] != 0xa0 {
+                    self.set_up_pio(bus, false, 1);
+                }
+                Ok(moved)
+            }
+            Doing::Trim(sectors) => self.trim(bus, running.slot, sectors, wide).map_err(|(e, lba)| (e, Some(lba))),
             Doing::Nothing => Ok(0),
+            Doing::Told(count) => {
+                self.registers.count = count;
+                Ok(0)
+            }
             Doing::Flush => {
                 self.disk.iter_mut().for_each(|disk| disk.platter.flush());
                 Ok(0)
@@ -187,36 +222,72 @@ impl SimPort {
                 bus.write(self.list + u64::from(running.slot) * 32 + 4, &moved.to_le_bytes());
                 self.tfd = 0x50;
                 self.ci &= !(1 << running.slot);
-                if matches!(running.fis[2], 0x20 | 0x24 | 0xec | 0xa1 | 0x2f) {
-                    self.post(bus, 0x20, &[0x5f, 0x60, 0x58, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x50, 0, 2, 0, 0]);
-                    self.cause(PSS);
-                }
-                self.register(bus, 0x50, 0, 0, 0);
+                self.next = 0;
+                self.register(bus);
             }
             Err((error, lba)) => {
-                self.tfd = u32::from(error) << 8 | 0x51;
-                self.register(bus, 0x51, error, lba, 0);
+                self.tfd = u32::from(error) << 8 | 0x41;
+                self.registers.lba = lba.unwrap_or(self.registers.lba);
+                self.next = if self.goes_on { running.slot + 1 } else { 0 };
+                self.register(bus);
                 self.cause(TFES);
             }
         }
     }
 
-    /// A register FIS with interrupt.
-    fn register(&mut self, bus: &mut Bus<'_>, status: u8, error: u8, lba: u64, count: u8) {
+    /// Registers, and for PIO the setup FIS before the last sector, or behind it where the device has counted already.
+    fn moved_all(&mut self, bus: &mut Bus<'_>, fis: &[u8; 20], write: bool, lba: u64, sectors: u32) {
+        let end = lba + u64::from(sectors);
+        let pio = matches!(fis[2], 0x20 | 0x24 | 0x30 | 0x34);
+        if pio && write {
+            self.registers = Registers { lba: end - 1, count: 1, ..self.registers };
+            self.set_up_pio(bus, true, sectors);
+        }
+        self.registers = Registers { lba: end, count: 0, ..self.registers };
+        if pio && !write {
+            self.set_up_pio(bus, false, sectors);
+        }
+    }
+
+    /// The PIO setup FIS of the last sector (Serial ATA s. 10.5.11): the first one of a write tells of no interrupt, and after a
+    /// sector from the host the device is busy.
+    fn set_up_pio(&mut self, bus: &mut Bus<'_>, write: bool, sectors: u32) {
+        let interrupts = !write || sectors > 1;
+        let Registers { lba, count, device } = self.registers;
         let l = lba.to_le_bytes();
-        let fis = [0x34, 0x40, status, error, l[0], l[1], l[2], 0x40, l[3], l[4], l[5], 0, count, 0, 0, 0, 0, 0, 0, 0];
-        self.post(bus, 0x40, &fis);
+        let flags = u8::from(!write) << 5 | u8::from(interrupts) << 6;
+        let after = if write { 0xd0 } else { 0x50 };
+        let fis = [0x5f, flags, 0x58, 0, l[0], l[1], l[2], device, l[3], l[4], l[5], 0, count, 0, 0, after, 0, 2, 0, 0];
+        self.post(bus, 0x20, &fis);
+        if interrupts {
+            self.cause(PSS);
+        }
+    }
+
+    /// A register FIS with interrupt.
+    pub(super) fn register(&mut self, bus: &mut Bus<'_>) {
+        self.tell(bus, true);
         self.cause(DHRS);
     }
 
+    /// A register FIS.
+    fn tell(&mut self, bus: &mut Bus<'_>, interrupts: bool) {
+        let Registers { lba, count, device } = self.registers;
+        let (l, [status, error, ..]) = (lba.to_le_bytes(), self.tfd.to_le_bytes());
+        let flags = u8::from(interrupts) << 6;
+        let fis =
+            [0x34, flags, status, error, l[0], l[1], l[2], device, l[3], l[4], l[5], 0, count, 0, 0, 0, 0, 0, 0, 0];
+        self.post(bus, 0x40, &fis);
+    }
+
     fn disk_command(&mut self, fis: &[u8; 20]) -> Doing {
-        let Some(disk) = &self.disk else { return Doing::Error(4, 0) };
+        let Some(disk) = &self.disk else { return Doing::Error(ABORTED, None) };
         let media = |write, ext| {
             let (named, sectors) = address(fis, ext);
             let lba = if fis[7] & 0x40 == 0 { chs(fis, disk.geometry) } else { Some(named) };
-            let Some(lba) = lba else { return Doing::Error(0x10, named) };
+            let Some(lba) = lba else { return Doing::Error(0x10, Some(named)) };
             if lba + u64::from(sectors) > disk.platter.sectors() {
-                return Doing::Error(0x10, lba);
+                return Doing::Error(ABORTED, None);
             }
             Doing::Media { write, lba, sectors }
         };
@@ -226,14 +297,18 @@ impl SimPort {
             0x30 | 0xc5 | 0xca => media(true, false),
             0x34 | 0x35 | 0x39 | 0x3d => media(true, true),
             0x40 | 0x42 => Doing::Nothing,
-            0xec => Doing::Answer(identify::disk(disk).to_vec()),
+            0xec => Doing::Answer(identify::sata_disk(disk).to_vec()),
+            0x2f if self.goes_on => Doing::Error(ABORTED, None),
             0x2f if fis[4] == 0x10 => Doing::Answer(self.log.to_vec()),
             0x2f => Doing::Answer(vec![0; SECTOR_BYTES]),
             0x06 => Doing::Trim(address(fis, true).1),
             0xe7 | 0xea => Doing::Flush,
-            0xe0..=0xe3 | 0xe5 | 0xef | 0xc6 | 0x91 | 0x10 => Doing::Nothing,
+            // Active.
+            0xe5 => Doing::Told(0xff),
+            0xef if FEATURES.contains(&fis[3]) => Doing::Nothing,
+            0xe0..=0xe3 | 0xc6 | 0x91 | 0x10 => Doing::Nothing,
             // NOP among them.
-            _ => Doing::Error(4, 0),
+            _ => Doing::Error(ABORTED, None),
         }
     }
 
@@ -248,7 +323,7 @@ impl SimPort {
                 Doing::Answer((first..first + blocks).flat_map(crate::ide::atapi::block).collect())
             }
             (0xa0, 0) | (0xef, _) => Doing::Nothing,
-            _ => Doing::Error(4, 0),
+            _ => Doing::Error(ABORTED, None),
         }
     }
 
@@ -306,7 +381,7 @@ impl SimPort {
 
     /// Moves bytes between the device and the regions of a command.
     fn transfer(
-        &self,
+        &mut self,
         bus: &mut Bus<'_>,
         slot: u32,
         data: &mut [u8],
@@ -329,6 +404,9 @@ impl SimPort {
                 bus.write(at, piece)
             }
             done += len;
+        }
+        if !from_host && done < data.len() {
+            self.cause(OFS);
         }
         done as u32
     }

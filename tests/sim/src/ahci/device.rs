@@ -12,6 +12,8 @@ pub struct SimAhci {
     pub ports: Vec<SimPort>,
     /// Cleared: addresses have 32 bits, and the upper halves are cut off.
     pub wide: bool,
+    /// Bits of IS are gone with their causes.
+    follows: bool,
     ghc: u32,
     bohc: u32,
     /// Has the power failed? Then everything reads all ones.
@@ -20,7 +22,14 @@ pub struct SimAhci {
 
 impl SimAhci {
     pub fn new(ports: Vec<SimPort>) -> Self {
-        Self { ports, wide: true, ghc: 1 << 31, bohc: 0, dead: false }
+        Self { ports, wide: true, follows: false, ghc: 1 << 31, bohc: 0, dead: false }
+    }
+
+    /// It takes the habits of QEMU's controller and disk that break the specification, as the crate `traces` shows them: IS follows
+    /// the ports, and errors stop nothing.
+    pub fn take_qemus_habits(&mut self) {
+        self.follows = true;
+        self.ports.iter_mut().for_each(|port| port.goes_on = true);
     }
 
     /// The interrupt: a port has a cause that is enabled, and so has the controller.
@@ -30,7 +39,8 @@ impl SimAhci {
 
     fn interrupts(&self) -> u32 {
         let bits = self.ports.iter().enumerate();
-        bits.filter(|(_, port)| port.latched).fold(0, |bits, (n, _)| bits | 1 << n)
+        bits.filter(|(_, port)| if self.follows { port.has_cause() } else { port.latched })
+            .fold(0, |bits, (n, _)| bits | 1 << n)
     }
 
     pub fn read(&mut self, offset: u32) -> u32 {

@@ -9,9 +9,23 @@ pub(super) const DHRS: u32 = 1;
 pub(super) const PSS: u32 = 1 << 1;
 pub(super) const SDBS: u32 = 1 << 3;
 pub(super) const TFES: u32 = 1 << 30;
+/// More bytes came than the PRD table has room for.
+pub(super) const OFS: u32 = 1 << 24;
 const FATAL: u32 = 0xf << 27;
 const ST: u32 = 1;
 const FRE: u32 = 1 << 4;
+
+/// The device's registers beside status and error, as its last register FIS told them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Registers {
+    pub lba: u64,
+    pub count: u8,
+    pub device: u8,
+}
+
+/// As after every reset: diagnostics passed, and a disk's signature (ATA8-ACS s. 9.2, 9.12). The status is QEMU's.
+const SIGNATURE: Registers = Registers { lba: 1, count: 1, device: 0xa0 };
+const SIGNED: u32 = 0x130;
 
 pub struct SimPort {
     pub disk: Option<Disk>,
@@ -23,6 +37,9 @@ pub struct SimPort {
     /// The status of the last command that failed.
     pub(super) log: [u8; 512],
     pub(super) tfd: u32,
+    pub(super) registers: Registers,
+    /// The register FIS after a reset is still to come, for it needs PxCMD.FRE: until then task file and signature are empty.
+    unsigned: bool,
     pub(super) is: u32,
     /// The port's bit in IS.
     pub latched: bool,
@@ -45,6 +62,11 @@ pub struct SimPort {
     stopping: u32,
     /// It goes on after that, too, until it is reset (as QEMU does).
     pub lingers: bool,
+    /// It goes on with other commands after an error, and then begins again with the one that failed; nor has it the log that tells
+    /// which queued one failed (as QEMU does). Set by [`SimAhci::take_qemus_habits`](super::SimAhci::take_qemus_habits).
+    pub(super) goes_on: bool,
+    /// The slot to look at next, for one that goes on.
+    pub(super) next: u32,
     pub(super) late: Vec<Late>,
     /// Ticks until it does.
     pub late_wait: u32,
@@ -65,6 +87,8 @@ impl SimPort {
             running: None,
             log: [0; 512],
             tfd: 0x50,
+            registers: Registers::default(),
+            unsigned: false,
             is: 0,
             latched: false,
             list: 0,
@@ -81,6 +105,8 @@ impl SimPort {
             slow_stop: 0,
             stopping: 0,
             lingers: false,
+            goes_on: false,
+            next: 0,
             late: Vec::new(),
             late_wait: 0,
             commands: Vec::new(),
@@ -94,7 +120,12 @@ impl SimPort {
     }
 
     pub(super) fn latch(&mut self) {
-        self.latched |= self.is & self.ie != 0;
+        self.latched |= self.has_cause();
+    }
+
+    /// One that is enabled.
+    pub(super) fn has_cause(&self) -> bool {
+        self.is & self.ie != 0
     }
 
     pub(super) fn cause(&mut self, bits: u32) {
@@ -107,7 +138,7 @@ impl SimPort {
     }
 
     fn halted(&self) -> bool {
-        self.is & FATAL != 0 && self.tfd & 1 != 0
+        !self.goes_on && self.is & FATAL != 0 && self.tfd & 1 != 0
     }
 
     pub fn read(&mut self, register: u32) -> u32 {
@@ -131,9 +162,9 @@ impl SimPort {
             px::IS => self.is,
             px::IE => self.ie,
             px::CMD => self.cmd | (self.cmd & ST) << 15 | (self.cmd & FRE) << 10,
-            px::TFD if !self.connected => 0x7f,
+            px::TFD if !self.connected || self.unsigned => 0x7f,
             px::TFD => self.tfd,
-            px::SIG if !self.connected => u32::MAX,
+            px::SIG if !self.connected || self.unsigned => u32::MAX,
             px::SIG => {
                 if self.packet {
                     0xeb14_0101
@@ -143,7 +174,7 @@ impl SimPort {
             }
             px::SSTS => {
                 if self.connected {
-                    0x123
+                    0x113
                 } else {
                     0
                 }
@@ -174,7 +205,10 @@ impl SimPort {
             }
             px::SERR => self.serr &= !value,
             px::SACT if self.runs() => self.sact |= value,
-            px::CI if self.runs() => self.ci |= value,
+            px::CI if self.runs() => {
+                self.ci |= value;
+                self.next = 0;
+            }
             _ => {}
         }
         self.latch();
@@ -206,10 +240,18 @@ impl SimPort {
         self.queued.clear();
         self.late.clear();
         self.running = None;
-        self.tfd = 0x50;
+        self.unsigned = true;
         if self.connected {
             self.serr |= 1 << 26;
         }
+    }
+
+    /// The device tells that it has been reset.
+    pub(super) fn sign(&mut self, bus: &mut Bus<'_>) {
+        self.unsigned = false;
+        self.tfd = SIGNED;
+        self.registers = if self.packet { Registers { lba: 0xeb_1401, ..SIGNATURE } } else { SIGNATURE };
+        self.register(bus);
     }
 
     pub(super) fn reset(&mut self) {
@@ -239,7 +281,7 @@ impl SimPort {
     pub fn plug(&mut self, disk: Disk) {
         self.connected = true;
         self.disk = Some(disk);
-        self.tfd = 0x50;
+        self.unsigned = true;
         self.serr |= 1 << 26;
         self.cause(1 << 6);
     }
@@ -251,7 +293,10 @@ impl SimPort {
         } else if let Some(late) = self.late.pop() {
             self.move_late(bus, late);
         }
-        if !self.runs() || self.halted() || !self.connected {
+        if self.unsigned && self.connected && self.cmd & FRE != 0 {
+            self.sign(bus);
+        }
+        if !self.runs() || self.halted() || !self.connected || self.unsigned {
             return;
         }
         if let Some(running) = &mut self.running {
@@ -261,7 +306,8 @@ impl SimPort {
             }
             return self.end_running(bus, wide);
         }
-        let fresh = self.ci & !self.queued.iter().fold(0, |bits, queued| bits | 1 << queued.slot);
+        let waiting = self.ci & !self.queued.iter().fold(0, |bits, queued| bits | 1 << queued.slot);
+        let fresh = waiting.checked_shr(self.next).unwrap_or(0).checked_shl(self.next).unwrap_or(0);
         if fresh != 0 {
             return self.take(bus, fresh.trailing_zeros(), wide);
         }

@@ -31,6 +31,17 @@ impl Words {
 
 /// Of a disk that has all that a mediator may have to hide.
 pub fn disk(disk: &Disk) -> [u8; SECTOR_BYTES] {
+    words(disk).seal()
+}
+
+/// The same on Serial ATA, with command queuing.
+pub fn sata_disk(disk: &Disk) -> [u8; SECTOR_BYTES] {
+    let mut id = words(disk);
+    id.0[76] = 0x0100;
+    id.seal()
+}
+
+fn words(disk: &Disk) -> Words {
     let sectors = disk.platter.sectors();
     let (heads, per_track) = disk.geometry;
     let cylinders = (sectors / (heads * per_track)).min(16383);
@@ -46,7 +57,7 @@ pub fn disk(disk: &Disk) -> [u8; SECTOR_BYTES] {
         (63, 0x0007),
         (64, 0x0003),
         (69, 0x4020), // deterministic, zeroing TRIM
-        (75, 0x001f), // NCQ depth; PATA, so without meaning
+        (75, 0x001f), // NCQ depth; without meaning on PATA
         (80, 0x01f0), // ATA/ATAPI-4 to ATA8-ACS
         (82, 0x756b), // SMART, Security, PM, write cache, look-ahead, HPA, WRITE/READ BUFFER, NOP
         (83, 0x7d09), // download microcode, APM, SET MAX security, 48-bit, DCO, FLUSH (EXT)
@@ -81,7 +92,7 @@ pub fn disk(disk: &Disk) -> [u8; SECTOR_BYTES] {
     id.number(57, 2, cylinders * heads * per_track);
     id.number(60, 2, sectors.min(0x0fff_ffff));
     id.number(100, 4, sectors);
-    id.seal()
+    id
 }
 
 /// Of the CD drive.

@@ -12,11 +12,23 @@ pub mod status {
     pub const CQ_INVALID: u16 = 0x100;
     pub const INVALID_QUEUE: u16 = 0x101;
     pub const INVALID_QUEUE_SIZE: u16 = 0x102;
+    pub const TOO_MANY_EVENTS: u16 = 0x105;
+    pub const INVALID_VECTOR: u16 = 0x108;
     pub const INVALID_LOG: u16 = 0x109;
     pub const INVALID_DELETION: u16 = 0x10c;
     pub const READ_ONLY: u16 = 0x182;
     pub const WRITE_FAULT: u16 = 0x280;
     pub const UNRECOVERED_READ: u16 = 0x281;
+    pub const COMPARE_FAILURE: u16 = 0x285;
+
+    /// With Do Not Retry, but where the same command may succeed later: the field of a completion from bit 1 on (NVMe s. 4.6.1).
+    pub fn with_dnr(status: u16) -> u16 {
+        let lasts = !matches!(
+            status,
+            DATA_TRANSFER | ABORTED | TOO_MANY_EVENTS | INVALID_DELETION | WRITE_FAULT..=COMPARE_FAILURE
+        );
+        status | u16::from(lasts) << 14
+    }
 }
 
 /// A submission queue entry.
@@ -83,7 +95,7 @@ pub struct Reply {
     pub sq_head: u16,
     pub sq_id: u16,
     pub id: u16,
-    /// Status code type and status code.
+    /// Status code type and status code; where the device makes it, Do Not Retry too.
     pub status: u16,
     pub phase: bool,
 }

@@ -1,27 +1,28 @@
 //! What IDENTIFY tells (NVMe s. 5.15.2): a controller that can do everything.
 
-use super::device::SimNamespace;
+use super::device::{NN, SimNamespace};
 
 fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
     page[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub fn controller(namespaces: u32, mdts: u8) -> Vec<u8> {
+pub fn controller(mdts: u8, aerl: u8) -> Vec<u8> {
     let mut page = vec![0; 4096];
     put(&mut page, 0, &[0x36, 0x1b]);
     put(&mut page, 4, b"SIM-0001            ");
     put(&mut page, 24, b"Simulated NVMe                          ");
     // OACS: all. LPA: all.
     page[77] = mdts;
+    put(&mut page, 80, &0x0001_0400_u32.to_le_bytes());
     put(&mut page, 256, &0x03ff_u16.to_le_bytes());
-    page[261] = 0x1f;
+    (page[258], page[259], page[261]) = (3, aerl, 0x1f);
     // Host memory buffer, RPMB, sanitize.
     put(&mut page, 272, &0x1000_u32.to_le_bytes());
     put(&mut page, 276, &0x1000_u32.to_le_bytes());
     put(&mut page, 312, &0x0101_0001_u32.to_le_bytes());
     put(&mut page, 328, &0x7_u32.to_le_bytes());
     (page[512], page[513]) = (0x66, 0x44);
-    put(&mut page, 516, &namespaces.to_le_bytes());
+    put(&mut page, 516, &NN.to_le_bytes());
     put(&mut page, 520, &0x00ff_u16.to_le_bytes());
     put(&mut page, 522, &1_u16.to_le_bytes());
     page[525] = 1;

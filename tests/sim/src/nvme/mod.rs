@@ -2,6 +2,7 @@
 //!
 //! Written from the NVM Express Base Specification, revision 1.4 ("NVMe"), independently of the mediator, as a second opinion.
 
+mod admin;
 mod command;
 mod device;
 mod guest;
