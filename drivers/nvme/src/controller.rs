@@ -87,7 +87,8 @@ impl Nvme {
         let Some(sq) = self.sq(id) else { return false };
         if sq.tail != tail {
             sq.tail = tail;
-            sq.polled_until = until;
+            // CPUs that write different tails, and are asked again with them, do not keep one another waiting for longer.
+            sq.polled_until = sq.polled_until.or(until);
         }
         self.run(cx, polled);
         let now = cx.now;
