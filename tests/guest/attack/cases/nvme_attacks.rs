@@ -18,7 +18,7 @@ use tiny::machine::time::{delay_ms, wait_until};
 use tiny::machine::{pci, smp};
 
 /// A command that has not ended by then does not.
-const PATIENCE_MS: u32 = 300;
+const PATIENCE_MS: u32 = 2000;
 const PAGE: u64 = 4096;
 const SECTORS: usize = 8;
 const BYTES: usize = SECTORS * SECTOR;

@@ -27,6 +27,8 @@ const CONTROLLER: u32 = 1;
 const MDTS: u64 = 77;
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// An admin command that has not ended by then does not.
+const ADMIN_MS: u32 = 10_000;
 /// Entries of each queue; not reached.
 pub const ENTRIES: u16 = 32;
 
@@ -101,8 +103,7 @@ impl Nvme {
     fn admin(&mut self, [code, prp, cdw10, cdw11]: [u32; 4]) {
         self.submit(0, [code, 0, 0, prp, 0, 0, 0, cdw10, cdw11, 0]);
         self.ring(0);
-        time::wait_until(|| self.is_new(0), "an admin command does not end");
-        self.complete(0);
+        check_eq!(self.take(0, ADMIN_MS), Some(0), "status of an admin command");
     }
 
     /// Moves sectors to or from one stretch of memory, by as few commands as there can be, one doorbell and their interrupts.
@@ -159,10 +160,16 @@ impl Nvme {
 
     /// Waits for the next completion, and takes it: its status. `None`: none has come in so many milliseconds.
     pub fn take(&mut self, queue: usize, ms: u32) -> Option<u32> {
-        let mut since = time::Since::now();
+        let (mut since, mut rung) = (time::Since::now(), 0);
         while !self.is_new(queue) {
-            if since.ms() > ms {
+            let now = since.ms();
+            if now > ms {
                 return None;
+            }
+            // Nobody takes interrupts here, and a hypervisor that has waited for a slow drive looks again when it is asked.
+            if now > rung + 20 {
+                rung = now;
+                self.ring(queue);
             }
         }
         let status = self.entry(queue) >> 17;
@@ -182,11 +189,6 @@ impl Nvme {
 
     fn is_new(&self, queue: usize) -> bool {
         (self.entry(queue) >> 16 & 1 != 0) == self.queues[queue].phase
-    }
-
-    fn complete(&mut self, queue: usize) {
-        self.complete_one(queue);
-        self.acknowledge(queue);
     }
 
     fn complete_one(&mut self, queue: usize) {
