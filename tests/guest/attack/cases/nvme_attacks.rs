@@ -385,9 +385,9 @@ impl Attack {
         for round in 0..40 {
             for _ in 0..24 {
                 let places = [
-                    buffer_address(SPARE) + (random.next() % 0x1_0000 & !3),
+                    buffer_address(SPARE) + ((random.next() % 0x1_0000) & !3),
                     buffer_address(LISTS),
-                    self.vmm.start + (random.next() % self.vmm.len & !0xfff),
+                    self.vmm.start + ((random.next() % self.vmm.len) & !0xfff),
                     self.drive.registers,
                     0xfee0_0000,
                     QUEUES[IO][0],
