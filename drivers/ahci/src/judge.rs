@@ -61,7 +61,7 @@ impl Port {
 
     /// Is there a command that was issued and not looked at, and room for it?
     pub fn may_start(&self, shared: &Shared) -> bool {
-        self.held != 0 && self.running && !self.failed && shared.queue.has_room()
+        self.held != 0 && self.running && !self.failed && shared.queue.has_room_for(self.number)
     }
 
     /// Takes the next command. Those that are beyond what the queue has room for stay with the guest until then.

@@ -157,7 +157,10 @@ impl Mediator for Ahci {
         match access {
             Access { region: ABAR, offset, width, op: Op::Read } => self.read_access(cx, offset, width),
             Access { region: ABAR, offset, width, op: Op::Write(value) } => self.write_access(cx, offset, width, value),
-            Access { offset, .. } => Err(Violation { what: "AHCI: access to no register", detail: u64::from(offset) }),
+            Access { offset, .. } => {
+                let nothing = Violation { what: "AHCI: access to no register", detail: u64::from(offset) };
+                self.guard.on_table(cx, access).unwrap_or(Err(nothing))
+            }
         }
     }
 

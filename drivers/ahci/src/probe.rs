@@ -23,8 +23,8 @@ use mediator::pci::{AttachError, Function};
 use mediator::{Ctx, Device};
 use pci::MemoryGuard;
 
-/// Size of the bounce buffers of a controller.
-pub const POOL_BYTES: usize = 1 << 20;
+/// Size of the bounce buffers of a controller: enough for a disk that is busy, and what is kept for another one.
+pub const POOL_BYTES: usize = (1 << 20) + block::SHARE_BYTES;
 /// Register reads until a device is given up.
 const MAX_READS: u32 = 8_000_000;
 /// Most bytes of one command before the guest.
@@ -62,6 +62,7 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
         take_over(cx, &mut it, &mut shared.disks)?;
         ports.push(it);
     }
+    shared.queue.share(shared.disks.0.iter().map(|disk| disk.port));
     Ok(Ahci { name: format!("ahci {}", function.bdf), guard, ports, shared })
 }
 

@@ -8,6 +8,8 @@
 //!   transform are [`mediator::Work`]; memory of the guest is never encrypted in place.
 //! - Pool empty: requests are held, in order, and started when a buffer comes back. With none under way the pool is
 //!   whole, so at least one is always in flight.
+//! - Each disk of a queue is sure of a share of buffers and places ([`Queue::share`]), so that one whose requests never end holds
+//!   up no other. What other disks do not lack of their shares any disk may have.
 //! - A guest that asks for more than keeps a disk busy is not heard until there is room ([`Queue::has_room`]), so that it
 //!   cannot fill the heap.
 //! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover
@@ -45,6 +47,7 @@ mod pool;
 mod queue;
 mod request;
 mod scatter;
+mod shares;
 
 #[cfg(test)]
 mod tests;
@@ -55,3 +58,4 @@ pub use pool::{Chunk, PAGE_BYTES, Pool};
 pub use queue::{MAX_SEGMENTS, Queue};
 pub use request::{Content, DeviceError, Failure, Memory, Request, Step, Transfer};
 pub use scatter::Scatter;
+pub use shares::SHARE_BYTES;

@@ -24,6 +24,10 @@ impl Chunk {
     pub fn len_bytes(&self) -> usize {
         self.pages.saturating_mul(PAGE_BYTES)
     }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
+    }
 }
 
 /// The buffers of one controller (or channel).
@@ -31,8 +35,9 @@ pub struct Pool {
     buffer: DmaBuffer,
     /// Is the page lent?
     used: Vec<bool>,
-    /// Chunks that are lent.
+    /// Chunks that are lent, and pages that are not.
     lent: usize,
+    free: usize,
 }
 
 impl Pool {
@@ -42,20 +47,25 @@ impl Pool {
         let mut used = Vec::new();
         used.try_reserve_exact(pages).ok()?;
         used.resize(pages, false);
-        Some(Self { buffer: arena.alloc(len_bytes, align)?, used, lent: 0 })
+        Some(Self { buffer: arena.alloc(len_bytes, align)?, used, lent: 0, free: pages })
     }
 
-    /// A run of pages for `wanted` bytes (> 0), or for a part of them: never less than `least` bytes, nor less than is
-    /// worthwhile. `None`: it must wait for others.
-    pub(crate) fn take(&mut self, wanted: usize, least: usize) -> Option<Chunk> {
+    /// A run of pages for `wanted` bytes (> 0), or for a part of them, at most `most` pages: never less than `least` bytes, nor,
+    /// unless it is `urgent`, less than is worthwhile. `None`: it must wait for others.
+    pub(crate) fn take(&mut self, wanted: usize, least: usize, most: usize, urgent: bool) -> Option<Chunk> {
         let pages = |len: usize| len.div_ceil(PAGE_BYTES).max(1);
         let wanted = pages(wanted).min(self.used.len());
-        let least = pages(least).max(wanted.min(WORTHWHILE_PAGES));
+        let least = pages(least).max(if urgent { 1 } else { wanted.min(WORTHWHILE_PAGES) });
+        let wanted = wanted.min(most);
+        if wanted < least {
+            return None;
+        }
         let (first, pages) = self.longest_free(wanted).filter(|(_, pages)| *pages >= least)?;
         let bytes = u64::try_from(first.checked_mul(PAGE_BYTES)?).ok()?;
         let bus = self.buffer.bus_addr().checked_add(bytes)?;
         self.used.iter_mut().skip(first).take(pages).for_each(|page| *page = true);
         self.lent = self.lent.saturating_add(1);
+        self.free = self.free.saturating_sub(pages);
         Some(Chunk { bus, pages })
     }
 
@@ -80,11 +90,20 @@ impl Pool {
         let first = usize::try_from(offset).unwrap_or(usize::MAX) / PAGE_BYTES;
         self.used.iter_mut().skip(first).take(chunk.pages).for_each(|page| *page = false);
         self.lent = self.lent.saturating_sub(1);
+        self.free = self.free.saturating_add(chunk.pages);
     }
 
     /// Chunks that are lent now.
     pub fn lent(&self) -> usize {
         self.lent
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.used.len()
+    }
+
+    pub(crate) fn free_pages(&self) -> usize {
+        self.free
     }
 
     /// Size of the whole pool.

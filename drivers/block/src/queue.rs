@@ -2,7 +2,8 @@
 
 use crate::job::{Job, Phase};
 use crate::request::{DeviceError, Failure, Memory, Request, Step};
-use crate::{Pool, Unserved};
+use crate::shares::{Held, Shares};
+use crate::{Chunk, Pool, Unserved};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use mediator::{Ctx, Direction, Work, WorkError};
@@ -13,6 +14,8 @@ const NUMBER_SHIFT: u32 = 30;
 /// its to fill; more than these keep no disk busier. What is beyond waits in the guest's own queues ([`Queue::has_room`]).
 const ENOUGH_JOBS: usize = 128;
 const ENOUGH_SEGMENTS: usize = 2048;
+/// Pieces beyond which not even a disk's share is kept.
+const MAX_ALL_SEGMENTS: usize = ENOUGH_SEGMENTS * 3;
 /// Most requests at a time. The rest is for what cannot wait.
 const MAX_JOBS: usize = ENOUGH_JOBS + 64;
 /// Most pieces of guest memory that one request may be made of: as many as an IDE controller's table has.
@@ -26,6 +29,7 @@ pub struct Queue {
     jobs: Vec<Option<Job>>,
     /// Places of the requests that wait, those first that hold a buffer.
     waiting: VecDeque<usize>,
+    shares: Shares,
     steps: VecDeque<Step>,
     /// Requests, and the pieces of guest memory that they are made of.
     live: usize,
@@ -33,13 +37,13 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// `number` (0 to 3) tells the work of several queues of a mediator apart. Room for all that it ever holds is made here.
+    /// Disks share what there is as they are heard of. `number` (0 to 3) tells the work of several queues of a mediator apart. Room for all that it ever holds is made here.
     pub fn new(number: u8, pool: Pool) -> Self {
         let number = u32::from(number & 3);
         let (jobs, waiting) = (Vec::with_capacity(MAX_JOBS), VecDeque::with_capacity(MAX_JOBS));
         // One of each that is under way, and the end of each that it makes room for.
         let steps = VecDeque::with_capacity(MAX_JOBS.saturating_mul(2));
-        Self { number, pool, jobs, waiting, steps, live: 0, segments: 0 }
+        Self { number, pool, jobs, waiting, shares: Shares::default(), steps, live: 0, segments: 0 }
     }
 
     /// The number of the queue that pushed this work.
@@ -68,6 +72,26 @@ impl Queue {
         self.live < ENOUGH_JOBS && self.segments < ENOUGH_SEGMENTS
     }
 
+    /// As [`Queue::has_room`], where each disk has a request queue of its own: one that has less than its share has room, whatever
+    /// the others hold.
+    pub fn has_room_for(&self, disk: u32) -> bool {
+        let (jobs, segments) = (self.live, self.segments);
+        let may_have = |all: usize, used: usize, of| self.shares.may_have(disk, all, all.saturating_sub(used), of);
+        jobs < MAX_JOBS
+            && segments < MAX_ALL_SEGMENTS
+            && may_have(ENOUGH_JOBS, jobs, |held: &Held| held.requests)
+            && may_have(ENOUGH_SEGMENTS, segments, |held: &Held| held.segments)
+    }
+
+    /// These disks have their shares, and so has one more that may come, before anything is heard of them.
+    pub fn share(&mut self, disks: impl Iterator<Item = u32>) {
+        self.shares.expect_newcomer();
+        for disk in disks {
+            // One without is heard of later.
+            let _ = self.shares.note(disk);
+        }
+    }
+
     fn live(&self) -> impl Iterator<Item = &Job> {
         self.jobs.iter().flatten()
     }
@@ -78,13 +102,17 @@ impl Queue {
         let tag = request.tag;
         let place = self.jobs.iter().position(Option::is_none).unwrap_or(self.jobs.len());
         let segments = request.memory.segments();
-        if place >= MAX_JOBS || segments > MAX_SEGMENTS {
+        if place >= MAX_JOBS || segments > MAX_SEGMENTS || !self.shares.note(request.disk) {
             return self.steps.push_back(Step::Done { tag, sectors: 0, result: Err(Failure::Unserved), own: None });
         }
         if place == self.jobs.len() {
             self.jobs.push(None);
         }
         if let Some(slot) = self.jobs.get_mut(place) {
+            self.shares.change(request.disk, |held| {
+                held.requests = held.requests.saturating_add(1);
+                held.segments = held.segments.saturating_add(segments);
+            });
             *slot = Some(Job::new(request));
             self.live = self.live.saturating_add(1);
             self.segments = self.segments.saturating_add(segments);
@@ -103,14 +131,24 @@ impl Queue {
         self.steps.is_empty()
     }
 
-    /// Starts what waits, in order, until one must wait on.
+    /// Starts what waits, each disk's in order, until one must wait on.
     fn pump(&mut self, cx: &mut Ctx<'_>) {
-        while let Some(&place) = self.waiting.front() {
+        self.shares.unblock();
+        let mut next = 0;
+        while let Some(&place) = self.waiting.get(next) {
+            let disk = self.jobs.get(place).and_then(Option::as_ref).map_or(0, |job| job.request.disk);
+            if self.shares.is_blocked(disk) {
+                next = next.saturating_add(1);
+                continue;
+            }
             match self.start(cx, place) {
-                Ok(false) => return,
-                Ok(true) => {
-                    self.waiting.retain(|other| *other != place);
+                Ok(false) => {
+                    self.shares.block(disk);
+                    if self.shares.all_are_blocked() {
+                        return;
+                    }
                 }
+                Ok(true) => self.waiting.retain(|other| *other != place),
                 Err(Unserved) => {
                     self.waiting.retain(|other| *other != place);
                     self.end(place, Err(Failure::Unserved));
@@ -119,9 +157,24 @@ impl Queue {
         }
     }
 
+    /// A buffer for a request; a disk without any takes what there is.
+    fn lend(&mut self, disk: u32, wanted: usize, least: usize) -> Option<Chunk> {
+        let has = self.shares.held(disk, |held| held.pages);
+        let most = self.shares.pages(disk, self.pool.pages(), self.pool.free_pages());
+        let chunk = self.pool.take(wanted, least, most, has == 0)?;
+        self.shares.change(disk, |held| held.pages = held.pages.saturating_add(chunk.pages()));
+        Some(chunk)
+    }
+
+    fn take_back(&mut self, disk: u32, chunk: Chunk) {
+        self.shares.change(disk, |held| held.pages = held.pages.saturating_sub(chunk.pages()));
+        self.pool.give_back(chunk);
+    }
+
     /// Starts the next part of a request. False: it must wait.
     fn start(&mut self, cx: &mut Ctx<'_>, place: usize) -> Result<bool, Unserved> {
         let job = self.jobs.get(place).and_then(Option::as_ref).ok_or(Unserved)?;
+        let disk = job.request.disk;
         let taken = match &job.chunk {
             Some(_) => None,
             None => {
@@ -129,10 +182,11 @@ impl Queue {
                 if least > self.pool.len_bytes() {
                     return Err(Unserved);
                 }
-                let Some(chunk) = self.pool.take(wanted, least) else { return Ok(false) };
+                let Some(chunk) = self.lend(disk, wanted, least) else { return Ok(false) };
                 Some(chunk)
             }
         };
+        let job = self.jobs.get(place).and_then(Option::as_ref).ok_or(Unserved)?;
         let capacity = taken.as_ref().or(job.chunk.as_ref()).map_or(0, |chunk| chunk.len_bytes());
         let part = job.next_part(capacity);
         let free = part.is_ok_and(|part| {
@@ -142,7 +196,7 @@ impl Queue {
         let job = self.jobs.get_mut(place).and_then(Option::as_mut).ok_or(Unserved)?;
         if !free {
             if let Some(chunk) = taken {
-                self.pool.give_back(chunk);
+                self.take_back(disk, chunk);
             }
             return part.map(|_| false);
         }
@@ -195,7 +249,12 @@ impl Queue {
     fn end(&mut self, place: usize, result: Result<(), Failure>) {
         let Some(job) = self.jobs.get_mut(place).and_then(Option::take) else { return };
         self.live = self.live.saturating_sub(1);
-        self.segments = self.segments.saturating_sub(job.request.memory.segments());
+        let (disk, segments) = (job.request.disk, job.request.memory.segments());
+        self.segments = self.segments.saturating_sub(segments);
+        self.shares.change(disk, |held| {
+            held.requests = held.requests.saturating_sub(1);
+            held.segments = held.segments.saturating_sub(segments);
+        });
         if !job.cancelled {
             let own = match job.request.memory {
                 Memory::Own { data, .. } => Some(data),
@@ -204,7 +263,7 @@ impl Queue {
             self.steps.push_back(Step::Done { tag: job.request.tag, sectors: job.done, result, own });
         }
         if let Some(chunk) = job.chunk {
-            self.pool.give_back(chunk);
+            self.take_back(disk, chunk);
         }
     }
 

@@ -3,4 +3,5 @@ mod bounds;
 mod edges;
 mod extents;
 mod pool;
+mod shares;
 mod storm;

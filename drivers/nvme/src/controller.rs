@@ -93,13 +93,14 @@ impl Nvme {
         // Firmware polls the admin queue too, although that cannot be without interrupts.
         let polled = id == ADMIN || self.cq(cq).is_some_and(|cq| !cq.interrupts);
         let until = polled.then(|| Instant(cx.now.0.saturating_add(POLL_NS)));
+        let now = cx.now;
         let Some(sq) = self.sq(id) else { return false };
         if sq.tail != tail {
             sq.tail = tail;
-            sq.polled_until = until;
+            // CPUs that write different tails, and are asked again with them, do not keep one another waiting for longer.
+            sq.polled_until = sq.polled_until.filter(|until| now < *until).or(until);
         }
         self.run(cx, polled);
-        let now = cx.now;
         let Some(sq) = self.sq(id) else { return false };
         let wait = sq.polled_until.is_some_and(|until| now < until) && !sq.is_done();
         if !wait {

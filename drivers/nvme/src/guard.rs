@@ -14,7 +14,8 @@ const MAX_REGISTER_BYTES: u32 = 0x2000;
 const MSI_X_ENABLE: u32 = 1 << 31;
 const MSI_ENABLE: u32 = 1 << 16;
 
-/// The register block; `len` is what of it is guarded. What shares its pages, such as the table of MSI-X, is the guest's.
+/// The register block; `len` is what of it is guarded. What shares its pages is the guest's, but
+/// for the table of MSI-X, which is a block of its own.
 pub fn block(len: u32) -> Block {
     Block { region: REGISTERS, bar: 0, max_len: len.min(MAX_REGISTER_BYTES) }
 }

@@ -78,7 +78,8 @@ impl Mediator for Nvme {
     fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
         let Access { region, offset, width, op } = access;
         if region != REGISTERS {
-            return Err(Violation { what: "NVMe: access to no register", detail: u64::from(offset) });
+            let nothing = Violation { what: "NVMe: access to no register", detail: u64::from(offset) };
+            return self.guard.on_table(cx, access).unwrap_or(Err(nothing));
         }
         self.hand_over(cx);
         match (op, width) {

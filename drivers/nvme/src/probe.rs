@@ -43,7 +43,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
     guard::switch_on(cx.device);
     let registers = Registers::read(cx.device).ok_or(UNKNOWN)?;
     let guard = MemoryGuard::attach(cx.device, &[guard::block(registers.doorbells_end())])?;
-    if guard.regions().iter().any(|region| region.len < registers.doorbells_end()) {
+    if guard.regions().first().is_none_or(|region| region.len < registers.doorbells_end()) {
         return Err(UNKNOWN);
     }
     let page = PAGE_BYTES as usize;

@@ -26,6 +26,7 @@ pub mod header;
 mod mechanism1;
 mod memory_guard;
 mod merge;
+pub mod message;
 mod scan;
 
 pub use bar::{io_base, is_io};

@@ -6,16 +6,18 @@
 //! device: the function has none that the guest could see, and decodes none.
 //!
 //! What resets the function behind the mediator's back is kept from it: a power state but D0, a function level reset, a self test.
-//! Messages (MSI, MSI-X) are the guest's own; those of MSI go to interrupt controllers only. Other registers from 40h on are read-only.
+//! Messages (MSI, MSI-X) are the guest's own, as far as [`crate::message`] lets them go; the table of MSI-X is a further block. Where it
+//! cannot be one the function has no MSI-X that the guest could see. Other registers from 40h on are read-only.
 //!
 //! PCI Express Base Specification 4.0 s. 7.5.3 (Express capability); PCI Power Management Specification 1.2 s. 3.2; Advanced
 //! Capabilities for Conventional PCI ECN (2006) for the other function level reset.
 
 use crate::capability::{Capabilities, id};
+use crate::message::{self, MSI_END, MSI_X_END, Table};
 use crate::{header, is_io, merge};
 use alloc::vec::Vec;
 use mediator::pci::{AttachError, Place, Region};
-use mediator::{ConfigAccess, Ctx, Device, Gpa, Op, RegionId, Verdict, Violation, Width};
+use mediator::{Access, ConfigAccess, Ctx, Device, Gpa, Op, RegionId, Verdict, Violation, Width};
 
 /// Bits 2:1 of a memory base address register: 64 bits wide, with the next one.
 const TYPE: u32 = 3 << 1;
@@ -35,17 +37,10 @@ const EXPRESS_RESET: u32 = 1 << 15;
 const EXPRESS_END: u16 = 0x3c;
 /// Advanced features: function level reset, in the dword of the ID.
 const ADVANCED_CAN_RESET: u32 = 1 << 25;
-/// Lengths of MSI (with 64-bit address and masks) and MSI-X.
-const MSI_END: u16 = 24;
-const MSI_X_END: u16 = 12;
-/// MSI: enabled, and with a 64-bit address, in the dword of the ID; the address.
-const MSI_ENABLE: u32 = 1 << 16;
-const MSI_WIDE: u32 = 1 << 23;
-const MSI_ADDRESS: u16 = 4;
-const MSI_ADDRESS_HIGH: u16 = 8;
-/// Addresses of messages (SDM Vol. 3A 11.11.1).
-const MESSAGE_BASE: u32 = 0xfee0_0000;
-const MESSAGE_MASK: u32 = 0xfff0_0000;
+/// Place of the next capability, in the dword of the ID.
+const NEXT: u32 = 0xff00;
+/// Number of the last base address register.
+const MAX_BAR: u8 = 5;
 /// Built-in self test, in the dword of [`header::CACHE_LINE`].
 const START_TEST: u32 = 1 << 30;
 
@@ -184,6 +179,8 @@ pub struct MemoryGuard {
     /// Offsets of base address registers of ports.
     ports: Vec<u16>,
     capabilities: Capabilities,
+    /// Of MSI-X, which the guest does not see without.
+    table: Option<Table>,
 }
 
 impl MemoryGuard {
@@ -196,17 +193,54 @@ impl MemoryGuard {
         let command = device.config_read(header::COMMAND, Width::Word) & !decodes;
         device.config_write(header::COMMAND, Width::Word, command);
         let bars = blocks.iter().map(|&block| Bar::new(device, block)).collect::<Result<Vec<_>, _>>()?;
+        let (ports, capabilities) = (ports(device), Capabilities::read(device));
+        let mut guard = Self { bars, ports, capabilities, table: None };
+        guard.attach_table(device);
         device.config_write(header::COMMAND, Width::Word, command | header::COMMAND_MEMORY);
-        Ok(Self { bars, ports: ports(device), capabilities: Capabilities::read(device) })
+        Ok(guard)
     }
 
-    /// Where the registers lie; no block is longer than what its base address register places.
+    /// The table of MSI-X becomes a block of its own, or there is no MSI-X.
+    fn attach_table(&mut self, device: &mut dyn Device) {
+        let Some(capability) = self.capabilities.find(id::MSI_X) else { return };
+        let region = RegionId(u8::try_from(self.bars.len()).unwrap_or(u8::MAX));
+        let table = Table::read(device, capability, region);
+        if self.bar_of(table).is_none() && table.bar <= MAX_BAR {
+            // No registers that anybody asked for, but it stays where it is.
+            let block = Block { region, bar: table.bar, max_len: 0 };
+            self.bars.extend(Bar::new(device, block));
+        }
+        let fits = |bar: &Bar| bar.block.max_len.min(bar.len()) <= table.offset && table.end() <= bar.len();
+        if self.bar_of(table).is_some_and(fits) {
+            self.table = Some(table);
+        } else {
+            log::warn!("the table of MSI-X cannot be guarded; the guest finds no MSI-X");
+            message::disable_msi_x(device, capability);
+        }
+    }
+
+    fn bar_of(&self, table: Table) -> Option<&Bar> {
+        self.bars.iter().find(|bar| bar.block.bar == table.bar)
+    }
+
+    /// Where the registers lie, no block longer than what its base address register places; then the table of MSI-X, if there is one.
     pub fn regions(&self) -> Vec<Region> {
-        let region = |bar: &Bar| {
+        let blocks = self.bars.iter().filter(|bar| bar.block.max_len > 0).map(|bar| {
             let [low, _] = bar.home;
             region(bar.block, low, bar.block.max_len.min(bar.len()))
-        };
-        self.bars.iter().map(region).collect()
+        });
+        let table = self.table.and_then(|table| {
+            let [low, _] = self.bar_of(table)?.home;
+            let at = Gpa((low & !ATTRIBUTES).saturating_add(table.offset).into());
+            Some(Region { region: table.region, place: Some(Place::Memory(at)), len: table.len, polled: None })
+        });
+        blocks.chain(table).collect()
+    }
+
+    /// An access of the guest to the table of MSI-X; `None`: it is of another region.
+    pub fn on_table(&self, cx: &mut Ctx<'_>, access: Access) -> Option<Result<Verdict, Violation>> {
+        let table = self.table.filter(|table| table.region == access.region)?;
+        Some(table.on_access(cx, access))
     }
 
     /// An access of the guest. `busy`: a transfer is under way, which ends only while the function decodes memory and may master the
@@ -217,7 +251,7 @@ impl MemoryGuard {
     pub fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess, busy: bool) -> Result<Verdict, Violation> {
         match access.op {
             Op::Read => Ok(self.read(cx.device, access)),
-            Op::Write(value) => self.write(cx.device, access, value as u32, busy),
+            Op::Write(value) => self.write(cx, access, value as u32, busy),
         }
     }
 
@@ -252,6 +286,9 @@ impl MemoryGuard {
             Some((id::EXPRESS, EXPRESS_CAPABILITIES)) => {
                 part(device.config_read(dword, Width::Dword) & !EXPRESS_CAN_RESET)
             }
+            // One without meaning in its place (PCI Code and ID Assignment Specification 1.11 s. 2), so that the list goes on.
+            Some((id::MSI_X, 0)) if self.table.is_none() => part(device.config_read(dword, Width::Dword) & NEXT),
+            Some((id::MSI_X, ..MSI_X_END)) if self.table.is_none() => part(0),
             Some((id::ADVANCED_FEATURES, 0)) => part(device.config_read(dword, Width::Dword) & !ADVANCED_CAN_RESET),
             _ => Verdict::Passthrough,
         }
@@ -263,13 +300,7 @@ impl MemoryGuard {
         Some((of.id, dword.saturating_sub(of.offset)))
     }
 
-    fn write(
-        &mut self,
-        device: &mut dyn Device,
-        access: ConfigAccess,
-        value: u32,
-        busy: bool,
-    ) -> Result<Verdict, Violation> {
+    fn write(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess, value: u32, busy: bool) -> Result<Verdict, Violation> {
         let dword = access.offset & !3;
         let found = self.bars.iter_mut().find_map(|bar| bar.half(dword).map(|half| (bar, half)));
         if let Some((bar, half)) = found {
@@ -279,11 +310,11 @@ impl MemoryGuard {
         }
         let written = merge(0, access.offset, access.width, value);
         match dword {
-            header::COMMAND => self.write_command(device, access, value, busy),
+            header::COMMAND => self.write_command(cx.device, access, value, busy),
             header::CACHE_LINE if written & START_TEST == 0 => Ok(Verdict::Passthrough),
             header::BAR0..=header::BAR5 if self.ports.contains(&dword) => Ok(Verdict::Done),
             header::BAR0..=header::BAR5 | header::ROM_BAR | header::INTERRUPT_LINE => Ok(Verdict::Passthrough),
-            header::DEVICE_SPECIFIC..=0xff => self.write_capability(device, access, written),
+            header::DEVICE_SPECIFIC..=0xff => self.write_capability(cx, access, written),
             _ => Err(Violation {
                 what: "configuration: a register that is not the guest's",
                 detail: access.offset.into(),
@@ -316,53 +347,19 @@ impl MemoryGuard {
     }
 
     /// `written`: in its place in the dword.
-    fn write_capability(
-        &self,
-        device: &mut dyn Device,
-        access: ConfigAccess,
-        written: u32,
-    ) -> Result<Verdict, Violation> {
+    fn write_capability(&self, cx: &mut Ctx<'_>, access: ConfigAccess, written: u32) -> Result<Verdict, Violation> {
         let mut without = |bits: u32| {
             let shift = u32::from(access.offset & 3).wrapping_mul(8);
-            device.config_write(access.offset, access.width, (written & !bits).wrapping_shr(shift));
+            cx.device.config_write(access.offset, access.width, (written & !bits).wrapping_shr(shift));
             Ok(Verdict::Done)
         };
         match self.register_of(access.offset & !3) {
-            Some((id::MSI, at @ ..MSI_END)) => Self::write_msi(device, access, written, at),
-            Some((id::MSI_X, ..MSI_X_END)) => Ok(Verdict::Passthrough),
+            Some((id::MSI, at @ ..MSI_END)) => message::write_msi(cx, access, written, at),
+            Some((id::MSI_X, ..MSI_X_END)) if self.table.is_some() => Ok(Verdict::Passthrough),
             Some((id::POWER_MANAGEMENT, PM_CONTROL)) => without(PM_STATE),
             Some((id::EXPRESS, EXPRESS_CONTROL)) => without(EXPRESS_RESET),
             Some((id::EXPRESS, ..EXPRESS_END)) => Ok(Verdict::Passthrough),
             _ => Err(Violation { what: "configuration: a register of the device's own", detail: access.offset.into() }),
         }
-    }
-
-    /// A message is a write by the device, so it goes to the interrupt controllers and nowhere else, and is not switched on before
-    /// it does. `at`: of the dword, in the capability.
-    fn write_msi(device: &mut dyn Device, access: ConfigAccess, written: u32, at: u16) -> Result<Verdict, Violation> {
-        let dword = access.offset & !3;
-        let start = dword.saturating_sub(at);
-        let mut now = |register: u16| {
-            let old = device.config_read(start.saturating_add(register), Width::Dword);
-            let shift = u32::from(access.offset & 3).wrapping_mul(8);
-            if register == at { merge(old, access.offset, access.width, written.wrapping_shr(shift)) } else { old }
-        };
-        let control = now(0);
-        let wide = control & MSI_WIDE != 0;
-        let low_is_good = now(MSI_ADDRESS) & MESSAGE_MASK == MESSAGE_BASE;
-        let high_is_good = !wide || now(MSI_ADDRESS_HIGH) == 0;
-        let good = match at {
-            0 => control & MSI_ENABLE == 0 || low_is_good && high_is_good,
-            MSI_ADDRESS => low_is_good,
-            MSI_ADDRESS_HIGH => high_is_good,
-            _ => true,
-        };
-        if good {
-            return Ok(Verdict::Passthrough);
-        }
-        Err(Violation {
-            what: "configuration: a message (MSI) to an address that is no interrupt controller's",
-            detail: written.into(),
-        })
     }
 }

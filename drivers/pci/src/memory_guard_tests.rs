@@ -35,7 +35,9 @@ impl Function {
             function.put(offset, value);
         }
         function.put(PM, 0x0003_0001 | u32::from(MSI_X) << 8);
-        function.put(MSI_X, 0x0000_0011 | u32::from(EXPRESS) << 8);
+        // Three entries at 2008h behind BAR0.
+        function.put(MSI_X, 0x0002_0011 | u32::from(EXPRESS) << 8);
+        function.put(MSI_X + 4, 0x2008);
         function.put(EXPRESS, 0x0002_0010);
         function.put(EXPRESS + 4, 1 << 28 | 7);
         function
@@ -175,7 +177,8 @@ fn a_block_is_no_longer_than_what_its_register_places() {
         let place = Some(Place::Memory(Gpa(at.into())));
         Region { region: RegionId(number), place, len, polled: None }
     };
-    assert_eq!(attached(|_| {}), Ok([region(0, HOME, 0x2000), region(1, SMALL, 0x1000)].into()));
+    let table = region(2, HOME + 0x2008, 48);
+    assert_eq!(attached(|_| {}), Ok([region(0, HOME, 0x2000), region(1, SMALL, 0x1000), table].into()));
     let before = memory_regions(&mut Function::new(), &BLOCKS);
     assert_eq!(before, [region(0, HOME, 0x2000), region(1, SMALL, 0x2000)]);
 }
@@ -287,8 +290,8 @@ fn no_way_of_the_function_to_reset_itself_is_open() {
 #[test]
 fn messages_pass_and_the_devices_own_registers_do_not() {
     let mut rig = Rig::new();
-    rig.access(MSI_X + 2, Width::Word, Op::Write(0x8000)).unwrap();
-    assert_eq!(rig.function.get(MSI_X), 0x8000_0011 | u32::from(EXPRESS) << 8);
+    rig.access(MSI_X + 2, Width::Word, Op::Write(0x8002)).unwrap();
+    assert_eq!(rig.function.get(MSI_X), 0x8002_0011 | u32::from(EXPRESS) << 8);
     for offset in [MSI_X + 12, EXPRESS + 0x3c, OWN, 0xfc, 0x100, 0xffc, 0, 8, 0x2c, 0x38] {
         assert!(rig.write(offset, 1).is_err(), "{offset:#x}");
     }
@@ -334,5 +337,35 @@ fn messages_go_to_interrupt_controllers_only() {
         assert!(write(8, Width::Dword, 0));
         assert!(write(data, Width::Dword, 0x4041));
         assert!(write(2, Width::Word, 1));
+    }
+}
+
+#[test]
+fn a_table_of_messages_behind_a_register_of_its_own_is_a_block_and_does_not_move() {
+    let mut function = Function::new();
+    function.put(0x1c, 0xfebf_8000);
+    function.masks.insert(0x1c, 0xffff_f000);
+    function.put(MSI_X + 4, 0x800 | 3);
+    let mut rig = Rig::of(function);
+    let table = rig.guard.regions().pop().unwrap();
+    assert_eq!((table.region, table.place, table.len), (RegionId(2), Some(Place::Memory(Gpa(0xfebf_8800))), 48));
+    rig.write(0x1c, 0xfebf_9000).unwrap();
+    assert_eq!((rig.read(0x1c), rig.function.get(0x1c)), (0xfebf_9000, 0xfebf_8000));
+}
+
+#[test]
+fn where_the_table_cannot_be_guarded_there_is_no_msi_x() {
+    for place in [0, 0x1ff8, 0x3fd8, 0x10_0000, 0xffff_fff8, 1, 2, 3, 4, 5, 6, 7] {
+        let mut function = Function::new();
+        function.put(MSI_X, 0x8002_0011 | u32::from(EXPRESS) << 8);
+        function.put(MSI_X + 4, place);
+        let mut rig = Rig::of(function);
+        // Behind the small block there is no room either: the block is all that its register places.
+        assert_eq!(rig.guard.regions().len(), 2, "{place:#x}");
+        assert_eq!(rig.function.get(MSI_X) >> 31, 0, "it is off");
+        assert_eq!(rig.read(MSI_X), u32::from(EXPRESS) << 8, "a capability without meaning, and the next one");
+        assert_eq!(rig.access(MSI_X + 2, Width::Word, Op::Read), Ok(0));
+        assert_eq!((rig.read(MSI_X + 4), rig.read(EXPRESS)), (0, 0x0002_0010));
+        assert!(rig.access(MSI_X + 2, Width::Word, Op::Write(0x8002)).is_err());
     }
 }

@@ -178,4 +178,20 @@ pub const ATTACKS: &[TinyGuest] = &[
         timeout_s: 300,
         ..ATTACK
     },
+    TinyGuest {
+        name: "ahci_attacks",
+        purpose: "an AHCI disk's lists, tables and regions in the hypervisor's memory, over one another, rewritten, reset in mid-flight: nothing reaches it, and the disk works",
+        board: Board::Ahci,
+        cpus: &[2],
+        timeout_s: 300,
+        ..PROTECTED_ATTACK
+    },
+    TinyGuest {
+        name: "nvme_attacks",
+        purpose: "an NVMe drive's queues, PRPs and messages in the hypervisor's memory, in circles, rewritten, reset in mid-flight: nothing reaches it, and the drive works",
+        board: Board::Nvme,
+        cpus: &[2],
+        timeout_s: 300,
+        ..PROTECTED_ATTACK
+    },
 ];

@@ -3,7 +3,8 @@
 
 use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED};
 use scenario::payload;
-use sim::ahci::{Failure, fis, hba, px};
+use sim::ahci::{Failure, Table, fis, hba, px};
+use sim::ide::Kind;
 use sim::{Platter, SimRanges};
 
 #[test]
@@ -204,4 +205,39 @@ fn what_the_controller_cannot_be_given_is_not_shown() {
     assert_eq!(rig.machine.read(hba::IS), 0);
     // The firmware's way through an index and a data port is gone.
     assert_eq!(rig.machine.config(0x20, mediator::Width::Dword, mediator::Op::Read), 0);
+}
+
+#[test]
+fn a_disk_that_never_answers_holds_up_no_other() {
+    for queued in [true, false] {
+        let mut rig = AhciRig::new();
+        rig.machine.set_ranges(1, std::sync::Arc::new(SimRanges::new(1000..90_000))).unwrap();
+        rig.guest(1).run(0, fis(0xec, 0, 0, 0), false, vec![(DATA, 512)]).unwrap();
+        rig.machine.ahci.ports[1].delay = u32::MAX;
+        // As much as a driver ever asks for: 31 commands of 1 MiB in 168 pieces.
+        let pieces = (0..168).map(|n| (DATA + 0x2000 * n, if n < 167 { 4096 } else { 0x10_0000 - 167 * 4096 }));
+        let code = if queued { 0x60 } else { 0x25 };
+        for slot in 0..31 {
+            let table = Table { at: 0x60_0000, regions: pieces.clone().collect() };
+            rig.guest(1).prepare(slot, fis(code, 2000, 2048, slot), false, &table);
+        }
+        rig.guest(1).ring(u32::MAX >> 1, queued).unwrap();
+        (0..20).for_each(|_| rig.machine.tick());
+        let taken = rig.machine.ahci.ports[1].commands.len();
+        for lba in [PROTECTED.start - 4, 5000] {
+            for sectors in [8, 3000] {
+                rig.write(By::Queued, lba, &payload(1, lba, sectors), ODD).unwrap();
+                rig.read(By::DmaExt, lba, sectors, PAGES).unwrap();
+            }
+        }
+        rig.own_read(5000, 100).unwrap();
+        rig.identify(0).unwrap();
+        // A disk that has come since.
+        let Kind::Disk(new) = Kind::with_platter(Platter::new(1000)) else { unreachable!() };
+        rig.machine.ahci.ports[3].plug(*new);
+        rig.guest(3).start().unwrap();
+        rig.identify(3).unwrap();
+        assert_eq!(rig.machine.ahci.ports[1].commands.len(), taken, "the hung disk has ended something");
+        assert_ne!(rig.guest(1).get(if queued { px::SACT } else { px::CI }).unwrap(), 0);
+    }
 }

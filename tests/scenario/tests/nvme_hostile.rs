@@ -2,9 +2,10 @@
 //! transformed sectors, and the disk works again after a reset.
 #![forbid(unsafe_code)]
 
+use mediator::Width::{Byte, Dword, Qword, Word};
 use scenario::nvme::{DATA, LISTS, Layout, NvmeRig};
 use scenario::payload;
-use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, read, status, write};
+use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, VECTORS, read, status, write};
 use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
 
 #[test]
@@ -323,4 +324,104 @@ fn a_completion_queue_shorter_than_what_is_under_way_is_announced_to_the_end() {
     for id in 0..10 {
         rig.guest.wait(&mut rig.machine, 3, id).unwrap();
     }
+}
+
+/// MSI-X on, all entries masked, as Linux begins.
+const ALL_MASKED: u64 = 3 << 14;
+const CONTROL: u16 = 0x42;
+/// Memory of the guest's that no message may go to: it is not RAM, and of nobody's.
+const REGISTERS: u64 = sim::nvme::BAR + 0x1000;
+
+/// Writes an entry as Linux does: masked, then address and data, then as it is wanted.
+fn set_message(rig: &mut NvmeRig, vector: u16, address: u64, data: u32) {
+    let at = u32::from(vector) * 16;
+    for (offset, value) in [(12, 1), (0, address & 0xffff_ffff), (4, address >> 32), (8, data.into()), (12, 0)] {
+        rig.machine.write_table(at + offset, Dword, value);
+    }
+}
+
+fn rig_with_messages() -> NvmeRig {
+    let mut rig = NvmeRig::new();
+    rig.machine.config_write(CONTROL, Word, ALL_MASKED as u32);
+    (0..VECTORS).for_each(|vector| rig.machine.write_table(vector * 16 + 12, Dword, 1));
+    (0..3).for_each(|vector| set_message(&mut rig, vector, 0xfee0_1000, 0x4030 + u32::from(vector)));
+    rig.machine.config_write(CONTROL, Word, 1 << 15);
+    rig
+}
+
+#[test]
+fn interrupts_come_as_messages_whichever_way_the_guest_writes_their_entries() {
+    let ways: [&[(u32, mediator::Width, u64)]; 4] = [
+        &[(0, Qword, 0xfee0_2000), (8, Qword, 0x4031)],
+        &[(12, Dword, 0), (8, Dword, 0x4031), (4, Dword, 0), (0, Dword, 0xfee0_2000)],
+        // What Linux leaves when it gives an interrupt back, and then asks for another.
+        &[(12, Dword, 1), (0, Dword, 0), (8, Dword, 0), (0, Qword, 0xfee0_2000), (8, Dword, 0x4031), (12, Dword, 0)],
+        &[(8, Qword, 1 << 32 | 0x4031), (4, Dword, 0), (0, Dword, 0xfee0_2000), (12, Dword, 0)],
+    ];
+    for way in ways {
+        let mut rig = rig_with_messages();
+        rig.machine.write_table(16 + 12, Dword, 1);
+        for &(offset, width, value) in way {
+            rig.machine.write_table(16 + offset, width, value);
+        }
+        assert_eq!(rig.machine.nvme.messages.table[1], [0xfee0_2000, 0, 0x4031, 0]);
+        assert!(rig.machine.violations.is_empty(), "{:x?}", rig.machine.violations);
+        rig.write(995, &payload(1, 995, 20), Layout::LINUX).unwrap();
+        rig.read(995, 20, Layout::LINUX).unwrap();
+    }
+}
+
+#[test]
+fn messages_reach_no_memory_but_the_guests() {
+    for address in
+        [VMM.start, VMM.end - 4, ARENA.start, ARENA.end - 4, REGISTERS, 1 << 32 | 0xfee0_0000, 1 << 32, 0x1002]
+    {
+        for way in 0..4 {
+            let mut rig = rig_with_messages();
+            let (low, high) = (address & 0xffff_ffff, address >> 32);
+            let mut write = |offset: u32, width, value| rig.machine.write_table(16 + offset, width, value);
+            match way {
+                0 => {
+                    [(12, 1), (0, low), (4, high), (12, 0)].into_iter().for_each(|(at, value)| write(at, Dword, value))
+                }
+                1 => write(0, Qword, address),
+                2 => [(4, high), (0, low)].into_iter().for_each(|(at, value)| write(at, Dword, value)),
+                // In parts, as no system does.
+                _ => (0..4).for_each(|n| {
+                    write(n, Byte, low >> (8 * n) & 0xff);
+                    write(n & 2, Word, low >> (8 * (n & 2)) & 0xffff);
+                }),
+            }
+            write(8, Dword, 0xbad_c0de);
+            rig.guest.submit(&mut rig.machine, 1, read(1, 5000, 8).prps(DATA, 0));
+            (0..3).for_each(|_| rig.machine.tick());
+            rig.check_platter();
+            assert!(!rig.machine.violations.is_empty(), "{address:#x} {way}");
+            set_message(&mut rig, 1, 0xfee0_1000, 0x4031);
+            rig.write(995, &payload(1, 995, 20), Layout::LINUX).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_a_reset_left_anywhere_is_not_switched_on() {
+    let mut rig = rig_with_messages();
+    let last = VECTORS - 1;
+    for (offset, width, value) in [(12, Dword, 0), (8, Qword, 0xbad)] {
+        rig.machine.write_table(last * 16 + offset, width, value);
+        assert_eq!(rig.machine.nvme.messages.table[last as usize][3] & 1, 1);
+    }
+    assert_eq!(rig.machine.violations.len(), 2);
+    set_message(&mut rig, last as u16, 0xfee0_1000, 1);
+    assert_eq!(rig.machine.nvme.messages.table[last as usize], [0xfee0_1000, 0, 1, 0]);
+}
+
+#[test]
+fn a_message_into_the_guests_own_memory_is_the_guests_business() {
+    let mut rig = rig_with_messages();
+    set_message(&mut rig, 1, DATA + 0x10_0000, 0xaffe);
+    rig.guest.submit(&mut rig.machine, 1, read(1, 5000, 8).prps(DATA, 0));
+    (0..3).for_each(|_| rig.machine.tick());
+    assert_eq!(rig.machine.ram.peek(DATA + 0x10_0000, 4), 0xaffe_u32.to_le_bytes());
+    rig.check_platter();
 }

@@ -171,12 +171,16 @@ impl Bench {
     }
 
     pub fn submit(&mut self, tag: u32, write: bool, lba: u64, sectors: u32, memory: &[(u64, u32)]) {
+        self.submit_to(0, tag, write, lba, sectors, memory);
+    }
+
+    pub fn submit_to(&mut self, disk: u32, tag: u32, write: bool, lba: u64, sectors: u32, memory: &[(u64, u32)]) {
         let map = Sectors { ranges: &Map, sector_bytes: SECTOR as u32 };
         map.check_rights(lba, sectors, write).expect("the request is allowed");
         let memory =
             Scatter::new(memory.iter().map(|&(at, len_bytes)| GuestSegment { at: Gpa(at), len_bytes }).collect());
         let content = Content::Sectors { lba, sectors, sector_bytes: SECTOR as u32, ranges: Arc::new(Map) };
-        self.with(|queue, cx| queue.submit(cx, Request { tag, disk: 0, write, content, memory: memory.into() }));
+        self.with(|queue, cx| queue.submit(cx, Request { tag, disk, write, content, memory: memory.into() }));
     }
 
     /// The device ends its command number `index`.

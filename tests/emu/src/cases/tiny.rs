@@ -3,7 +3,8 @@
 use crate::case::{Boot, Case, Cx, On};
 use anyhow::{Context, Result, bail};
 use guest_images::{Emulator, MODELS, Machine, Model, TinyGuest, Verdict, all};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// How the names of those begin that measure instead of judging: `cargo xtask bench` runs them.
 const BENCH: &str = "bench";
@@ -61,11 +62,20 @@ fn run(cx: &Cx, guest: &TinyGuest, emulator: Emulator) -> Result<()> {
         let machine =
             Machine { emulator, memory_mib, cpus, rounds, disk: &disk, medium: medium.as_deref(), logs: &logs };
         match machine.run(guest, machine.limit(guest).min(cx.left()))? {
-            Verdict::Pass => Ok(()),
+            Verdict::Pass => no_defect(&logs.join("shoji.log")),
             Verdict::Fail(reason) => bail!("with {memory_mib} MiB and {cpus} CPUs the guest says: {reason}"),
             Verdict::Broken(why) => bail!("with {memory_mib} MiB and {cpus} CPUs: {why}"),
         }
     })
+}
+
+/// A guest that has passed may have seen Shoji fall and rise again.
+fn no_defect(log: &Path) -> Result<()> {
+    let log = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+    match log.lines().find(|line| line.contains("defect in the VMM")) {
+        Some(line) => bail!("the guest has passed, but Shoji says: {line}"),
+        None => Ok(()),
+    }
 }
 
 /// A CD with GRUB, Shoji and the configuration that this guest wants.

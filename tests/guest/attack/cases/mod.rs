@@ -2,6 +2,7 @@
 
 mod a20_and_resets;
 mod address_space;
+mod ahci_attacks;
 mod apic_base;
 mod chipset;
 mod config_race;
@@ -20,6 +21,7 @@ mod mov_ss;
 mod msr_reads;
 mod msr_writes;
 mod mtrr_uc;
+mod nvme_attacks;
 mod other_modes;
 mod page_edge;
 mod port_sweep;
@@ -69,4 +71,6 @@ pub static ALL: &[(&str, fn())] = &[
     ("disk_race", disk_race::run),
     ("config_race", config_race::run),
     ("mmio_forms", mmio_forms::run),
+    ("ahci_attacks", ahci_attacks::run),
+    ("nvme_attacks", nvme_attacks::run),
 ];

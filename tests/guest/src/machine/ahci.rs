@@ -8,23 +8,25 @@ const CLASS: u16 = 0x0106;
 const BAR5: u8 = 0x24;
 const INTERRUPT_LINE: u8 = 0x3c;
 
-const GHC: u64 = 0x04;
+pub const GHC: u64 = 0x04;
 const IS: u64 = 0x08;
-const GHC_ENABLED: u32 = 1 << 31 | 1 << 1;
+pub const GHC_ENABLED: u32 = 1 << 31 | 1 << 1;
 /// Port 0.
 const PORT: u64 = 0x100;
-const CLB: u64 = PORT;
-const FB: u64 = PORT + 0x08;
-const PORT_IS: u64 = PORT + 0x10;
-const PORT_IE: u64 = PORT + 0x14;
-const CMD: u64 = PORT + 0x18;
-const TFD: u64 = PORT + 0x20;
-const SERR: u64 = PORT + 0x30;
-const SACT: u64 = PORT + 0x34;
-const CI: u64 = PORT + 0x38;
+pub const CLB: u64 = PORT;
+pub const FB: u64 = PORT + 0x08;
+pub const PORT_IS: u64 = PORT + 0x10;
+pub const PORT_IE: u64 = PORT + 0x14;
+pub const CMD: u64 = PORT + 0x18;
+pub const TFD: u64 = PORT + 0x20;
+pub const SSTS: u64 = PORT + 0x28;
+pub const SCTL: u64 = PORT + 0x2c;
+pub const SERR: u64 = PORT + 0x30;
+pub const SACT: u64 = PORT + 0x34;
+pub const CI: u64 = PORT + 0x38;
 /// Each with the bit that tells whether it still is so.
-const CMD_ST: [u32; 2] = [1 << 0, 1 << 15];
-const CMD_FRE: [u32; 2] = [1 << 4, 1 << 14];
+pub const CMD_ST: [u32; 2] = [1 << 0, 1 << 15];
+pub const CMD_FRE: [u32; 2] = [1 << 4, 1 << 14];
 /// Register, PIO setup and set device bits FIS, and every error.
 const CAUSES: u32 = 0x7d80_000b;
 const ERRORS: u32 = 0x7d00_0000;
@@ -33,13 +35,14 @@ const READ_QUEUED: u8 = 0x60;
 const WRITE_QUEUED: u8 = 0x61;
 
 /// Command list, received FISes, table of slot 0.
-const LIST: u64 = 26 << 20;
-const RECEIVED: u64 = LIST + 0x400;
-const TABLE: u64 = LIST + 0x1000;
+pub const LIST: u64 = 26 << 20;
+pub const RECEIVED: u64 = LIST + 0x400;
+pub const TABLE: u64 = LIST + 0x1000;
 
 /// The controller, started.
 pub struct Ahci {
-    registers: u64,
+    /// Where they lie.
+    pub registers: u64,
     pub line: u8,
 }
 
@@ -110,11 +113,11 @@ impl Ahci {
         poke(LIST + 8, TABLE);
     }
 
-    fn read(&self, register: u64) -> u32 {
+    pub fn read(&self, register: u64) -> u32 {
         peek(self.registers + register)
     }
 
-    fn write(&self, register: u64, value: u32) {
+    pub fn write(&self, register: u64, value: u32) {
         poke(self.registers + register, value);
     }
 }

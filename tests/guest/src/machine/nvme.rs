@@ -3,36 +3,38 @@
 use super::memory::{peek, poke};
 use super::{irq, pci, time};
 
-const CLASS: u16 = 0x0108;
+pub const CLASS: u16 = 0x0108;
 const BAR0: u8 = 0x10;
 const INTERRUPT_LINE: u8 = 0x3c;
 
-const CC: u64 = 0x14;
-const CSTS: u64 = 0x1c;
-const AQA: u64 = 0x24;
-const ASQ: u64 = 0x28;
-const ACQ: u64 = 0x30;
-const DOORBELLS: u64 = 0x1000;
+pub const CC: u64 = 0x14;
+pub const CSTS: u64 = 0x1c;
+pub const AQA: u64 = 0x24;
+pub const ASQ: u64 = 0x28;
+pub const ACQ: u64 = 0x30;
+pub const DOORBELLS: u64 = 0x1000;
 /// Enabled; entries of 64 and 16 bytes.
-const CC_ENABLED: u32 = 1 | 6 << 16 | 4 << 20;
+pub const CC_ENABLED: u32 = 1 | 6 << 16 | 4 << 20;
 const READY: u32 = 1;
 
-const CREATE_SQ: u32 = 0x01;
-const CREATE_CQ: u32 = 0x05;
-const WRITE: u32 = 0x01;
-const READ: u32 = 0x02;
-const IDENTIFY: u32 = 0x06;
+pub const CREATE_SQ: u32 = 0x01;
+pub const CREATE_CQ: u32 = 0x05;
+pub const WRITE: u32 = 0x01;
+pub const READ: u32 = 0x02;
+pub const IDENTIFY: u32 = 0x06;
 /// Of IDENTIFY: the controller; there, the power of two of pages that one command moves at most.
 const CONTROLLER: u32 = 1;
 const MDTS: u64 = 77;
 const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+/// An admin command that has not ended by then does not.
+const ADMIN_MS: u32 = 10_000;
 /// Entries of each queue; not reached.
-const ENTRIES: u16 = 32;
+pub const ENTRIES: u16 = 32;
 
 const MEMORY: u64 = 26 << 20;
 /// A page each: admin queues, then the others'; a page of PRPs for each entry of a submission queue.
-const QUEUES: [[u64; 2]; 2] = [[MEMORY, MEMORY + 0x1000], [MEMORY + 0x2000, MEMORY + 0x3000]];
+pub const QUEUES: [[u64; 2]; 2] = [[MEMORY, MEMORY + 0x1000], [MEMORY + 0x2000, MEMORY + 0x3000]];
 const ANSWER: u64 = MEMORY + 0x4000;
 const PRPS: u64 = MEMORY + 0x10000;
 
@@ -46,7 +48,8 @@ struct Queue {
 
 /// The controller, started.
 pub struct Nvme {
-    registers: u64,
+    /// Where they lie.
+    pub registers: u64,
     pub line: u8,
     /// Of one command.
     max_bytes: usize,
@@ -56,6 +59,11 @@ pub struct Nvme {
 impl Nvme {
     /// Takes it over from the BIOS. The line is to be opened by `irq::with_lines`.
     pub fn start() -> Self {
+        Self::start_with(true)
+    }
+
+    /// The same, with or without interrupts of the second pair of queues.
+    pub fn start_with(interrupts: bool) -> Self {
         let Some(function) = pci::Function::of_class(CLASS) else {
             crate::report::fail(format_args!("no NVMe controller on bus 0"))
         };
@@ -79,7 +87,7 @@ impl Nvme {
         check!((1..10).contains(&mdts), "MDTS {mdts}");
         this.max_bytes = PAGE << mdts;
         let [sq, cq] = QUEUES[1];
-        this.admin([CREATE_CQ, cq as u32, 1 | size << 16, 3]);
+        this.admin([CREATE_CQ, cq as u32, 1 | size << 16, 1 | u32::from(interrupts) << 1]);
         this.admin([CREATE_SQ, sq as u32, 1 | size << 16, 1 | 1 << 16]);
         irq::set_edge(line);
         this
@@ -95,8 +103,7 @@ impl Nvme {
     fn admin(&mut self, [code, prp, cdw10, cdw11]: [u32; 4]) {
         self.submit(0, [code, 0, 0, prp, 0, 0, 0, cdw10, cdw11, 0]);
         self.ring(0);
-        time::wait_until(|| self.is_new(0), "an admin command does not end");
-        self.complete(0);
+        check_eq!(self.take(0, ADMIN_MS), Some(0), "status of an admin command");
     }
 
     /// Moves sectors to or from one stretch of memory, by as few commands as there can be, one doorbell and their interrupts.
@@ -143,7 +150,35 @@ impl Nvme {
         self.queues[queue].tail = (self.queues[queue].tail + 1) % ENTRIES;
     }
 
-    fn ring(&self, queue: usize) {
+    /// Puts a command as it is into a queue. Gives its entry.
+    pub fn put(&mut self, queue: usize, words: [u32; 16]) -> u64 {
+        let at = QUEUES[queue][0] + 64 * u64::from(self.queues[queue].tail);
+        poke(at, words);
+        self.queues[queue].tail = (self.queues[queue].tail + 1) % ENTRIES;
+        at
+    }
+
+    /// Waits for the next completion, and takes it: its status. `None`: none has come in so many milliseconds.
+    pub fn take(&mut self, queue: usize, ms: u32) -> Option<u32> {
+        let (mut since, mut rung) = (time::Since::now(), 0);
+        while !self.is_new(queue) {
+            let now = since.ms();
+            if now > ms {
+                return None;
+            }
+            // Nobody takes interrupts here, and a hypervisor that has waited for a slow drive looks again when it is asked.
+            if now > rung + 20 {
+                rung = now;
+                self.ring(queue);
+            }
+        }
+        let status = self.entry(queue) >> 17;
+        self.advance(queue);
+        self.acknowledge(queue);
+        Some(status)
+    }
+
+    pub fn ring(&self, queue: usize) {
         self.write(DOORBELLS + 8 * queue as u64, self.queues[queue].tail.into());
     }
 
@@ -156,14 +191,13 @@ impl Nvme {
         (self.entry(queue) >> 16 & 1 != 0) == self.queues[queue].phase
     }
 
-    fn complete(&mut self, queue: usize) {
-        self.complete_one(queue);
-        self.acknowledge(queue);
-    }
-
     fn complete_one(&mut self, queue: usize) {
         let status = self.entry(queue) >> 17;
         check_eq!(status, 0, "status of a command");
+        self.advance(queue);
+    }
+
+    fn advance(&mut self, queue: usize) {
         let it = &mut self.queues[queue];
         it.head = (it.head + 1) % ENTRIES;
         it.phase ^= it.head == 0;
@@ -173,11 +207,11 @@ impl Nvme {
         self.write(DOORBELLS + 8 * queue as u64 + 4, self.queues[queue].head.into());
     }
 
-    fn read(&self, register: u64) -> u32 {
+    pub fn read(&self, register: u64) -> u32 {
         peek(self.registers + register)
     }
 
-    fn write(&self, register: u64, value: u32) {
+    pub fn write(&self, register: u64, value: u32) {
         poke(self.registers + register, value);
     }
 }

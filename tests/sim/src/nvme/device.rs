@@ -2,6 +2,7 @@
 
 use super::admin::FEATURES;
 use super::command::{Entry, Reply, status};
+use super::messages::Messages;
 use super::queues::{DeviceCq, DeviceSq, audit};
 use crate::{Bus, DmaFault, Platter, SECTOR_BYTES};
 use std::collections::BTreeMap;
@@ -70,6 +71,8 @@ pub struct SimNvme {
     pub bad_doorbells: u32,
     /// Vectors that were sent and that no CPU has taken.
     pub interrupts: Vec<u16>,
+    /// The table of MSI-X. Until it is enabled interrupts come without it.
+    pub messages: Messages,
     /// Value of the timestamp feature: data that goes both ways.
     pub(super) timestamp: u64,
     /// Values of the other features.
@@ -105,6 +108,7 @@ impl SimNvme {
             received: Vec::new(),
             bad_doorbells: 0,
             interrupts: Vec::new(),
+            messages: Messages::default(),
             timestamp: 0,
             features: BTreeMap::from(FEATURES),
             last_dword12: 0,
@@ -248,6 +252,8 @@ impl SimNvme {
         if self.backwards {
             taken.reverse();
         }
+        let sent = self.messages.send_pending(bus);
+        self.interrupts.extend(sent);
         for (id, reply) in std::mem::take(&mut self.stalled) {
             self.post(bus, id, reply);
         }
@@ -274,7 +280,11 @@ impl SimNvme {
             return self.stalled.push((sq, reply));
         }
         cq.post(bus, reply);
-        self.interrupts.extend(cq.vector);
+        if let Some(vector) = cq.vector
+            && self.messages.signal(bus, vector)
+        {
+            self.interrupts.push(vector);
+        }
     }
 
     /// Something happens that an event tells.

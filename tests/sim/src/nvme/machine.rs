@@ -1,6 +1,7 @@
 //! The VMM's part of the contract, for one NVMe controller.
 
 use super::device::SimNvme;
+use super::messages::{self, Messages};
 use crate::{Bus, DmaFault, SimArena, SimMemory};
 use mediator::disk::{DiskController, DiskError, DiskInfo, OwnError, OwnRequest, RangeMap};
 use mediator::pci::{AttachError, Bdf, Driver, Function, Place, Region};
@@ -28,7 +29,10 @@ const MOMENT_NS: u64 = 1_000_000;
 /// The VMM refuses an access that is asked again for longer than this.
 const AGAIN_NS: u64 = 1_000_000_000;
 
-/// Configuration space: command, BAR0 and BAR1; the rest is not used.
+/// Where the table of MSI-X lies when the guest starts.
+pub const TABLE: u64 = BAR + messages::TABLE as u64;
+
+/// Configuration space: command, BAR0 and BAR1, and with [`Messages`] MSI-X; the rest is not used.
 #[derive(Default)]
 pub struct Config {
     pub command: u32,
@@ -36,45 +40,50 @@ pub struct Config {
 }
 
 impl Config {
-    fn dword(&self, offset: u16) -> u32 {
+    fn dword(&self, messages: &Messages, offset: u16) -> u32 {
         match offset & !3 {
             0x00 => 0x0010_1b36,
-            0x04 => self.command,
+            0x04 => self.command | 1 << 20,
             0x08 => 0x0108_0202,
             0x10 => self.bars[0] & 0xffff_c000 | 4,
             0x14 => self.bars[1],
+            0x34 => messages::CAPABILITY.into(),
+            dword @ 0x40..=0x48 => messages.capability(dword),
             _ => 0,
         }
     }
 
-    fn read(&self, offset: u16, width: Width) -> u32 {
-        let value = u64::from(self.dword(offset)) >> (8 * (offset & 3));
+    fn read(&self, messages: &Messages, offset: u16, width: Width) -> u32 {
+        let value = u64::from(self.dword(messages, offset)) >> (8 * (offset & 3));
         (value & width.ones()) as u32
     }
 
-    fn write(&mut self, offset: u16, width: Width, value: u32) {
+    fn write(&mut self, messages: &mut Messages, offset: u16, width: Width, value: u32) {
         let shift = 8 * (offset & 3);
         let mask = (width.ones() << shift) as u32;
-        let new = self.dword(offset) & !mask | value << shift & mask;
+        let new = self.dword(messages, offset) & !mask | value << shift & mask;
         match offset & !3 {
             0x04 => self.command = new & 0x7,
             0x10 => self.bars[0] = new,
             0x14 => self.bars[1] = new,
+            messages::CAPABILITY => messages.control = (new >> 16) as u16,
             _ => {}
         }
     }
 }
 
-/// Where the registers are hooked.
+/// The regions that the mediator has, by number.
 #[derive(Default)]
-struct Hook(Option<Place>);
+struct Hook(Vec<Region>);
 
 impl Hooks for Hook {
-    fn move_region(&mut self, _: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
-        self.0 = place;
-        Ok(())
+    fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
+        Err(HookConflict)
     }
 }
+
+/// That of the table of MSI-X.
+const TABLE_REGION: RegionId = RegionId(1);
 
 struct Wires<'a, 'd> {
     nvme: &'a RefCell<&'d mut SimNvme>,
@@ -82,18 +91,18 @@ struct Wires<'a, 'd> {
 }
 
 impl Device for Wires<'_, '_> {
-    fn read(&mut self, _: RegionId, offset: u32, width: Width) -> u64 {
+    fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
         if self.config.command & 2 == 0 {
             return width.ones();
         }
         assert_eq!(width, Width::Dword, "every controller takes dwords, not {width:?}");
         let mut nvme = self.nvme.borrow_mut();
         nvme.get_ready();
-        nvme.read(offset).into()
+        if region == TABLE_REGION { nvme.messages.read(offset).into() } else { nvme.read(offset).into() }
     }
 
-    fn write(&mut self, _: RegionId, offset: u32, width: Width, value: u64) {
-        assert_eq!(width, Width::Dword, "every controller takes dwords, not {width:?}");
+    fn write(&mut self, region: RegionId, offset: u32, width: Width, value: u64) {
+        assert_eq!((region, width), (RegionId(0), Width::Dword), "every controller takes dwords");
         if self.config.command & 2 != 0 {
             self.nvme.borrow_mut().write(offset, value as u32);
         }
@@ -108,11 +117,11 @@ impl Device for Wires<'_, '_> {
     }
 
     fn config_read(&mut self, offset: u16, width: Width) -> u32 {
-        self.config.read(offset, width)
+        self.config.read(&self.nvme.borrow().messages, offset, width)
     }
 
     fn config_write(&mut self, offset: u16, width: Width, value: u32) {
-        self.config.write(offset, width, value);
+        self.config.write(&mut self.nvme.borrow_mut().messages, offset, width, value);
     }
 }
 
@@ -222,7 +231,7 @@ impl NvmeMachine {
         });
         assert!(work.is_empty(), "work was pushed before the guest runs");
         let attached = attached?;
-        self.hook = Hook(attached.regions.first().and_then(|region: &Region| region.place));
+        self.hook = Hook(attached.regions);
         self.controller = Some(attached.controller);
         Ok(())
     }
@@ -292,7 +301,7 @@ impl NvmeMachine {
         }
     }
 
-    fn access(&mut self, offset: u32, width: Width, op: Op) -> u64 {
+    fn access(&mut self, region: RegionId, offset: u32, width: Width, op: Op) -> u64 {
         if let Some(left) = &mut self.budget {
             if *left == 0 {
                 return width.ones();
@@ -300,9 +309,9 @@ impl NvmeMachine {
             *left -= 1;
         }
         if self.controller.is_none() {
-            return self.pass(offset, op);
+            return self.pass(region, offset, width, op);
         }
-        let access = Access { region: RegionId(0), offset, width, op };
+        let access = Access { region, offset, width, op };
         let start = self.now;
         loop {
             let verdict = self.call(|controller, cx| controller.on_access(cx, access));
@@ -311,7 +320,7 @@ impl NvmeMachine {
                     assert!(self.now.0 - start.0 < AGAIN_NS, "asked again for ever: {access:?}");
                     self.moment();
                 }
-                Ok(Verdict::Passthrough) => return self.pass(offset, op),
+                Ok(Verdict::Passthrough) => return self.pass(region, offset, width, op),
                 Ok(Verdict::Value(value)) => {
                     assert_eq!(op, Op::Read, "a value was given for the write {access:?}");
                     assert_eq!(value & !width.ones(), 0, "{value:#x} does not fit {access:?}");
@@ -337,11 +346,20 @@ impl NvmeMachine {
         }
     }
 
-    fn pass(&mut self, offset: u32, op: Op) -> u64 {
+    fn pass(&mut self, region: RegionId, offset: u32, width: Width, op: Op) -> u64 {
+        let table = region == TABLE_REGION;
         match op {
+            Op::Read if table => self.nvme.messages.read(offset).into(),
             Op::Read => {
                 self.nvme.get_ready();
                 self.nvme.read(offset).into()
+            }
+            Op::Write(value) if table => {
+                self.nvme.messages.write(offset, value as u32);
+                if width == Width::Qword {
+                    self.nvme.messages.write(offset + 4, (value >> 32) as u32);
+                }
+                0
             }
             Op::Write(value) => {
                 self.nvme.write(offset, value as u32);
@@ -350,24 +368,41 @@ impl NvmeMachine {
         }
     }
 
+    /// The guest writes to the table of MSI-X, which leads to the mediator where that has it hooked.
+    pub fn write_table(&mut self, offset: u32, width: Width, value: u64) {
+        let at = Place::Memory(Gpa(TABLE + u64::from(offset)));
+        let op = Op::Write(value & width.ones());
+        let hooked = |region: &&Region| {
+            let first = region.place.and_then(Place::memory).map_or(u64::MAX, |at| at.0);
+            at.memory().is_some_and(|at| (first..first + u64::from(region.len)).contains(&at.0))
+        };
+        match self.hook.0.iter().find(hooked).map(|region| (region.region, region.place)) {
+            Some((region, place)) => {
+                let first = place.and_then(Place::memory).map_or(0, |at| at.0);
+                self.access(region, (TABLE - first) as u32 + offset, width, op);
+            }
+            None => drop(self.pass(TABLE_REGION, offset, width, op)),
+        }
+    }
+
     /// The guest reads a register.
     pub fn read(&mut self, offset: u32) -> u32 {
-        self.access(offset, Width::Dword, Op::Read) as u32
+        self.access(RegionId(0), offset, Width::Dword, Op::Read) as u32
     }
 
     /// The guest writes a register.
     pub fn write(&mut self, offset: u32, value: u32) {
-        self.access(offset, Width::Dword, Op::Write(value.into()));
+        self.access(RegionId(0), offset, Width::Dword, Op::Write(value.into()));
     }
 
     /// The guest reads in any width.
     pub fn read_wide(&mut self, offset: u32, width: Width) -> u64 {
-        self.access(offset, width, Op::Read)
+        self.access(RegionId(0), offset, width, Op::Read)
     }
 
     /// The guest writes in any width.
     pub fn write_wide(&mut self, offset: u32, width: Width, value: u64) {
-        self.access(offset, width, Op::Write(value & width.ones()));
+        self.access(RegionId(0), offset, width, Op::Write(value & width.ones()));
     }
 
     /// The guest reads configuration space.
@@ -375,7 +410,7 @@ impl NvmeMachine {
         let access = ConfigAccess { offset, width, op: Op::Read };
         match self.call(|controller, cx| controller.on_config(cx, access)) {
             Ok(Verdict::Value(value)) => value as u32,
-            Ok(_) => self.config.read(offset, width),
+            Ok(_) => self.config.read(&self.nvme.messages, offset, width),
             Err(violation) => {
                 self.violations.push(violation);
                 u32::MAX
@@ -388,7 +423,7 @@ impl NvmeMachine {
         let access = ConfigAccess { offset, width, op: Op::Write(value.into()) };
         let verdict = self.call(|controller, cx| controller.on_config(cx, access));
         match verdict {
-            Ok(Verdict::Passthrough) => self.config.write(offset, width, value),
+            Ok(Verdict::Passthrough) => self.config.write(&mut self.nvme.messages, offset, width, value),
             Ok(_) => {}
             Err(violation) => self.violations.push(violation),
         }
@@ -396,7 +431,7 @@ impl NvmeMachine {
 
     /// Where the mediator has the registers hooked.
     pub fn hooked_at(&self) -> Option<u64> {
-        self.hook.0.and_then(Place::memory).map(|at| at.0)
+        self.hook.0.first().and_then(|region| region.place).and_then(Place::memory).map(|at| at.0)
     }
 
     /// The device makes one step.

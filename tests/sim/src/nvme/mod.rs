@@ -8,9 +8,11 @@ mod device;
 mod guest;
 mod identify;
 mod machine;
+mod messages;
 mod queues;
 
 pub use command::{Entry, Reply, status};
 pub use device::{SimNamespace, SimNvme};
 pub use guest::{Failure, NvmeGuest, Queue, read, write};
 pub use machine::{BAR, FUNCTION, NvmeMachine};
+pub use messages::{Messages, VECTORS};
