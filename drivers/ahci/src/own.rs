@@ -65,6 +65,11 @@ impl Port {
         self.own.sent.is_some()
     }
 
+    /// Is one for this disk?
+    fn has_own_of(&self, disk: usize) -> bool {
+        self.own.sent.as_ref().is_some_and(|sent| sent.disk == disk)
+    }
+
     /// PxIE as the guest sees it.
     pub fn enabled(&self) -> Option<u32> {
         self.own.sent.as_ref().map(|sent| sent.enabled)
@@ -160,6 +165,10 @@ impl Port {
 
     /// Takes note of what has become of the command of ours.
     pub fn sync_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
+        // A port that stops has forgotten its list, done or not; whether it runs again is the guest's to say.
+        if self.stopping || self.failed {
+            return;
+        }
         let Some(sent) = &mut self.own.sent else { return };
         if sent.failed.is_none() {
             let failed = self.regs.read(cx.device, port::IS) & is::TFES & !self.stale != 0;
@@ -300,8 +309,10 @@ impl Ahci {
 
     /// Looks after the request of a disk.
     pub fn look_after_own(&mut self, cx: &mut Ctx<'_>, disk: usize) {
-        let number = self.port_of(disk).and_then(|place| self.ports.get(place)).map(|it| it.number);
+        let with_it = self.ports.iter().position(|it| it.has_own_of(disk)).or_else(|| self.port_of(disk));
+        let number = with_it.and_then(|place| self.ports.get(place)).map(|it| it.number);
         if let Some(number) = number.filter(|_| self.shared.own.is_under_way(disk)) {
+            self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared));
             self.sync(cx, number);
         }
     }

@@ -202,25 +202,82 @@ fn a_reset_at_every_step_ends_the_request_and_the_next_one_works() {
         },
     ] {
         for (steps, fails) in (0..8).flat_map(|steps| [(steps, false), (steps, true)]) {
-            let mut rig = AhciRig::new();
-            rig.machine.ahci.ports[0].delay = 2;
-            rig.machine.ahci.ports[0].slow_stop = 2;
-            if fails {
-                rig.platter().inject_error(5000, 0x40);
+            for asked_at_once in [false, true] {
+                let mut rig = AhciRig::new();
+                rig.write(By::DmaExt, 7000, &payload(1, 7000, 8), PAGES).unwrap();
+                // The buffer holds something else then.
+                rig.write(By::DmaExt, 8000, &payload(2, 8000, 8), PAGES).unwrap();
+                rig.machine.ahci.ports[0].delay = 2;
+                rig.machine.ahci.ports[0].slow_stop = 6;
+                rig.machine.ahci.ports[0].late_wait = 9;
+                if fails {
+                    rig.platter().inject_error(7000, 0x40);
+                }
+                rig.machine.submit_own(0, read(7000, 8)).unwrap();
+                for _ in 0..steps {
+                    rig.machine.tick();
+                    let _ = rig.guest(0).get(px::CI);
+                }
+                reset(&mut rig).unwrap();
+                rig.platter().heal();
+                let early = if asked_at_once { rig.machine.poll_own(0) } else { None };
+                if let Some(Ok(data)) = &early {
+                    rig.expect_own(7000, data);
+                }
+                rig.recovers();
+                let end = early.or_else(|| rig.machine.poll_own(0)).expect("it has ended");
+                match end {
+                    Ok(data) => rig.expect_own(7000, &data),
+                    Err(error) => assert!(matches!(error, OwnError::Lost | OwnError::Device), "{error:?}"),
+                }
+                rig.own_read(990, 20).unwrap();
             }
-            rig.machine.submit_own(0, read(5000, 8)).unwrap();
-            for _ in 0..steps {
-                rig.machine.tick();
-                let _ = rig.guest(0).get(px::CI);
-            }
-            reset(&mut rig).unwrap();
-            rig.platter().heal();
-            rig.recovers();
-            let end = rig.machine.poll_own(0).expect("it has ended");
-            assert!(matches!(end, Ok(_) | Err(OwnError::Lost | OwnError::Device)), "{end:?}");
-            rig.own_read(990, 20).unwrap();
         }
     }
+}
+
+/// The end of ours, with the length of its data, while the device does nothing any more.
+fn looked_for(rig: &mut AhciRig) -> Option<Result<usize, OwnError>> {
+    (0..20).find_map(|_| rig.machine.poll_own(0)).map(|end| end.map(|data| data.len()))
+}
+
+/// The port stands still on paper: the device has let go of nothing yet.
+fn stopped_with(request: OwnRequest) -> AhciRig {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].delay = 50;
+    rig.machine.ahci.ports[0].slow_stop = 6;
+    rig.machine.ahci.ports[0].late_wait = 300;
+    rig.machine.submit_own(0, request).unwrap();
+    (0..2).for_each(|_| rig.machine.tick());
+    rig.guest(0).put(px::CMD, 6 | 1 << 4).unwrap();
+    rig
+}
+
+#[test]
+fn a_request_that_the_guest_stopped_the_port_under_is_lost_and_not_done() {
+    let data = payload(3, 5000, 8);
+    for request in [read(5000, 8), OwnRequest { op: OwnOp::Write, lba: 5000, data }, flush()] {
+        let mut rig = stopped_with(request);
+        assert_eq!(looked_for(&mut rig), Some(Err(OwnError::Lost)), "nobody but the VMM looks");
+        rig.recovers();
+    }
+}
+
+#[test]
+fn a_port_that_the_guest_stopped_while_ours_failed_stays_stopped() {
+    let mut rig = AhciRig::new();
+    rig.machine.ahci.ports[0].slow_stop = 8;
+    rig.platter().inject_error(5000, 0x40);
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    (0..6).for_each(|_| rig.machine.tick());
+    assert!(rig.machine.poll_own(0).is_none(), "the port is being started anew");
+    rig.guest(0).put(px::CMD, 6 | 1 << 4).unwrap();
+    assert_eq!(looked_for(&mut rig), Some(Err(OwnError::Lost)));
+    assert_eq!(rig.machine.ahci.ports[0].read_only(px::CMD) & 1, 0, "started against the guest's will");
+    rig.guest(0).stop().unwrap();
+    rig.guest(0).start().unwrap();
+    rig.read(By::DmaExt, 9000, 8, PAGES).unwrap();
+    rig.recovers();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a protected AHCI disk refuses, and how it says so.
 #![forbid(unsafe_code)]
 
-use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
+use mediator::disk::{Extent, OwnOp, OwnRequest, RangeMap, Rights, SectorTransform, Treatment};
 use scenario::ahci::{AhciRig, By, DATA, PAGES};
 use scenario::payload;
 use sim::ahci::{Failure, fis, px};

@@ -2,7 +2,7 @@
 //! transformed sectors, and the disk works again after a reset.
 #![forbid(unsafe_code)]
 
-use scenario::nvme::{DATA, LISTS, Layout, NvmeRig};
+use scenario::nvme::{DATA, LISTS, Layout, NvmeRig, SECTORS};
 use scenario::payload;
 use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, read, status, write};
 use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
