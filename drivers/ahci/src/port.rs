@@ -286,6 +286,8 @@ impl Port {
         self.finish_stop(cx, shared);
         let old = self.regs.read(cx.device, port::SCTL);
         if value & det::MASK != 0 {
+            // DET is not to be written while the port runs (AHCI s. 3.3.11): what leaves the list from here on is not done.
+            self.failed |= self.running;
             self.own.task_file = None;
             self.unit = Unit::Unknown;
         }
