@@ -166,8 +166,8 @@ impl Mediator for Ahci {
         shared.queue.cancel(cx, |_| true);
         shared.queue.release(cx, |_| true);
         for it in ports {
-            let memory = it.memory.take();
-            *it = Port { memory, ..Port::new(it.number) };
+            let (memory, own) = (it.memory.take(), it.own.after_sleep());
+            *it = Port { memory, own, ..Port::new(it.number) };
         }
         shared.own.lose(|_| true);
         self.guard.on_resume(cx.device);

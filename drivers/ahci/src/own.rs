@@ -39,6 +39,13 @@ pub struct OwnPort {
     pub task_file: Option<u32>,
 }
 
+impl OwnPort {
+    /// The memory is kept, and nothing else.
+    pub fn after_sleep(&mut self) -> Self {
+        Self { table: self.table.take(), ..Self::default() }
+    }
+}
+
 /// What the device has.
 struct Sent {
     disk: usize,

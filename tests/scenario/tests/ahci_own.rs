@@ -281,6 +281,21 @@ fn a_port_that_the_guest_stopped_while_ours_failed_stays_stopped() {
 }
 
 #[test]
+fn nothing_of_the_arena_is_lost_over_sleep() {
+    let mut rig = AhciRig::new();
+    let mut after_sleep = || {
+        rig.own_read(5000, 8).unwrap();
+        rig.machine.sleep();
+        rig.machine.config(4, mediator::Width::Word, mediator::Op::Write(6));
+        rig.recovers();
+        rig.own_read(990, 20).unwrap();
+        (rig.machine.arena.live_buffers(), rig.machine.arena.live_bytes())
+    };
+    let first = after_sleep();
+    assert_eq!([after_sleep(), after_sleep()], [first; 2]);
+}
+
+#[test]
 fn a_request_that_nobody_asks_for_any_more_makes_room() {
     let mut rig = AhciRig::new();
     rig.machine.submit_own(0, read(5000, 8)).unwrap();
