@@ -117,11 +117,12 @@ impl Port {
 
     /// Gives the device what it can take: any number of queued commands, or one other.
     pub fn issue(&mut self, cx: &mut Ctx<'_>) {
-        if self.ready == 0 || !self.running || self.failed {
+        if !self.running || self.failed {
             return;
         }
-        if self.is_held() {
-            return self.unmask_own(cx);
+        self.unmask_own(cx);
+        if self.ready == 0 || self.is_held() {
+            return;
         }
         let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued) && !self.is_refused(*slot);
         let (queuing, others): (u32, u32) = slots_of(self.ready).fold((0, 0), |(queuing, others), slot| {

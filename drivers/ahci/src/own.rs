@@ -82,9 +82,9 @@ impl Port {
         self.own.sent.as_ref().map(|sent| sent.enabled)
     }
 
-    /// Commands of the guest wait for ours: its end is to interrupt, so that somebody looks.
+    /// Commands of the guest wait for ours, here or in the queue: its end is to interrupt, so that somebody looks.
     pub fn unmask_own(&mut self, cx: &mut Ctx<'_>) {
-        let waiting = self.ready != 0;
+        let waiting = self.issued & !self.at_device != 0;
         if let Some(sent) = self.own.sent.as_mut().filter(|sent| sent.masked && waiting) {
             sent.masked = false;
             self.regs.write(cx.device, port::IE, sent.enabled);
@@ -302,6 +302,7 @@ impl Ahci {
                     Some(it) => {
                         it.own.waiting = Some((disk, transfer));
                         it.issue_own(cx, shared);
+                        it.issue(cx);
                     }
                     // It has gone since.
                     None => {
