@@ -156,6 +156,8 @@ impl Port {
         memory.set_own_command(cx.arena, table, flags, entries, &command)?;
         let fis =
             memory.fis(cx.arena, received::REGISTER).and_then(|fis| fis.first_chunk().copied()).ok_or(NoMemory)?;
+        // What is left of a failure before is the guest's, and not to be taken for one of ours.
+        self.keep_failure(cx);
         let enabled = self.regs.read(cx.device, port::IE);
         let clean = self.regs.read(cx.device, port::IS) & is::PROGRESS == 0;
         if self.own.task_file.is_none() {
@@ -170,6 +172,14 @@ impl Port {
         Ok(())
     }
 
+    /// A failure that the guest has not cleared before it started the port anew is told from here on, and no more by the device.
+    fn keep_failure(&mut self, cx: &mut Ctx<'_>) {
+        let left = self.regs.read(cx.device, port::IS) & is::TFES;
+        self.extra |= left;
+        self.stale &= !left;
+        self.regs.write(cx.device, port::IS, left);
+    }
+
     /// Takes note of what has become of the command of ours.
     pub fn sync_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         // A port that stops has forgotten its list, done or not; whether it runs again is the guest's to say.
@@ -178,7 +188,7 @@ impl Port {
         }
         let Some(sent) = &mut self.own.sent else { return };
         if sent.failed.is_none() {
-            let failed = self.regs.read(cx.device, port::IS) & is::TFES & !self.stale != 0;
+            let failed = self.regs.read(cx.device, port::IS) & is::TFES != 0;
             let done = self.regs.read(cx.device, port::CI) & 1 == 0;
             let bad = self.regs.read(cx.device, port::TFD) & u32::from(status::ERR | status::DF) != 0;
             match (failed || done && bad, done) {

@@ -118,7 +118,7 @@ impl Ahci {
                 it.extra &= !value;
                 it.stale &= !value;
                 it.news = false;
-                it.regs.write(cx.device, offset, value);
+                it.regs.write(cx.device, offset, value & !it.own_causes());
             }
             port::CMD => self.with_port(cx, number, |it, cx, shared| it.write_command(cx, shared, value)),
             port::CI => self.with_port(cx, number, |it, cx, shared| it.on_issue(cx, shared, value)),

@@ -241,6 +241,15 @@ fn looked_for(rig: &mut AhciRig) -> Option<Result<usize, OwnError>> {
     (0..20).find_map(|_| rig.machine.poll_own(0)).map(|end| end.map(|data| data.len()))
 }
 
+/// The same while it does.
+fn ended(rig: &mut AhciRig) -> Option<Result<usize, OwnError>> {
+    let end = (0..100).find_map(|_| {
+        rig.machine.tick();
+        rig.machine.poll_own(0)
+    });
+    end.map(|end| end.map(|data| data.len()))
+}
+
 /// The port stands still on paper: the device has let go of nothing yet.
 fn stopped_with(request: OwnRequest) -> AhciRig {
     let mut rig = AhciRig::new();
@@ -277,6 +286,40 @@ fn a_port_that_the_guest_stopped_while_ours_failed_stays_stopped() {
     rig.guest(0).stop().unwrap();
     rig.guest(0).start().unwrap();
     rig.read(By::DmaExt, 9000, 8, PAGES).unwrap();
+    rig.recovers();
+}
+
+#[test]
+fn a_guest_that_clears_causes_blindly_does_not_hide_our_failure() {
+    let mut rig = AhciRig::new();
+    rig.platter().inject_error(5000, 0x40);
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    (0..6).for_each(|_| rig.machine.tick());
+    let before = rig.machine.ahci.ports[0].commands.len();
+    rig.guest(0).put(px::IS, u32::MAX).unwrap();
+    assert_eq!(ended(&mut rig), Some(Err(OwnError::Device)));
+    assert_eq!(rig.machine.ahci.ports[0].commands.len(), before, "a port that has halted went on");
+    rig.read(By::DmaExt, 6000, 8, PAGES).unwrap();
+}
+
+#[test]
+fn our_failure_is_seen_beside_one_that_the_guest_has_not_cleared() {
+    let mut rig = AhciRig::new();
+    rig.platter().inject_error(5000, 0x40);
+    rig.prepare(4, By::DmaExt, None, 5000, 8, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    (0..6).for_each(|_| rig.machine.tick());
+    // Started anew with the cause still there.
+    rig.guest(0).put(px::IE, 0).unwrap();
+    rig.guest(0).get(px::IS).unwrap();
+    rig.guest(0).put(px::CMD, 6 | 1 << 4).unwrap();
+    rig.guest(0).put(px::CMD, 7 | 1 << 4).unwrap();
+    let before = rig.guest(0).get(px::IS).unwrap();
+    assert_ne!(before & 1 << 30, 0);
+    assert_eq!(rig.own_read(5000, 8), Err(OwnError::Device));
+    assert_eq!(rig.guest(0).get(px::IS), Ok(before), "the guest's own cause is still there");
+    rig.guest(0).put(px::IS, u32::MAX).unwrap();
+    assert_eq!(rig.guest(0).get(px::IS), Ok(0));
     rig.recovers();
 }
 
