@@ -35,10 +35,16 @@ const FIELDS: [(u32, usize, usize); 5] =
     [(reg::FEATURES, 3, 11), (reg::COUNT, 12, 13), (reg::LBA_LOW, 4, 8), (reg::LBA_MID, 5, 9), (reg::LBA_HIGH, 6, 10)];
 const COMMAND: usize = 2;
 const DEVICE: usize = 7;
+const CONTROL: usize = 15;
 
 pub fn command(fis: &Fis) -> u8 {
     let [_, _, command, ..] = *fis;
     command
+}
+
+/// Device control.
+pub fn control(fis: &Fis) -> u8 {
+    fis.get(CONTROL).copied().unwrap_or(0)
 }
 
 pub fn set_command(fis: &mut Fis, command: u8) {

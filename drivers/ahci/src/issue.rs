@@ -153,6 +153,7 @@ impl Port {
             return;
         }
         self.own.task_file = None;
+        self.own.in_reset |= it.begins_reset();
         self.at_device |= bit(slot);
         self.queuing = queuing;
         if queuing {

@@ -35,6 +35,8 @@ pub struct OwnPort {
     /// To be sent.
     pub waiting: Option<(usize, Transfer)>,
     sent: Option<Sent>,
+    /// The device is in the guest's software reset, and takes no commands.
+    pub in_reset: bool,
     /// What the guest sees in PxTFD, until a command of its own changes it.
     pub task_file: Option<u32>,
 }
@@ -64,7 +66,7 @@ struct Sent {
 impl Port {
     /// Is nothing of the guest's to be sent now?
     pub fn is_held(&self) -> bool {
-        self.own.sent.is_some() || self.own.waiting.is_some()
+        self.own.sent.is_some() || self.own.waiting.is_some() && !self.own.in_reset
     }
 
     /// Is a command of the VMM's own with the device?
@@ -119,6 +121,7 @@ impl Port {
         }
         if !self.running
             || self.failed
+            || self.own.in_reset
             || self.regs.read(cx.device, port::TFD) & u32::from(status::BSY | status::DRQ) != 0
         {
             return;
@@ -230,6 +233,7 @@ impl Port {
 
     /// The guest has reset the port's registers.
     pub fn reset_own(&mut self) {
+        self.own.in_reset = false;
         if let Some(sent) = &mut self.own.sent {
             (sent.enabled, sent.clean) = (0, false);
         }

@@ -1,6 +1,6 @@
 //! One port: its state, and how it starts and stops.
 
-use crate::fis::Fis;
+use crate::fis::{Fis, control};
 use crate::memory::{Memory, SLOTS};
 use crate::own::OwnPort;
 use crate::regs::PortRegs;
@@ -85,6 +85,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Is the device left in a software reset (AHCI s. 10.4.1)?
+    pub fn begins_reset(&self) -> bool {
+        !self.is_command() && control(&self.sent) & fis::SRST != 0
+    }
+
     /// Is the device sent a command, and no device control?
     pub fn is_command(&self) -> bool {
         let [_, flags, ..] = self.sent;
@@ -289,6 +294,7 @@ impl Port {
             // DET is not to be written while the port runs (AHCI s. 3.3.11): what leaves the list from here on is not done.
             self.failed |= self.running;
             self.own.task_file = None;
+            self.own.in_reset = false;
             self.unit = Unit::Unknown;
         }
         self.regs.write(cx.device, port::SCTL, value);

@@ -5,7 +5,7 @@ use mediator::disk::{OwnError, OwnOp, OwnRequest};
 use scenario::ahci::{AhciRig, By, ODD, PAGES, PROTECTED, SECTORS};
 use scenario::payload;
 use sim::SECTOR_BYTES;
-use sim::ahci::{Failure, at, px};
+use sim::ahci::{Failure, Table, at, fis, px};
 
 const TAGS: u32 = 31;
 
@@ -287,6 +287,35 @@ fn a_port_that_the_guest_stopped_while_ours_failed_stays_stopped() {
     rig.guest(0).start().unwrap();
     rig.read(By::DmaExt, 9000, 8, PAGES).unwrap();
     rig.recovers();
+}
+
+#[test]
+fn nothing_of_ours_is_sent_inside_a_soft_reset_and_all_of_it_afterwards() {
+    let mut rig = AhciRig::new();
+    let control = |rig: &mut AhciRig, value: u8| {
+        let mut bytes = [0; 20];
+        (bytes[0], bytes[15]) = (0x27, value);
+        let table = Table { at: rig.guest(0).table_at(1), regions: Vec::new() };
+        rig.guest(0).prepare(1, bytes, false, &table);
+        rig.guest(0).ring(1 << 1, false).unwrap();
+        for _ in 0..5 {
+            rig.machine.tick();
+            let _ = rig.guest(0).get(px::CI);
+        }
+        assert_eq!(rig.guest(0).get(px::CI), Ok(0), "device control {value:#x} is done");
+    };
+    control(&mut rig, 4);
+    let before = rig.machine.ahci.ports[0].commands.len();
+    rig.machine.submit_own(0, read(5000, 8)).unwrap();
+    for _ in 0..5 {
+        rig.machine.tick();
+        assert!(rig.machine.poll_own(0).is_none());
+    }
+    assert_eq!(rig.machine.ahci.ports[0].commands.len(), before, "a command inside the reset");
+    control(&mut rig, 0);
+    assert_eq!(rig.machine.ahci.ports[0].controls, [4, 0]);
+    assert_eq!(ended(&mut rig), Some(Ok(8 * SECTOR_BYTES)), "it is sent now");
+    rig.read(By::DmaExt, 5000, 8, PAGES).unwrap();
 }
 
 #[test]
