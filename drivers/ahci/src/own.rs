@@ -9,7 +9,7 @@
 use crate::fis;
 use crate::mediator::Ahci;
 use crate::memory::{NoMemory, OwnTable};
-use crate::port::{NOP, Port, Shared};
+use crate::port::{NOP, Port, Shared, bit};
 use crate::prdt;
 use crate::regs;
 use crate::spec::{cmd, hba, header, is, port, received};
@@ -35,6 +35,8 @@ pub struct OwnPort {
     /// To be sent.
     pub waiting: Option<(usize, Transfer)>,
     sent: Option<Sent>,
+    /// The disks of commands that the device may still be at, although the port has forgotten them: a bit each.
+    abandoned: u32,
     /// The device is in the guest's software reset, and takes no commands.
     pub in_reset: bool,
     /// What the guest sees in PxTFD, until a command of its own changes it.
@@ -231,6 +233,11 @@ impl Port {
         shared.queue.on_device_done(cx, Own::tag(sent.disk), result);
     }
 
+    /// The device has forgotten what it had: gives the disks whose buffers it reaches no more.
+    pub fn release_own(&mut self) -> u32 {
+        core::mem::take(&mut self.own.abandoned)
+    }
+
     /// The guest has reset the port's registers.
     pub fn reset_own(&mut self) {
         self.own.in_reset = false;
@@ -245,6 +252,7 @@ impl Port {
         let sent = self.own.sent.take();
         if let Some(sent) = &sent {
             shared.queue.abandon(cx, |tag| tag == Own::tag(sent.disk));
+            self.own.abandoned |= bit(sent.disk);
             let causes = if sent.clean { CAUSES } else { is::TFES };
             self.regs.write(cx.device, port::IS, causes);
             self.regs.write(cx.device, port::IE, sent.enabled);
@@ -295,6 +303,10 @@ impl Ahci {
         let it =
             self.ports.get(place).filter(|it| it.running && !it.failed && !it.stopping).ok_or(OwnError::NotReady)?;
         let ranges = disk.ranges.clone().unwrap_or_else(|| self.shared.plain.clone());
+        // A port where the disk was before may still be at the request before, which would be taken for this one.
+        if self.ports.iter().any(|other| other.number != it.number && other.own.abandoned & bit(number) != 0) {
+            return Err(OwnError::NotReady);
+        }
         let (sectors, sector_bytes) = (disk.identity.sectors, disk.identity.sector_bytes);
         let disk = OwnDisk { number, queue_disk: it.number, sectors, sector_bytes, ranges };
         let request = self.shared.own.begin(disk, request)?;

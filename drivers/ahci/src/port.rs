@@ -277,10 +277,9 @@ impl Port {
 
     /// The device has forgotten what it had when the port was stopped.
     pub fn release(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        let port = self.number;
-        let disks = &shared.disks;
+        let (port, ours) = (self.number, self.release_own());
         let is_own = |tag: u32| match Own::disk_of(tag) {
-            Some(disk) => disks.get(Unit::Disk(disk)).is_some_and(|disk| disk.port == port),
+            Some(disk) => ours & bit(disk) != 0,
             None => tag >> 5 == port,
         };
         shared.queue.release(cx, is_own);

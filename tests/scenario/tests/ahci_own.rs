@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use mediator::disk::{OwnError, OwnOp, OwnRequest};
-use scenario::ahci::{AhciRig, By, ODD, PAGES, PROTECTED, SECTORS};
+use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED, SECTORS};
 use scenario::payload;
-use sim::SECTOR_BYTES;
 use sim::ahci::{Failure, Table, at, fis, px};
+use sim::{SECTOR_BYTES, SimRanges};
+use std::sync::Arc;
 
 const TAGS: u32 = 31;
 
@@ -350,6 +351,44 @@ fn our_failure_is_seen_beside_one_that_the_guest_has_not_cleared() {
     rig.guest(0).put(px::IS, u32::MAX).unwrap();
     assert_eq!(rig.guest(0).get(px::IS), Ok(0));
     rig.recovers();
+}
+
+/// The link of a port is reset, and the port runs.
+fn reset_link(rig: &mut AhciRig, port: u32) {
+    let mut guest = rig.guest(port);
+    guest.stop().unwrap();
+    guest.put(px::SCTL, 0x301).and_then(|()| guest.put(px::SCTL, 0x300)).unwrap();
+    guest.start().unwrap();
+}
+
+#[test]
+fn a_buffer_of_ours_stays_lent_to_the_port_that_works_on_it_wherever_the_disk_was_before() {
+    let mut rig = stopped_with(read(5000, 8));
+    assert_eq!(looked_for(&mut rig), Some(Err(OwnError::Lost)));
+    // From port 0 to port 3, where nothing was.
+    let disk = rig.machine.ahci.ports[0].unplug().unwrap();
+    rig.guest(0).put(px::SERR, u32::MAX).unwrap();
+    rig.machine.ahci.ports[3].plug(disk);
+    reset_link(&mut rig, 3);
+    rig.guest(3).run(0, fis(0xec, 0, 0, 0), false, vec![(DATA, 512)]).unwrap();
+    assert_eq!(rig.machine.submit_own(0, read(6000, 8)), Err(OwnError::NotReady), "port 0 has its buffer yet");
+    reset_link(&mut rig, 0);
+    let port = &mut rig.machine.ahci.ports[3];
+    (port.delay, port.lingers, port.late_wait) = (50, true, 100);
+    let data = payload(9, 100, 8);
+    rig.machine.submit_own(0, OwnRequest { op: OwnOp::Write, lba: 100, data: data.clone() }).unwrap();
+    (0..2).for_each(|_| rig.machine.tick());
+    rig.guest(3).put(px::CMD, 6 | 1 << 4).unwrap();
+    assert_eq!(looked_for(&mut rig), Some(Err(OwnError::Lost)));
+    // The reset of another port frees nothing, and another disk gets other buffers.
+    reset_link(&mut rig, 0);
+    rig.machine.set_ranges(1, Arc::new(SimRanges::new(1000..90_000))).unwrap();
+    rig.guest(1).run(0, fis(0xec, 0, 0, 0), false, vec![(DATA, 512)]).unwrap();
+    rig.guest(1).run(3, fis(0x25, 5000, 8, 3), false, vec![(DATA, 4096)]).unwrap();
+    (0..200).for_each(|_| rig.machine.tick());
+    let platter = &rig.machine.ahci.ports[3].disk.as_ref().unwrap().platter;
+    assert!(platter.written.contains(&100), "the device never came so far");
+    assert!(platter.read(100) == data[..SECTOR_BYTES], "another disk's data was written");
 }
 
 #[test]
