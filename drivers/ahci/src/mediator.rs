@@ -66,7 +66,7 @@ impl Ahci {
         }
     }
 
-    /// What the queue wants done, at whichever port; then what was held while it had no room.
+    /// What the queue wants done, at whichever port; then what the guest has issued, as far as there is room for it.
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
         while self.start_held(cx) {
@@ -74,10 +74,14 @@ impl Ahci {
         }
     }
 
-    /// Starts a command that was held. False: there is none, or no room.
+    /// Starts a command that was held, of each port in turn. False: there is none, or no room.
     fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
         let Self { ports, shared, .. } = self;
-        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else { return false };
+        let first = shared.turn;
+        let mut in_turn = (first..ports.len()).chain(0..first.min(ports.len()));
+        let next = in_turn.find(|place| ports.get(*place).is_some_and(|it| it.may_start(shared)));
+        let Some((place, it)) = next.and_then(|place| Some((place, ports.get_mut(place)?))) else { return false };
+        shared.turn = place.saturating_add(1);
         it.start_next(cx, shared);
         it.issue(cx);
         true

@@ -16,6 +16,8 @@ pub struct Shared {
     pub queue: Queue,
     pub own: Own,
     pub disks: Disks,
+    /// The place of the port whose held command is started next.
+    pub turn: usize,
     /// The controller drives 64 address lines.
     pub wide: bool,
     /// The map of disks that have none.

@@ -52,6 +52,7 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
         queue: Queue::new(0, pool),
         own: Own::default(),
         disks: Disks::default(),
+        turn: 0,
         wide: capabilities & cap::S64A != 0,
         plain: Arc::new(Plain),
     };
