@@ -298,6 +298,8 @@ impl Ahci {
     /// # Errors
     /// [`OwnError`].
     pub fn begin_own(&mut self, cx: &mut Ctx<'_>, number: usize, request: OwnRequest) -> Result<(), OwnError> {
+        // One that nobody asks for any more has ended perhaps.
+        self.look_after_own(cx, number);
         let disk = self.shared.disks.0.get(number).filter(|disk| disk.identity.lba).ok_or(OwnError::Request)?;
         let place = self.port_of(number).ok_or(OwnError::NotReady)?;
         let it =

@@ -414,6 +414,10 @@ fn a_request_that_nobody_asks_for_any_more_makes_room() {
     assert_eq!(rig.machine.submit_own(0, read(5000, 8)), Err(OwnError::Busy));
     (0..4).for_each(|_| rig.machine.tick());
     assert_eq!(rig.machine.poll_own(0).map(|end| end.is_err()), Some(true), "it is not this one's answer");
+    // And who asks for the next one at once gets it, with nobody looking in between.
+    rig.machine.submit_own(0, read(6000, 8)).unwrap();
+    rig.machine.drop_own(0);
+    (0..4).for_each(|_| rig.machine.tick());
     rig.own_read(5000, 8).unwrap();
 }
 
