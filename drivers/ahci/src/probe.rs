@@ -47,7 +47,8 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
     let capabilities = regs::read(cx.device, hba::CAP);
     let implemented = regs::read(cx.device, hba::PI);
     let pool = Pool::new(cx.arena, POOL_BYTES, block::PAGE_BYTES);
-    let pool = pool.ok_or(AttachError("no DMA memory for bounce buffers"))?;
+    // For the log of a failed queued command: the stopped port may have every other buffer.
+    let pool = pool.ok_or(AttachError("no DMA memory for bounce buffers"))?.with_spare();
     let mut shared = Shared {
         queue: Queue::new(0, pool),
         own: Own::default(),

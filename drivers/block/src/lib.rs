@@ -8,6 +8,8 @@
 //!   transform are [`mediator::Work`]; memory of the guest is never encrypted in place.
 //! - Pool empty: requests are held, in order, and started when a buffer comes back. With none under way the pool is
 //!   whole, so at least one is always in flight.
+//! - A payload of at most a page never waits for long behind such requests, if the pool has a spare page for it
+//!   ([`Pool::with_spare`]).
 //! - A guest that asks for more than keeps a disk busy is not heard until there is room ([`Queue::has_room`]), so that it
 //!   cannot fill the heap.
 //! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover

@@ -106,16 +106,33 @@ impl Queue {
     /// Starts what waits, in order, until one must wait on.
     fn pump(&mut self, cx: &mut Ctx<'_>) {
         while let Some(&place) = self.waiting.front() {
-            match self.start(cx, place) {
-                Ok(false) => return,
-                Ok(true) => {
-                    self.waiting.retain(|other| *other != place);
-                }
-                Err(Unserved) => {
-                    self.waiting.retain(|other| *other != place);
-                    self.end(place, Err(Failure::Unserved));
-                }
+            if !self.begin(cx, place) {
+                return self.begin_small_payload(cx);
             }
+        }
+    }
+
+    /// Starts a request that waits. False: it must wait on.
+    fn begin(&mut self, cx: &mut Ctx<'_>, place: usize) -> bool {
+        let started = self.start(cx, place);
+        if started == Ok(false) {
+            return false;
+        }
+        self.waiting.retain(|other| *other != place);
+        if started.is_err() {
+            self.end(place, Err(Failure::Unserved));
+        }
+        true
+    }
+
+    /// Starts the first small payload that waits for a buffer, whatever waits before it.
+    fn begin_small_payload(&mut self, cx: &mut Ctx<'_>) {
+        let is_small = |place: &usize| {
+            let job = self.jobs.get(*place).and_then(Option::as_ref);
+            job.is_some_and(|job| job.chunk.is_none() && job.is_small_payload())
+        };
+        if let Some(place) = self.waiting.iter().copied().find(is_small) {
+            self.begin(cx, place);
         }
     }
 
@@ -129,7 +146,9 @@ impl Queue {
                 if least > self.pool.len_bytes() {
                     return Err(Unserved);
                 }
-                let Some(chunk) = self.pool.take(wanted, least) else { return Ok(false) };
+                let small = job.is_small_payload();
+                let chunk = self.pool.take(wanted, least).or_else(|| small.then(|| self.pool.take_spare())?);
+                let Some(chunk) = chunk else { return Ok(false) };
                 Some(chunk)
             }
         };
