@@ -116,6 +116,27 @@ pub struct Ticket {
 struct Turn {
     number: u64,
     until: Instant,
+    stage: Stage,
+}
+
+/// Between two calls of the driver, which knows a disk's request by the disk only: nobody else has the turn while one lasts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Idle,
+    /// Somebody calls the driver for it.
+    Called,
+    /// The same, and nobody asks for the request any more.
+    Forgotten,
+}
+
+/// May the driver be called for a request?
+enum Entered {
+    /// Until this moment it may take.
+    Yes(Instant),
+    /// Somebody else does so.
+    NotNow,
+    /// It has no turn any more.
+    Unknown,
 }
 
 struct Turns {
@@ -150,28 +171,27 @@ impl Io {
     /// [`Error`]; [`OwnError::Busy`] where the disk has another one of the VMM's.
     pub fn submit(&self, disk: usize, request: OwnRequest) -> Result<Ticket, Error> {
         let ticket = self.take_turn(disk)?;
-        self.begin(ticket, request)
+        self.begin(ticket, Ok(request))
     }
 
-    fn begin(&self, ticket: Ticket, request: OwnRequest) -> Result<Ticket, Error> {
-        match self.disks.submit(ticket.disk.into(), request) {
-            Ok(()) => Ok(ticket),
-            Err(error) => {
-                self.end_turn(ticket);
-                Err(error.into())
-            }
-        }
+    fn begin(&self, ticket: Ticket, request: Result<OwnRequest, OwnError>) -> Result<Ticket, Error> {
+        let begun = request.and_then(|request| self.disks.submit(ticket.disk.into(), request));
+        self.leave(ticket, begun.is_err());
+        begun.map(|()| ticket).map_err(Error::from)
     }
 
     /// What has become of a request; `None` while it is under way. Nothing else brings it on but looking.
     pub fn poll(&self, ticket: Ticket) -> Option<Result<Vec<u8>, Error>> {
-        let Some(turn) = self.turn(ticket) else { return Some(Err(Error::Unknown)) };
-        if let Some(end) = self.disks.poll(ticket.disk.into()) {
-            self.end_turn(ticket);
-            return Some(end.map_err(Error::from));
-        }
-        if self.disks.now() < turn.until {
-            return None;
+        let until = match self.enter(ticket, Stage::Called) {
+            Entered::Yes(until) => until,
+            // Another CPU looks.
+            Entered::NotNow => return None,
+            Entered::Unknown => return Some(Err(Error::Unknown)),
+        };
+        let end = self.disks.poll(ticket.disk.into());
+        self.leave(ticket, end.is_some());
+        if end.is_some() || self.disks.now() < until {
+            return end.map(|end| end.map_err(Error::from));
         }
         self.forget(ticket);
         Some(Err(Error::TimedOut))
@@ -179,44 +199,68 @@ impl Io {
 
     /// Nobody asks for it any more.
     pub fn forget(&self, ticket: Ticket) {
-        if self.turn(ticket).is_some() {
-            self.disks.forget(ticket.disk.into());
-            self.end_turn(ticket);
+        if matches!(self.enter(ticket, Stage::Forgotten), Entered::Yes(_)) {
+            self.leave(ticket, false);
         }
     }
 
-    fn turn(&self, ticket: Ticket) -> Option<Turn> {
-        let turn = self.turns.lock().of.get(usize::from(ticket.disk)).copied().flatten();
-        turn.filter(|turn| turn.number == ticket.number)
+    /// The driver is called for a request. If somebody else does so already, it leaves it as `stage` says.
+    fn enter(&self, ticket: Ticket, stage: Stage) -> Entered {
+        let mut turns = self.turns.lock();
+        let turn = turns.of.get_mut(usize::from(ticket.disk)).and_then(Option::as_mut);
+        let Some(turn) = turn.filter(|turn| turn.number == ticket.number) else { return Entered::Unknown };
+        let before = turn.stage;
+        if before == Stage::Idle || stage == Stage::Forgotten {
+            turn.stage = stage;
+        }
+        if before == Stage::Idle { Entered::Yes(turn.until) } else { Entered::NotNow }
     }
 
-    /// One that nobody has asked for in time makes room.
+    /// The driver was called. The turn ends with the request, or when nobody asks for that any more.
+    fn leave(&self, ticket: Ticket, ended: bool) {
+        let is_forgotten = self.with(ticket, |turn| match turn {
+            _ if ended => {
+                *turn = None;
+                false
+            }
+            Some(turn) if turn.stage == Stage::Called => {
+                turn.stage = Stage::Idle;
+                false
+            }
+            _ => true,
+        });
+        if is_forgotten {
+            self.disks.forget(ticket.disk.into());
+            self.with(ticket, |turn| *turn = None);
+        }
+    }
+
+    /// Calls with the turn of a disk, if it is still this one's.
+    fn with<R: Default>(&self, ticket: Ticket, call: impl FnOnce(&mut Option<Turn>) -> R) -> R {
+        let mut turns = self.turns.lock();
+        let turn = turns.of.get_mut(usize::from(ticket.disk));
+        turn.filter(|turn| turn.is_some_and(|turn| turn.number == ticket.number)).map(call).unwrap_or_default()
+    }
+
+    /// One that nobody has asked for in time makes room. The driver is about to be called for the new one.
     fn take_turn(&self, disk: usize) -> Result<Ticket, Error> {
         let number = u8::try_from(disk).ok().filter(|_| disk < self.count()).ok_or(OwnError::Request)?;
         let now = self.disks.now();
         let mut turns = self.turns.lock();
         let next = turns.next;
         let turn = turns.of.get_mut(disk).ok_or(OwnError::Request)?;
-        if turn.is_some_and(|turn| now < turn.until) {
+        if turn.is_some_and(|turn| now < turn.until || turn.stage != Stage::Idle) {
             return Err(OwnError::Busy.into());
         }
         let is_forgotten = turn.is_some();
-        *turn = Some(Turn { number: next, until: Instant(now.0.saturating_add(TIMEOUT_NS)) });
+        let until = Instant(now.0.saturating_add(TIMEOUT_NS));
+        *turn = Some(Turn { number: next, until, stage: Stage::Called });
         turns.next = next.wrapping_add(1);
         drop(turns);
         if is_forgotten {
             self.disks.forget(disk);
         }
         Ok(Ticket { disk: number, number: next })
-    }
-
-    fn end_turn(&self, ticket: Ticket) {
-        let mut turns = self.turns.lock();
-        if let Some(turn) = turns.of.get_mut(usize::from(ticket.disk))
-            && turn.is_some_and(|turn| turn.number == ticket.number)
-        {
-            *turn = None;
-        }
     }
 
     /// Reads so many bytes, whole sectors, from `lba` on. Only in a task.
@@ -229,8 +273,8 @@ impl Io {
         while all.len() < len_bytes {
             let len = len_bytes.saturating_sub(all.len()).min(MAX_OWN_BYTES);
             let at = self.lba_at(disk, lba, all.len())?;
-            let data = zeros(len)?;
-            all.extend_from_slice(&self.run(disk, OwnRequest { op: OwnOp::Read, lba: at, data }).await?);
+            let request = || Ok(OwnRequest { op: OwnOp::Read, lba: at, data: zeros(len)? });
+            all.extend_from_slice(&self.run(disk, request).await?);
         }
         Ok(all)
     }
@@ -243,9 +287,12 @@ impl Io {
         let mut done = 0_usize;
         for piece in data.chunks(MAX_OWN_BYTES) {
             let at = self.lba_at(disk, lba, done)?;
-            let mut copy = zeros(piece.len())?;
-            copy.copy_from_slice(piece);
-            self.run(disk, OwnRequest { op: OwnOp::Write, lba: at, data: copy }).await?;
+            let request = || {
+                let mut data = zeros(piece.len())?;
+                data.copy_from_slice(piece);
+                Ok(OwnRequest { op: OwnOp::Write, lba: at, data })
+            };
+            self.run(disk, request).await?;
             done = done.saturating_add(piece.len());
         }
         Ok(())
@@ -256,7 +303,7 @@ impl Io {
     /// # Errors
     /// [`Error`].
     pub async fn flush(&self, disk: usize) -> Result<(), Error> {
-        self.run(disk, OwnRequest { op: OwnOp::Flush, lba: 0, data: Vec::new() }).await.map(drop)
+        self.run(disk, || Ok(OwnRequest { op: OwnOp::Flush, lba: 0, data: Vec::new() })).await.map(drop)
     }
 
     /// The sector `done` bytes behind `lba`.
@@ -266,18 +313,18 @@ impl Io {
         lba.checked_add(sectors).ok_or(OwnError::Request)
     }
 
-    async fn run(&self, disk: usize, request: OwnRequest) -> Result<Vec<u8>, Error> {
+    /// While another request has the disk, be it one that nobody asks for any more, this one waits.
+    async fn run(&self, disk: usize, request: impl Fn() -> Result<OwnRequest, OwnError>) -> Result<Vec<u8>, Error> {
         let until = self.disks.now().0.saturating_add(TIMEOUT_NS);
         let ticket = loop {
-            match self.take_turn(disk) {
+            match self.take_turn(disk).and_then(|ticket| self.begin(ticket, request())) {
                 Err(Error::Disk(OwnError::Busy)) if self.disks.now().0 < until => {
                     task::sleep(WAIT, Class::AtInterrupt).await;
                 }
-                turn => break turn?,
+                begun => break begun?,
             }
         };
         let _forgotten_if_dropped = Waiting { io: self, ticket };
-        self.begin(ticket, request)?;
         loop {
             if let Some(end) = self.poll(ticket) {
                 return end;

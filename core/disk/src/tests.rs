@@ -24,6 +24,8 @@ struct State {
     dropped: bool,
     pieces: Vec<(u64, usize)>,
     flushes: u32,
+    /// What another CPU does while the driver is called.
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
 }
 
 struct Fake(Mutex<State>);
@@ -40,6 +42,16 @@ impl Disks for Fake {
     fn submit(&self, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
         assert_eq!(disk, 0);
         let mut state = self.0.lock().unwrap();
+        if state.dead {
+            state.now += TIMEOUT_NS / 4;
+        }
+        // One that nobody asks for ends by itself.
+        if state.dropped
+            && !state.dead
+            && state.under_way.as_mut().is_some_and(|(left, _)| std::mem::replace(left, 0) == 0)
+        {
+            state.under_way = None;
+        }
         if state.under_way.is_some() {
             return Err(OwnError::Busy);
         }
@@ -53,6 +65,10 @@ impl Disks for Fake {
     }
 
     fn poll(&self, _: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        let meanwhile = self.0.lock().unwrap().meanwhile.take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         let mut state = self.0.lock().unwrap();
         state.now += 1000;
         if state.dead {
@@ -175,6 +191,43 @@ fn a_request_that_nobody_asks_for_in_time_makes_room() {
     fake.0.lock().unwrap().now += TIMEOUT_NS;
     assert!(block_on(io.flush(0)).is_ok());
     assert_eq!(io.poll(ticket), Some(Err(Error::Unknown)), "the answer is another one's");
+}
+
+#[test]
+fn a_task_waits_for_the_end_of_a_request_that_nobody_asks_for() {
+    let (io, fake) = io();
+    let ticket = io.submit(0, OwnRequest { op: OwnOp::Read, lba: 0, data: vec![0; 512] }).unwrap();
+    fake.0.lock().unwrap().dead = true;
+    io.forget(ticket);
+    fake.0.lock().unwrap().dead = false;
+    assert!(fake.0.lock().unwrap().under_way.is_some(), "the disk has it yet");
+    assert_eq!(block_on(io.flush(0)), Ok(()));
+}
+
+#[test]
+fn an_answer_goes_to_nobody_elses_request_whatever_other_cpus_do_meanwhile() {
+    let request = |lba| OwnRequest { op: OwnOp::Read, lba, data: vec![0; 512] };
+    // It has taken too long, so that another may have the turn; but not while it is looked after.
+    let (io, fake) = io();
+    let ticket = io.submit(0, request(0)).unwrap();
+    let mut state = fake.0.lock().unwrap();
+    state.now += TIMEOUT_NS;
+    state.meanwhile = Some(Box::new(move || {
+        assert_eq!(io.submit(0, request(7)), Err(Error::Disk(OwnError::Busy)));
+        assert_eq!(io.poll(ticket), None, "it is looked after");
+    }));
+    drop(state);
+    assert_eq!(io.poll(ticket), Some(Err(Error::TimedOut)));
+    // It is forgotten while it is looked after.
+    let ticket = io.submit(0, request(0)).unwrap();
+    fake.0.lock().unwrap().meanwhile = Some(Box::new(move || {
+        io.forget(ticket);
+        assert_eq!(io.submit(0, request(7)), Err(Error::Disk(OwnError::Busy)));
+    }));
+    assert_eq!(io.poll(ticket), None);
+    assert!(fake.0.lock().unwrap().dropped);
+    assert_eq!(io.poll(ticket), Some(Err(Error::Unknown)));
+    assert!(block_on(io.read(0, 7, 512)).is_ok());
 }
 
 fn call(io: &'static Io, op: u64, leases: &mut [Lease<'_>]) -> Result<u64, message::Error> {

@@ -59,7 +59,10 @@ impl Port {
 
     fn on_slot_done(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
         self.at_device &= !bit(slot);
-        let Some(&Slot { kind, flags, .. }) = self.slots.get(slot) else { return };
+        let Some(it) = self.slots.get(slot) else { return };
+        // Whatever comes after the frame that began it.
+        self.own.in_reset &= it.begins_reset();
+        let &Slot { kind, flags, .. } = it;
         match kind {
             Kind::Direct => return self.finish(cx, shared, slot, None),
             // A drive that takes a NOP for a command: the guest's is not done, and is left to time out.

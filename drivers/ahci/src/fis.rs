@@ -31,10 +31,16 @@ impl Header {
 }
 
 const COMMAND: usize = 2;
+const CONTROL: usize = 15;
 
 pub fn command(fis: &Fis) -> u8 {
     let [_, _, command, ..] = *fis;
     command
+}
+
+/// Device control.
+pub fn control(fis: &Fis) -> u8 {
+    fis.get(CONTROL).copied().unwrap_or(0)
 }
 
 pub fn set_command(fis: &mut Fis, command: u8) {

@@ -118,14 +118,15 @@ impl Port {
     /// Gives the device what it can take: any number of queued commands, or one other.
     #[inline]
     pub fn issue(&mut self, cx: &mut Ctx<'_>) {
-        if self.ready != 0 && self.running && !self.failed {
+        if self.running && !self.failed && (self.ready != 0 || self.has_own()) {
             self.issue_ready(cx);
         }
     }
 
     fn issue_ready(&mut self, cx: &mut Ctx<'_>) {
-        if self.is_held() {
-            return self.unmask_own(cx);
+        self.unmask_own(cx);
+        if self.ready == 0 || self.is_held() {
+            return;
         }
         let queued = |slot: &usize| self.slots.get(*slot).is_some_and(|it| it.queued) && !self.is_refused(*slot);
         let (queuing, others): (u32, u32) = slots_of(self.ready).fold((0, 0), |(queuing, others), slot| {
@@ -156,6 +157,7 @@ impl Port {
             return;
         }
         self.own.task_file = None;
+        self.own.in_reset |= it.begins_reset();
         self.at_device |= bit(slot);
         self.queuing = queuing;
         if queuing {

@@ -41,8 +41,8 @@ impl Command {
 }
 
 impl Port {
-    /// The guest writes PxCI.
-    pub fn on_issue(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, value: u32) {
+    /// The guest writes PxCI. What is new is looked at when it is the port's turn ([`crate::mediator::Ahci::take_steps`]).
+    pub fn on_issue(&mut self, shared: &mut Shared, value: u32) {
         let new = value & !self.issued;
         if !self.running {
             return;
@@ -53,9 +53,6 @@ impl Port {
             return;
         }
         self.held |= new;
-        while self.may_start(shared) {
-            self.start_next(cx, shared);
-        }
         shared.held |= self.held != 0;
     }
 

@@ -66,7 +66,7 @@ impl Ahci {
         }
     }
 
-    /// What the queue wants done, at whichever port; then what was held while it had no room.
+    /// What the queue wants done, at whichever port; then what the guest has issued, as far as there is room for it.
     #[inline]
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
         if !self.shared.queue.is_settled() || self.shared.held {
@@ -81,13 +81,17 @@ impl Ahci {
         }
     }
 
-    /// Starts a command that was held. False: there is none, or no room.
+    /// Starts a command that was held, of each port in turn. False: there is none, or no room.
     fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
         let Self { ports, shared, .. } = self;
-        let Some(it) = ports.iter_mut().find(|it| it.may_start(shared)) else {
+        let first = shared.turn;
+        let mut in_turn = (first..ports.len()).chain(0..first.min(ports.len()));
+        let next = in_turn.find(|place| ports.get(*place).is_some_and(|it| it.may_start(shared)));
+        let Some((place, it)) = next.and_then(|place| Some((place, ports.get_mut(place)?))) else {
             shared.held = ports.iter().any(|it| it.held != 0);
             return false;
         };
+        shared.turn = place.saturating_add(1);
         it.start_next(cx, shared);
         it.issue(cx);
         true
@@ -179,8 +183,8 @@ impl Mediator for Ahci {
         shared.queue.cancel(cx, |_| true);
         shared.queue.release(cx, |_| true);
         for it in ports {
-            let memory = it.memory.take();
-            *it = Port { memory, ..Port::new(it.number) };
+            let (memory, own) = (it.memory.take(), it.own.after_sleep());
+            *it = Port { memory, own, ..Port::new(it.number) };
         }
         shared.own.lose(|_| true);
         self.guard.on_resume(cx.device);

@@ -9,7 +9,7 @@
 use crate::fis;
 use crate::mediator::Ahci;
 use crate::memory::{NoMemory, OwnTable};
-use crate::port::{NOP, Port, Shared};
+use crate::port::{NOP, Port, Shared, bit};
 use crate::prdt;
 use crate::regs;
 use crate::spec::{cmd, hba, header, is, port, received};
@@ -35,8 +35,19 @@ pub struct OwnPort {
     /// To be sent.
     pub waiting: Option<(usize, Transfer)>,
     sent: Option<Sent>,
+    /// The disks of commands that the device may still be at, although the port has forgotten them: a bit each.
+    abandoned: u32,
+    /// The device is in the guest's software reset, and takes no commands.
+    pub in_reset: bool,
     /// What the guest sees in PxTFD, until a command of its own changes it.
     pub task_file: Option<u32>,
+}
+
+impl OwnPort {
+    /// The memory is kept, and nothing else.
+    pub fn after_sleep(&mut self) -> Self {
+        Self { table: self.table.take(), ..Self::default() }
+    }
 }
 
 /// What the device has.
@@ -57,7 +68,7 @@ struct Sent {
 impl Port {
     /// Is nothing of the guest's to be sent now?
     pub fn is_held(&self) -> bool {
-        self.own.sent.is_some() || self.own.waiting.is_some()
+        self.own.sent.is_some() || self.own.waiting.is_some() && !self.own.in_reset
     }
 
     /// Is a command of the VMM's own with the device?
@@ -65,14 +76,19 @@ impl Port {
         self.own.sent.is_some()
     }
 
+    /// Is one for this disk?
+    fn has_own_of(&self, disk: usize) -> bool {
+        self.own.sent.as_ref().is_some_and(|sent| sent.disk == disk)
+    }
+
     /// PxIE as the guest sees it.
     pub fn enabled(&self) -> Option<u32> {
         self.own.sent.as_ref().map(|sent| sent.enabled)
     }
 
-    /// Commands of the guest wait for ours: its end is to interrupt, so that somebody looks.
+    /// Commands of the guest wait for ours, here or in the queue: its end is to interrupt, so that somebody looks.
     pub fn unmask_own(&mut self, cx: &mut Ctx<'_>) {
-        let waiting = self.ready != 0;
+        let waiting = self.issued & !self.at_device != 0;
         if let Some(sent) = self.own.sent.as_mut().filter(|sent| sent.masked && waiting) {
             sent.masked = false;
             self.regs.write(cx.device, port::IE, sent.enabled);
@@ -114,6 +130,7 @@ impl Port {
         }
         if !self.running
             || self.failed
+            || self.own.in_reset
             || self.regs.read(cx.device, port::TFD) & u32::from(status::BSY | status::DRQ) != 0
         {
             return;
@@ -151,6 +168,8 @@ impl Port {
         memory.set_own_command(cx.arena, table, flags, entries, &command)?;
         let fis =
             memory.fis(cx.arena, received::REGISTER).and_then(|fis| fis.first_chunk().copied()).ok_or(NoMemory)?;
+        // What is left of a failure before is the guest's, and not to be taken for one of ours.
+        self.keep_failure(cx);
         let enabled = self.regs.read(cx.device, port::IE);
         let clean = self.regs.read(cx.device, port::IS) & is::PROGRESS == 0;
         if self.own.task_file.is_none() {
@@ -165,10 +184,19 @@ impl Port {
         Ok(())
     }
 
+    /// A failure that the guest has not cleared before it started the port anew is told from here on, and no more by the device.
+    fn keep_failure(&mut self, cx: &mut Ctx<'_>) {
+        let left = self.regs.read(cx.device, port::IS) & is::TFES;
+        self.extra |= left;
+        self.stale &= !left;
+        self.regs.write(cx.device, port::IS, left);
+    }
+
     /// Takes note of what has become of the command of ours.
     #[inline]
     pub fn sync_own(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        if self.own.sent.is_some() {
+        // A port that stops has forgotten its list, done or not; whether it runs again is the guest's to say.
+        if self.own.sent.is_some() && !self.stopping && !self.failed {
             self.sync_sent(cx, shared);
         }
     }
@@ -176,7 +204,7 @@ impl Port {
     fn sync_sent(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let Some(sent) = &mut self.own.sent else { return };
         if sent.failed.is_none() {
-            let failed = self.regs.read(cx.device, port::IS) & is::TFES & !self.stale != 0;
+            let failed = self.regs.read(cx.device, port::IS) & is::TFES != 0;
             let done = self.regs.read(cx.device, port::CI) & 1 == 0;
             let bad = self.regs.read(cx.device, port::TFD) & u32::from(status::ERR | status::DF) != 0;
             match (failed || done && bad, done) {
@@ -216,8 +244,14 @@ impl Port {
         shared.queue.on_device_done(cx, Own::tag(sent.disk), result);
     }
 
+    /// The device has forgotten what it had: gives the disks whose buffers it reaches no more.
+    pub fn release_own(&mut self) -> u32 {
+        core::mem::take(&mut self.own.abandoned)
+    }
+
     /// The guest has reset the port's registers.
     pub fn reset_own(&mut self) {
+        self.own.in_reset = false;
         if let Some(sent) = &mut self.own.sent {
             (sent.enabled, sent.clean) = (0, false);
         }
@@ -229,6 +263,7 @@ impl Port {
         let sent = self.own.sent.take();
         if let Some(sent) = &sent {
             shared.queue.abandon(cx, |tag| tag == Own::tag(sent.disk));
+            self.own.abandoned |= bit(sent.disk);
             let causes = if sent.clean { CAUSES } else { is::TFES };
             self.regs.write(cx.device, port::IS, causes);
             self.regs.write(cx.device, port::IE, sent.enabled);
@@ -274,11 +309,17 @@ impl Ahci {
     /// # Errors
     /// [`OwnError`].
     pub fn begin_own(&mut self, cx: &mut Ctx<'_>, number: usize, request: OwnRequest) -> Result<(), OwnError> {
+        // One that nobody asks for any more has ended perhaps.
+        self.look_after_own(cx, number);
         let disk = self.shared.disks.0.get(number).filter(|disk| disk.identity.lba).ok_or(OwnError::Request)?;
         let place = self.port_of(number).ok_or(OwnError::NotReady)?;
         let it =
             self.ports.get(place).filter(|it| it.running && !it.failed && !it.stopping).ok_or(OwnError::NotReady)?;
         let ranges = disk.ranges.clone().unwrap_or_else(|| self.shared.plain.clone());
+        // A port where the disk was before may still be at the request before, which would be taken for this one.
+        if self.ports.iter().any(|other| other.number != it.number && other.own.abandoned & bit(number) != 0) {
+            return Err(OwnError::NotReady);
+        }
         let (sectors, sector_bytes) = (disk.identity.sectors, disk.identity.sector_bytes);
         let disk = OwnDisk { number, queue_disk: it.number, sectors, sector_bytes, ranges };
         let request = self.shared.own.begin(disk, request)?;
@@ -300,6 +341,7 @@ impl Ahci {
                     Some(it) => {
                         it.own.waiting = Some((disk, transfer));
                         it.issue_own(cx, shared);
+                        it.issue(cx);
                     }
                     // It has gone since.
                     None => {
@@ -314,8 +356,10 @@ impl Ahci {
 
     /// Looks after the request of a disk.
     pub fn look_after_own(&mut self, cx: &mut Ctx<'_>, disk: usize) {
-        let number = self.port_of(disk).and_then(|place| self.ports.get(place)).map(|it| it.number);
+        let with_it = self.ports.iter().position(|it| it.has_own_of(disk)).or_else(|| self.port_of(disk));
+        let number = with_it.and_then(|place| self.ports.get(place)).map(|it| it.number);
         if let Some(number) = number.filter(|_| self.shared.own.is_under_way(disk)) {
+            self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared));
             self.sync(cx, number);
         }
     }

@@ -1,6 +1,6 @@
 //! One port: its state, and how it starts and stops.
 
-use crate::fis::Fis;
+use crate::fis::{Fis, control};
 use crate::memory::{Memory, SLOTS};
 use crate::own::OwnPort;
 use crate::regs::PortRegs;
@@ -18,6 +18,8 @@ pub struct Shared {
     /// A port may have commands that were issued and not copied yet.
     pub held: bool,
     pub disks: Disks,
+    /// The place of the port whose held command is started next.
+    pub turn: usize,
     /// The controller drives 64 address lines.
     pub wide: bool,
     /// The map of disks that have none.
@@ -87,6 +89,11 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Is the device left in a software reset (AHCI s. 10.4.1)?
+    pub fn begins_reset(&self) -> bool {
+        !self.is_command() && control(&self.sent) & fis::SRST != 0
+    }
+
     /// Is the device sent a command, and no device control?
     pub fn is_command(&self) -> bool {
         let [_, flags, ..] = self.sent;
@@ -274,10 +281,9 @@ impl Port {
 
     /// The device has forgotten what it had when the port was stopped.
     pub fn release(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        let port = self.number;
-        let disks = &shared.disks;
+        let (port, ours) = (self.number, self.release_own());
         let is_own = |tag: u32| match Own::disk_of(tag) {
-            Some(disk) => disks.get(Unit::Disk(disk)).is_some_and(|disk| disk.port == port),
+            Some(disk) => ours & bit(disk) != 0,
             None => tag >> 5 == port,
         };
         shared.queue.release(cx, is_own);
@@ -288,7 +294,10 @@ impl Port {
         self.finish_stop(cx, shared);
         let old = self.regs.read(cx.device, port::SCTL);
         if value & det::MASK != 0 {
+            // DET is not to be written while the port runs (AHCI s. 3.3.11): what leaves the list from here on is not done.
+            self.failed |= self.running;
             self.own.task_file = None;
+            self.own.in_reset = false;
             self.unit = Unit::Unknown;
         }
         self.regs.write(cx.device, port::SCTL, value);

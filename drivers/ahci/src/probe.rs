@@ -23,8 +23,8 @@ use mediator::pci::{AttachError, Function};
 use mediator::{Ctx, Device};
 use pci::MemoryGuard;
 
-/// Size of the bounce buffers of a controller: enough for a disk that is busy, and what is kept for another one.
-pub const POOL_BYTES: usize = (1 << 20) + block::SHARE_BYTES;
+/// Size of the bounce buffers of a controller: enough for a disk that is busy, what is kept for another one, and the spare page.
+pub const POOL_BYTES: usize = (1 << 20) + block::SHARE_BYTES + block::PAGE_BYTES;
 /// Register reads until a device is given up.
 const MAX_READS: u32 = 8_000_000;
 /// Most bytes of one command before the guest.
@@ -47,12 +47,14 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
     let capabilities = regs::read(cx.device, hba::CAP);
     let implemented = regs::read(cx.device, hba::PI);
     let pool = Pool::new(cx.arena, POOL_BYTES, block::PAGE_BYTES);
-    let pool = pool.ok_or(AttachError("no DMA memory for bounce buffers"))?;
+    // For the log of a failed queued command: the stopped port may have every other buffer.
+    let pool = pool.ok_or(AttachError("no DMA memory for bounce buffers"))?.with_spare();
     let mut shared = Shared {
         queue: Queue::new(0, pool),
         own: Own::default(),
         held: false,
         disks: Disks::default(),
+        turn: 0,
         wide: capabilities & cap::S64A != 0,
         plain: Arc::new(Plain),
     };

@@ -124,10 +124,10 @@ impl Ahci {
                 it.extra &= !value;
                 it.stale &= !value;
                 it.news = false;
-                it.regs.write(cx.device, offset, value);
+                it.regs.write(cx.device, offset, value & !it.own_causes());
             }
             port::CMD => self.with_port(cx, number, |it, cx, shared| it.write_command(cx, shared, value)),
-            port::CI => self.with_port(cx, number, |it, cx, shared| it.on_issue(cx, shared, value)),
+            port::CI => self.with_port(cx, number, |it, _, shared| it.on_issue(shared, value)),
             port::SACT if it.running => it.active |= value,
             port::SERR => {
                 // The device may be another one from here on.

@@ -199,6 +199,8 @@ pub mod fis {
     pub const COMMAND: u8 = 1 << 7;
     /// Second byte: port of a multiplier.
     pub const PMP: u8 = 0x0f;
+    /// Software reset, in the device control register.
+    pub const SRST: u8 = 1 << 2;
 }
 
 /// The log of a failed queued command (ATA8-ACS s. A.14).

@@ -2,7 +2,7 @@
 
 use crate::extents::in_place;
 use crate::request::{Content, Failure, Memory, Request, Transfer};
-use crate::{Chunk, Part, Sectors, Unserved};
+use crate::{Chunk, PAGE_BYTES, Part, Sectors, Unserved};
 use alloc::vec::Vec;
 use mediator::disk::SectorTransform;
 use mediator::{BusAddr, Ctx, Direction, TransformRun, Work};
@@ -131,6 +131,11 @@ impl Job {
         let Memory::Guest(memory) = &mut self.request.memory else { return Err(Unserved) };
         let guest = memory.take(len_bytes)?;
         Ok(Work { tag, direction, guest, bounce, len_bytes, runs })
+    }
+
+    /// Does it fit into the spare page of a pool?
+    pub fn is_small_payload(&self) -> bool {
+        matches!(self.request.content, Content::Payload { .. }) && self.device_bytes() <= PAGE_BYTES
     }
 
     pub fn is_own(&self) -> bool {

@@ -10,6 +10,8 @@
 //!   whole, so at least one is always in flight.
 //! - Each disk of a queue is sure of a share of buffers and places ([`Queue::share`]), so that one whose requests never end holds
 //!   up no other. What other disks do not lack of their shares any disk may have.
+//! - A payload of at most a page never waits for long behind such requests, if the pool has a spare page for it
+//!   ([`Pool::with_spare`]).
 //! - A guest that asks for more than keeps a disk busy is not heard until there is room ([`Queue::has_room`]), so that it
 //!   cannot fill the heap.
 //! - Sectors of a transform that are larger than the disk's are read, changed and written where a request does not cover

@@ -38,6 +38,8 @@ pub struct Pool {
     /// Chunks that are lent, and pages that are not.
     lent: usize,
     free: usize,
+    /// Is there one page more, behind the others, that only [`Pool::take_spare`] gives? And is it there now?
+    spare: Option<bool>,
 }
 
 impl Pool {
@@ -47,7 +49,33 @@ impl Pool {
         let mut used = Vec::new();
         used.try_reserve_exact(pages).ok()?;
         used.resize(pages, false);
-        Some(Self { buffer: arena.alloc(len_bytes, align)?, used, lent: 0, free: pages })
+        Some(Self { buffer: arena.alloc(len_bytes, align)?, used, lent: 0, free: pages, spare: None })
+    }
+
+    /// The last page is for payloads that fit into it, so that these never wait for buffers that a device has and does not give
+    /// back: a guest asks for such a payload to find out what has failed.
+    #[must_use]
+    pub fn with_spare(mut self) -> Self {
+        if self.used.len() > 1 && self.spare.is_none() {
+            self.spare = self.used.pop().map(|_| true);
+            self.free = self.used.len();
+        }
+        self
+    }
+
+    /// Is the spare page there?
+    pub(crate) fn has_spare(&self) -> bool {
+        self.spare == Some(true)
+    }
+
+    /// The spare page.
+    pub(crate) fn take_spare(&mut self) -> Option<Chunk> {
+        let spare = self.spare.as_mut().filter(|free| **free)?;
+        let bytes = u64::try_from(self.used.len().checked_mul(PAGE_BYTES)?).ok()?;
+        let bus = self.buffer.bus_addr().checked_add(bytes)?;
+        *spare = false;
+        self.lent = self.lent.saturating_add(1);
+        Some(Chunk { bus, pages: 1 })
     }
 
     /// A run of pages for `wanted` bytes (> 0), or for a part of them, at most `most` pages: never less than `least` bytes, nor,
@@ -88,8 +116,12 @@ impl Pool {
     pub(crate) fn give_back(&mut self, chunk: Chunk) {
         let offset = chunk.bus.0.saturating_sub(self.buffer.bus_addr().0);
         let first = usize::try_from(offset).unwrap_or(usize::MAX) / PAGE_BYTES;
-        self.used.iter_mut().skip(first).take(chunk.pages).for_each(|page| *page = false);
         self.lent = self.lent.saturating_sub(1);
+        if first == self.used.len() {
+            self.spare = Some(true);
+            return;
+        }
+        self.used.iter_mut().skip(first).take(chunk.pages).for_each(|page| *page = false);
         self.free = self.free.saturating_add(chunk.pages);
     }
 

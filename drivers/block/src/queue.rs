@@ -136,17 +136,20 @@ impl Queue {
         self.shares.unblock();
         let mut next = 0;
         while let Some(&place) = self.waiting.get(next) {
-            let disk = self.jobs.get(place).and_then(Option::as_ref).map_or(0, |job| job.request.disk);
-            if self.shares.is_blocked(disk) {
+            let job = self.jobs.get(place).and_then(Option::as_ref);
+            let (disk, small) = job.map_or((0, false), |job| (job.request.disk, job.is_small_payload()));
+            // What fits into the spare page may pass the others by.
+            if self.shares.is_blocked(disk) && !(small && self.pool.has_spare()) {
                 next = next.saturating_add(1);
                 continue;
             }
             match self.start(cx, place) {
                 Ok(false) => {
                     self.shares.block(disk);
-                    if self.shares.all_are_blocked() {
+                    if self.shares.all_are_blocked() && !self.pool.has_spare() {
                         return;
                     }
+                    next = next.saturating_add(1);
                 }
                 Ok(true) => self.waiting.retain(|other| *other != place),
                 Err(Unserved) => {
@@ -157,11 +160,12 @@ impl Queue {
         }
     }
 
-    /// A buffer for a request; a disk without any takes what there is.
-    fn lend(&mut self, disk: u32, wanted: usize, least: usize) -> Option<Chunk> {
+    /// A buffer for a request; a disk without any takes what there is, and a `small` one the spare page in need.
+    fn lend(&mut self, disk: u32, wanted: usize, least: usize, small: bool) -> Option<Chunk> {
         let has = self.shares.held(disk, |held| held.pages);
         let most = self.shares.pages(disk, self.pool.pages(), self.pool.free_pages());
-        let chunk = self.pool.take(wanted, least, most, has == 0)?;
+        let chunk = self.pool.take(wanted, least, most, has == 0);
+        let chunk = chunk.or_else(|| small.then(|| self.pool.take_spare())?)?;
         self.shares.change(disk, |held| held.pages = held.pages.saturating_add(chunk.pages()));
         Some(chunk)
     }
@@ -182,7 +186,8 @@ impl Queue {
                 if least > self.pool.len_bytes() {
                     return Err(Unserved);
                 }
-                let Some(chunk) = self.lend(disk, wanted, least) else { return Ok(false) };
+                let small = job.is_small_payload();
+                let Some(chunk) = self.lend(disk, wanted, least, small) else { return Ok(false) };
                 Some(chunk)
             }
         };

@@ -27,6 +27,8 @@ pub struct Nvme {
     pub cqs: Vec<Option<Cq>>,
     /// The highest identifier that was used since the controller was enabled.
     pub last_queue: u16,
+    /// The queue whose turn it is to have a command fetched.
+    pub turn: u16,
     pub identity: identify::Controller,
     pub namespaces: Vec<Namespace>,
     /// Requests through the arena, and what is to become of them.
@@ -124,16 +126,28 @@ impl Nvme {
             self.queue_ids().rev().for_each(|id| self.collect(cx, id));
         }
         self.steps(cx);
-        for id in self.queue_ids() {
-            while let Some(command) = self.fetch(cx, id) {
-                self.start(cx, id, command);
-                self.steps(cx);
-            }
-        }
+        self.start_all(cx);
         self.queue_ids().for_each(|id| self.deliver(cx, id));
         self.ring(cx);
         self.nudge(cx);
         self.busy = self.is_busy();
+    }
+
+    /// Starts what there is room for, a command of each queue in turn (NVMe s. 4.13.1).
+    fn start_all(&mut self, cx: &mut Ctx<'_>) {
+        let mut idle = 0;
+        while idle <= self.last_queue {
+            let id = if self.turn > self.last_queue { ADMIN } else { self.turn };
+            self.turn = id.saturating_add(1);
+            match self.fetch(cx, id) {
+                Some(command) => {
+                    idle = 0;
+                    self.start(cx, id, command);
+                    self.steps(cx);
+                }
+                None => idle = idle.saturating_add(1),
+            }
+        }
     }
 
     /// The next command of a queue, copied.

@@ -51,6 +51,8 @@ impl Nvme {
     /// # Errors
     /// [`OwnError`].
     pub fn begin_own(&mut self, cx: &mut Ctx<'_>, number: usize, request: OwnRequest) -> Result<(), OwnError> {
+        // One that nobody asks for any more has ended perhaps.
+        self.look_after_own(cx, number);
         let ns = self.namespaces.get(number).filter(|ns| ns.identity.usable).ok_or(OwnError::Request)?;
         if request.op != OwnOp::Flush && request.data.len() > self.identity.max_transfer_bytes as usize {
             return Err(OwnError::Request);

@@ -57,6 +57,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         sqs: no_queues(),
         cqs: no_queues(),
         last_queue: ADMIN,
+        turn: ADMIN,
         identity,
         namespaces: Vec::new(),
         block: block::Queue::new(0, pool),

@@ -251,3 +251,32 @@ fn a_48_bit_command_without_the_lba_bit_names_the_same_sectors_as_with_it() {
         rig.check_secrecy();
     }
 }
+
+#[test]
+fn a_disk_that_is_kept_busy_keeps_no_other_one_waiting() {
+    let mut rig = AhciRig::new();
+    rig.machine.set_ranges(1, std::sync::Arc::new(sim::SimRanges::new(1000..90_000))).unwrap();
+    rig.identify(1).unwrap();
+    // More than the queue takes at a time: each of 32 commands is made of 128 pieces.
+    let regions: Vec<(u64, u64)> = (0..128).map(|n| (DATA + n * 0x2000, 0x1000)).collect();
+    for slot in 0..32_u32 {
+        let table = Table { at: 0x60_0000 + u64::from(slot) * 0x4000, regions: regions.clone() };
+        rig.guest(0).prepare(slot, fis(0x60, 5000, 1024, slot), false, &table);
+    }
+    rig.guest(0).ring(u32::MAX, true).unwrap();
+    rig.machine.tick();
+    let table = Table { at: rig.guest(1).table_at(3), regions: vec![(DATA, 512)] };
+    rig.guest(1).prepare(3, fis(0x25, 2000, 1, 3), false, &table);
+    rig.guest(1).ring(1 << 3, false).unwrap();
+    let mut ended = 0;
+    while rig.guest(1).get(px::CI).unwrap() != 0 {
+        rig.machine.tick();
+        let free = !(rig.guest(0).get(px::SACT).unwrap() | rig.guest(0).get(px::CI).unwrap());
+        // One ends, one begins.
+        rig.guest(0).ring(free, true).unwrap();
+        ended += free.count_ones();
+        assert!(ended < 128, "the other disk is never served");
+    }
+    let left = rig.guest(0).get(px::SACT).unwrap();
+    assert_ne!(left, 0, "the first disk is busy all the time");
+}

@@ -1,7 +1,7 @@
 //! What a protected AHCI disk refuses, and how it says so.
 #![forbid(unsafe_code)]
 
-use mediator::disk::{Extent, RangeMap, Rights, SectorTransform, Treatment};
+use mediator::disk::{Extent, OwnOp, OwnRequest, RangeMap, Rights, SectorTransform, Treatment};
 use scenario::ahci::{AhciRig, By, DATA, PAGES};
 use scenario::payload;
 use sim::ahci::{Failure, fis, px};
@@ -200,4 +200,18 @@ fn the_disks_are_told_and_read_before_the_guest() {
         assert_eq!(sector, sim::untouched(lba));
     }
     assert!(rig.machine.read_before_guest(1, scenario::ahci::PLAIN - 1, &mut data).is_err());
+}
+
+#[test]
+fn a_guest_hears_of_a_command_that_waited_for_a_request_that_is_not_its_own() {
+    let mut rig = AhciRig::new();
+    rig.set_map(Arc::new(Rules));
+    rig.machine.ahci.ports[0].delay = 20;
+    let lba = 1001 + 8 * 100;
+    rig.machine.submit_own(0, OwnRequest { op: OwnOp::Read, lba, data: vec![0; 4096] }).unwrap();
+    // Nobody looks after it any more. The guest writes a part of the same sector of the transform.
+    rig.machine.drop_own(0);
+    rig.prepare(4, By::DmaExt, Some(&scenario::payload(1, lba + 4, 1)), lba + 4, 1, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    assert_eq!(rig.guest(0).finish(1 << 4), Ok(()));
 }

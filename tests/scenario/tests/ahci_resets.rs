@@ -56,6 +56,24 @@ fn the_link_may_be_reset_at_every_step() {
 }
 
 #[test]
+fn a_link_reset_of_a_port_that_runs_delivers_no_buffer() {
+    let mut rig = AhciRig::new();
+    // What the buffer holds from before.
+    rig.write(By::DmaExt, 5000, &payload(1, 5000, 8), PAGES).unwrap();
+    rig.machine.ahci.ports[0].delay = 100;
+    let regions = rig.prepare(3, By::Queued, None, PROTECTED.start - 8, 16, PAGES);
+    let nothing = [0xcc; 16 * 512];
+    rig.machine.ram.poke(regions[0].0, &nothing);
+    rig.guest(0).ring(1 << 3, true).unwrap();
+    (0..2).for_each(|_| rig.machine.tick());
+    rig.guest(0).put(px::SCTL, 0x301).unwrap();
+    rig.guest(0).put(px::SCTL, 0x300).unwrap();
+    assert_eq!(rig.guest(0).get(px::SACT), Ok(1 << 3), "it is not done");
+    assert!(rig.machine.ram.peek(regions[0].0, nothing.len()) == nothing, "data that the disk never sent");
+    rig.recovers();
+}
+
+#[test]
 fn the_controller_may_be_reset_at_every_step() {
     for by in [By::Queued, By::Pio] {
         reset_at_every_step(by, |rig| {

@@ -193,6 +193,25 @@ fn the_log_of_a_failed_queued_command_tells_the_guests_own_sector() {
 }
 
 #[test]
+fn the_log_of_a_failed_queued_command_is_read_although_the_stopped_port_has_every_buffer() {
+    let mut rig = AhciRig::new();
+    rig.platter().inject_error(5000, 0x40);
+    rig.machine.ahci.ports[0].delay = 5;
+    for slot in 4..12 {
+        rig.prepare(slot, By::Queued, None, 5000 + u64::from(slot - 4) * 512, 512, PAGES);
+    }
+    rig.guest(0).ring(0xff0, true).unwrap();
+    assert!(matches!(rig.guest(0).finish(0xff0), Err(Failure::Device { .. })));
+    rig.guest(0).recover(false).unwrap();
+    // Twice: what the log takes comes back.
+    for _ in 0..2 {
+        rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
+    }
+    assert_eq!(rig.machine.ram.peek(DATA, 4)[3], 0x40);
+    rig.read(By::Queued, 9000, 512, PAGES).unwrap();
+}
+
+#[test]
 fn what_the_controller_cannot_be_given_is_not_shown() {
     let mut rig = AhciRig::new();
     assert_eq!(rig.machine.read(hba::CAP), 1 << 31 | 1 << 30 | 31 << 8 | 2);

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use mediator::Width::{Byte, Dword, Qword, Word};
-use scenario::nvme::{DATA, LISTS, Layout, NvmeRig};
+use scenario::nvme::{DATA, LISTS, Layout, NvmeRig, SECTORS};
 use scenario::payload;
 use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, VECTORS, read, status, write};
 use sim::{ARENA, RAM_HIGH, RAM_TOP, VMM};
@@ -424,4 +424,40 @@ fn a_message_into_the_guests_own_memory_is_the_guests_business() {
     (0..3).for_each(|_| rig.machine.tick());
     assert_eq!(rig.machine.ram.peek(DATA + 0x10_0000, 4), 0xaffe_u32.to_le_bytes());
     rig.check_platter();
+}
+#[test]
+fn queues_that_are_kept_busy_keep_no_other_one_waiting() {
+    for (busy, blocks) in [(1, 512), (2, 256), (3, 8)] {
+        let mut rig = NvmeRig::bare(sim::Platter::new(SECTORS), sim::SimRanges::new(1000..0x8_0000));
+        rig.guest.enable(&mut rig.machine, 32, false).unwrap();
+        rig.guest.admin(&mut rig.machine, Entry::new(9, 0).dword(10, 7).dword(11, 15 * 0x1_0001)).unwrap();
+        (1..=busy + 1).for_each(|id| rig.guest.create(&mut rig.machine, Queue::new(id, 256, false)).unwrap());
+        let pages: Vec<u8> = (1..128).flat_map(|n| (DATA + n * 0x2000_u64).to_le_bytes()).collect();
+        rig.machine.ram.poke(LISTS, &pages);
+        let entry = || read(1, 5000, blocks).prps(DATA, if blocks > 16 { LISTS } else { 0 });
+        rig.machine.nvme.per_tick = 1;
+        for id in 1..=busy {
+            for _ in 0..100 {
+                rig.guest.put(&mut rig.machine, id, entry());
+            }
+            rig.guest.ring(&mut rig.machine, id);
+        }
+        rig.machine.tick();
+        let light = busy + 1;
+        let mine = rig.guest.submit(&mut rig.machine, light, read(1, 6000, 1).prps(DATA, 0));
+        let (mut served, mut others) = (false, 0);
+        while !served {
+            rig.guest.look(&mut rig.machine);
+            for (queue, reply) in std::mem::take(&mut rig.guest.seen) {
+                served |= queue == light && reply.id == mine;
+                if queue != light {
+                    others += 1;
+                    // One ends, one begins.
+                    rig.guest.submit(&mut rig.machine, queue, entry());
+                }
+            }
+            assert!(others < 500, "{busy} queues of {blocks} blocks: the other one is never served");
+            rig.machine.tick();
+        }
+    }
 }

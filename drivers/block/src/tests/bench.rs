@@ -122,8 +122,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(pool_bytes: usize) -> Self {
+        Self::with_pool(pool_bytes, |pool| pool)
+    }
+
+    /// With a pool that is not as [`Pool::new`] makes it.
+    pub fn with_pool(pool_bytes: usize, made: impl FnOnce(Pool) -> Pool) -> Self {
         let mut arena = SimArena::default();
-        let queue = Queue::new(2, Pool::new(&mut arena, pool_bytes, 4096).unwrap());
+        let queue = Queue::new(2, made(Pool::new(&mut arena, pool_bytes, 4096).unwrap()));
         let platter = vec![0; (DISK_SECTORS + SHIFT as usize) * SECTOR];
         let mut bench = Self {
             queue,
@@ -181,6 +186,13 @@ impl Bench {
             Scatter::new(memory.iter().map(|&(at, len_bytes)| GuestSegment { at: Gpa(at), len_bytes }).collect());
         let content = Content::Sectors { lba, sectors, sector_bytes: SECTOR as u32, ranges: Arc::new(Map) };
         self.with(|queue, cx| queue.submit(cx, Request { tag, disk, write, content, memory: memory.into() }));
+    }
+
+    /// An answer of the device of so many bytes.
+    pub fn submit_payload(&mut self, tag: u32, len_bytes: u32) {
+        let memory = Scatter::new([GuestSegment { at: Gpa(0x10_0000), len_bytes }].into());
+        let content = Content::Payload { len_bytes };
+        self.with(|queue, cx| queue.submit(cx, Request { tag, disk: 0, write: false, content, memory: memory.into() }));
     }
 
     /// The device ends its command number `index`.

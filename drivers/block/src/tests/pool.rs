@@ -91,6 +91,36 @@ fn memory_that_is_no_ram_fails_the_request_and_nothing_reaches_the_disk() {
 }
 
 #[test]
+fn a_small_payload_has_the_spare_page_whatever_the_device_keeps_and_whoever_waits() {
+    let mut bench = Bench::with_pool(3 * PAGE_BYTES, Pool::with_spare);
+    for tag in 1..=3 {
+        bench.submit(tag, false, 0, 16, &[(AT, 16 * SECTOR as u32)]);
+    }
+    // The first has both pages, and the device keeps them.
+    assert_eq!(bench.device.len(), 1);
+    bench.with(|queue, cx| queue.abandon(cx, |tag| tag == 1));
+    let kept = bench.device.remove(0);
+    assert!(bench.device.is_empty());
+    for tag in 4..=5 {
+        bench.submit_payload(tag, PAGE_BYTES as u32);
+    }
+    bench.submit_payload(6, PAGE_BYTES as u32 + 2);
+    // One after the other; what is no small payload has no part in it.
+    for tag in 4..=5 {
+        assert_eq!(bench.device.iter().map(|transfer| transfer.tag).collect::<Vec<_>>(), [tag]);
+        let buffer = bench.device[0].buffer.0;
+        assert!(!(kept.buffer.0..kept.buffer.0 + u64::from(kept.len_bytes)).contains(&buffer), "it is lent already");
+        bench.device_ends(0);
+        bench.work_ends(0);
+    }
+    assert!(bench.device.is_empty() && bench.work.is_empty());
+    bench.with(|queue, cx| queue.release(cx, |_| true));
+    bench.run();
+    assert_eq!(bench.ended.iter().map(|end| end.0).collect::<Vec<_>>(), [4, 5, 2, 3, 6]);
+    assert_eq!(bench.queue.pool().lent(), 0);
+}
+
+#[test]
 fn a_pool_that_finds_no_memory_is_none() {
     let mut arena = SimArena::default();
     arena.exhausted = true;

@@ -237,6 +237,8 @@ impl SimPort {
 
     /// The device is reset.
     fn comreset(&mut self) {
+        // QEMU's list forgets what was queued, done or not, although the port may run.
+        self.sact = 0;
         self.queued.clear();
         self.late.clear();
         self.running = None;
