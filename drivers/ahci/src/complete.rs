@@ -1,8 +1,8 @@
 //! Commands that the device has done, and what the guest is shown of them.
 
 use crate::fis::{self, Fis};
-use crate::port::{Kind, Payload, Port, Shared, Slot, bit, slots_of};
-use crate::spec::{header, is, log, port, received};
+use crate::port::{Kind, Payload, Port, Shared, Shown, Slot, bit, slots_of};
+use crate::spec::{fis as bits, header, is, log, port, received};
 use acs::identify::{self, Identity, Transport};
 use acs::spec::{SECTOR_BYTES, error, reg, status};
 use acs::taskfile::{Form, Taskfile};
@@ -89,6 +89,7 @@ impl Port {
         self.at_device = 0;
         let Some(it) = self.slots.get(slot) else { return };
         if !matches!(it.kind, Kind::Bounced { .. } | Kind::Payload(_)) {
+            self.shown = it.ends.map(|denied| Shown { denied, queued: it.queued });
             return;
         }
         if it.flags & header::WRITE == 0 {
@@ -160,6 +161,10 @@ impl Port {
             fis::load(fis, &taskfile);
             let [first, _, now, error, ..] = fis;
             (*first, *now, *error) = (failure.tag, status::DRDY | status::ERR, error::ABRT);
+            if let Some(denied) = failure.denied {
+                *error = denied.error;
+                set_lba(fis, denied.lba);
+            }
         }
         seal(log);
     }
@@ -198,15 +203,38 @@ impl Port {
             if cause & is::DHRS != 0 {
                 self.translate_register(to);
             }
+            if cause & is::SDBS != 0 {
+                self.show_queued(to);
+            }
             if let Some(at) = self.received.checked_add(offset as u64) {
                 let _ = cx.guest.write(Gpa(at), to);
             }
         }
     }
 
+    /// Of a queued command the drive tells the failure by a set device bits FIS, which has no address (Serial ATA 3.2 s. 10.5.7).
+    fn show_queued(&self, bytes: &mut [u8]) {
+        if let (Some(Shown { denied, queued: true }), Some(fis)) = (self.shown, bytes.first_chunk_mut::<8>()) {
+            *fis = [bits::SET_DEVICE_BITS, bits::INTERRUPT, status::DRDY | status::ERR, denied.error, 0, 0, 0, 0];
+        }
+    }
+
+    /// PxTFD as the guest sees it, where it is `now`.
+    pub fn shown_task_file(&self, now: u32) -> u32 {
+        match self.shown {
+            Some(Shown { denied, .. }) => (now & !0xff00) | u32::from(denied.error) << 8,
+            None => now,
+        }
+    }
+
     /// A register FIS names a sector by the disk's own number, of a part perhaps.
     fn translate_register(&self, bytes: &mut [u8]) {
         let Some(fis) = bytes.first_chunk_mut::<20>() else { return };
+        if let Some(Shown { denied, .. }) = self.shown {
+            let [_, _, _, error, ..] = fis;
+            *error = denied.error;
+            return set_lba(fis, denied.lba);
+        }
         let last = self.last.and_then(|slot| self.slots.get(slot)).filter(|it| it.kind != Kind::Refused);
         if let Some((it, part)) = last.and_then(|it| Some((it, it.part?))) {
             let [_, _, _, error, ..] = *fis;

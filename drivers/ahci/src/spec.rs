@@ -199,6 +199,9 @@ pub mod fis {
     pub const COMMAND: u8 = 1 << 7;
     /// Second byte: port of a multiplier.
     pub const PMP: u8 = 0x0f;
+    /// First byte of a set device bits FIS, and its second: it interrupts.
+    pub const SET_DEVICE_BITS: u8 = 0xa1;
+    pub const INTERRUPT: u8 = 1 << 6;
 }
 
 /// The log of a failed queued command (ATA8-ACS s. A.14).

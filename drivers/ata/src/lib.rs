@@ -43,7 +43,7 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-use acs::{cmd, identify, taskfile, trim};
+use acs::{cmd, denied, identify, taskfile, trim};
 
 use ::mediator::Ctx;
 use ::mediator::pci::{AttachError, Attached, Driver, Function};
