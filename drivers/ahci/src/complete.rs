@@ -222,8 +222,10 @@ impl Port {
     /// PxTFD as the guest sees it, where it is `now`.
     pub fn shown_task_file(&self, now: u32) -> u32 {
         match self.shown {
-            Some(Shown { denied, .. }) => (now & !0xff00) | u32::from(denied.error) << 8,
-            None => now,
+            Some(Shown { denied, .. }) if now & u32::from(status::ERR) != 0 => {
+                (now & !0xff00) | u32::from(denied.error) << 8
+            }
+            _ => now,
         }
     }
 

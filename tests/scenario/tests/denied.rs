@@ -155,6 +155,18 @@ fn an_ide_disks_error_is_not_its_neighbours_and_leaves_the_bus_master_as_a_devic
 }
 
 #[test]
+fn a_request_by_cylinder_head_and_sector_has_its_bad_sector_named_so() {
+    let mut rig = ide();
+    rig.disk().non_data(sim::guest::Command { command: 0x91, count: 63, chs: Some(15), ..Default::default() }).unwrap();
+    // Head 3, sector 7 is LBA 195.
+    let request = sim::guest::Command { command: 0xc8, count: 20, lba: 7, chs: Some(3), ..Default::default() };
+    let outcome = rig.disk().dma(request, false, &[(DATA, 20 * 512)]);
+    assert_eq!(outcome, Err(Failure::Device { status: 0x51, error: UNC }));
+    let registers: Vec<u8> = (3..7).map(|offset| rig.disk().input(offset).unwrap()).collect();
+    assert_eq!(registers, [12, 0, 0, 0xa3], "LBA 200");
+}
+
+#[test]
 fn verify_names_its_first_sector() {
     let mut rig = ide();
     let verify = |lba, count| sim::guest::Command { command: 0x42, count, lba, ext: true, ..Default::default() };
