@@ -142,7 +142,6 @@ impl Channel {
         self.ports.bm_write(cx.device, bm::STATUS, capable | bm::INTERRUPT);
         self.refuse(cx.device);
         self.show_denied(request, denied);
-        self.bm.active = self.bm.command & bm::START != 0;
     }
 
     fn complain(&mut self, why: &'static str) {

@@ -234,6 +234,33 @@ fn an_ahci_disk_shows_the_sector_as_bad_and_moves_those_before() {
 }
 
 #[test]
+fn an_ahci_disk_interrupts_once_and_its_next_error_is_its_own() {
+    for by in By::ALL {
+        let mut rig = ahci();
+        let table = Table { at: rig.guest(0).table_at(5), regions: vec![(DATA, 20 * 512)] };
+        rig.guest(0).prepare(5, by.fis(false, END - 3, 20, 5), false, &table);
+        rig.guest(0).ring(1 << 5, by == By::Queued).unwrap();
+        assert_eq!(rig.guest(0).interrupt(), Err(AhciFailure::Device { tfd: 0x4051 }), "{by:?}");
+        rig.guest(0).recover(false).unwrap();
+        rig.platter().inject_error(404 + 7, IDNF);
+        let outcome = rig.guest(0).run(5, By::DmaExt.fis(false, 400, 8, 5), false, vec![(DATA, 4096)]);
+        assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x1051 }), "{by:?}");
+        assert_eq!(lba_of(&rig.guest(0).register_fis()), 404, "{by:?}");
+    }
+}
+
+#[test]
+fn an_ide_disk_shows_no_interrupt_before_the_error() {
+    let mut rig = ide();
+    sim::guest::write_prds(&mut rig.machine, sim::guest::SCRATCH, &[(DATA, 20 * 512)]);
+    rig.disk().dma_start(command(Way::LINUX, false, END - 3, 20), false, sim::guest::SCRATCH).unwrap();
+    while rig.disk().bm_in(2).unwrap() & 4 == 0 {
+        rig.machine.tick();
+    }
+    assert_eq!(rig.disk().input(8), Ok(0x51));
+}
+
+#[test]
 fn queued_commands_beside_one_that_runs_over_the_end_are_done_first_and_the_log_names_its_sector() {
     let mut rig = ahci();
     rig.machine.ahci.ports[0].delay = 5;
