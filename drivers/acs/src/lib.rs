@@ -7,6 +7,7 @@
 //! - [`taskfile`]: the registers of a command, and the sectors that it names.
 //! - [`identify`]: what a disk tells of itself, and what of that the guest may see.
 //! - [`trim`]: lists of unused sectors in the disk's own numbers.
+//! - [`denied`]: the errors of sectors that are not the guest's to move.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -23,6 +24,7 @@
 extern crate alloc;
 
 pub mod cmd;
+pub mod denied;
 pub mod identify;
 pub mod spec;
 pub mod taskfile;

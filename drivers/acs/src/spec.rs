@@ -41,6 +41,8 @@ pub mod error {
     pub const IDNF: u8 = 1 << 4;
     /// Uncorrectable data.
     pub const UNC: u8 = 1 << 6;
+    /// The same bit of a write: the medium is write-protected (ATA/ATAPI-7 s. 6.65).
+    pub const WP: u8 = 1 << 6;
 }
 
 /// Device register.

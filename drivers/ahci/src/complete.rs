@@ -1,8 +1,8 @@
 //! Commands that the device has done, and what the guest is shown of them.
 
 use crate::fis::{self, Fis};
-use crate::port::{Kind, Payload, Port, Shared, Slot, bit, slots_of};
-use crate::spec::{header, is, log, port, received};
+use crate::port::{Kind, Payload, Port, Shared, Shown, Slot, bit, slots_of};
+use crate::spec::{fis as bits, header, is, log, port, received};
 use acs::identify::{self, Identity, Transport};
 use acs::spec::{SECTOR_BYTES, error, reg, status};
 use acs::taskfile::{Form, Taskfile};
@@ -86,6 +86,7 @@ impl Port {
         self.at_device = 0;
         let Some(it) = self.slots.get(slot) else { return };
         if !matches!(it.kind, Kind::Bounced { .. } | Kind::Payload(_)) {
+            self.shown = it.ends.map(|denied| Shown { denied, queued: it.queued });
             return;
         }
         if it.flags & header::WRITE == 0 {
@@ -157,6 +158,10 @@ impl Port {
             fis::load(fis, &taskfile);
             let [first, _, now, error, ..] = fis;
             (*first, *now, *error) = (failure.tag, status::DRDY | status::ERR, error::ABRT);
+            if let Some(denied) = failure.denied {
+                *error = denied.error;
+                set_lba(fis, denied.lba);
+            }
         }
         seal(log);
     }
@@ -196,7 +201,7 @@ impl Port {
             self.copy_one::<28>(cx, received::DMA_SETUP, |_| {});
         }
         if causes & (is::SDBS | is::TFES) != 0 {
-            self.copy_one::<8>(cx, received::SET_DEVICE_BITS, |_| {});
+            self.copy_one(cx, received::SET_DEVICE_BITS, |fis| self.show_queued(fis));
         }
         if causes & is::UFS != 0 {
             self.copy_one::<64>(cx, received::UNKNOWN, |_| {});
@@ -212,8 +217,30 @@ impl Port {
         }
     }
 
+    /// Of a queued command the drive tells the failure by a set device bits FIS, which has no address (Serial ATA 3.2 s. 10.5.7).
+    fn show_queued(&self, fis: &mut [u8; 8]) {
+        if let Some(Shown { denied, queued: true }) = self.shown {
+            *fis = [bits::SET_DEVICE_BITS, bits::INTERRUPT, status::DRDY | status::ERR, denied.error, 0, 0, 0, 0];
+        }
+    }
+
+    /// PxTFD as the guest sees it, where it is `now`.
+    pub fn shown_task_file(&self, now: u32) -> u32 {
+        match self.shown {
+            Some(Shown { denied, .. }) if now & u32::from(status::ERR) != 0 => {
+                (now & !0xff00) | u32::from(denied.error) << 8
+            }
+            _ => now,
+        }
+    }
+
     /// A register FIS names a sector by the disk's own number, of a part perhaps.
     fn translate_register(&self, fis: &mut Fis) {
+        if let Some(Shown { denied, .. }) = self.shown {
+            let [_, _, _, error, ..] = fis;
+            *error = denied.error;
+            return set_lba(fis, denied.lba);
+        }
         let last = self.last.and_then(|slot| self.slots.get(slot)).filter(|it| it.kind != Kind::Refused);
         if let Some((it, part)) = last.and_then(|it| Some((it, it.part?))) {
             let [_, _, _, error, ..] = *fis;

@@ -31,12 +31,19 @@ impl Port {
             }
             Step::Done { sectors, result, .. } => {
                 self.delivering &= !bit(slot);
-                match result {
-                    Ok(()) => self.finish(cx, shared, slot, Some(sectors)),
+                let ends = self.slots.get(slot).and_then(|it| it.ends);
+                match (result, ends) {
+                    (Ok(()), None) => self.finish(cx, shared, slot, Some(sectors)),
+                    (Ok(()), Some(denied)) => {
+                        self.hide_part(cx, slot);
+                        self.deny(slot, "a range ends within it", denied);
+                    }
                     // The device tells itself, and the port stands still.
-                    Err(Failure::Device { .. }) => {}
-                    Err(Failure::Memory) => self.refuse(slot, "a region is no RAM of the guest"),
-                    Err(Failure::Unserved) => self.refuse(slot, "no memory, or sectors that cannot be transformed"),
+                    (Err(Failure::Device { .. }), _) => {}
+                    (Err(Failure::Memory), _) => self.refuse(slot, "a region is no RAM of the guest"),
+                    (Err(Failure::Unserved), _) => {
+                        self.refuse(slot, "no memory, or sectors that cannot be transformed")
+                    }
                 }
             }
         }
@@ -158,6 +165,7 @@ impl Port {
         }
         self.own.task_file = None;
         self.own.in_reset |= it.begins_reset();
+        self.shown = None;
         self.at_device |= bit(slot);
         self.queuing = queuing;
         if queuing {

@@ -6,6 +6,7 @@ use crate::prdt::{self, PrdtError, Table};
 use crate::spec::{fis as bits, header, log, table};
 use crate::unit::Unit;
 use acs::cmd::{self, Class};
+use acs::denied::Denied;
 use acs::spec::{SECTOR_BYTES, code, packet};
 use acs::taskfile::{Form, Request, Taskfile};
 use alloc::sync::Arc;
@@ -80,6 +81,15 @@ impl Port {
 
     /// The device is to abort the command.
     pub fn refuse(&mut self, slot: usize, why: Refused) {
+        self.refuse_as(slot, why, None);
+    }
+
+    /// The device is to abort the command, and the guest sees a sector fail.
+    pub fn deny(&mut self, slot: usize, why: Refused, denied: Denied) {
+        self.refuse_as(slot, why, Some(denied));
+    }
+
+    fn refuse_as(&mut self, slot: usize, why: Refused, denied: Option<Denied>) {
         let port = self.number;
         // A guest can repeat it at will: the first one of a port tells all.
         if !core::mem::replace(&mut self.complained, true) {
@@ -87,7 +97,7 @@ impl Port {
             ::log::warn!("ahci: port {port}: command {command:#04x} refused: {why}; further ones are not logged");
         }
         let Some(it) = self.slots.get_mut(slot) else { return };
-        it.kind = Kind::Refused;
+        (it.kind, it.ends) = (Kind::Refused, denied);
         self.before &= !bit(slot);
         if it.queued {
             // Those that were issued with it end first.
@@ -99,7 +109,7 @@ impl Port {
         }
         let Some(it) = self.slots.get(slot) else { return };
         if it.queued {
-            self.failure = Some(QueuedFailure { tag: slot as u8 & log::TAG, fis: it.fis });
+            self.failure = Some(QueuedFailure { tag: slot as u8 & log::TAG, fis: it.fis, denied });
         }
         self.ready |= bit(slot);
     }
@@ -220,12 +230,25 @@ impl Port {
             return Err("its sectors do not lie on the disk");
         }
         let flags = if write { header::WRITE } else { 0 };
-        let (lba, sectors) = (request.lba, request.sectors);
+        let (lba, mut sectors) = (request.lba, request.sectors);
         let (plan, ranges) = match ranges {
             None => (Plan::Direct { disk_lba: lba }, shared.plain.clone()),
             Some(ranges) => {
                 let map = Sectors { ranges: &*ranges, sector_bytes };
-                (map.plan(lba, sectors, write).map_err(why)?, ranges)
+                let plan = match map.plan(lba, sectors, write) {
+                    Ok(plan) => plan,
+                    Err(refusal) => {
+                        let denied = Denied::new(refusal, write).ok_or(why(refusal))?;
+                        sectors = denied.sectors_before(lba);
+                        if sectors == 0 {
+                            self.deny(command.slot, why(refusal), denied);
+                            return Ok(());
+                        }
+                        self.slot_mut(command.slot).ok_or(UNKNOWN)?.ends = Some(denied);
+                        Plan::Bounced
+                    }
+                };
+                (plan, ranges)
             }
         };
         let wanted = u64::from(sectors).saturating_mul(u64::from(sector_bytes));
@@ -289,7 +312,11 @@ impl Port {
         let request = command.taskfile.request(ext, NO_GEOMETRY).filter(|request| disk.holds(request));
         let request = request.ok_or("its sectors do not lie on the disk")?;
         let map = Sectors { ranges: &*ranges, sector_bytes: disk.identity.sector_bytes };
-        map.check_rights(request.lba, request.sectors, false).map_err(why)?;
+        if let Err(refusal) = map.check_rights(request.lba, request.sectors, false) {
+            let denied = Denied::new(refusal, false).ok_or(why(refusal))?;
+            self.deny(command.slot, why(refusal), denied.at(request.lba));
+            return Ok(());
+        }
         let part = map.part(request.lba, request.sectors).map_err(|_| UNKNOWN)?;
         if part.sectors != request.sectors {
             return Err(NOT_WHOLE);

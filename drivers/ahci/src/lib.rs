@@ -8,7 +8,8 @@
 //!   from the copy.
 //! - Regions of plain commands point at guest memory that was checked; requests of protected ranges go through `block`.
 //! - What is refused is sent to the device as NOP, which every drive aborts: so interrupt, task file, FIS and the halted
-//!   port are the device's own, and the guest recovers as ever. Queued commands end first.
+//!   port are the device's own, and the guest recovers as ever. Queued commands end first. Where it is a sector that is
+//!   not the guest's, those before are moved first, and task file, FIS and log show a bad sector instead of the abort.
 //! - A command shows as done (PxCI, PxSACT, PxIS) once its data is in guest memory. Completion class: `TrappedRegister`.
 //! - Not offered to guests: port multipliers, FIS-based switching, command completion coalescing, enclosure management.
 #![no_std]

@@ -6,6 +6,7 @@ use crate::own::OwnPort;
 use crate::regs::PortRegs;
 use crate::spec::{cmd, det, fis, is, port};
 use crate::unit::{Disks, Unit};
+use acs::denied::Denied;
 use alloc::sync::Arc;
 use block::{Own, Part, Queue};
 use mediator::disk::{Extent, RangeMap, Rights, Treatment};
@@ -86,6 +87,9 @@ pub struct Slot {
     pub part: Option<Part>,
     /// Where its data lies in the arena.
     pub buffer: BusAddr,
+    /// The request is cut: this is what the guest is to see once all that is left of it is moved. Of a refused command: what it is
+    /// to see in place of the NOP's abort.
+    pub ends: Option<Denied>,
 }
 
 impl Slot {
@@ -106,6 +110,15 @@ impl Slot {
 pub struct QueuedFailure {
     pub tag: u8,
     pub fis: Fis,
+    pub denied: Option<Denied>,
+}
+
+/// The error of a command that is shown in place of the abort of a NOP.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    pub denied: Denied,
+    /// The guest's command was queued.
+    pub queued: bool,
 }
 
 /// One port. A bit of each mask is a slot.
@@ -149,6 +162,8 @@ pub struct Port {
     pub last: Option<usize>,
     pub unit: Unit,
     pub failure: Option<QueuedFailure>,
+    /// What the guest sees of the device's last answer, until the device is sent another command or is reset.
+    pub shown: Option<Shown>,
     /// A refused command was logged.
     pub complained: bool,
     /// Commands of the VMM's own.
@@ -182,6 +197,7 @@ impl Port {
             last: None,
             unit: Unit::Unknown,
             failure: None,
+            shown: None,
             complained: false,
             own: OwnPort::default(),
         }
@@ -298,6 +314,7 @@ impl Port {
             self.failed |= self.running;
             self.own.task_file = None;
             self.own.in_reset = false;
+            self.shown = None;
             self.unit = Unit::Unknown;
         }
         self.regs.write(cx.device, port::SCTL, value);
@@ -310,6 +327,7 @@ impl Port {
     pub fn on_reset(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         self.unit = Unit::Unknown;
         self.failure = None;
+        self.shown = None;
         self.reset = true;
         self.reset_own();
         self.stop(cx, shared);

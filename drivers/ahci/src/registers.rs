@@ -96,7 +96,7 @@ impl Ahci {
             // A command that the device does not have yet keeps the drive busy all the same.
             port::TFD => {
                 let held = it.issued & !it.active & !it.at_device != 0 && !it.failed;
-                let now = it.own.task_file.unwrap_or_else(|| it.regs.read(cx.device, offset));
+                let now = it.shown_task_file(it.own.task_file.unwrap_or_else(|| it.regs.read(cx.device, offset)));
                 now | if held { u32::from(status::BSY) } else { 0 }
             }
             port::CMD if it.running && it.restarts() => it.regs.read(cx.device, offset) & !cmd::PMA | cmd::ST | cmd::CR,
@@ -133,6 +133,7 @@ impl Ahci {
                 // The device may be another one from here on.
                 if it.regs.read(cx.device, offset) & value & serr::CHANGED != 0 {
                     it.own.task_file = None;
+                    it.shown = None;
                     it.unit = Unit::Unknown;
                 }
                 it.regs.write(cx.device, offset, value);

@@ -201,6 +201,9 @@ pub mod fis {
     pub const PMP: u8 = 0x0f;
     /// Software reset, in the device control register.
     pub const SRST: u8 = 1 << 2;
+    /// First byte of a set device bits FIS, and its second: it interrupts.
+    pub const SET_DEVICE_BITS: u8 = 0xa1;
+    pub const INTERRUPT: u8 = 1 << 6;
 }
 
 /// The log of a failed queued command (ATA8-ACS s. A.14).

@@ -6,6 +6,7 @@
 use crate::channel::{Channel, State};
 use crate::cmd;
 use crate::command::Refused;
+use crate::denied::Denied;
 use crate::extents;
 use crate::prd::{self, PrdError, TABLE_BYTES};
 use crate::spec::{SECTOR_BYTES, bm, code, error, reg, status};
@@ -36,6 +37,8 @@ pub struct Bounce {
     longer: bool,
     /// The device is at work on a part.
     at_device: bool,
+    /// The error that the guest is to see once all is moved.
+    ends: Option<Denied>,
 }
 
 /// How far the device is with a part.
@@ -64,7 +67,7 @@ impl Bounce {
 }
 
 impl Channel {
-    /// Copies the guest's table and starts the first part.
+    /// Copies the guest's table and starts the first part. `ends`: the request is cut, and fails behind its last sector.
     pub fn start_bounce(
         &mut self,
         cx: &mut Ctx<'_>,
@@ -72,6 +75,7 @@ impl Channel {
         write: bool,
         request: Request,
         ranges: Arc<dyn RangeMap>,
+        ends: Option<Denied>,
     ) {
         let wanted = extents::bytes(request.sectors) as u64;
         let Ok(regions) = prd::copy(cx.guest, self.bm.prdt, wanted) else {
@@ -88,7 +92,7 @@ impl Channel {
             self.state = State::Stuck;
             return;
         }
-        let bounce = Bounce { command, write, request, ranges, longer: regions.longer, at_device: false };
+        let bounce = Bounce { command, write, request, ranges, longer: regions.longer, at_device: false, ends };
         let Some(queue) = &mut self.buffers.queue else { return self.fail_dma(cx, "no bounce buffer") };
         let content = match bounce.is_list() {
             true => Content::Payload { len_bytes: u32::try_from(wanted).unwrap_or(u32::MAX) },
@@ -115,9 +119,10 @@ impl Channel {
             };
             match step {
                 Step::Send(transfer) => self.send_bounce(cx, bounce, &transfer),
-                Step::Done { result: Ok(()), .. } => {
-                    self.bm.active = self.bm.command & bm::START != 0 && bounce.longer;
-                }
+                Step::Done { result: Ok(()), .. } => match bounce.ends {
+                    Some(denied) => self.end_denied(cx, &bounce.request, denied),
+                    None => self.bm.active = self.bm.command & bm::START != 0 && bounce.longer,
+                },
                 // The device tells itself.
                 Step::Done { result: Err(Failure::Device { .. }), .. } => {}
                 Step::Done { result: Err(Failure::Memory), .. } => {

@@ -1,11 +1,12 @@
 //! One channel: its state, and the guest's accesses to its registers.
 
 use crate::bounce::Bounce;
+use crate::denied::Denied;
 use crate::dma::HeldDma;
 use crate::pio::{PioIn, PioOut};
 use crate::ports::Ports;
 use crate::spec::{control, reg, status};
-use crate::taskfile::{Form, Geometry, Taskfile};
+use crate::taskfile::{Form, Geometry, Request, Taskfile};
 use crate::unit::{Setting, Unit};
 use block::{Part, Queue};
 use mediator::{Ctx, Device, DmaBuffer, Op, Verdict, Violation, Width};
@@ -83,6 +84,9 @@ pub struct Channel {
     pub bm: BusMaster,
     pub buffers: Buffers,
     pub moved: Option<Moved>,
+    /// The unit and its error register, where the device has aborted a NOP in place of a request for sectors that are not the
+    /// guest's to move: the shadow shows the address.
+    pub denied: Option<(usize, u8)>,
     pub setting: Option<(usize, Setting)>,
     /// A refused DMA request was logged.
     pub complained: bool,
@@ -100,6 +104,7 @@ impl Channel {
             bm: BusMaster::default(),
             buffers: Buffers::default(),
             moved: None,
+            denied: None,
             setting: None,
             complained: false,
         }
@@ -203,12 +208,24 @@ impl Channel {
         if self.shows_busy() {
             return Verdict::Value(u64::from(self.taskfile.read(register, false)));
         }
-        if register == reg::ERROR || self.moved.is_none() {
-            return Verdict::Passthrough;
+        let denied = self.denied.filter(|(unit, _)| *unit == self.taskfile.unit());
+        match denied {
+            Some((_, error)) if register == reg::ERROR => return Verdict::Value(error.into()),
+            None if register == reg::ERROR || self.moved.is_none() => return Verdict::Passthrough,
+            _ => {}
         }
         self.resolve(cx.device);
         let hob = self.control & control::HOB != 0;
         Verdict::Value(u64::from(self.taskfile.read(register, hob)))
+    }
+
+    /// The guest sees the request end with this error. The device is to abort a NOP in its place ([`Channel::refuse`]).
+    pub fn show_denied(&mut self, request: &Request, denied: Denied) {
+        let Unit::Disk(disk) = self.unit() else { return };
+        let geometry = disk.geometry;
+        self.moved = None;
+        self.taskfile.set_lba(request.form, denied.lba, geometry);
+        self.denied = Some((self.taskfile.unit(), denied.error));
     }
 
     /// The device holds the address of a part; the guest wants its own, or on an error that of the bad sector.
@@ -262,6 +279,7 @@ impl Channel {
         self.drop_bounced(cx);
         self.state = State::Idle;
         self.moved = None;
+        self.denied = None;
         self.setting = None;
         self.bm.armed = false;
         self.bm.active = false;

@@ -3,6 +3,7 @@
 use crate::bounce::BOUNCE_SECTORS;
 use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
+use crate::denied::Denied;
 use crate::dma::HeldDma;
 use crate::extents;
 use crate::identify::Identity;
@@ -40,6 +41,7 @@ impl Channel {
         }
         self.settle(now);
         self.moved = None;
+        self.denied = None;
         self.state = State::Transparent;
         if command == code::EXECUTE_DEVICE_DIAGNOSTIC {
             self.taskfile = Taskfile::after_reset(0);
@@ -92,7 +94,7 @@ impl Channel {
             Class::Verify { ext } => match ranges {
                 None => self.send_as_written(cx, command),
                 Some(ranges) => {
-                    let (request, part) = self.whole(ext, &*ranges, false)?;
+                    let (request, part, _) = self.whole(ext, &*ranges, false, false)?;
                     // Of a sector of the transform that is not wholly named the device verifies what is.
                     let disk_lba = part.disk_lba.saturating_add(u64::from(part.skip));
                     let named = Part { disk_lba, disk_sectors: part.sectors, skip: 0, ..part };
@@ -140,12 +142,12 @@ impl Channel {
             self.hold(cx, HeldDma { command, write: transfer.write, protected: Some((request, ranges)) });
             return Ok(());
         }
-        let (request, part) = self.whole(transfer.ext, &*ranges, transfer.write)?;
+        let (request, part, ends) = self.whole(transfer.ext, &*ranges, transfer.write, !transfer.write)?;
         let block = if transfer.mode == Mode::PioMultiple { self.multiple() } else { 1 };
         let state = match (part.plain, transfer.write) {
-            (true, _) => State::Transparent,
-            (false, true) => State::PioOut(PioOut::new(request, block, ranges)?),
-            (false, false) => State::PioIn(PioIn::new(request, block, ranges)?),
+            (true, _) if ends.is_none() => State::Transparent,
+            (_, true) => State::PioOut(PioOut::new(request, block, ranges)?),
+            (_, false) => State::PioIn(PioIn::new(request, block, ranges, ends)?),
         };
         self.send_part(cx.device, command, request, part)?;
         self.state = state;
@@ -197,12 +199,27 @@ impl Channel {
     }
 
     /// The request, and the one part that it must be: a PIO or verify command cannot be sent in parts, because the
-    /// guest counts interrupts by block.
-    fn whole(&self, ext: bool, ranges: &dyn RangeMap, write: bool) -> Result<(Request, Part), Refused> {
-        let (request, sectors) = (self.request(ext)?, extents::sectors(ranges));
-        sectors.check_rights(request.lba, request.sectors, write).map_err(|_| Refused)?;
+    /// guest counts interrupts by block. Where a sector of it may not be moved, `cuts` leaves those before, and the error that is to
+    /// follow them; without it nothing is moved.
+    fn whole(
+        &mut self,
+        ext: bool,
+        ranges: &dyn RangeMap,
+        write: bool,
+        cuts: bool,
+    ) -> Result<(Request, Part, Option<Denied>), Refused> {
+        let (mut request, sectors, mut ends) = (self.request(ext)?, extents::sectors(ranges), None);
+        if let Err(refusal) = sectors.check_rights(request.lba, request.sectors, write) {
+            let denied = Denied::new(refusal, write).ok_or(Refused)?;
+            let before = denied.sectors_before(request.lba);
+            if before == 0 || !cuts {
+                self.show_denied(&request, denied.at(request.lba));
+                return Err(Refused);
+            }
+            (request.sectors, ends) = (before, Some(denied));
+        }
         let part = sectors.part(request.lba, request.sectors).map_err(|_| Refused)?;
-        if part.sectors == request.sectors { Ok((request, part)) } else { Err(Refused) }
+        if part.sectors == request.sectors { Ok((request, part, ends)) } else { Err(Refused) }
     }
 
     fn send_setting(&mut self, cx: &mut Ctx<'_>, command: u8, setting: Setting) -> Result<(), Refused> {

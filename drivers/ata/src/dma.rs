@@ -4,6 +4,7 @@
 //! The order of the registers is BMIDE s. 3.1.
 
 use crate::channel::{Channel, State};
+use crate::denied::Denied;
 use crate::extents;
 use crate::guard;
 use crate::prd::{self, PrdError, TABLE_BYTES};
@@ -68,8 +69,8 @@ impl Channel {
         let list = held.command == code::DATA_SET_MANAGEMENT;
         let disk_lba = match extents::sectors(&*ranges).plan(request.lba, request.sectors, held.write) {
             Ok(Plan::Direct { disk_lba }) if !list => disk_lba,
-            Err(refusal) if !list => return self.fail_dma(cx, why(refusal)),
-            _ => return self.start_bounce(cx, held.command, held.write, request, ranges),
+            Err(refusal) if !list => return self.deny_dma(cx, held.command, held.write, request, ranges, refusal),
+            _ => return self.start_bounce(cx, held.command, held.write, request, ranges, None),
         };
         if self.load_shadow(cx).is_err() {
             return self.fail_dma(cx, "PRD table is no guest memory");
@@ -110,6 +111,37 @@ impl Channel {
         self.refuse(cx.device);
         self.bm.error = true;
         self.bm.active = false;
+    }
+
+    /// The range map refuses a sector of a request: those before it are moved, then it fails.
+    fn deny_dma(
+        &mut self,
+        cx: &mut Ctx<'_>,
+        command: u8,
+        write: bool,
+        request: Request,
+        ranges: Arc<dyn RangeMap>,
+        refusal: Refusal,
+    ) {
+        let Some(denied) = Denied::new(refusal, write) else { return self.fail_dma(cx, why(refusal)) };
+        self.complain(why(refusal));
+        match denied.sectors_before(request.lba) {
+            0 => self.end_denied(cx, &request, denied),
+            sectors => {
+                let request = Request { sectors, ..request };
+                self.start_bounce(cx, command, write, request, ranges, Some(denied));
+            }
+        }
+    }
+
+    /// Ends a DMA request as a disk that has come to a bad sector: with its interrupt, the bus master's table not used up
+    /// (BMIDE s. 3.2).
+    pub fn end_denied(&mut self, cx: &mut Ctx<'_>, request: &Request, denied: Denied) {
+        // The interrupt of the sectors before must not pass for the NOP's.
+        let capable = self.ports.bm_read(cx.device, bm::STATUS) & bm::CAPABLE;
+        self.ports.bm_write(cx.device, bm::STATUS, capable | bm::INTERRUPT);
+        self.refuse(cx.device);
+        self.show_denied(request, denied);
     }
 
     fn complain(&mut self, why: &'static str) {

@@ -7,6 +7,8 @@
 //! - Register accesses pass while nothing of ours is pending, commands are judged by a table ([`cmd`]).
 //! - The bus master never sees a table of the guest: it gets a copy that was checked ([`prd`]), or one that points at
 //!   the channel's bounce buffer, where sectors of protected ranges are transformed.
+//! - What is refused the device aborts as a NOP. Where it is a sector that is not the guest's, those before are moved first,
+//!   and the registers show a bad sector instead of the abort.
 //! - A DMA command is held until the guest has also started the bus master, because only then is everything known.
 //! - Completion class: `TrappedRegister`. The guest must read a status register before it trusts memory; that read
 //!   makes the data complete first.
@@ -43,7 +45,7 @@ mod unit;
 #[cfg(test)]
 mod tests;
 
-use acs::{cmd, identify, taskfile, trim};
+use acs::{cmd, denied, identify, taskfile, trim};
 
 use ::mediator::Ctx;
 use ::mediator::pci::{AttachError, Attached, Driver, Function};

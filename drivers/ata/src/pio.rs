@@ -2,6 +2,7 @@
 
 use crate::channel::{Channel, State};
 use crate::command::Refused;
+use crate::denied::Denied;
 use crate::extents;
 use crate::identify::{self, Identity, Transport};
 use crate::ports::Ports;
@@ -28,6 +29,8 @@ pub struct PioIn {
     buffer: Vec<u8>,
     /// What the guest has taken of the buffer.
     taken: usize,
+    /// The request is cut: what the guest is to see once it has taken all that is left of it.
+    ends: Option<(Request, Denied)>,
 }
 
 /// A PIO write. A block is collected here, and given to the device whole.
@@ -69,16 +72,19 @@ impl PioIn {
     /// [`Refused`]: no memory.
     pub fn identify(protection: Option<Arc<dyn RangeMap>>) -> Result<Self, Refused> {
         let source = Source::Identify { protection };
-        Ok(Self { source, left: 1, block: 1, buffer: block_buffer(1)?, taken: 0 })
+        Ok(Self { source, left: 1, block: 1, buffer: block_buffer(1)?, taken: 0, ends: None })
     }
 
+    /// `ends`: the request is cut, and fails behind its last sector.
+    ///
     /// # Errors
     /// [`Refused`]: no memory, or sectors that cannot be transformed.
-    pub fn new(request: Request, block: u32, ranges: Arc<dyn RangeMap>) -> Result<Self, Refused> {
+    pub fn new(request: Request, block: u32, ranges: Arc<dyn RangeMap>, ends: Option<Denied>) -> Result<Self, Refused> {
         check(&request, &*ranges)?;
         let buffer = block_buffer(block.min(request.sectors))?;
+        let ends = ends.map(|denied| (request, denied));
         let source = Source::Sectors { ranges, lba: request.lba };
-        Ok(Self { source, left: request.sectors, block, buffer, taken: 0 })
+        Ok(Self { source, left: request.sectors, block, buffer, taken: 0, ends })
     }
 
     /// Has the guest begun a block and not taken all of it?
@@ -237,7 +243,12 @@ impl Channel {
             }
             let served = pio.take(out);
             if pio.left == 0 && !pio.has_data() {
+                let ends = pio.ends.take();
                 self.state = State::Idle;
+                if let Some((request, denied)) = ends {
+                    self.refuse(cx.device);
+                    self.show_denied(&request, denied);
+                }
             }
             out = core::mem::take(&mut out).get_mut(served..).unwrap_or_default();
         }

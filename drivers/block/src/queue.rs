@@ -3,7 +3,7 @@
 use crate::job::{Job, Phase};
 use crate::request::{DeviceError, Failure, Memory, Request, Step};
 use crate::shares::{Held, Shares};
-use crate::{Chunk, Pool, Unserved};
+use crate::{Chunk, Pool, Scatter, Unserved};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use mediator::{Ctx, Direction, Work, WorkError};
@@ -393,8 +393,16 @@ impl Queue {
     /// As [`Queue::cancel`], of requests that a device has forgotten and may still be working on: their buffers stay lent until
     /// [`Queue::release`].
     pub fn abandon(&mut self, cx: &mut Ctx<'_>, which: impl Fn(u32) -> bool) {
-        let given = |job: &&mut Job| which(job.request.tag) && job.is_at_device();
-        self.jobs.iter_mut().flatten().filter(given).for_each(|job| job.cancelled = true);
+        for job in self.jobs.iter_mut().flatten() {
+            if !job.cancelled && job.is_at_device() && which(job.request.tag) {
+                job.cancelled = true;
+                // Nothing more is copied. Else the request by which the guest asks what has failed might find no room.
+                let memory = core::mem::replace(&mut job.request.memory, Scatter::default().into());
+                let segments = memory.segments();
+                self.segments = self.segments.saturating_sub(segments);
+                self.shares.change(job.request.disk, |held| held.segments = held.segments.saturating_sub(segments));
+            }
+        }
         self.cancel(cx, which);
     }
 

@@ -9,6 +9,10 @@ use sim::{SimRanges, SimTransform};
 use std::sync::Arc;
 
 const ABORTED: Result<(), Failure> = Err(Failure::Device { tfd: 0x0441 });
+/// UNC of a read, WP of a write: the same bit.
+const UNREADABLE: Result<(), Failure> = Err(Failure::Device { tfd: 0x4041 });
+const FORBIDDEN: Result<(), Failure> = UNREADABLE;
+const NOT_FOUND: Result<(), Failure> = Err(Failure::Device { tfd: 0x1041 });
 
 /// Sectors 100 to 199 are read-only, 200 to 299 absent; from 1001 on sectors of 4096 bytes are encrypted; TRIM is allowed.
 struct Rules;
@@ -72,12 +76,12 @@ fn read_only_sectors_are_read_and_not_written_and_absent_ones_neither() {
             outcome
         };
         assert_eq!(run(100, 8, false), Ok(()));
-        assert_eq!(run(99, 2, true), ABORTED);
-        assert_eq!(run(199, 1, true), ABORTED);
-        assert_eq!(run(199, 2, false), ABORTED);
-        assert_eq!(run(299, 1, true), ABORTED);
+        assert_eq!(run(99, 2, true), FORBIDDEN);
+        assert_eq!(run(199, 1, true), FORBIDDEN);
+        assert_eq!(run(199, 2, false), UNREADABLE);
+        assert_eq!(run(299, 1, true), NOT_FOUND);
         assert_eq!(run(300, 1, true), Ok(()));
-        assert_eq!(rig.platter().written, [300]);
+        assert_eq!(rig.platter().written, [99, 300]);
     }
 }
 
@@ -98,12 +102,12 @@ fn a_refused_queued_command_lets_the_others_end_and_is_named_in_the_log() {
             Err(failure) => break failure,
         }
     };
-    assert_eq!(outcome, Failure::Device { tfd: 0x0441 });
+    assert_eq!(Err(outcome), FORBIDDEN);
     assert_eq!(rig.guest(0).get(px::SACT), Ok(1 << 5), "only the refused one is not done");
     rig.guest(0).recover(false).unwrap();
     rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
     let log = rig.machine.ram.peek(DATA, 512).to_vec();
-    assert_eq!((log[0], log[2], log[3], log[4]), (5, 0x41, 4, 150));
+    assert_eq!((log[0], log[2], log[3], log[4]), (5, 0x41, 0x40, 150));
     assert_eq!(rig.platter().written.len(), 16, "the two others were written");
     assert_eq!(log.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
 }

@@ -54,3 +54,16 @@ fn the_pieces_of_guest_memory_count_and_are_few_for_one_request() {
     bench.submit(2, false, SMALL.start, 8, &pieces(MAX_SEGMENTS + 1));
     assert_eq!(bench.ended, [(1, 8, Ok(())), (2, 0, Err(Failure::Unserved))]);
 }
+
+#[test]
+fn abandoned_requests_keep_their_buffers_but_no_pieces_so_that_the_next_is_heard() {
+    let mut bench = Bench::new(0x1_0000);
+    let pieces: Vec<_> = (0..MAX_SEGMENTS as u64).map(|n| (0x10_0000 + 4 * n, 2)).collect();
+    bench.submit(1, false, SMALL.start, 8, &pieces);
+    assert!(!bench.queue.has_room() && bench.queue.in_flight() == 1);
+    bench.with(|queue, cx| queue.abandon(cx, |_| true));
+    assert!(bench.queue.has_room() && bench.queue.in_flight() == 1);
+    bench.device.clear();
+    bench.with(|queue, cx| queue.release(cx, |_| true));
+    assert_eq!(bench.queue.pool().lent(), 0);
+}

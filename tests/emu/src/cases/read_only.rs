@@ -36,7 +36,7 @@ fn read_only(cx: &Cx) -> Result<()> {
     let said = machine.console.text();
     // NVMe figure 98: attempted write to read only range.
     ensure!(said.contains("(sct 0x1 / sc 0x82)"), "the NVMe drive does not say why it was not written");
-    ensure!(said.contains("error: { ABRT }"), "the IDE disk does not say that it has aborted a write");
+    ensure!(said.contains("error: { UNC }"), "the IDE disk does not say that it has aborted a write");
     let plain = fs::read(cx.plaintext(&ide)?)?;
     let raw = nvme.read_data(0, READ_BYTES as u64 / 512)?;
     for (name, expected) in [("sda2", &plain[..READ_BYTES]), ("nvme0n1p2", &raw)] {

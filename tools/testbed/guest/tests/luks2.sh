@@ -1,8 +1,7 @@
 # A LUKS2 volume under Shoji: the payload is at the partition's first sector, the header nowhere, and behind the payload
 # nothing answers. On the bare machine (shoji.phrase) cryptsetup opens the same volume. shoji.luks2: make, look, add; keep: the
 # volume holds a marker and is written to. shoji.header: the partition that the header lies on by itself.
-# shoji.tail=first looks behind the payload before anything else: after so many errors Linux goes on by PIO, which takes
-# whole crypto sectors only.
+# shoji.tail=first looks behind the payload before anything else, which must not slow the disk down.
 payload_kib=$(value shoji.payload_kib)
 phrase=$(value shoji.phrase)
 tail=$(value shoji.tail)
@@ -13,6 +12,20 @@ nothing_behind() {
         dd if=$volume of=/dev/null bs=4k skip=$((at_kib / 4)) count=1 2>/dev/null && fail "KiB $at_kib is read"
         dd if=/dev/zero of=$volume bs=4k seek=$((at_kib / 4)) count=1 oflag=direct 2>/dev/null && fail "KiB $at_kib is written"
     done
+    # What udev does at every start. Linux would take a disk that aborts commands for a bad one.
+    for _ in $(seq 12); do
+        dd if=$volume of=/dev/null bs=4k skip=$(((size_kib - 4) / 4)) count=1 iflag=direct 2>/dev/null && fail "the end is read"
+    done
+    # Across the payload's end the sectors before it are read.
+    echo 3 > /proc/sys/vm/drop_caches
+    got=$(dd if=$volume bs=4k skip=$((payload_kib / 4 - 2)) count=4 2>/dev/null | wc -c)
+    [ "$got" = 8192 ] || fail "$got bytes are read before the payload's end"
+    dmesg | grep -q 'error: { UNC }' || fail "no read has failed as one of a bad sector"
+    dmesg | grep -q 'error: { IDNF }' || fail "no write has failed as one of a sector that is not found"
+    ! dmesg | grep -q 'error: { ABRT }' || fail "the kernel says: $(dmesg | grep -m 1 -B 4 'error: { ABRT }')"
+    slower=$(dmesg | grep -m 1 -E 'configured for PIO|limiting speed|speed down|NCQ disabled')
+    [ -z "$slower" ] || fail "the kernel says: $slower"
+    echo "SAID $(dmesg | grep 'configured for' | tail -n 1)"
 }
 if [ -n "$phrase" ]; then
     for module in dm-mod cryptd crypto_simd aesni-intel xts dm-crypt; do insmod "/modules/$module.ko" 2>/dev/null; done
