@@ -176,7 +176,7 @@ fn verify_names_its_first_sector() {
     let mut rig = ahci();
     rig.guest(0).run(5, fis(0x42, END - 3, 3, 5), false, vec![]).unwrap();
     let outcome = rig.guest(0).run(5, fis(0x42, END - 3, 4, 5), false, vec![]);
-    assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x4051 }));
+    assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x4041 }));
     assert_eq!(lba_of(&rig.guest(0).register_fis()), END - 3);
 }
 
@@ -196,7 +196,7 @@ fn an_ahci_disk_shows_the_sector_as_bad_and_moves_those_before() {
             let regions = pieces(DATA, len, &[4096]);
             let outcome = rig.guest(0).run(5, by.fis(write, lba, sectors, 5), write, regions.clone());
             let what = format!("{by:?} {write} {lba}+{sectors}");
-            assert_eq!(outcome, Err(AhciFailure::Device { tfd: u32::from(error) << 8 | 0x51 }), "{what}");
+            assert_eq!(outcome, Err(AhciFailure::Device { tfd: u32::from(error) << 8 | 0x41 }), "{what}");
             let got = rig.machine.ram.peek(DATA, (bad - lba) as usize * 512).to_vec();
             if by == By::Queued {
                 assert_eq!(rig.guest(0).get(px::SACT), Ok(1 << 5), "{what}");
@@ -208,7 +208,7 @@ fn an_ahci_disk_shows_the_sector_as_bad_and_moves_those_before() {
                 assert_eq!((fis[0], fis[3], lba_of(&fis)), (0x34, error, bad), "{what}");
             }
             rig.guest(0).recover(false).unwrap();
-            assert_eq!(rig.guest(0).get(px::TFD), Ok(u32::from(error) << 8 | 0x51), "{what}: until the next command");
+            assert_eq!(rig.guest(0).get(px::TFD), Ok(u32::from(error) << 8 | 0x41), "{what}: until the next command");
             if by == By::Queued {
                 rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
                 let log = rig.machine.ram.peek(DATA, 512).to_vec();
@@ -225,7 +225,7 @@ fn an_ahci_disk_shows_the_sector_as_bad_and_moves_those_before() {
             // The next command's end is its own.
             assert_eq!(
                 rig.guest(0).run(7, fis(0xf6, 0, 1, 7), false, vec![]),
-                Err(AhciFailure::Device { tfd: 0x0451 })
+                Err(AhciFailure::Device { tfd: 0x0441 })
             );
             assert_eq!(rig.guest(0).register_fis()[3], 4, "{what}");
             assert!(rig.machine.faults.is_empty());
@@ -240,11 +240,11 @@ fn an_ahci_disk_interrupts_once_and_its_next_error_is_its_own() {
         let table = Table { at: rig.guest(0).table_at(5), regions: vec![(DATA, 20 * 512)] };
         rig.guest(0).prepare(5, by.fis(false, END - 3, 20, 5), false, &table);
         rig.guest(0).ring(1 << 5, by == By::Queued).unwrap();
-        assert_eq!(rig.guest(0).interrupt(), Err(AhciFailure::Device { tfd: 0x4051 }), "{by:?}");
+        assert_eq!(rig.guest(0).interrupt(), Err(AhciFailure::Device { tfd: 0x4041 }), "{by:?}");
         rig.guest(0).recover(false).unwrap();
         rig.platter().inject_error(404 + 7, IDNF);
         let outcome = rig.guest(0).run(5, By::DmaExt.fis(false, 400, 8, 5), false, vec![(DATA, 4096)]);
-        assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x1051 }), "{by:?}");
+        assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x1041 }), "{by:?}");
         assert_eq!(lba_of(&rig.guest(0).register_fis()), 404, "{by:?}");
     }
 }
@@ -275,7 +275,7 @@ fn queued_commands_beside_one_that_runs_over_the_end_are_done_first_and_the_log_
             break failure;
         }
     };
-    assert_eq!(outcome, AhciFailure::Device { tfd: 0x1051 });
+    assert_eq!(outcome, AhciFailure::Device { tfd: 0x1041 });
     assert_eq!(rig.guest(0).get(px::SACT), Ok(1 << 5), "only the one at the end is not done");
     rig.guest(0).recover(false).unwrap();
     rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
@@ -288,5 +288,5 @@ fn queued_commands_beside_one_that_runs_over_the_end_are_done_first_and_the_log_
 fn a_table_that_is_no_memory_is_still_the_hosts_fault_and_names_no_sector() {
     let mut rig = ahci();
     let outcome = rig.guest(0).run(5, By::DmaExt.fis(false, END - 3, 20, 5), false, vec![(0xffff_f000_0000, 20 * 512)]);
-    assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x0451 }));
+    assert_eq!(outcome, Err(AhciFailure::Device { tfd: 0x0441 }));
 }
