@@ -10,7 +10,7 @@ use testbed::qemu::Writes;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("seabios_grub_and_linux_boot_from_an_ahci_disk", 300, boots).beside_others(),
-        Case::new("a_reboot_on_an_ahci_disk_comes_back", 300, reboots),
+        Case::new("a_reboot_on_an_ahci_disk_comes_back", 300, reboots).only_in_long_runs(),
         Case::new("an_ahci_disk_passes_fio_with_32_commands_queued_and_trim", 600, passes_fio),
     ]
 }

@@ -48,7 +48,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("a_usb_keyboard_opens_through_the_bios", 120, usb).on(On::ShojiOnly),
         Case::new("a_recovery_key_on_the_serial_port_opens_and_a_typo_costs_no_try", 120, recovery).on(On::ShojiOnly),
         Case::new(
-            "a_pass_phrase_that_takes_more_than_half_of_memory_is_told_and_the_recovery_key_opens",
+            "a_pass_phrase_that_takes_more_memory_than_is_free_is_told_and_the_recovery_key_opens",
             120,
             too_large,
         )
@@ -280,13 +280,13 @@ fn usb(cx: &Cx) -> Result<()> {
 }
 
 fn too_large(cx: &Cx) -> Result<()> {
-    let lock = Lock { cost: Cost { memory_mib: MEMORY_MIB / 2, passes: 1 }, ..LOCK };
+    let lock = Lock { cost: Cost { memory_mib: MEMORY_MIB, passes: 1 }, ..LOCK };
     let (qemu, mut terminal) = machine(cx, &lock.blob()?, MEMORY_MIB, None)?.terminal()?;
     let mut machine = qemu.start()?;
     terminal.expect("use the recovery key, or set a pass phrase with less `memory`", SOON)?;
     terminal.expect(PROMPT, SOON)?;
     terminal.send(&format!("{}\r", lock.pass_phrase))?;
-    terminal.expect("takes 64 MiB of memory, more than there is; use the recovery key", SOON)?;
+    terminal.expect("takes 128 MiB of memory, more than there is; use the recovery key", SOON)?;
     terminal.expect(PROMPT, SOON)?;
     terminal.send(&format!("\t{}\r", RecoveryKey(RECOVERY_KEY).to_text().as_str()))?;
     machine.expect(GUEST)?;
@@ -295,12 +295,12 @@ fn too_large(cx: &Cx) -> Result<()> {
 }
 
 fn half_too_large(cx: &Cx) -> Result<()> {
-    let lock = Lock { other_cost: Some(Cost { memory_mib: MEMORY_MIB / 2, passes: 1 }), ..LOCK };
+    let lock = Lock { other_cost: Some(Cost { memory_mib: MEMORY_MIB, passes: 1 }), ..LOCK };
     let (qemu, mut terminal) = machine(cx, &lock.blob()?, MEMORY_MIB, None)?.terminal()?;
     let mut machine = qemu.start()?;
     terminal.expect(PROMPT, SOON)?;
     terminal.send("guess\r")?;
-    terminal.expect("another one takes 64 MiB of memory, more than there is", SOON)?;
+    terminal.expect("another one takes 128 MiB of memory, more than there is", SOON)?;
     terminal.expect("Wrong. 2 more tries.", SOON)?;
     terminal.expect(PROMPT, SOON)?;
     terminal.send(&format!("{}\r", lock.pass_phrase))?;

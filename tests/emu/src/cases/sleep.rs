@@ -13,8 +13,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("the_guest_sleeps_on_vt_x", 1200, sleeps_in_bochs).beside_others(),
         Case::new("the_guest_sleeps_with_4_cpus_and_has_them_again", 600, |cx| sleeps(cx, 4)),
         Case::new("the_guest_sleeps_on_a_q35", 300, sleeps_on_a_q35),
-        Case::new("the_guest_sleeps_and_uses_its_ahci_disk_after_waking_up", 400, with_ahci),
-        Case::new("the_guest_sleeps_and_uses_its_nvme_drive_after_waking_up", 300, with_nvme),
+        Case::new("the_guest_sleeps_and_uses_its_ahci_disk_after_waking_up", 400, with_ahci).only_in_long_runs(),
+        Case::new("the_guest_sleeps_and_uses_its_nvme_drive_after_waking_up", 300, with_nvme).only_in_long_runs(),
     ]
 }
 
