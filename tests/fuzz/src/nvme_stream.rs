@@ -41,6 +41,8 @@ fn settle(rig: &mut NvmeRig) {
     machine.config_write(0x10, Width::Dword, BAR as u32);
     machine.config_write(0x14, Width::Dword, 0);
     machine.config_write(0x04, Width::Word, 6);
+    // Whatever messages were switched on, the guest's driver takes none.
+    machine.config_write(0x42, Width::Word, 0);
     (0..20).for_each(|_| machine.tick());
     rig.recovers();
 }
