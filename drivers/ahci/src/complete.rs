@@ -1,7 +1,7 @@
 //! Commands that the device has done, and what the guest is shown of them.
 
 use crate::fis::{self, Fis};
-use crate::port::{Kind, Payload, Port, Shared, Shown, Slot, bit, slots_of};
+use crate::port::{Kind, Payload, Port, QueuedFailure, Shared, Shown, Slot, bit, slots_of};
 use crate::spec::{fis as bits, header, is, log, port, received};
 use acs::identify::{self, Identity, Transport};
 use acs::spec::{SECTOR_BYTES, error, reg, status};
@@ -82,11 +82,15 @@ impl Port {
             slots_of(done).for_each(|slot| self.on_slot_done(cx, shared, slot));
         }
         self.failed = true;
+        // The log is of this failure, and of none before.
+        self.failure = None;
         let Some(slot) = slots_of(self.at_device).next().filter(|_| !self.queuing) else { return };
         self.at_device = 0;
         let Some(it) = self.slots.get(slot) else { return };
         if !matches!(it.kind, Kind::Bounced { .. } | Kind::Payload(_)) {
+            let failure = QueuedFailure { tag: slot as u8 & log::TAG, fis: it.fis, denied: it.ends };
             self.shown = it.ends.map(|denied| Shown { denied, queued: it.queued });
+            self.failure = it.queued.then_some(failure);
             return;
         }
         if it.flags & header::WRITE == 0 {

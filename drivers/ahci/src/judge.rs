@@ -1,7 +1,7 @@
 //! A command that the guest issues: copied once, and judged from the copy.
 
 use crate::fis::{self, Fis, Header, NO_GEOMETRY};
-use crate::port::{Kind, Payload, Port, QueuedFailure, Shared, Slot, bit, slots_of};
+use crate::port::{Kind, Payload, Port, Shared, Slot, bit, slots_of};
 use crate::prdt::{self, PrdtError, Table};
 use crate::spec::{fis as bits, header, log, table};
 use crate::unit::Unit;
@@ -106,10 +106,6 @@ impl Port {
             if self.before == 0 && refused == 0 {
                 self.before = self.issued & self.active & !bit(slot);
             }
-        }
-        let Some(it) = self.slots.get(slot) else { return };
-        if it.queued {
-            self.failure = Some(QueuedFailure { tag: slot as u8 & log::TAG, fis: it.fis, denied });
         }
         self.ready |= bit(slot);
     }

@@ -158,6 +158,12 @@ impl Mediator for Ahci {
     }
 
     fn on_access(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
+        if !self.guard.decodes() {
+            return Ok(match access.op {
+                Op::Read => Verdict::Value(access.width.ones()),
+                Op::Write(_) => Verdict::Done,
+            });
+        }
         match access {
             Access { region: ABAR, offset, width, op: Op::Read } => self.read_access(cx, offset, width),
             Access { region: ABAR, offset, width, op: Op::Write(value) } => self.write_access(cx, offset, width, value),
@@ -173,7 +179,8 @@ impl Mediator for Ahci {
     }
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
-        let busy = self.ports.iter().any(Port::in_transfer);
+        let own = (0..self.shared.disks.0.len()).any(|disk| self.shared.own.is_under_way(disk));
+        let busy = own || self.ports.iter().any(Port::in_transfer);
         self.guard.on_config(cx, access, busy)
     }
 

@@ -311,6 +311,9 @@ impl Ahci {
     pub fn begin_own(&mut self, cx: &mut Ctx<'_>, number: usize, request: OwnRequest) -> Result<(), OwnError> {
         // One that nobody asks for any more has ended perhaps.
         self.look_after_own(cx, number);
+        if !self.guard.decodes() {
+            return Err(OwnError::NotReady);
+        }
         let disk = self.shared.disks.0.get(number).filter(|disk| disk.identity.lba).ok_or(OwnError::Request)?;
         let place = self.port_of(number).ok_or(OwnError::NotReady)?;
         let it =
@@ -338,13 +341,13 @@ impl Ahci {
                 let place = self.port_of(disk);
                 let Self { ports, shared, .. } = self;
                 match place.and_then(|place| ports.get_mut(place)) {
-                    Some(it) => {
+                    Some(it) if it.running && !it.stopping => {
                         it.own.waiting = Some((disk, transfer));
                         it.issue_own(cx, shared);
                         it.issue(cx);
                     }
-                    // It has gone since.
-                    None => {
+                    // It has gone or was stopped since.
+                    _ => {
                         shared.queue.cancel(cx, |tag| tag == Own::tag(disk));
                         shared.own.lose(|other| other == disk);
                     }
@@ -358,7 +361,7 @@ impl Ahci {
     pub fn look_after_own(&mut self, cx: &mut Ctx<'_>, disk: usize) {
         let with_it = self.ports.iter().position(|it| it.has_own_of(disk)).or_else(|| self.port_of(disk));
         let number = with_it.and_then(|place| self.ports.get(place)).map(|it| it.number);
-        if let Some(number) = number.filter(|_| self.shared.own.is_under_way(disk)) {
+        if let Some(number) = number.filter(|_| self.guard.decodes() && self.shared.own.is_under_way(disk)) {
             self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared));
             self.sync(cx, number);
         }

@@ -335,7 +335,7 @@ impl Port {
 
     /// Is a command under way that a device without bus or registers could not end?
     pub fn in_transfer(&self) -> bool {
-        self.at_device != 0 || self.has_own()
+        self.issued | self.at_device != 0
     }
 
     /// Has the packet device of an unknown unit told its signature?

@@ -57,7 +57,7 @@ impl Nvme {
         if request.op != OwnOp::Flush && request.data.len() > self.identity.max_transfer_bytes as usize {
             return Err(OwnError::Request);
         }
-        if self.registers.power != Power::On || self.own_queue().is_none() {
+        if self.registers.power != Power::On || !self.guard.decodes() || self.own_queue().is_none() {
             return Err(OwnError::NotReady);
         }
         let queue_disk = u32::try_from(number).unwrap_or(u32::MAX);
@@ -72,7 +72,7 @@ impl Nvme {
 
     /// Looks after the request of a disk.
     pub fn look_after_own(&mut self, cx: &mut Ctx<'_>, disk: usize) {
-        if self.registers.power == Power::On && self.own_requests.requests.is_under_way(disk) {
+        if self.registers.power == Power::On && self.guard.decodes() && self.own_requests.requests.is_under_way(disk) {
             self.forget_if_disabled(cx);
             self.run(cx, true);
         }

@@ -74,7 +74,7 @@ impl Nvme {
 
     /// Takes the queues back once the controller is disabled. False: it is not.
     pub fn forget_if_disabled(&mut self, cx: &mut Ctx<'_>) -> bool {
-        let disabled = registers::is_disabled(cx.device);
+        let disabled = self.guard.decodes() && registers::is_disabled(cx.device);
         if disabled && self.registers.power != Power::Off {
             self.forget(cx);
         }

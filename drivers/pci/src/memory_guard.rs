@@ -181,6 +181,7 @@ pub struct MemoryGuard {
     capabilities: Capabilities,
     /// Of MSI-X, which the guest does not see without.
     table: Option<Table>,
+    decodes: bool,
 }
 
 impl MemoryGuard {
@@ -194,7 +195,7 @@ impl MemoryGuard {
         device.config_write(header::COMMAND, Width::Word, command);
         let bars = blocks.iter().map(|&block| Bar::new(device, block)).collect::<Result<Vec<_>, _>>()?;
         let (ports, capabilities) = (ports(device), Capabilities::read(device));
-        let mut guard = Self { bars, ports, capabilities, table: None };
+        let mut guard = Self { bars, ports, capabilities, table: None, decodes: true };
         guard.attach_table(device);
         device.config_write(header::COMMAND, Width::Word, command | header::COMMAND_MEMORY);
         Ok(guard)
@@ -256,11 +257,18 @@ impl MemoryGuard {
     }
 
     /// The machine has slept: the function decodes nothing, and has its registers where they were.
-    pub fn on_resume(&self, device: &mut dyn Device) {
+    pub fn on_resume(&mut self, device: &mut dyn Device) {
+        self.decodes = false;
         let off = header::COMMAND_IO | header::COMMAND_MEMORY | header::COMMAND_MASTER;
         let command = device.config_read(header::COMMAND, Width::Word) & !off;
         device.config_write(header::COMMAND, Width::Word, command);
         self.bars.iter().for_each(|bar| bar.restore(device));
+    }
+
+    /// Does the function decode its memory? If not, what is read from it is nobody's answer (all ones, or 0 in QEMU), and what is
+    /// written goes nowhere: no access of the guest is one to its registers then.
+    pub fn decodes(&self) -> bool {
+        self.decodes
     }
 
     /// Does the function decode its memory, and may it master the bus?
@@ -323,7 +331,7 @@ impl MemoryGuard {
     }
 
     fn write_command(
-        &self,
+        &mut self,
         device: &mut dyn Device,
         access: ConfigAccess,
         value: u32,
@@ -343,6 +351,7 @@ impl MemoryGuard {
         }
         let ports = header::COMMAND_IO.wrapping_shr(u32::from(access.offset & 3).wrapping_mul(8));
         device.config_write(access.offset, access.width, value & !ports);
+        self.decodes = new & header::COMMAND_MEMORY != 0;
         Ok(Verdict::Done)
     }
 

@@ -19,6 +19,8 @@ pub const MSI_END: u16 = 24;
 /// MSI: enabled, and with a 64-bit address, in the dword of the ID; the address.
 const MSI_ENABLE: u32 = 1 << 16;
 const MSI_WIDE: u32 = 1 << 23;
+/// It has masks, and pending bits, behind the data.
+const MSI_MASKS: u32 = 1 << 24;
 const MSI_ADDRESS: u16 = 4;
 const MSI_ADDRESS_HIGH: u16 = 8;
 
@@ -60,6 +62,15 @@ pub fn write_msi(cx: &mut Ctx<'_>, access: ConfigAccess, written: u32, at: u16) 
     };
     let control = now(0);
     let wide = control & MSI_WIDE != 0;
+    let len = match (wide, control & MSI_MASKS != 0) {
+        (false, false) => 12,
+        (true, false) => 16,
+        (false, true) => 20,
+        (true, true) => MSI_END,
+    };
+    if at >= len {
+        return Err(Violation { what: "configuration: a register of the device's own", detail: access.offset.into() });
+    }
     let low_is_good = is_good(cx.guest, now(MSI_ADDRESS));
     let high_is_good = !wide || now(MSI_ADDRESS_HIGH) == 0;
     let good = match at {

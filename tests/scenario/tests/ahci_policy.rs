@@ -112,6 +112,29 @@ fn a_refused_queued_command_lets_the_others_end_and_is_named_in_the_log() {
     assert_eq!(log.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte)), 0);
 }
 
+/// The guest does not ask for the log of a refused command; at the next failure it is that one's.
+#[test]
+fn the_log_is_that_of_the_last_failure() {
+    let mut rig = AhciRig::new();
+    rig.set_map(Arc::new(Rules));
+    let fails = |rig: &mut AhciRig, lba: u64| {
+        rig.guest(0).run(3, By::Queued.fis(false, lba, 8, 3), false, vec![(DATA, 4096)]).unwrap_err();
+        rig.guest(0).recover(false).unwrap();
+    };
+    fails(&mut rig, 250);
+    rig.machine.ahci.ports[0].disk.as_mut().unwrap().platter.inject_error(5004, 0x40);
+    fails(&mut rig, 5000);
+    rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
+    let log = rig.machine.ram.peek(DATA, 512).to_vec();
+    let lba = u64::from(u32::from_le_bytes([log[4], log[5], log[6], log[8]]));
+    assert_eq!((log[0] & 0x1f, lba), (3, 5004));
+    // And of a refused one again.
+    fails(&mut rig, 260);
+    rig.guest(0).run(0, fis(0x2f, 0x10, 1, 0), false, vec![(DATA, 512)]).unwrap();
+    let log = rig.machine.ram.peek(DATA, 512).to_vec();
+    assert_eq!((log[0], log[4], log[5]), (3, 4, 1));
+}
+
 #[test]
 fn sectors_of_4096_bytes_are_read_changed_and_written_where_they_are_cut() {
     let mut rig = AhciRig::new();

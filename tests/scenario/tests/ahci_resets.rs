@@ -1,6 +1,7 @@
 //! Resets at each step, sleep, power cuts at every write, and an arena without memory.
 #![forbid(unsafe_code)]
 
+use mediator::{Op, Width};
 use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED, SECTORS};
 use scenario::payload;
 use sim::ahci::{Failure, Table, at, fis, hba, px};
@@ -320,4 +321,52 @@ fn a_reset_by_software_after_a_failed_command_is_no_failure_itself() {
     assert_eq!(rig.machine.ahci.ports[0].controls, [4, 0]);
     rig.identify(0).unwrap();
     rig.read(By::DmaExt, 6000, 8, PAGES).unwrap();
+}
+
+#[test]
+fn a_reset_that_the_controller_does_not_hear_of_gives_no_buffer_back() {
+    for (zeros, by) in [(false, By::Queued), (true, By::Queued), (false, By::DmaExt), (true, By::DmaExt)] {
+        let mut rig = AhciRig::new();
+        if zeros {
+            rig.machine.read_zeros_of_nobody();
+        }
+        rig.write(by, 7000, &payload(1, 7000, 8), PAGES).unwrap();
+        let port = &mut rig.machine.ahci.ports[0];
+        (port.lingers, port.delay, port.late_wait) = (true, 50, 0);
+        let late = payload(2, 5000, 8);
+        rig.prepare(4, by, Some(&late), 5000, 8, PAGES);
+        rig.guest(0).ring(1 << 4, by == By::Queued).unwrap();
+        rig.machine.tick();
+        rig.machine.tick();
+        rig.machine.ahci.ports[0].late_wait = 40;
+        rig.guest(0).recover(false).unwrap();
+        // Neither of the controller, with or without it the port has let go of nothing.
+        rig.machine.config(4, Width::Word, Op::Write(4));
+        let gone = rig.machine.read(4);
+        assert_eq!(gone, u32::MAX, "no register answers, whatever is read from nobody");
+        rig.machine.write(4, 1 << 31 | 1);
+        rig.machine.config(4, Width::Word, Op::Write(6));
+        rig.guest(0).recover(false).unwrap();
+        rig.machine.ahci.ports[0].delay = 0;
+        rig.read(by, 7000, 8, PAGES).unwrap();
+        (0..100).for_each(|_| rig.machine.tick());
+        assert!(rig.platter().written.contains(&5000), "the device still had it");
+        rig.check_secrecy();
+    }
+}
+
+#[test]
+fn what_the_guest_has_issued_keeps_the_registers_decoded() {
+    let mut rig = AhciRig::new();
+    rig.machine.read_zeros_of_nobody();
+    rig.machine.ahci.ports[0].delay = 5;
+    rig.prepare(4, By::DmaExt, None, 5000, 8, PAGES);
+    rig.guest(0).ring(1 << 4, false).unwrap();
+    rig.machine.config(4, Width::Word, Op::Write(4));
+    assert_eq!(rig.machine.violations.len(), 1, "in mid-transfer");
+    while rig.guest(0).get(px::CI).unwrap() != 0 {
+        rig.machine.tick();
+    }
+    rig.machine.config(4, Width::Word, Op::Write(4));
+    assert_eq!(rig.machine.violations.len(), 1);
 }

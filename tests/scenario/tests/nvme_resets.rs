@@ -270,3 +270,21 @@ fn aborts_name_the_devices_own_command() {
     rig.guest.wait(&mut rig.machine, 1, id).unwrap();
     rig.check();
 }
+
+#[test]
+fn a_controller_that_does_not_decode_is_not_taken_for_a_disabled_one() {
+    for zeros in [false, true] {
+        let mut rig = NvmeRig::new();
+        rig.machine.config.zeros_of_nobody = zeros;
+        let kept = rig.machine.arena.live_buffers();
+        begin(&mut rig);
+        rig.machine.config_write(4, mediator::Width::Word, 4);
+        assert_eq!(rig.machine.read(0x1c), u32::MAX, "no register answers, whatever is read from nobody");
+        rig.machine.write(0x14, 0);
+        (0..10).for_each(|_| rig.machine.tick());
+        assert!(rig.machine.arena.live_buffers() >= kept, "the device may still reach its queues");
+        rig.check_secrecy();
+        rig.machine.config_write(4, mediator::Width::Word, 6);
+        rig.recovers();
+    }
+}

@@ -27,9 +27,12 @@ const MOMENT_NS: u64 = 1_000_000;
 const AGAIN_NS: u64 = 1_000_000_000;
 
 /// Configuration space: command, an index and data pair at BAR4, the registers at BAR5.
+#[derive(Clone, Copy)]
 struct Config {
     command: u32,
     bars: [u32; 6],
+    /// What is read from registers that are not decoded.
+    nobody: u32,
 }
 
 impl Config {
@@ -77,7 +80,11 @@ struct Wires<'a, 'd> {
 impl Device for Wires<'_, '_> {
     fn read(&mut self, _: RegionId, offset: u32, width: Width) -> u64 {
         assert_eq!(width, Width::Dword);
-        if self.config.command & 2 == 0 { width.ones() } else { self.ahci.borrow_mut().read(offset).into() }
+        if self.config.command & 2 == 0 {
+            self.config.nobody.into()
+        } else {
+            self.ahci.borrow_mut().read(offset).into()
+        }
     }
 
     fn write(&mut self, _: RegionId, offset: u32, width: Width, value: u64) {
@@ -176,7 +183,7 @@ impl AhciMachine {
     pub fn new(ahci: SimAhci) -> Self {
         Self {
             ahci,
-            config: Config { command: 7, bars: [0, 0, 0, 0, 0xc041, BAR as u32] },
+            config: Config { command: 7, bars: [0, 0, 0, 0, 0xc041, BAR as u32], nobody: u32::MAX },
             ram: SimMemory::default(),
             arena: SimArena::default(),
             violations: Vec::new(),
@@ -187,6 +194,11 @@ impl AhciMachine {
             accesses: 0,
             controller: None,
         }
+    }
+
+    /// Registers that are not decoded read 0, as in QEMU, and not all ones.
+    pub fn read_zeros_of_nobody(&mut self) {
+        self.config.nobody = 0;
     }
 
     /// Lets a driver take the controller over.
@@ -345,7 +357,7 @@ impl AhciMachine {
     /// The machine sleeps (S3) and wakes up.
     pub fn sleep(&mut self) {
         self.ahci.lose_power();
-        self.config = Config { command: 0, bars: [0; 6] };
+        self.config = Config { command: 0, bars: [0; 6], ..self.config };
         self.call(|controller, cx| controller.on_resume(cx));
     }
 

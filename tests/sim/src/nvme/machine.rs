@@ -37,6 +37,8 @@ pub const TABLE: u64 = BAR + messages::TABLE as u64;
 pub struct Config {
     pub command: u32,
     pub bars: [u32; 2],
+    /// Registers that are not decoded read 0, as in QEMU, and not all ones.
+    pub zeros_of_nobody: bool,
 }
 
 impl Config {
@@ -93,7 +95,7 @@ struct Wires<'a, 'd> {
 impl Device for Wires<'_, '_> {
     fn read(&mut self, region: RegionId, offset: u32, width: Width) -> u64 {
         if self.config.command & 2 == 0 {
-            return width.ones();
+            return if self.config.zeros_of_nobody { 0 } else { width.ones() };
         }
         assert_eq!(width, Width::Dword, "every controller takes dwords, not {width:?}");
         let mut nvme = self.nvme.borrow_mut();
@@ -200,7 +202,7 @@ impl NvmeMachine {
     pub fn new(nvme: SimNvme) -> Self {
         Self {
             nvme,
-            config: Config { command: 6, bars: [BAR as u32, 0] },
+            config: Config { command: 6, bars: [BAR as u32, 0], zeros_of_nobody: false },
             ram: SimMemory::default(),
             arena: SimArena::default(),
             violations: Vec::new(),
