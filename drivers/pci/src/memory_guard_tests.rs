@@ -338,7 +338,7 @@ fn messages_go_to_interrupt_controllers_only() {
         assert!(write(data, Width::Dword, 0x4041));
         assert!(write(2, Width::Word, 1));
         // Without masks it ends there; what lies behind is the device's own.
-        (data + 4..24).step_by(4).for_each(|behind| assert!(!write(behind as u16, Width::Dword, 0), "{behind}"));
+        (data + 4..24).step_by(4).for_each(|behind| assert!(!write(behind, Width::Dword, 0), "{behind}"));
     }
 }
 
