@@ -1,6 +1,6 @@
 //! The CPU models of Bochs that the guests run on, and which guest cannot run on which.
 
-use crate::TinyGuest;
+use crate::{Board, TinyGuest};
 
 /// A CPU that Bochs can be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -114,6 +114,9 @@ impl Model {
     pub fn excludes_with(&self, guest: &TinyGuest, cpus: u32) -> Option<&'static str> {
         if cpus > self.cpus {
             return Some("it has too few CPUs");
+        }
+        if matches!(guest.board, Board::Ahci | Board::Nvme) {
+            return Some("Bochs 2.7 has no such controller");
         }
         let applies = |e: &&Exclusion| {
             e.guest == guest.name && e.model.is_none_or(|model| model == self.name) && cpus >= e.from_cpus

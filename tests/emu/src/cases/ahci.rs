@@ -25,7 +25,9 @@ fn boots(cx: &Cx) -> Result<()> {
     if cx.boot == Boot::Shoji {
         let log = machine.shoji_log();
         ensure!(log.contains("(channel 0, unit 0), 262144 sectors"), "the rule is not applied to the AHCI disk");
-        ensure!(!log.contains("refused"), "Shoji has refused something of the firmware's or of Linux's");
+        // Linux wants PCS of the chipset (92h) to enable ports that the firmware has not; that register stays the firmware's.
+        let refused = log.lines().find(|line| line.contains("refused") && !line.contains("(0x92)"));
+        ensure!(refused.is_none(), "Shoji has refused something of the firmware's or of Linux's: {refused:?}");
     }
     Ok(())
 }
