@@ -201,11 +201,8 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            if !self.busy {
+            if !(self.busy && self.prepare()) {
                 self.enter();
-            } else if !self.prepare() {
-                self.enter();
-                self.busy |= event::take_back(self.vmcb, &mut self.queued);
             }
             let vmcb = &mut *self.vmcb;
             let code = ExitCode(vmcb.control.exit_code);
