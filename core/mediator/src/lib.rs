@@ -23,6 +23,7 @@ mod access;
 mod addr;
 mod ctx;
 pub mod disk;
+pub mod net;
 pub mod pci;
 mod work;
 
