@@ -7,6 +7,8 @@ const CR0_PE: u64 = 1 << 0;
 const RFLAGS_IF: u64 = 1 << 9;
 /// A virtual interrupt that is never delivered: its intercept tells when the guest can take an interrupt (APM s. 15.21.4).
 const WINDOW: u64 = control::V_IRQ | control::V_IGN_TPR;
+/// Its vector (APM appendix B.1).
+const V_INTR_VECTOR: u32 = 32;
 const RFLAGS_RESUME: u64 = 1 << 16;
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
@@ -105,22 +107,48 @@ pub fn lets_interrupts_in(vmcb: &Vmcb) -> bool {
 }
 
 /// Just before VMRUN: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest exits
-/// as soon as it can take the next.
+/// as soon as it can take the next. The last one goes as a virtual interrupt, which needs no such exit ([`take_back`]): QEMU 7.2
+/// may deliver what is injected once more, when its threads kick the CPU before the next exit.
 #[cold]
 pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
     let control = &mut vmcb.control;
     let free = !control.event_inj.is_valid()
         && vmcb.save.rflags & RFLAGS_IF != 0
         && control.interrupt_shadow & control::INTERRUPT_SHADOW == 0;
-    if free && let Some(vector) = queued.take_highest() {
-        control.event_inj = Event::new(EventKind::Interrupt, vector);
-    }
+    let vector = if free { queued.take_highest() } else { None };
     let waiting = !queued.is_empty();
     let kept = control.virtual_interrupt & (control::V_INTR_MASKING | control::V_TPR);
-    control.virtual_interrupt = kept | if waiting { WINDOW } else { 0 };
+    let pending = match vector {
+        Some(vector) if !waiting => WINDOW | u64::from(vector) << V_INTR_VECTOR,
+        Some(vector) => {
+            control.event_inj = Event::new(EventKind::Interrupt, vector);
+            WINDOW
+        }
+        None if waiting => WINDOW,
+        None => 0,
+    };
+    control.virtual_interrupt = kept | pending;
     control.intercept_misc1.set(Misc1::VINTR, waiting);
     // Bochs 2.7 does not leave HLT for a virtual interrupt. With IF = 0 no interrupt ends HLT, so that it is left alone.
     let for_good = ExitCode(control.exit_code) == ExitCode::HLT && vmcb.save.rflags & RFLAGS_IF == 0;
     let halts_in_host = kept & control::V_INTR_MASKING != 0;
     control.intercept_misc1.set(Misc1::HLT, halts_in_host || waiting && !for_good);
+}
+
+/// Just after VMRUN: a virtual interrupt that went with the entry and was not taken waits again (APM s. 15.21.4: the CPU clears V_IRQ
+/// when it is). True: it does.
+#[cold]
+pub fn take_back(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) -> bool {
+    let control = &mut vmcb.control;
+    let is_left = control.virtual_interrupt & control::V_IRQ != 0 && !control.intercept_misc1.contains(Misc1::VINTR);
+    if is_left {
+        let vector = (control.virtual_interrupt >> V_INTR_VECTOR) as u8;
+        control.virtual_interrupt &= control::V_INTR_MASKING | control::V_TPR;
+        // QEMU leaves V_IRQ set when the delivery has begun and run into an exit.
+        let event = control.exit_int_info;
+        if !(event.is_valid() && event.kind() == Some(EventKind::Interrupt) && event.vector() == vector) {
+            queued.insert(vector);
+        }
+    }
+    is_left
 }

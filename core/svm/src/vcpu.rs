@@ -201,8 +201,11 @@ impl Vcpu for SvmVcpu {
     #[inline(always)]
     fn run(&mut self) -> Exit {
         loop {
-            if !(self.busy && self.prepare()) {
+            if !self.busy {
                 self.enter();
+            } else if !self.prepare() {
+                self.enter();
+                self.busy |= event::take_back(self.vmcb, &mut self.queued);
             }
             let vmcb = &mut *self.vmcb;
             let code = ExitCode(vmcb.control.exit_code);
