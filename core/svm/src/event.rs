@@ -107,10 +107,11 @@ pub fn lets_interrupts_in(vmcb: &Vmcb) -> bool {
 }
 
 /// Just before VMRUN: the highest vector goes with it, if the guest can take one there. While vectors are left, the guest exits
-/// as soon as it can take the next. The last one goes as a virtual interrupt, which needs no such exit ([`take_back`]): QEMU 7.2
-/// may deliver what is injected once more, when its threads kick the CPU before the next exit.
+/// as soon as it can take the next. Where `injects_twice` ([`crate::features::Features`]) the last one goes as a virtual interrupt, which has
+/// to be taken back ([`take_back`]) when the guest exits without having taken it. Nowhere else: Bochs 2.7 delivers none in a guest that enters
+/// with interrupts on.
 #[cold]
-pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
+pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts, injects_twice: bool) {
     let control = &mut vmcb.control;
     let free = !control.event_inj.is_valid()
         && vmcb.save.rflags & RFLAGS_IF != 0
@@ -118,15 +119,12 @@ pub fn deliver_queued(vmcb: &mut Vmcb, queued: &mut QueuedInterrupts) {
     let vector = if free { queued.take_highest() } else { None };
     let waiting = !queued.is_empty();
     let kept = control.virtual_interrupt & (control::V_INTR_MASKING | control::V_TPR);
-    let pending = match vector {
-        Some(vector) if !waiting => WINDOW | u64::from(vector) << V_INTR_VECTOR,
-        Some(vector) => {
-            control.event_inj = Event::new(EventKind::Interrupt, vector);
-            WINDOW
-        }
-        None if waiting => WINDOW,
-        None => 0,
-    };
+    let mut pending = if waiting { WINDOW } else { 0 };
+    match vector {
+        Some(vector) if injects_twice && !waiting => pending = WINDOW | u64::from(vector) << V_INTR_VECTOR,
+        Some(vector) => control.event_inj = Event::new(EventKind::Interrupt, vector),
+        None => {}
+    }
     control.virtual_interrupt = kept | pending;
     control.intercept_misc1.set(Misc1::VINTR, waiting);
     // Bochs 2.7 does not leave HLT for a virtual interrupt. With IF = 0 no interrupt ends HLT, so that it is left alone.

@@ -3,7 +3,7 @@
 use crate::{instructions, nmi, ring3};
 use core::fmt;
 use hw::{Hpa, cpus, msr};
-use raw_cpuid::{CpuId, CpuIdReaderNative};
+use raw_cpuid::{CpuId, CpuIdReaderNative, Hypervisor};
 use x86::msr::{self as number, VmCr};
 use x86_64::registers::control::{Efer, EferFlags};
 
@@ -26,6 +26,9 @@ pub struct Features {
     pub gib_pages: bool,
     /// Of physical addresses, without the bit that chooses encrypted memory and those that it costs.
     pub address_bits: u8,
+    /// An injected interrupt may come twice: QEMU's emulation forgets to clear it, and delivers it again when one of its threads kicks
+    /// the CPU before the next exit (seen in 7.2).
+    pub injects_twice: bool,
 }
 
 impl fmt::Display for Features {
@@ -96,6 +99,7 @@ pub fn detect() -> Result<Features, Unsupported> {
         flush_by_asid: svm.has_flush_by_asid(),
         gib_pages: extended.has_1gib_pages(),
         address_bits: address_bits(&cpuid),
+        injects_twice: cpuid.get_hypervisor_info().is_some_and(|info| info.identify() == Hypervisor::QEMU),
     })
 }
 

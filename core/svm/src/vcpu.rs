@@ -33,6 +33,8 @@ pub struct SvmVcpu {
     memory: &'static Memory,
     touched: Touched,
     next_rip_save: bool,
+    /// As in [`Features`].
+    injects_twice: bool,
     /// Target of VMSAVE.
     scratch: Hpa,
     msr_permissions: &'static mut MsrPermissionMap,
@@ -72,6 +74,7 @@ impl SvmVcpu {
             memory,
             touched: Touched::default(),
             next_rip_save: features.next_rip_save,
+            injects_twice: features.injects_twice,
             scratch: frames::alloc(1)?,
             msr_permissions,
             queued: QueuedInterrupts::default(),
@@ -126,7 +129,7 @@ impl SvmVcpu {
         if !is_unseen {
             nmi::deliver(self.vmcb);
         }
-        event::deliver_queued(self.vmcb, &mut self.queued);
+        event::deliver_queued(self.vmcb, &mut self.queued, self.injects_twice);
         self.busy = self.is_watched() || !self.queued.is_empty() || nmi::waits(self.vmcb);
         false
     }
@@ -174,7 +177,7 @@ impl SvmVcpu {
         control.exit_code = 0;
         control.tlb_control = TlbControl::ALL;
         self.watch.is_halted = false;
-        event::deliver_queued(self.vmcb, &mut self.queued);
+        event::deliver_queued(self.vmcb, &mut self.queued, self.injects_twice);
         self.busy = self.is_watched();
     }
 
@@ -205,7 +208,7 @@ impl Vcpu for SvmVcpu {
                 self.enter();
             } else if !self.prepare() {
                 self.enter();
-                self.busy |= event::take_back(self.vmcb, &mut self.queued);
+                self.busy |= self.injects_twice && event::take_back(self.vmcb, &mut self.queued);
             }
             let vmcb = &mut *self.vmcb;
             let code = ExitCode(vmcb.control.exit_code);
