@@ -30,8 +30,7 @@ pub fn cases() -> Vec<Case> {
         by_shoji("a_detached_header_leaves_the_guest_all_of_the_partition", 400, detached).only_in_long_runs(),
         by_shoji("a_volume_of_cryptsetup_as_it_is_opens_in_2_gib_of_ram", 900, as_it_is).only_in_long_runs(),
         by_shoji("16_mib_of_garbage_for_a_header_start_no_guest", 120, garbage),
-        by_shoji("single_sectors_of_a_4096_byte_volume_on_nvme_are_read_changed_and_written", 500, sectors)
-            .only_in_long_runs(),
+        by_shoji("single_sectors_of_a_4096_byte_volume_on_nvme_are_read_changed_and_written", 500, sectors),
     ]
 }
 
