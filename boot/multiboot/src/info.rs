@@ -4,6 +4,7 @@ use crate::bytes::{u8_at, u32_at, u64_at};
 use crate::{BootError, Entry, MAX_MAP_ENTRIES, MAX_MODULES};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 /// What the loader told. Owned: nothing of it lies in memory that the guest gets.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -41,6 +42,26 @@ pub struct Module {
     /// First byte behind it; not below `start`.
     pub end: u64,
     pub command_line: String,
+}
+
+impl Module {
+    /// What follows `prefix` in the first word of the command line that begins with it. Some loaders put the file's name
+    /// in front, as a word of its own.
+    #[must_use]
+    pub fn argument(&self, prefix: &str) -> Option<&str> {
+        self.command_line.split_ascii_whitespace().find_map(|word| word.strip_prefix(prefix))
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
+    #[must_use]
+    pub fn len_bytes(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
 /// The screen (Multiboot 0.6.96 s. 3.3 `framebuffer_*`, Multiboot2 2.0 s. 3.6.12).

@@ -24,6 +24,7 @@ extern crate alloc;
 
 mod bytes;
 mod error;
+mod files;
 pub mod header;
 mod info;
 pub mod map;
@@ -32,6 +33,7 @@ mod v1;
 mod v2;
 
 pub use error::BootError;
+pub use files::{FileError, Files};
 pub use info::{BootDrive, BootInfo, Channel, Console, Module};
 pub use map::{Entry, Kind};
 

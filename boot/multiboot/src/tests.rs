@@ -355,3 +355,33 @@ fn damaged_information_never_panics_and_never_hangs() {
     }
     assert!(read.iter().all(|&count| (1000..19_900).contains(&count)), "both outcomes were met: {read:?}");
 }
+
+#[test]
+fn modules_of_both_versions_come_with_their_arguments() {
+    let line = b"luks2:data quick\0";
+    let v1 = v1_parse(|ram| {
+        ram.put(0x20c0, line);
+        ram.put_words(0x2118, &[0x20c0]);
+    });
+    let module = [words(&[0x20_0000, 0x20_0000]), line.to_vec()].concat();
+    let v2 = v2_parse(&[tag(3, &[words(&[1, 2]), b"config\0".to_vec()].concat()), tag(3, &module), map_tag(), end()]);
+    for boot in [v1.unwrap(), v2.unwrap()] {
+        let of = |prefix| boot.modules.iter().map(|module| module.argument(prefix)).collect::<Vec<_>>();
+        assert_eq!(of("luks2:"), [None, Some("data")]);
+        assert_eq!(of("luks2:data"), [None, Some("")]);
+        assert_eq!(of("uks2:"), [None, None]);
+        assert_eq!(boot.modules[1].range(), 0x20_0000..0x20_0000);
+    }
+}
+
+#[test]
+fn an_argument_is_found_behind_the_name_of_the_file() {
+    let argument = |line: &str| {
+        let module = Module { start: 0, end: 0, command_line: line.to_string() };
+        module.argument("luks2:").map(ToString::to_string)
+    };
+    assert_eq!(argument("/boot/shoji/data.luks  luks2:data").as_deref(), Some("data"));
+    assert_eq!(argument("luks2:").as_deref(), Some(""));
+    assert_eq!(argument("/boot/luks2:data"), None);
+    assert_eq!(argument(""), None);
+}

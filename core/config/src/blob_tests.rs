@@ -31,10 +31,14 @@ fn sample() -> Config {
         disks: vec![
             rule("root", identity, RangeSelector::Partition(2)),
             DiskRule {
-                format: Format::Luks2 { header: Some(RangeSelector::Partition(9)) },
+                format: Format::Luks2 { header: HeaderSelector::Range(RangeSelector::Partition(9)) },
                 access: Access::ReadOnly,
                 trim: false,
                 ..rule("data", DiskSelector::Position { channel: 1, unit: 0 }, RangeSelector::PartitionGuid([7; 16]))
+            },
+            DiskRule {
+                format: Format::Luks2 { header: HeaderSelector::File("home".into()) },
+                ..rule("home", DiskSelector::Position { channel: 2, unit: 0 }, RangeSelector::Partition(1))
             },
             rule(
                 "rest",
@@ -75,13 +79,17 @@ fn every_field_survives_the_blob() {
     assert!(back.public() == sample().public() && back.public() != Public::default());
     assert_eq!(back.dbgsh.unwrap().key.0, [0x5A; 33]);
     let names: Vec<_> = back.disks.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["root", "data", "rest"]);
-    assert_eq!(back.disks[2].range, RangeSelector::Lba { first: 2048, sectors: 100 });
+    assert_eq!(names, ["root", "data", "home", "rest"]);
+    assert_eq!(back.disks[3].range, RangeSelector::Lba { first: 2048, sectors: 100 });
     let Format::DmCrypt(format) = &back.disks[0].format else { panic!("it is another format") };
     assert_eq!(format.key.0[..4], [0, 1, 2, 3]);
     assert!(back.disks[0].trim && format.check == KeyCheck::None);
-    let header = RangeSelector::Partition(9);
-    assert!(matches!(&back.disks[1].format, Format::Luks2 { header: Some(found) } if *found == header));
+    let header = |at: usize| match &back.disks[at].format {
+        Format::Luks2 { header } => header.clone(),
+        _ => panic!("it is another format"),
+    };
+    assert_eq!(header(1), HeaderSelector::Range(RangeSelector::Partition(9)));
+    assert_eq!(header(2), HeaderSelector::File("home".into()));
     assert_eq!(back.disks[1].access, Access::ReadOnly);
 }
 
@@ -90,7 +98,7 @@ fn every_field_survives_the_blob() {
 fn the_bytes_of_version_3_never_change() {
     let mut config = Config::default();
     config.disks.push(rule("a", DiskSelector::Position { channel: 0, unit: 1 }, RangeSelector::Partition(2)));
-    let header = Some(RangeSelector::Lba { first: 34, sectors: 2 });
+    let header = HeaderSelector::Range(RangeSelector::Lba { first: 34, sectors: 2 });
     config.disks.push(DiskRule {
         format: Format::Luks2 { header },
         access: Access::ReadOnly,
@@ -115,12 +123,34 @@ fn the_bytes_of_version_3_never_change() {
     assert_eq!(expected[16..20], 0xF976_9F5A_u32.to_le_bytes());
 }
 
+/// As in the test above, of what came later; the header in the range is what no header was.
+#[test]
+fn the_bytes_of_a_header_in_the_range_and_in_a_file_never_change() {
+    let entry = |header| {
+        let mut config = Config::default();
+        let format = Format::Luks2 { header };
+        let rule = rule("b", DiskSelector::Position { channel: 0, unit: 1 }, RangeSelector::Partition(3));
+        config.disks.push(DiskRule { format, trim: false, ..rule });
+        encode(&config).unwrap()
+    };
+    let before = [1, b'b', 1, 0, 1, 0, 3, 2];
+    let in_range = entry(HeaderSelector::InRange);
+    assert!(in_range.ends_with(&[&before[..], &[0, 0, 0]].concat()), "{in_range:?}");
+    let in_file = entry(HeaderSelector::File("d1".into()));
+    assert!(in_file.ends_with(&[&before[..], &[2, 2, b'd', b'1', 0, 0]].concat()), "{in_file:?}");
+}
+
 #[test]
 fn the_longest_disk_rule_still_fits_an_entry() {
     let long = "x".repeat(64);
     let disk = DiskSelector::Identity { model: Some(long.clone()), serial: Some(long.clone()) };
     let range = RangeSelector::Lba { first: 1 << 62, sectors: 1 << 62 };
-    let config = Config { disks: vec![rule(&long, disk, range)], ..sample() };
+    let volume = DiskRule {
+        format: Format::Luks2 { header: HeaderSelector::File(long.clone()) },
+        ..rule("volume", disk.clone(), RangeSelector::Lba { first: 0, sectors: 1 << 61 })
+    };
+    let config =
+        Config { disks: vec![rule(&long, disk, range), DiskRule { name: "y".repeat(64), ..volume }], ..sample() };
     assert!(parse(&encode(&config).unwrap()).is_ok());
 }
 

@@ -38,6 +38,6 @@ pub use slot::{
     Cost, Credential, MAX_PASS_PHRASE_BYTES, MAX_SLOTS, Method, NONCE_BYTES, RAW_KEY_BYTES, SLOT_RANDOM_BYTES, Slot,
 };
 pub use validate::{
-    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, check_text,
-    validate, validate_public,
+    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, check_file_name,
+    check_text, validate, validate_public,
 };

@@ -222,11 +222,29 @@ pub enum Format {
     /// Encrypted from its first sector to its last, without a header.
     DmCrypt(DmCrypt),
     /// A LUKS2 volume, of which the guest sees the payload alone. Its key is in its header, which a pass phrase opens at the login.
-    Luks2 {
-        /// On the same disk. `None`: at the start of the range.
-        header: Option<RangeSelector>,
-    },
+    Luks2 { header: HeaderSelector },
 }
+
+/// Where the header of a LUKS2 volume is.
+///
+/// In the blob the first two are what `Option<RangeSelector>` was, so the third needed no new format version: a Shoji
+/// that does not know it refuses the rule.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum HeaderSelector {
+    /// At the start of the range.
+    #[default]
+    InRange,
+    /// Detached, on the same disk.
+    Range(RangeSelector),
+    /// Detached, in a file that the boot loader brings as a module. Its name is on the module's command line, behind
+    /// [`HEADER_MODULE`].
+    File(String),
+}
+
+/// The word on the command line of a module that is a header file begins so; the file's name follows.
+pub const HEADER_MODULE: &str = "luks2:";
+/// A header file of the name `data` is called `data.luks`.
+pub const HEADER_FILE_SUFFIX: &str = ".luks";
 
 /// What is known of a range that has no header.
 #[derive(Serialize, Deserialize)]

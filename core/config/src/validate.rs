@@ -6,8 +6,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::schema::RangeSelector;
 use crate::schema::{Access, Boot, Callers, Config, DiskRule, DiskSelector, Format, Log, Login, Memory, Public};
+use crate::schema::{HeaderSelector, RangeSelector};
 use crate::schema::{SHELL_KEY_BYTES, XtsKey};
 
 /// Greatest number of disk rules.
@@ -172,11 +172,16 @@ fn check_rule(rule: &DiskRule, report: &mut impl FnMut(&'static str, String)) {
             "key",
             "has two equal halves, which makes AES-XTS weak; make a new key with `shoji key new FILE`".to_string(),
         ),
-        Format::Luks2 { header: Some(header) } => {
+        Format::Luks2 { header: HeaderSelector::Range(header) } => {
             check_range(header, HEADER, report);
             if overlap(header, &rule.range) {
                 let message = "is in `range` itself; leave it out where the header is at the start of the range";
                 report("header", message.to_string());
+            }
+        }
+        Format::Luks2 { header: HeaderSelector::File(name) } => {
+            if let Err(why) = check_file_name(name) {
+                report("header.file", format!("{why}; write e.g. \"data\" for the file data.luks"));
             }
         }
         _ => {}
@@ -244,6 +249,9 @@ fn check_pair(rule: &DiskRule, earlier: &DiskRule, number: usize, report: &mut i
     if rule.name == earlier.name {
         report("name", format!("is that of disk rule {number} too; names must differ, so that the log is clear"));
     }
+    if header_file(rule).is_some() && header_file(rule) == header_file(earlier) {
+        report("header.file", format!("is that of disk rule {number} too; each volume has a header of its own"));
+    }
     if rule.disk != earlier.disk {
         return;
     }
@@ -258,10 +266,17 @@ fn check_pair(rule: &DiskRule, earlier: &DiskRule, number: usize, report: &mut i
 /// The range of a rule, and its detached header.
 fn taken(rule: &DiskRule) -> impl Iterator<Item = &RangeSelector> {
     let header = match &rule.format {
-        Format::Luks2 { header } => header.as_ref(),
-        Format::Plain | Format::DmCrypt(_) => None,
+        Format::Luks2 { header: HeaderSelector::Range(header) } => Some(header),
+        Format::Luks2 { .. } | Format::Plain | Format::DmCrypt(_) => None,
     };
     core::iter::once(&rule.range).chain(header)
+}
+
+fn header_file(rule: &DiskRule) -> Option<&str> {
+    match &rule.format {
+        Format::Luks2 { header: HeaderSelector::File(name) } => Some(name),
+        _ => None,
+    }
 }
 
 /// As far as it can be told without the disk: a partition may still overlap an LBA range, which the VMM sees later.
@@ -287,6 +302,18 @@ pub fn check_text(text: &str) -> Result<(), String> {
     }
     if text.trim() != text {
         return Err("begins or ends with a space".to_string());
+    }
+    Ok(())
+}
+
+/// The name of a header file: a word that means the same to the shell, to GRUB and on a module's command line.
+pub fn check_file_name(name: &str) -> Result<(), String> {
+    check_text(name)?;
+    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte)) {
+        return Err("holds characters other than letters, digits and . _ + -".to_string());
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        return Err("does not begin with a letter or a digit".to_string());
     }
     Ok(())
 }

@@ -152,25 +152,49 @@ fn a_plain_rule_takes_rights_away() {
 fn a_detached_header_is_a_range_of_its_own() {
     let luks = |header| Format::Luks2 { header };
     let with = |header| keys(|c| c.disks[0].format = luks(header));
-    assert!(with(None).is_empty());
-    assert!(with(Some(RangeSelector::Partition(3))).is_empty());
-    assert_eq!(with(Some(RangeSelector::Partition(0))), ["header.partition"]);
-    assert_eq!(with(Some(lba(5, 0))), ["header.sectors"]);
-    assert_eq!(with(Some(RangeSelector::Partition(2))), ["header"], "the range itself");
+    assert!(with(HeaderSelector::InRange).is_empty());
+    let with = |range| with(HeaderSelector::Range(range));
+    assert!(with(RangeSelector::Partition(3)).is_empty());
+    assert_eq!(with(RangeSelector::Partition(0)), ["header.partition"]);
+    assert_eq!(with(lba(5, 0)), ["header.sectors"]);
+    assert_eq!(with(RangeSelector::Partition(2)), ["header"], "the range itself");
+    let luks = |range| luks(HeaderSelector::Range(range));
     let pair = |header| {
         keys(|c| {
-            c.disks[0].format = luks(Some(RangeSelector::Partition(3)));
-            c.disks.push(DiskRule { format: luks(Some(header)), ..rule("home", 4) });
+            c.disks[0].format = luks(RangeSelector::Partition(3));
+            c.disks.push(DiskRule { format: luks(header), ..rule("home", 4) });
         })
     };
     assert!(pair(RangeSelector::Partition(5)).is_empty());
     assert_eq!(pair(RangeSelector::Partition(3)), ["header"], "of the other rule, too");
     assert_eq!(pair(RangeSelector::Partition(2)), ["header"], "the other rule's range");
     let range = keys(|c| {
-        c.disks[0].format = luks(Some(RangeSelector::Partition(3)));
+        c.disks[0].format = luks(RangeSelector::Partition(3));
         c.disks.push(rule("home", 3));
     });
     assert_eq!(range, ["range"], "the other rule's header");
+}
+
+#[test]
+fn a_header_file_has_a_plain_name_and_one_volume() {
+    let luks = |name: &str| Format::Luks2 { header: HeaderSelector::File(name.into()) };
+    let with = |name: &str| keys(|c| c.disks[0].format = luks(name));
+    for good in ["data", "2.home_+-", &"x".repeat(64)] {
+        assert!(with(good).is_empty(), "{good}");
+    }
+    for bad in ["", "/boot/data", "my data", "-q", "..", "da\"ta", "$root", "d\u{e4}ta", &"x".repeat(65)] {
+        assert_eq!(with(bad), ["header.file"], "{bad}");
+    }
+    let pair = |name: &str| {
+        keys(|c| {
+            c.disks[0].format = luks("data");
+            let other = rule("home", 3);
+            let disk = DiskSelector::Position { channel: 7, unit: 0 };
+            c.disks.push(DiskRule { disk, format: luks(name), ..other });
+        })
+    };
+    assert!(pair("home").is_empty());
+    assert_eq!(pair("data"), ["header.file"], "on another disk, too");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::vendor::{self, Vendor};
 use crate::world::NO_MEMORY;
 use alloc::boxed::Box;
 use alloc::format;
+use core::ops::Range;
 use exit::{Exit, Gpr, Guest, Machine, Outcome, SegmentName, Vcpu};
 use guest::BiosCalls;
 use hw::HpaRange;
@@ -33,6 +34,8 @@ pub struct Ground<'a, V: Vendor> {
     pub features: &'a V::Features,
     pub memory_map: &'a [Entry],
     pub vmm: HpaRange,
+    /// Memory with what the loader has brought and is still to be read.
+    pub kept: &'a [Range<u64>],
     pub shared: &'static Shared,
     /// Of the VMM, hidden from the BIOS.
     pub serial: Option<u16>,

@@ -57,7 +57,7 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let features = V::detect()?;
     log::info!("CPU: {features}");
     let found = cpus::find()?;
-    let vmm = home::settle(&loaded.info.memory_map, loaded.public.memory.reserve_mib)?;
+    let vmm = home::settle(&loaded.info.memory_map, loaded.header_files.places(), loaded.public.memory.reserve_mib)?;
     calls::status::note_reserved(vmm.len_bytes());
     HEAP.grow_for(found.apic_ids.len(), devices::storage_controllers()).ok_or(NO_MEMORY)?;
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
@@ -78,16 +78,18 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     let shared = Shared::new(&loaded.info.memory_map, vmm, apic_ids, arena_bytes).ok_or(NO_MEMORY)?;
     let mut machine = RealMachine::new(shared, cpu.number());
     exit::init();
-    let Loaded { info, public, content, drive } = loaded;
+    let Loaded { info, public, content, header_files, drive } = loaded;
     let memory_map = &info.memory_map;
-    let ground = Ground::<V> { features: &features, memory_map, vmm, shared, serial: public.log.serial };
+    let (kept, serial) = (header_files.places(), public.log.serial);
+    let ground = Ground::<V> { features: &features, memory_map, vmm, kept, shared, serial };
     let is_locked = matches!(content, Content::Locked(_));
     let (config, phrases) = login::open(content, &ground, &mut machine)?;
     if is_locked {
         loaded::allow_without_shoji(config.boot.on_failure, drive);
     }
-    let opener = Opener { ground: &ground, settings: &config.login, phrases };
+    let opener = Opener { ground: &ground, settings: &config.login, header_files: &header_files, phrases };
     let (mut guest, way_to_sleep) = make_guest(&mut machine, V::policy(&features), &config, opener)?;
+    header_files.wipe();
     calls::allow(&mut guest, &config)?;
     devices::offer(&mut guest, shared);
     let segment = prepare_firmware(&mut machine, &mut guest, &ground, drive)?;

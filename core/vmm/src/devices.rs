@@ -18,7 +18,7 @@ use mediator::disk::{DiskError, SectorTransform};
 use mediator::pci::{Bdf, Function};
 use mediator::{Gpa, Width};
 use pci::{Address, CONFIG_ADDRESS, ConfigSpace, chipset, scan};
-use ranges::HeaderPlace;
+use ranges::HeaderSource;
 use spin::Once;
 
 /// Configuration space through the ports; before the guest runs nobody else uses them.
@@ -239,10 +239,22 @@ impl<V: Vendor> ranges::Machine for Disks<'_, '_, '_, V> {
         self.engine.aes_xts(key, sector_bytes).map_err(|e| e.to_string())
     }
 
-    fn unlock(&mut self, rule: &str, at: HeaderPlace, header: &Header) -> Result<VolumeKey, String> {
-        let (guest, place) = (self.guest, self.places.get(at.disk));
-        self.opener.open(rule, header, self.machine, &|machine, at_bytes, data| {
-            at.read(at_bytes, data, |lba, data| read(guest, machine, place, lba, data))
+    fn has_header_file(&self, name: &str) -> bool {
+        self.opener.header_files.has(name)
+    }
+
+    fn read_header_file(&mut self, name: &str, at_bytes: u64, data: &mut [u8]) -> Result<(), String> {
+        self.opener.header_files.read(name, at_bytes, data)
+    }
+
+    fn unlock(&mut self, rule: &str, source: HeaderSource<'_>, header: &Header) -> Result<VolumeKey, String> {
+        let (guest, places, files) = (self.guest, self.places, self.opener.header_files);
+        self.opener.open(rule, header, self.machine, &|machine, at_bytes, data| match source {
+            HeaderSource::Disk(at) => {
+                let place = places.get(at.disk);
+                at.read(at_bytes, data, |lba, data| read(guest, machine, place, lba, data))
+            }
+            HeaderSource::File(name) => files.read(name, at_bytes, data),
         })
     }
 }

@@ -50,13 +50,15 @@ pub fn text_at() -> Hpa {
     Hpa(TEXT_AT.load(Ordering::Relaxed))
 }
 
-/// Moves the image to the top of low RAM and gives the rest of the reservation to the frame allocator.
-pub fn settle(memory_map: &[multiboot::Entry], reserve_mib: u32) -> Result<HpaRange, Failure> {
+/// Moves the image to the top of low RAM and gives the rest of the reservation to the frame allocator. What is in `kept` is still to
+/// be read where the loader has put it.
+pub fn settle(memory_map: &[multiboot::Entry], kept: &[Range<u64>], reserve_mib: u32) -> Result<HpaRange, Failure> {
     let loaded = image(Hpa(IMAGE_LOADED_AT));
     let len = loaded.end - loaded.start;
     let wanted = u64::from(reserve_mib) << 20;
-    let occupied = IMAGE_LOADED_AT..IMAGE_LOADED_AT + len;
-    let place = place::choose(memory_map, wanted, core::slice::from_ref(&occupied)).ok_or_else(|| {
+    let mut occupied = kept.to_vec();
+    occupied.push(IMAGE_LOADED_AT..IMAGE_LOADED_AT + len);
+    let place = place::choose(memory_map, wanted, &occupied).ok_or_else(|| {
         format!("no {reserve_mib} MiB of usable RAM in one piece below 4 GiB; lower `reserve` in [memory] or add RAM")
     })?;
     let home = HpaRange { start: place.start, end: place.end };

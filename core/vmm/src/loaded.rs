@@ -1,11 +1,13 @@
 //! What the boot loader brought: its information and the configuration module, copied before anything moves.
 
 use crate::failure::{self, Failure};
+use crate::header_files::HeaderFiles;
 use crate::screen;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use config::{Config, Level, Locked, OnFailure, Opened, Public};
+use core::ops::Range;
 use hw::{Hpa, direct};
 use log::LevelFilter;
 use multiboot::{BootInfo, Module, PhysicalMemory};
@@ -23,18 +25,22 @@ pub struct Loaded {
     /// Known before the login.
     pub public: Public,
     pub content: Content,
+    pub header_files: HeaderFiles,
     /// BIOS drive that the guest starts from.
     pub drive: u8,
 }
 
 const FIRST_HARD_DISK: u8 = 0x80;
 
-/// The start code's tables reach the lowest 4 GiB.
-struct LowMemory;
+/// What the start code's tables reach.
+pub const LIMIT: u64 = 1 << 32;
+
+/// Memory below [`LIMIT`].
+pub struct LowMemory;
 
 impl PhysicalMemory for LowMemory {
     fn read(&self, at: u64, into: &mut [u8]) -> bool {
-        let fits = at.checked_add(into.len() as u64).is_some_and(|end| end <= 1 << 32);
+        let fits = at.checked_add(into.len() as u64).is_some_and(|end| end <= LIMIT);
         if fits {
             // SAFETY: inside the direct map; the loader is done and no other CPU runs.
             unsafe { core::ptr::copy_nonoverlapping(direct::pointer(Hpa(at)), into.as_mut_ptr(), into.len()) };
@@ -47,7 +53,8 @@ impl PhysicalMemory for LowMemory {
 pub fn read(magic: u32, information: u32) -> Result<Loaded, Failure> {
     let info = multiboot::parse(magic, information, &LowMemory).map_err(|e| format!("{e}"))?;
     screen::find(info.console.as_ref());
-    let (public, content) = read_config(&info)?;
+    let (header_files, others) = sort(&info.modules)?;
+    let (public, content) = read_config(&others)?;
     log::set_max_level(match public.log.level {
         Level::Error => LevelFilter::Error,
         Level::Warn => LevelFilter::Warn,
@@ -70,8 +77,9 @@ pub fn read(magic: u32, information: u32) -> Result<Loaded, Failure> {
     for entry in &info.memory_map {
         log::info!("memory {:#011x}-{:#011x} {:?}", entry.base, entry.end(), entry.kind);
     }
+    header_files.log();
     log::info!("loaded by {}, guest drive {drive:#04x}", info.loader);
-    Ok(Loaded { info, public, content, drive })
+    Ok(Loaded { info, public, content, header_files, drive })
 }
 
 /// A failure boots the operating system without Shoji, where the configuration allows it.
@@ -81,13 +89,24 @@ pub fn allow_without_shoji(on_failure: OnFailure, drive: u8) {
     }
 }
 
+/// Header files of volumes, and the other modules in their order.
+fn sort(modules: &[Module]) -> Result<(HeaderFiles, Vec<&Module>), Failure> {
+    let (mut header_files, mut others) = (HeaderFiles::default(), Vec::new());
+    for module in modules {
+        if !header_files.take(module)? {
+            others.push(module);
+        }
+    }
+    Ok((header_files, others))
+}
+
 /// The first module is the configuration. A second one is the key file of a slot, for tests and for machines that nobody stands at.
-fn read_config(info: &BootInfo) -> Result<(Public, Content), Failure> {
-    let module = info.modules.first().ok_or(
+fn read_config(modules: &[&Module]) -> Result<(Public, Content), Failure> {
+    let module = modules.first().ok_or(
         "the configuration module is missing; add a line `module2 /boot/shoji/shoji.conf` after `multiboot2` in the \
          GRUB entry",
     )?;
-    let key = info.modules.get(1).map(|module| take_module(module, "key", *config::RAW_KEY_BYTES.end())).transpose()?;
+    let key = modules.get(1).map(|module| take_module(module, "key", *config::RAW_KEY_BYTES.end())).transpose()?;
     let blob = take_module(module, "configuration", config::MAX_BLOB_BYTES)?;
     let opened = config::open(&blob).map_err(|e| format!("{e}"))?;
     let public = opened.public();
@@ -104,7 +123,7 @@ fn read_config(info: &BootInfo) -> Result<(Public, Content), Failure> {
 
 /// Copies a module and wipes it.
 fn take_module(module: &Module, name: &str, most: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let len = usize::try_from(module.end - module.start).unwrap_or(usize::MAX);
+    let len = usize::try_from(module.len_bytes()).unwrap_or(usize::MAX);
     if len > most {
         return Err(format!("the {name} module has {len} bytes, more than any {name}: wrong file?").into());
     }
@@ -112,7 +131,16 @@ fn take_module(module: &Module, name: &str, most: usize) -> Result<Zeroizing<Vec
     if !LowMemory.read(module.start, &mut copy) {
         return Err(format!("the {name} module lies above 4 GiB, where Shoji cannot read it").into());
     }
-    // SAFETY: just checked to be inside the direct map; nobody needs the module any more.
-    unsafe { core::ptr::write_bytes(direct::pointer(Hpa(module.start)), 0, len) };
+    // SAFETY: just checked to be below the limit; nobody needs the module any more.
+    unsafe { wipe(module.range()) };
     Ok(copy)
+}
+
+/// Zeroes what the loader has brought.
+///
+/// # Safety
+/// It lies below [`LIMIT`], and nobody uses it.
+pub unsafe fn wipe(place: Range<u64>) {
+    // SAFETY: inside the direct map; the caller vouches for the rest.
+    unsafe { core::ptr::write_bytes(direct::pointer(Hpa(place.start)), 0, (place.end - place.start) as usize) };
 }

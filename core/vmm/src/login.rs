@@ -252,7 +252,8 @@ pub fn with_memory<V: Vendor, R>(ground: &Ground<'_, V>, blocks: usize, work: im
         return work(&mut []);
     }
     // What firmware and loader have left, and the image as it was loaded: a boot without Shoji needs both.
-    let avoid: [Range<u64>; 2] = [0..IMAGE_LOADED_AT + LOADED_BYTES, ground.vmm.start..ground.vmm.end];
+    let left = [0..IMAGE_LOADED_AT + LOADED_BYTES, ground.vmm.start..ground.vmm.end];
+    let avoid: Vec<Range<u64>> = ground.kept.iter().cloned().chain(left).collect();
     let place = place::largest(ground.memory_map, &avoid).unwrap_or(0..0);
     let start = place.start.next_multiple_of(size_of::<Block>() as u64);
     let room = place.end.saturating_sub(start) / size_of::<Block>() as u64;

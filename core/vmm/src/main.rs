@@ -25,6 +25,8 @@ mod disks;
 #[cfg(target_os = "none")]
 mod failure;
 #[cfg(target_os = "none")]
+mod header_files;
+#[cfg(target_os = "none")]
 mod heartbeat;
 #[cfg(target_os = "none")]
 mod home;

@@ -2,6 +2,7 @@
 
 use crate::bios::Ground;
 use crate::failure::Failure;
+use crate::header_files::HeaderFiles;
 use crate::login::{self, Desk, PassPhrases, Seconds};
 use crate::machine::RealMachine;
 use crate::vendor::Vendor;
@@ -17,10 +18,11 @@ use luks2::{Header, Kdf, UnlockError, VolumeKey};
 pub struct Opener<'a, 'b, V: Vendor> {
     pub ground: &'a Ground<'b, V>,
     pub settings: &'a config::Login,
+    pub header_files: &'a HeaderFiles,
     pub phrases: PassPhrases,
 }
 
-/// Reads from the device with the header, as [`luks2::ReadAt`], with the machine that it takes.
+/// Reads from the device or file with the header, as [`luks2::ReadAt`], with the machine that it takes.
 pub type ReadBy<'a> = dyn Fn(&mut RealMachine, u64, &mut [u8]) -> Result<(), String> + 'a;
 
 impl<V: Vendor> Opener<'_, '_, V> {
@@ -48,7 +50,7 @@ impl<V: Vendor> Opener<'_, '_, V> {
             if let Some(key) = self.try_known(rule, header, memory, machine, read)? {
                 return Ok(key);
             }
-            let Self { ground, settings, phrases } = self;
+            let Self { ground, settings, phrases, .. } = self;
             let greeting = format!("the volume `{rule}` is locked.");
             let opened = login::ask(ground, machine, settings, &greeting, &[Secret::PassPhrase], |desk, _, typed| {
                 let answer = attempt(header, memory, desk, read, typed);

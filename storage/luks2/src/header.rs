@@ -12,6 +12,11 @@ use argon2::Block;
 
 /// Most bytes of all key slots' areas.
 const MAX_KEYSLOTS_BYTES: u64 = 128 << 20;
+/// Most bytes of a header: both copies and the key slots' areas.
+pub const MAX_AREA_BYTES: u64 = {
+    let [.., largest] = binary::HEADER_SIZES;
+    2 * largest + MAX_KEYSLOTS_BYTES
+};
 
 /// How the two copies are.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -48,7 +48,7 @@ pub use argon2::Block;
 pub use binary::{HEADER_SIZES, MAX_JSON_TEXT_BYTES, uuid};
 pub use create::{AREA_ALIGN, Cost, New, SLOT_AREA_BYTES, create};
 pub use error::{CreateError, Flaw, ReadError, UnlockError};
-pub use header::{Copies, Header};
+pub use header::{Copies, Header, MAX_AREA_BYTES};
 pub use read::{ReadAt, parse};
 pub use segment::{CIPHER, Segment};
 pub use slot::{Kdf, MAX_ARGON2_KIB, MAX_ARGON2_KIB_PASSED, Slot, VOLUME_KEY_BYTES, VolumeKey};

@@ -44,6 +44,8 @@ pub enum Problem {
     },
     /// The detached header.
     HeaderInRange,
+    /// The boot loader has not brought the header file of this name.
+    NoHeaderFile(String),
     Key(String),
     Read(TableError),
     WrongKey,
@@ -91,6 +93,15 @@ impl fmt::Display for Problem {
             Self::HeaderInRange => f.write_str(
                 "its detached header lies in its own range; correct `header`, or leave it out where the header is at the start of the range",
             ),
+            Self::NoHeaderFile(name) => {
+                let (mark, suffix) = (config::HEADER_MODULE, config::HEADER_FILE_SUFFIX);
+                write!(
+                    f,
+                    "its header file `{name}` was not loaded; put it beside the configuration and add a line \
+                     `module2 /boot/shoji/{name}{suffix} {mark}{name}` after that of the configuration in the GRUB entry, \
+                     as `shoji grub-entry` does"
+                )
+            }
             Self::Key(reason) => write!(f, "its key cannot be used: {reason}"),
             Self::Read(e) => write!(f, "the key cannot be checked: {e}; check the disk and its cable"),
             Self::Header(why) => write!(f, "its LUKS2 header cannot be used: {why}"),

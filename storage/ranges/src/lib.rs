@@ -32,7 +32,7 @@ pub use error::{Problem, ResolveError};
 pub use partitions::{Disk, Partition, PartitionTable, ReadSectors, Scheme, TableError, read_partitions};
 pub use resolve::{Applied, DiskRanges, Machine, resolve};
 pub use table::{Cipher, Range, RangeError, RangeTable};
-pub use volume::HeaderPlace;
+pub use volume::{HeaderPlace, HeaderSource};
 
 #[cfg(test)]
 mod tests;

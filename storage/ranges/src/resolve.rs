@@ -4,13 +4,13 @@ use crate::error::{Problem, ResolveError};
 use crate::partitions::{Disk, Partition, PartitionTable, TableError, read_partitions};
 use crate::signature::{PIECE_BYTES, SECOND_AT, recognise};
 use crate::table::{Cipher, Range, RangeError, RangeTable};
-use crate::volume::{self, HeaderPlace, Wishes};
+use crate::volume::{self, HeaderPlace, HeaderSource, Wishes};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use config::{Access, DiskRule, DiskSelector, DmCrypt, Format, KeyCheck, RangeSelector};
+use config::{Access, DiskRule, DiskSelector, DmCrypt, Format, HeaderSelector, KeyCheck, RangeSelector};
 use luks2::{Header, VolumeKey};
 use mediator::disk::{DiskError, DiskInfo, Rights, SectorTransform};
 
@@ -28,11 +28,20 @@ pub trait Machine {
     /// Why the key cannot be used.
     fn transform(&mut self, key: &[u8; 64], sector_bytes: usize) -> Result<Arc<dyn SectorTransform>, String>;
 
-    /// Opens the LUKS2 volume of a rule; the header was read from `place`.
+    /// Has the boot loader brought the header file of this name?
+    fn has_header_file(&self, name: &str) -> bool;
+
+    /// Reads from a header file, as [`luks2::ReadAt`] wants it.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    fn read_header_file(&mut self, name: &str, at_bytes: u64, data: &mut [u8]) -> Result<(), String>;
+
+    /// Opens the LUKS2 volume of a rule; the header was read from `source`.
     ///
     /// # Errors
     /// Why it does not open, and what to do.
-    fn unlock(&mut self, rule: &str, place: HeaderPlace, header: &Header) -> Result<VolumeKey, String>;
+    fn unlock(&mut self, rule: &str, source: HeaderSource<'_>, header: &Header) -> Result<VolumeKey, String>;
 }
 
 /// A disk with at least one protected range.
@@ -93,9 +102,14 @@ pub fn resolve(
     disks: &[DiskInfo],
     machine: &mut dyn Machine,
 ) -> Result<Vec<DiskRanges>, ResolveError> {
+    let refused = |rule: &DiskRule, problem| ResolveError { rule: rule.name.clone(), problem };
+    // Before anybody is asked for a pass phrase.
+    for rule in rules {
+        find_header_file(rule, machine).map_err(|problem| refused(rule, problem))?;
+    }
     let mut matches = Vec::new();
     for rule in rules {
-        matches.push(find(rule, disks, machine).map_err(|problem| ResolveError { rule: rule.name.clone(), problem })?);
+        matches.push(find(rule, disks, machine).map_err(|problem| refused(rule, problem))?);
     }
     let mut result = Vec::new();
     for (disk, info) in disks.iter().enumerate() {
@@ -123,6 +137,15 @@ fn range_table(own: &[&Match<'_>], info: &DiskInfo) -> Result<RangeTable, Resolv
     })
 }
 
+fn find_header_file(rule: &DiskRule, machine: &dyn Machine) -> Result<(), Problem> {
+    match &rule.format {
+        Format::Luks2 { header: HeaderSelector::File(name) } if !machine.has_header_file(name) => {
+            Err(Problem::NoHeaderFile(name.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn find<'a>(rule: &'a DiskRule, disks: &[DiskInfo], machine: &mut dyn Machine) -> Result<Match<'a>, Problem> {
     let (disk, info) = find_disk(&rule.disk, disks)?;
     if !(512..=4096).contains(&info.sector_bytes) || !info.sector_bytes.is_power_of_two() {
@@ -143,19 +166,23 @@ fn find<'a>(rule: &'a DiskRule, disks: &[DiskInfo], machine: &mut dyn Machine) -
             (vec![range], holds.to_string())
         }
         Format::Luks2 { header } => {
-            let (header_lba, header_sectors) = match header {
-                None => (first_lba, sectors),
-                Some(header) => on_disk(header, disk, info, machine)?,
+            let sector_bytes = info.sector_bytes;
+            let on_this = |(first_lba, sectors)| HeaderPlace { disk, first_lba, sectors, sector_bytes };
+            let source = match header {
+                HeaderSelector::InRange => HeaderSource::Disk(on_this((first_lba, sectors))),
+                HeaderSelector::Range(range) => {
+                    let place = on_this(on_disk(range, disk, info, machine)?);
+                    if place.overlaps(first_lba, sectors) {
+                        return Err(Problem::HeaderInRange);
+                    }
+                    HeaderSource::Disk(place)
+                }
+                HeaderSelector::File(name) => HeaderSource::File(name),
             };
-            let end = |first: u64, sectors| first.saturating_add(sectors);
-            if header.is_some() && first_lba < end(header_lba, header_sectors) && header_lba < end(first_lba, sectors) {
-                return Err(Problem::HeaderInRange);
-            }
-            let place =
-                HeaderPlace { disk, first_lba: header_lba, sectors: header_sectors, sector_bytes: info.sector_bytes };
+            let is_detached = *header != HeaderSelector::InRange;
             let wishes = Wishes { name: &rule.name, rights, trim: rule.trim };
-            let partition = volume::Partition { first_lba, sectors };
-            volume::ranges(&partition, place, header.is_some(), &wishes, machine)?
+            let partition = volume::Partition { first_lba, sectors, sector_bytes };
+            volume::ranges(&partition, source, is_detached, &wishes, machine)?
         }
     };
     let access = if rights == Rights::ReadOnly { ", read-only" } else { "" };

@@ -10,7 +10,15 @@ use alloc::vec::Vec;
 use luks2::{Copies, Header};
 use mediator::disk::{DiskError, Rights};
 
-/// Where a header lies.
+/// Where a header is read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeaderSource<'a> {
+    Disk(HeaderPlace),
+    /// A file that the boot loader has brought, by the name in the rule.
+    File(&'a str),
+}
+
+/// A range of a disk with a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeaderPlace {
     /// Index into the list of disks.
@@ -25,6 +33,11 @@ pub struct HeaderPlace {
 const PIECE_BYTES: usize = 32 * 1024;
 
 impl HeaderPlace {
+    /// Do these sectors of the same disk belong to it?
+    pub(crate) fn overlaps(&self, first_lba: u64, sectors: u64) -> bool {
+        first_lba < self.first_lba.saturating_add(self.sectors) && self.first_lba < first_lba.saturating_add(sectors)
+    }
+
     /// Reads as [`luks2::ReadAt`] wants it, by `read` from an LBA of the disk on.
     ///
     /// # Errors
@@ -60,6 +73,8 @@ impl HeaderPlace {
 pub struct Partition {
     pub first_lba: u64,
     pub sectors: u64,
+    /// Of the disk.
+    pub sector_bytes: u32,
 }
 
 /// What a volume's rule says.
@@ -69,33 +84,35 @@ pub struct Wishes<'a> {
     pub trim: bool,
 }
 
-/// Reads the header, has it unlocked, and gives the ranges: payload, what is behind it, and a detached header. And a
-/// word for the log.
+/// Reads the header, has it unlocked, and gives the ranges: payload, what is behind it, and a detached header on the disk.
+/// And a word for the log.
 pub fn ranges(
     partition: &Partition,
-    header_at: HeaderPlace,
+    source: HeaderSource<'_>,
     is_detached: bool,
     wishes: &Wishes<'_>,
     machine: &mut dyn Machine,
 ) -> Result<(Vec<Range>, String), Problem> {
-    let header = read(header_at, machine)?;
+    let header = read(source, machine)?;
     let segment = header.segment().map_err(Problem::Volume)?;
-    let sector = u64::from(header_at.sector_bytes);
+    let sector = u64::from(partition.sector_bytes);
     let header_bytes = if is_detached { 0 } else { header.area_bytes() };
     let place = segment.place(header_bytes, partition.sectors.saturating_mul(sector)).map_err(Problem::Volume)?;
     let (skip, payload) = in_sectors(place, sector).ok_or_else(|| {
         let bytes = segment.sector_bytes;
         Problem::Volume(format!("its payload or its crypto sectors of {bytes} bytes do not fit the disk's of {sector}"))
     })?;
-    let key = machine.unlock(wishes.name, header_at, &header).map_err(Problem::Volume)?;
+    let key = machine.unlock(wishes.name, source, &header).map_err(Problem::Volume)?;
     let transform = machine.transform(key.bytes(), segment.sector_bytes as usize).map_err(Problem::Key)?;
     let cipher = Some(Cipher { transform, first_tweak: segment.first_tweak });
     let (first_lba, disk_lba) = (partition.first_lba, partition.first_lba.saturating_add(skip));
     let mut ranges = Vec::new();
     ranges.push(Range { first_lba, sectors: payload, disk_lba, cipher, rights: wishes.rights, trim: wishes.trim });
     ranges.extend(hidden(first_lba.saturating_add(payload), partition.sectors.saturating_sub(payload), wishes.trim));
-    if is_detached {
-        ranges.extend(hidden(header_at.first_lba, header_at.sectors, wishes.trim));
+    if let HeaderSource::Disk(place) = source
+        && is_detached
+    {
+        ranges.extend(hidden(place.first_lba, place.sectors, wishes.trim));
     }
     Ok((ranges, describe(&header, payload)))
 }
@@ -111,8 +128,11 @@ fn in_sectors((first, len): (u64, u64), sector: u64) -> Option<(u64, u64)> {
     Some((first.checked_div(sector)?, len.checked_div(sector)?)).filter(|(_, sectors)| whole && *sectors > 0)
 }
 
-fn read(place: HeaderPlace, machine: &mut dyn Machine) -> Result<Header, Problem> {
-    let header = luks2::parse(&mut |at, data| place.read(at, data, |lba, data| machine.read(place.disk, lba, data)));
+fn read(source: HeaderSource<'_>, machine: &mut dyn Machine) -> Result<Header, Problem> {
+    let header = luks2::parse(&mut |at, data| match source {
+        HeaderSource::Disk(place) => place.read(at, data, |lba, data| machine.read(place.disk, lba, data)),
+        HeaderSource::File(name) => machine.read_header_file(name, at, data),
+    });
     header.map_err(|error| Problem::Header(format!("{error}")))
 }
 

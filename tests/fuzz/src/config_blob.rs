@@ -4,7 +4,8 @@
 //! the blob.
 
 use config::{
-    Access, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, Format, KeyCheck, Locked, NONCE_BYTES, Opened,
+    Access, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, Format, HeaderSelector, KeyCheck, Locked,
+    NONCE_BYTES, Opened,
 };
 use config::{RangeSelector, RecoveryKey, SLOT_RANDOM_BYTES, UnlockError, XtsKey};
 
@@ -68,11 +69,11 @@ fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
 
 /// The rule as one for a volume that is not to be written, whose header lies elsewhere.
 fn luks2(rule: DiskRule) -> DiskRule {
-    let format = Format::Luks2 { header: Some(RangeSelector::Lba { first: 34, sectors: 2014 }) };
+    let format = Format::Luks2 { header: HeaderSelector::Range(RangeSelector::Lba { first: 34, sectors: 2014 }) };
     DiskRule { format, access: Access::ReadOnly, ..rule }
 }
 
-/// Configurations with none, one and three rules.
+/// Configurations with none, one and four rules.
 fn configurations() -> Vec<Config> {
     let position = || DiskSelector::Position { channel: 0, unit: 0 };
     let identity = || DiskSelector::Identity { model: Some("MODEL".into()), serial: None };
@@ -83,6 +84,10 @@ fn configurations() -> Vec<Config> {
             rule("a", position(), RangeSelector::PartitionGuid([7; 16])),
             rule("b", identity(), RangeSelector::Lba { first: 2048, sectors: 4096 }),
             luks2(rule("c", DiskSelector::Position { channel: 1, unit: 1 }, RangeSelector::Partition(1))),
+            DiskRule {
+                format: Format::Luks2 { header: HeaderSelector::File("home".into()) },
+                ..rule("d", DiskSelector::Position { channel: 2, unit: 0 }, RangeSelector::Partition(1))
+            },
         ],
     ];
     let config = |disks| Config { disks, ..Config::default() };

@@ -32,6 +32,8 @@ pub fn run(data: &[u8]) {
     assert!(boot.memory_map.iter().all(|e| e.len_bytes > 0 && e.base.checked_add(e.len_bytes - 1).is_some()));
     assert!(boot.modules.len() <= multiboot::MAX_MODULES);
     assert!(boot.modules.iter().all(|module| module.start <= module.end));
+    let mut arguments = boot.modules.iter().filter_map(|module| module.argument("luks2:"));
+    assert!(arguments.all(|argument| !argument.contains(' ')), "a word has no spaces");
     check_map(&boot);
 }
 

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use config::{
-    Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, Log, Login, Memory,
-    RangeSelector,
+    Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, HeaderSelector, Log,
+    Login, Memory, RangeSelector,
 };
 use config::{SHELL_KEY_BYTES, ShellKey, XtsKey, validate};
 use toml::de::DeTable;
@@ -180,7 +180,7 @@ fn read_rule(mut table: Table<'_, '_>, file: &Path) -> Option<DiskRule> {
     const RANGE: &str = "range = { partition = 2 }";
     let name = table.need("name", NAME).text("name", NAME);
     let disk = table.need("disk", DISK).table("disk", DISK).and_then(read_disk);
-    let range = table.need("range", RANGE).table("range", RANGE).and_then(read_range);
+    let range = table.need("range", RANGE).table("range", RANGE).and_then(|table| read_range(table, None));
     let form = if table.has("format") { table.choice("format", FORMAT) } else { Some(Form::DmCrypt) };
     let format = match form {
         Some(form) => read_format(&mut table, form, file),
@@ -213,8 +213,8 @@ fn read_format(table: &mut Table<'_, '_>, form: Form, file: &Path) -> Option<For
         }
         Form::Luks2 => {
             let given = table.has("header");
-            let header = table.table("header", "header = { partition = 3 }").and_then(read_range);
-            (header.is_some() || !given).then_some(Format::Luks2 { header })
+            let header = table.table("header", "header = { file = \"data\" }").and_then(read_header);
+            (header.is_some() || !given).then(|| Format::Luks2 { header: header.unwrap_or_default() })
         }
         Form::DmCrypt => {
             let cipher = table.need("cipher", "cipher = \"aes-xts-plain64\"").choice("cipher", CIPHER);
@@ -246,16 +246,33 @@ fn read_disk(mut table: Table<'_, '_>) -> Option<DiskSelector> {
     selector
 }
 
-fn read_range(mut table: Table<'_, '_>) -> Option<RangeSelector> {
+fn read_header(mut table: Table<'_, '_>) -> Option<HeaderSelector> {
+    if !table.has("file") {
+        return read_range(table, Some("file")).map(HeaderSelector::Range);
+    }
+    for key in ["partition", "guid", "first-lba", "sectors"] {
+        table.refuse(key, "does not go with `file`; remove one of the two");
+    }
+    let name = table.text("file", "file = \"data\"");
+    table.finish();
+    name.map(HeaderSelector::File)
+}
+
+/// `instead`: a key that the table could have in place of a range.
+fn read_range(mut table: Table<'_, '_>, instead: Option<&'static str>) -> Option<RangeSelector> {
     let by_lba = table.has("first-lba") || table.has("sectors");
     let ways = [table.has("partition"), table.has("guid"), by_lba].into_iter().filter(|given| *given).count();
     if ways != 1 {
         let problem = if ways == 0 { "names no range" } else { "names several ranges" };
         let name = table.path.rsplit('.').next().unwrap_or_default().to_owned();
-        table.error_here(format!("`{name}` {problem}; give one of `partition`, `guid`, or `first-lba` and `sectors`"));
+        let instead = instead.map(|key| format!("`{key}`, ")).unwrap_or_default();
+        table.error_here(format!(
+            "`{name}` {problem}; give one of {instead}`partition`, `guid`, or `first-lba` and `sectors`"
+        ));
     } else if by_lba {
         table.need("first-lba", "first-lba = 2048").need("sectors", "sectors = 4096");
     }
+    instead.into_iter().for_each(|key| table.skip(key));
     let partition = table.number("partition", "partition = 2").map(RangeSelector::Partition);
     let guid = read_guid(&mut table).map(RangeSelector::PartitionGuid);
     let lba = table.number("first-lba", "first-lba = 2048").zip(table.number("sectors", "sectors = 4096"));

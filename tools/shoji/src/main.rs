@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use command::config::{self, ConfigCommand};
 use command::disk::{self, DiskCommand};
 use command::{Failure, inside, print};
-use shoji::grub::{self, GrubPath};
+use shoji::grub::{self, GrubPath, HeaderFile};
 use shoji::keys;
 
 /// Configures and installs Shoji, the thin hypervisor that encrypts disks below the operating system.
@@ -56,6 +56,10 @@ struct GrubEntry {
     /// The compiled configuration
     #[arg(long, default_value = "/boot/shoji/shoji.conf")]
     config: GrubPath,
+    /// A LUKS2 header NAME.luks that GRUB loads, once for each [default: those in the folder of the configuration when the
+    /// script runs; without the script none]
+    #[arg(long = "header-file", value_name = "NAME.luks")]
+    headers: Vec<HeaderFile>,
     /// Seconds until Shoji starts; 0 shows no menu
     #[arg(long, default_value_t = 3, value_name = "SECONDS")]
     timeout: u32,
@@ -94,7 +98,9 @@ fn new_key(file: &Path) -> Result<(), Failure> {
 }
 
 fn grub_entry(options: GrubEntry) -> Result<(), Failure> {
-    let entry = grub::Entry { image: options.image, config: options.config, timeout_s: options.timeout };
+    let GrubEntry { image, config, headers, timeout, standalone: _ } = &options;
+    let (image, config, headers) = (image.clone(), config.clone(), headers.clone());
+    let entry = grub::Entry { image, config, headers, timeout_s: *timeout };
     let text = match options.standalone {
         None => grub::script(&entry),
         Some(file) => {

@@ -1,6 +1,6 @@
 //! Shows a configuration in its TOML form or as JSON; keys are left out.
 
-use config::{Config, DiskRule, DiskSelector, Format, Method, Public, RangeSelector, Slot};
+use config::{Config, DiskRule, DiskSelector, Format, HeaderSelector, Method, Public, RangeSelector, Slot};
 use serde_json::{Value, json};
 
 use crate::words::{
@@ -78,7 +78,11 @@ fn rule(rule: &DiskRule) -> Value {
         }
         Format::Luks2 { header } => {
             tree["format"] = word(FORMAT, Form::Luks2).into();
-            tree["header"] = header.as_ref().map_or(Value::Null, range);
+            tree["header"] = match header {
+                HeaderSelector::InRange => Value::Null,
+                HeaderSelector::Range(at) => range(at),
+                HeaderSelector::File(name) => json!({ "file": name }),
+            };
         }
     }
     tree["access"] = word(ACCESS, rule.access).into();

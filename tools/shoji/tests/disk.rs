@@ -110,6 +110,122 @@ fn a_detached_header_lies_on_its_own_partition_and_leaves_the_other_one_alone() 
     assert!(whole.stdout.contains("partition 2: from LBA 163840, 2048 sectors: LUKS"), "{}", whole.stdout);
 }
 
+/// `cryptsetup` with a header file; the volume's device need not be one.
+fn opens_by(folder: &Folder, header: &str, part: &Path) -> bool {
+    folder.write("phrase.raw", "correct horse");
+    let open = format!("luksOpen --test-passphrase --key-file - --header {}", folder.path(header).display());
+    cryptsetup(&open, part, &folder.path("phrase.raw"))
+}
+
+#[test]
+fn a_header_file_of_init_opens_with_cryptsetup_and_adopt_writes_its_rule() {
+    let folder = folder("header-file");
+    image(&folder).write_all_at(&[0x5A; 4096], PARTITIONS[0].0).unwrap();
+    let init = format!("disk init disk.img --partition 1 --header-file data.luks {CHEAP}");
+    let held = folder.shoji(&init);
+    assert!(held.status == 1 && held.stderr.contains("data that Shoji does not know"), "{}", held.stderr);
+    assert!(!folder.path("data.luks").exists());
+    let made = folder.shoji(&format!("{init} --force"));
+    good(&made);
+    assert!(
+        made.stdout.contains("`shoji disk adopt disk.img --partition 1 --header-file data.luks`"),
+        "{}",
+        made.stdout
+    );
+    let found = fs::metadata(folder.path("data.luks")).unwrap();
+    assert_eq!((found.len(), found.permissions().mode() & 0o777), (4 * MIB, 0o600));
+    let part = extract(&folder, 0);
+    assert!(
+        fs::read(&part).unwrap()[..4096] == [0x5A; 4096],
+        "the payload begins at the first sector and is not touched"
+    );
+    assert!(opens_by(&folder, "data.luks", &part));
+    // The room for key slots is there.
+    folder.write("more", "battery staple");
+    let add = format!(
+        "luksAddKey -q --key-file {} --pbkdf-memory 1024 --pbkdf-force-iterations 4 --header",
+        folder.path("phrase.raw").display()
+    );
+    let add = format!("{add} {}", folder.path("data.luks").display());
+    let status = Command::new("cryptsetup").args(add.split_whitespace()).arg(&part).arg(folder.path("more")).status();
+    assert!(status.unwrap().success());
+    let adopt = "disk adopt disk.img --partition 1 --header-file data.luks --pass-phrase-file more --serial QM00001";
+    let adopted = folder.shoji(&format!("{adopt} --append-to rules.toml"));
+    good(&adopted);
+    assert!(
+        adopted.stderr.contains("The pass phrase opens it.") && adopted.stderr.contains("luks2:data"),
+        "{}",
+        adopted.stderr
+    );
+    good(&folder.shoji("config check rules.toml"));
+    assert!(fs::read_to_string(folder.path("rules.toml")).unwrap().ends_with("header = { file = \"data\" }\n"));
+    good(&folder.shoji("config build rules.toml -o shoji.conf"));
+    let shown = folder.shoji("config show shoji.conf");
+    assert!(shown.stdout.contains("header = { file = \"data\" }"), "{}", shown.stdout);
+}
+
+#[test]
+fn a_header_file_of_cryptsetup_is_adopted_as_it_is() {
+    let folder = folder("their-file");
+    let part = extract(&folder, 0);
+    folder.write("phrase.raw", "correct horse");
+    let header = folder.path("their.luks");
+    let format = format!(
+        "luksFormat --type luks2 --batch-mode --key-file - --pbkdf-memory 1024 --pbkdf-force-iterations 4 --header {}",
+        header.display()
+    );
+    assert!(cryptsetup(&format, &part, &folder.path("phrase.raw")));
+    let adopt = folder.shoji("disk adopt disk.img -p 1 --header-file their.luks --pass-phrase-file phrase");
+    good(&adopt);
+    assert!(adopt.stdout.ends_with("header = { file = \"their\" }\n"), "{}", adopt.stdout);
+    let status = folder.shoji("disk status their.luks");
+    good(&status);
+    assert!(status.stdout.contains("payload: from byte 0, aes-xts-plain64"), "{}", status.stdout);
+}
+
+#[test]
+fn a_header_file_is_kept_and_put_back() {
+    let folder = folder("file-backup");
+    good(&folder.shoji(&format!("disk init disk.img -p 1 --header-file data.luks {CHEAP}")));
+    let part = extract(&folder, 0);
+    good(&folder.shoji("disk header-backup data.luks copy.img"));
+    assert!(fs::read(folder.path("copy.img")).unwrap() == fs::read(folder.path("data.luks")).unwrap());
+    let file = File::options().write(true).open(folder.path("data.luks")).unwrap();
+    [4096, 0x4000 + 4096].iter().for_each(|at| file.write_all_at(&[0xEE; 16], *at).unwrap());
+    assert!(folder.shoji("disk status data.luks").status == 1 && !opens_by(&folder, "data.luks", &part));
+    assert_eq!(folder.shoji("disk adopt disk.img -p 1 --header-file data.luks").status, 1);
+    good(&folder.shoji("disk header-restore data.luks copy.img --yes"));
+    assert!(opens_by(&folder, "data.luks", &part));
+    good(&folder.shoji("disk status data.luks"));
+    // Nothing of it is lost by chance.
+    let again = folder.shoji(&format!("disk init disk.img -p 1 --header-file data.luks {CHEAP}"));
+    assert!(again.status == 1 && again.stderr.contains("data.luks holds LUKS"), "{}", again.stderr);
+    assert!(opens_by(&folder, "data.luks", &part));
+    good(&folder.shoji(&format!("disk init disk.img -p 1 --header-file data.luks --force {CHEAP}")));
+    let other = folder.shoji("disk header-restore data.luks copy.img --yes");
+    assert!(other.status == 1 && other.stderr.contains("the header of another volume"), "{}", other.stderr);
+}
+
+#[test]
+fn a_header_file_that_rules_could_not_name_is_refused() {
+    let folder = folder("file-refused");
+    fs::create_dir(folder.path("folder.luks")).unwrap();
+    std::os::unix::fs::symlink("disk.img", folder.path("same.luks")).unwrap();
+    for (options, status, word) in [
+        ("--header-file data.img", 2, "a header file is called NAME.luks"),
+        ("--header-file .luks", 2, "a header file is called NAME.luks"),
+        ("--header-file folder.luks", 2, "is no file"),
+        ("--header-file same.luks", 2, "is the volume itself"),
+        ("--header-file a.luks --header-partition 2", 2, "cannot be used with"),
+        ("--header-file none/a.luks", 3, "cannot write none/a.luks"),
+    ] {
+        let outcome = folder.shoji(&format!("disk init disk.img -p 1 {options} {CHEAP}"));
+        assert!(outcome.status == status && outcome.stderr.contains(word), "{options}: {}", outcome.stderr);
+    }
+    let missing = folder.shoji("disk adopt disk.img -p 1 --header-file none.luks");
+    assert!(missing.status == 3 && missing.stderr.contains("cannot open none.luks"), "{}", missing.stderr);
+}
+
 #[test]
 fn nothing_is_written_without_yes_nor_over_what_is_known_without_force() {
     let folder = folder("consent");

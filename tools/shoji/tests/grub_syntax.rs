@@ -54,6 +54,61 @@ fn the_script_for_update_grub_prints_good_grub_script() {
 }
 
 #[test]
+fn header_files_are_loaded_behind_the_configuration() {
+    let folder = Folder::new("syntax-headers");
+    let library = r#"
+        grub_probe=true
+        grub_warn() { echo "$@" >&2; }
+        prepare_grub_to_access_device() { echo "search --fs-uuid --set=root 1234"; }
+        make_system_path_relative_to_its_root() { echo "/relative/${1##*/}"; }
+    "#;
+    folder.write("grub-mkconfig_lib", library);
+    let (elf, conf) = (folder.write("shoji.elf", ""), folder.write("shoji.conf", ""));
+    let generated = |options: &str| {
+        let line = format!("grub-entry --image {} --config {} {options}", elf.display(), conf.display());
+        let script = folder.write("09_shoji", folder.shoji(&line).stdout);
+        let output = Command::new("sh").arg(script).env("pkgdatadir", folder.path("")).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_grub_script(&folder, &text);
+        let modules: Vec<_> = text.lines().map(str::trim).filter(|line| line.starts_with("module2")).collect();
+        (modules.join("\n"), String::from_utf8(output.stderr).unwrap())
+    };
+    const CONFIG: &str = "module2 \"$shoji_config\"";
+    assert_eq!(generated(""), (CONFIG.into(), String::new()), "there is none");
+    for name in ["home.luks", "data.2.luks", "my data.luks", "-q.luks", ".luks", "$x.luks", "data.img"] {
+        folder.write(name, "");
+    }
+    let (modules, warnings) = generated("");
+    let line = |name: &str| format!("module2 \"/relative/{name}.luks\" luks2:{name}\n");
+    assert_eq!(modules, line("data.2") + &line("home") + CONFIG);
+    let told: Vec<_> = warnings.lines().filter(|line| line.contains("is left out")).collect();
+    assert_eq!(told.len(), 3, "{warnings}");
+    let named = folder.path("home.luks");
+    let (modules, warnings) = generated(&format!("--header-file {} --header-file /none/x.luks", named.display()));
+    assert_eq!(modules, line("home") + CONFIG);
+    assert!(warnings.contains("/none/x.luks is missing"), "{warnings}");
+}
+
+#[test]
+fn the_standalone_menu_loads_the_header_files_that_are_named() {
+    let folder = Folder::new("syntax-standalone-headers");
+    folder.write("systems", "");
+    let line = "grub-entry --standalone systems --header-file /shoji/home.luks --header-file /data.luks";
+    let outcome = folder.shoji(line);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    assert_grub_script(&folder, &outcome.stdout);
+    assert!(
+        outcome.stdout.contains("  module2 \"/shoji/home.luks\" luks2:home\n  module2 \"/data.luks\" luks2:data\n}")
+    );
+    let loaded = outcome.stdout.split_once("module2 \"$shoji_config\"\n").unwrap().1;
+    assert!(loaded.trim_start().starts_with("shoji_load_headers\n"), "{loaded}");
+    for wrong in ["/boot/header.img", "/boot/.luks", "home.luks", "/boot/my;reboot.luks"] {
+        assert_eq!(folder.shoji(&format!("grub-entry --header-file {wrong}")).status, 2, "{wrong}");
+    }
+}
+
+#[test]
 fn the_script_adds_nothing_while_a_file_is_missing() {
     let folder = Folder::new("syntax-missing");
     folder.write("grub-mkconfig_lib", "grub_warn() { echo \"$@\" >&2; }");

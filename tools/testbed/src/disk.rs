@@ -172,7 +172,7 @@ fn boot_inputs(recipe: &Recipe<'_>) -> Result<String> {
     let shoji = recipe.shoji.iter().flat_map(|shoji| [shoji.elf, shoji.config]);
     let files = kernels.chain([recipe.command.to_owned()]).chain(shoji.map(Path::to_owned));
     let prints: Vec<String> = files.map(|file| artifact::fingerprint(&file)).collect::<Result<_>>()?;
-    let grub = artifact::fingerprint_of(recipe.menu.configuration()?.as_bytes());
+    let grub = artifact::fingerprint_of(recipe.menu.configuration(&[])?.as_bytes());
     Ok(format!("{grub} {}", prints.join(" ")))
 }
 

@@ -4,7 +4,7 @@
 use crate::mbr::{self, Extent};
 use crate::program::{command, run};
 use anyhow::{Context, Result, anyhow, ensure};
-use shoji::grub::{Entry, GrubPath};
+use shoji::grub::{Entry, GrubPath, HeaderFile};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -43,12 +43,15 @@ pub struct Menu<'a> {
 }
 
 impl Menu<'_> {
-    /// The whole `grub.cfg`.
-    pub fn configuration(&self) -> Result<String> {
+    /// The whole `grub.cfg`. `headers` are the paths of LUKS2 headers that GRUB loads.
+    pub fn configuration(&self, headers: &[&str]) -> Result<String> {
         let path = |path: &str| GrubPath::from_str(path).map_err(|why| anyhow!("{path}: {why}"));
         let (image, config) = (path("/shoji/shoji.elf")?, path("/shoji/shoji.conf")?);
         let entries = ENTRIES.replace("@NAME@", self.name).replace("@KERNEL_ARGS@", self.kernel_args);
-        let menu = shoji::grub::standalone(&Entry { image, config, timeout_s: self.timeout_s }, &entries);
+        let headers =
+            headers.iter().map(|header| HeaderFile::from_str(header).map_err(|why| anyhow!("{header}: {why}")));
+        let headers = headers.collect::<Result<_>>()?;
+        let menu = shoji::grub::standalone(&Entry { image, config, headers, timeout_s: self.timeout_s }, &entries);
         Ok(CONSOLE.to_owned() + &menu)
     }
 }
@@ -65,7 +68,7 @@ pub fn request(kernel_args: &str, how: &str) -> String {
 pub fn write_configuration(tree: &Path, menu: &Menu<'_>) -> Result<()> {
     let dir = tree.join("boot/grub");
     fs::create_dir_all(&dir)?;
-    fs::write(dir.join("grub.cfg"), menu.configuration()?)?;
+    fs::write(dir.join("grub.cfg"), menu.configuration(&[])?)?;
     fs::write(dir.join("request.cfg"), "")?;
     fs::write(dir.join("grubenv"), shoji::grub::environment_block()).context("cannot write grubenv")
 }

@@ -22,6 +22,8 @@ const TOOLS: [&str; 5] = [
 ];
 /// The kernel's tests of its own cryptography would be a tenth of a boot, in Bochs a quarter.
 const KERNEL_ARGS: &str = "quiet cryptomgr.notests";
+/// The small disk's.
+pub const MENU: grub::Menu<'static> = grub::Menu { name: "Small guest", kernel_args: KERNEL_ARGS, timeout_s: 0 };
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// Folders below it that hold libraries too.
 const MORE_LIBRARIES: [&str; 1] = ["ceph"];
@@ -67,7 +69,7 @@ pub fn disk(workspace: &Workspace, file: &str, shoji: Option<Shoji<'_>>, key: Op
     let recipe = Recipe {
         file,
         boot_mib: BOOT_MIB,
-        menu: grub::Menu { name: "Small guest", kernel_args: KERNEL_ARGS, timeout_s: 0 },
+        menu: MENU,
         kernels: guest.kernels(),
         extra: Some((&guest.tools(), "tools")),
         command: &guest_tools::build(workspace)?,

@@ -14,7 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use config::{Access, DiskRule, DiskSelector, Format, KeyCheck, RangeSelector, XtsKey};
+use config::{Access, DiskRule, DiskSelector, Format, HeaderSelector, KeyCheck, RangeSelector, XtsKey};
 use mediator::disk::{DiskError, DiskInfo, RangeMap, Rights, SectorTransform, Treatment};
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -8,6 +8,8 @@ pub struct Bench {
     pub key_error: Option<&'static str>,
     /// What is typed when a volume is to be opened.
     pub phrase: &'static str,
+    /// What the loader has brought, by name.
+    pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
 impl Machine for Bench {
@@ -25,10 +27,29 @@ impl Machine for Bench {
         }
     }
 
-    fn unlock(&mut self, _: &str, place: HeaderPlace, header: &luks2::Header) -> Result<luks2::VolumeKey, String> {
+    fn has_header_file(&self, name: &str) -> bool {
+        self.files.iter().any(|(file, _)| *file == name)
+    }
+
+    fn read_header_file(&mut self, name: &str, at_bytes: u64, data: &mut [u8]) -> Result<(), String> {
+        let (_, bytes) = self.files.iter().find(|(file, _)| *file == name).ok_or("no file")?;
+        let piece = bytes.get(at_bytes as usize..).and_then(|rest| rest.get(..data.len()));
+        data.copy_from_slice(piece.ok_or("it ends before that")?);
+        Ok(())
+    }
+
+    fn unlock(
+        &mut self,
+        _: &str,
+        source: HeaderSource<'_>,
+        header: &luks2::Header,
+    ) -> Result<luks2::VolumeKey, String> {
         let mut memory = vec![luks2::Block::new(); header.argon2_blocks()];
         let text = self.phrase.as_bytes();
-        let mut read = |at, data: &mut [u8]| place.read(at, data, |lba, data| self.read(place.disk, lba, data));
+        let mut read = |at, data: &mut [u8]| match source {
+            HeaderSource::Disk(place) => place.read(at, data, |lba, data| self.read(place.disk, lba, data)),
+            HeaderSource::File(name) => self.read_header_file(name, at, data),
+        };
         header.unlock(text, &mut memory, &mut read).map_err(|error| error.to_string())
     }
 }
@@ -55,7 +76,13 @@ pub fn bench() -> Bench {
         sectors: 2048,
         sector_bytes: 512,
     };
-    Bench { disks: vec![disk("A", 0), disk("B", 1)], images: vec![mbr_image(), gpt], key_error: None, phrase: "" }
+    Bench {
+        disks: vec![disk("A", 0), disk("B", 1)],
+        images: vec![mbr_image(), gpt],
+        key_error: None,
+        phrase: "",
+        files: vec![],
+    }
 }
 
 pub fn rule(disk: DiskSelector, range: RangeSelector) -> DiskRule {
@@ -149,7 +176,7 @@ fn a_missing_disk_is_answered_with_those_found() {
     assert!(refusal(&mut bench(), &[rule(both, RangeSelector::Partition(1))]).contains("no disk with model"));
     let neither = DiskSelector::Identity { model: None, serial: None };
     assert!(refusal(&mut bench(), &[rule(neither, RangeSelector::Partition(1))]).contains("no disk with neither"));
-    let mut empty = Bench { disks: vec![], images: vec![], key_error: None, phrase: "" };
+    let mut empty = Bench { disks: vec![], images: vec![], key_error: None, phrase: "", files: vec![] };
     assert!(refusal(&mut empty, &[rule(by_serial("A"), RangeSelector::Partition(1))]).contains("found: none"));
 }
 

@@ -21,10 +21,15 @@ fn disk(sector_bytes: usize) -> Bench {
         sectors: (image.len() / sector_bytes) as u64,
         sector_bytes: sector_bytes as u32,
     };
-    Bench { disks: vec![info], images: vec![image], key_error: None, phrase: PHRASE }
+    Bench { disks: vec![info], images: vec![image], key_error: None, phrase: PHRASE, files: vec![] }
 }
 
 fn put_header(bench: &mut Bench, at: usize, crypto_bytes: u32, payload_at: u64) {
+    let header = header(crypto_bytes, payload_at);
+    bench.images[0][at..][..header.len()].copy_from_slice(&header);
+}
+
+fn header(crypto_bytes: u32, payload_at: u64) -> Vec<u8> {
     let mut state = 3u32;
     let mut random = |into: &mut [u8]| {
         into.iter_mut().for_each(|byte| {
@@ -36,8 +41,7 @@ fn put_header(bench: &mut Bench, at: usize, crypto_bytes: u32, payload_at: u64) 
     let new = New { label: "", sector_bytes: crypto_bytes, area_bytes: AREA_BYTES, payload_at, cost };
     let mut memory = vec![Block::new(); cost.blocks()];
     let key = VolumeKey::new(&mut volume_key());
-    let header = luks2::create(&new, PHRASE.as_bytes(), &key, &mut memory, &mut random).unwrap();
-    bench.images[0][at..][..header.len()].copy_from_slice(&header);
+    luks2::create(&new, PHRASE.as_bytes(), &key, &mut memory, &mut random).unwrap()
 }
 
 fn volume_key() -> [u8; 64] {
@@ -45,6 +49,10 @@ fn volume_key() -> [u8; 64] {
 }
 
 fn luks(header: Option<RangeSelector>) -> DiskRule {
+    luks_with(header.map_or(HeaderSelector::InRange, HeaderSelector::Range))
+}
+
+fn luks_with(header: HeaderSelector) -> DiskRule {
     DiskRule { format: Format::Luks2 { header }, ..rule(by_serial("A"), RangeSelector::Partition(1)) }
 }
 
@@ -102,6 +110,67 @@ fn a_detached_header_costs_the_partition_nothing_and_is_hidden_itself() {
     let expected = [(64, 1536, 64, Some(0), Rights::ReadWrite), (1600, 2048, 1600, None, Rights::None)];
     assert_eq!(table(&found), expected);
     assert!(found[0].notes[0].contains("LUKS2 volume"), "{}", found[0].notes[0]);
+}
+
+fn in_file(name: &str) -> DiskRule {
+    luks_with(HeaderSelector::File(name.to_string()))
+}
+
+#[test]
+fn a_header_in_a_file_leaves_all_of_the_partition_to_the_payload() {
+    for sector_bytes in [512, 4096] {
+        let mut bench = disk(sector_bytes);
+        bench.files = vec![("other", vec![0; 4096]), ("data", header(4096, 0))];
+        let found = run(&mut bench, &[in_file("data")]).unwrap();
+        let unit = 4096 / sector_bytes as u64;
+        assert_eq!(table(&found), [(8 * unit, 192 * unit, 8 * unit, Some(0), Rights::ReadWrite)]);
+        let Treatment::Transform { transform, first_sector } = found[0].ranges.extent(8 * unit, unit).treatment else {
+            panic!("it is encrypted")
+        };
+        let (mut expected, mut written) = (vec![9; 4096], vec![9; 4096]);
+        xts::Aes256Xts::new(&volume_key(), 4096).unwrap().encrypt(0, &mut expected);
+        transform.encrypt(first_sector, &mut written);
+        assert!(written == expected);
+    }
+}
+
+#[test]
+fn a_segment_that_begins_later_is_shown_at_the_first_sector_with_its_header_in_a_file_too() {
+    let mut bench = disk(512);
+    bench.files = vec![("data", header(512, AREA_BYTES))];
+    let found = run(&mut bench, &[in_file("data")]).unwrap();
+    let expected = [(64, 512, 1088, Some(0), Rights::ReadWrite), (576, 1024, 576, None, Rights::None)];
+    assert_eq!(table(&found), expected);
+}
+
+#[test]
+fn a_header_file_that_was_not_loaded_is_named_before_any_volume_is_opened() {
+    let mut bench = disk(512);
+    bench.phrase = "nobody is asked";
+    bench.files = vec![("home", header(512, 0))];
+    let other = DiskRule { name: "other".to_string(), ..rule(by_serial("A"), RangeSelector::Partition(2)) };
+    let missing = DiskRule { format: in_file("data").format, ..other };
+    let said = refusal(&mut bench, &[in_file("home"), missing]);
+    let line = "`module2 /boot/shoji/data.luks luks2:data`";
+    assert!(said.contains("disk rule `other`: its header file `data` was not loaded") && said.contains(line), "{said}");
+}
+
+#[test]
+fn a_hostile_header_file_is_refused_with_the_reason() {
+    let refused = |bytes: Vec<u8>| {
+        let mut bench = disk(512);
+        bench.files = vec![("data", bytes)];
+        refusal(&mut bench, &[in_file("data")])
+    };
+    for empty in [vec![], vec![0; 4095], vec![0; 1 << 20], b"LUKS".to_vec()] {
+        let said = refused(empty);
+        assert!(said.contains("its LUKS2 header cannot be used"), "{said}");
+    }
+    let whole = header(512, 0);
+    let cut = refused(whole[..0x8000].to_vec());
+    assert!(cut.contains("a key slot of the LUKS2 header cannot be read: it ends before that"), "{cut}");
+    let small = refused(header(512, 1 << 20));
+    assert!(small.contains("does not fit"), "{small}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! LUKS2 headers of every making and in every state: by `shoji disk init`, by cryptsetup as it is, detached, damaged, garbage.
+//! LUKS2 headers of every making and in every state: by `shoji disk init`, by cryptsetup as it is, detached, in a file, damaged,
+//! garbage.
 
 use super::disk_image::changed_sectors;
 use super::luks2::{CONFIG, PHRASE, SOON, configure, cryptsetup, disk, log_in, volume_key};
@@ -11,9 +12,10 @@ use std::time::Duration;
 use testbed::disk::{Disk, MARKER};
 use testbed::ext::{self, Check};
 use testbed::mbr::Extent;
+use testbed::monitor::Monitor;
 use testbed::program::{command, run};
 use testbed::qemu::Writes;
-use testbed::{disks, guest_tools};
+use testbed::{disks, guest_tools, small};
 
 /// The header of `shoji disk init`, and of cryptsetup as it is.
 const HEADER_BYTES: usize = 16 << 20;
@@ -29,6 +31,11 @@ pub fn cases() -> Vec<Case> {
         by_shoji("a_volume_of_shoji_disk_init_opens_by_its_second_header_when_the_first_is_damaged", 400, damaged),
         by_shoji("a_detached_header_leaves_the_guest_all_of_the_partition", 400, detached).only_in_long_runs(),
         by_shoji("a_volume_of_cryptsetup_as_it_is_opens_in_2_gib_of_ram", 900, as_it_is).only_in_long_runs(),
+        by_shoji(
+            "a_header_file_of_cryptsetup_in_the_boot_partition_opens_the_volume_and_without_it_no_guest_starts",
+            400,
+            in_file,
+        ),
         by_shoji("16_mib_of_garbage_for_a_header_start_no_guest", 120, garbage),
         by_shoji("single_sectors_of_a_4096_byte_volume_on_nvme_are_read_changed_and_written", 500, sectors),
     ]
@@ -172,6 +179,72 @@ fn as_it_is(cx: &Cx) -> Result<()> {
     volume.fill(cx)?;
     configure(cx, &volume.disk, CONFIG)?;
     volume.used_in(cx, 2048, mib, "").map(drop)
+}
+
+/// The header file of a volume, and one that no rule names: as long as what the pass phrase's memory would be taken from else.
+const HEADER_FILE: &str = "/shoji/vault.luks";
+const SPARE_FILE: &str = "/shoji/spare.luks";
+const SPARE_BYTES: u64 = 96 << 20;
+
+/// All of the partition is the payload's, from its first sector on.
+fn in_file(cx: &Cx) -> Result<()> {
+    let disk = cx.copy(&disks::small(&cx.workspace, false)?)?;
+    let (header, part) = (cx.dir.join("vault.luks"), cx.dir.join("part"));
+    File::create(&part)?.set_len(disk.data.len_bytes())?;
+    let format =
+        "luksFormat --type luks2 --batch-mode --sector-size 4096 --pbkdf-memory 65536 --pbkdf-force-iterations 4";
+    cryptsetup(&format!("{format} --header {}", header.display()), &part)?;
+    let bytes = fs::read(&header)?;
+    ensure!(bytes.len() == HEADER_BYTES, "cryptsetup makes a file of {} bytes", bytes.len());
+    let volume = Volume { disk, header, header_bytes: 0, sector_bytes: 4096 };
+    volume.fill(cx)?;
+    let disk = &volume.disk;
+    configure(cx, disk, &format!("{CONFIG}header = {{ file = \"vault\" }}\n"))?;
+    disk.replace_boot_file(HEADER_FILE, &bytes)?;
+    not_loaded(cx, disk)?;
+    let spare = cx.dir.join("spare");
+    File::create(&spare)?.set_len(SPARE_BYTES)?;
+    ext::replace_file(&disk.path, disk.boot, SPARE_FILE, &spare)?;
+    let menu = small::MENU.configuration(&[SPARE_FILE, HEADER_FILE])?;
+    disk.replace_boot_file("/boot/grub/grub.cfg", menu.as_bytes())?;
+    volume.used_in(cx, 512, 64, "shoji.tail=none")?;
+    is_wiped(cx, disk, &bytes)
+}
+
+/// GRUB's entry lacks the line.
+fn not_loaded(cx: &Cx, disk: &Disk) -> Result<()> {
+    let qemu = cx.machine(512)?.request("shoji.test=boot", Boot::Shoji.how());
+    let mut machine = qemu.ide_disk(0, &disk.path, Writes::Dropped).start()?;
+    machine.expect_log("Stopped.", SOON)?;
+    let log = machine.shoji_log();
+    let line = "`module2 /boot/shoji/vault.luks luks2:vault`";
+    ensure!(log.contains("disk rule `vault`: its header file `vault` was not loaded") && log.contains(line), "{log}");
+    ensure!(!log.contains("Pass phrase") && !log.contains("the guest starts"), "{log}");
+    machine.kill()
+}
+
+/// Where the header file was, nothing of it is left when the guest has started. GRUB's own memory may hold what it has read.
+fn is_wiped(cx: &Cx, disk: &Disk, header: &[u8]) -> Result<()> {
+    let qemu = cx.machine(512)?.request("shoji.test=boot", "prompt");
+    let (qemu, mut terminal) = qemu.ide_disk(0, &disk.path, Writes::Dropped).terminal()?;
+    let (qemu, mut monitor) = qemu.monitor()?;
+    let mut machine = qemu.start()?;
+    machine.expect_log("Pass phrase: ", SOON)?;
+    let log = machine.shoji_log();
+    let (_, rest) = log.split_once("header file `vault` at 0x").context("it does not tell where the header file is")?;
+    let start = u64::from_str_radix(rest.get(..9).context("no address")?, 16)?;
+    let dump = cx.dir.join("memory");
+    let look = |monitor: &mut Monitor| {
+        monitor.dump(start, HEADER_BYTES as u64, &dump)?;
+        Ok::<_, anyhow::Error>(fs::read(&dump)?)
+    };
+    ensure!(look(&mut monitor)? == header, "the header file is not where the log says");
+    log_in(&mut terminal, 64, SOON)?;
+    machine.expect_log("the guest starts", SOON)?;
+    let left = look(&mut monitor)?;
+    ensure!(left.len() == HEADER_BYTES && left.iter().all(|byte| *byte == 0), "the header file is still in memory");
+    fs::remove_file(&dump)?;
+    machine.kill()
 }
 
 fn garbage(cx: &Cx) -> Result<()> {

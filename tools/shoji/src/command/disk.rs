@@ -15,6 +15,7 @@ use shoji::{form, keys, lock};
 
 use super::ask::{TryPassPhrase, new_pass_phrase};
 use super::disk_status::status;
+use super::header_at::HeaderAt;
 use super::{Failure, print, replace};
 
 #[derive(Subcommand)]
@@ -22,7 +23,7 @@ pub enum DiskCommand {
     /// Make a LUKS2 volume: header, volume key and a pass phrase. What the partition holds is lost
     ///
     /// `cryptsetup` opens it, too. The header takes the first 16 MiB, so the file system in it must be 16 MiB smaller
-    /// than the partition; a detached header takes none.
+    /// than the partition; a detached header takes none. A header file is made, 4 MiB long.
     Init {
         #[command(flatten)]
         at: At,
@@ -105,26 +106,6 @@ pub struct Words {
     serial: Option<String>,
 }
 
-/// Where a detached header is.
-#[derive(Args)]
-pub struct HeaderAt {
-    /// The header is detached: number of its partition on the same disk
-    #[arg(long, value_name = "NUMBER")]
-    header_partition: Option<u32>,
-}
-
-impl HeaderAt {
-    fn open(&self, at: &At, mode: Mode) -> Result<Option<Device>, Failure> {
-        if self.header_partition.is_some() && self.header_partition == at.partition {
-            return Err(Failure::Usage(
-                "the detached header is on the partition of the volume itself; name another".into(),
-            ));
-        }
-        let open = |number| Device::open(&at.device, Some(number), mode).map_err(Failure::Io);
-        self.header_partition.map(open).transpose()
-    }
-}
-
 #[derive(Args)]
 pub struct NewVolume {
     /// Bytes of a crypto sector: 512, or 4096 on disks whose physical sectors have as many
@@ -193,11 +174,15 @@ fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Resul
     })?;
     let cost = Cost { memory_kib, passes: new.passes };
     // Two handles would each want the disk for itself.
-    let detached = header.open(at, Mode::Read)?;
+    let detached = header.open_old(at)?;
     let payload = at.open(Mode::Read)?;
-    let plan = luks::Plan { label: &new.label, sector_bytes: new.sector_size, cost, detached: detached.is_some() };
-    let target = detached.as_ref().unwrap_or(&payload);
-    let area_bytes = plan.area_bytes(target, &payload).map_err(Failure::Refused)?;
+    let room = match (&header.header_file, &detached) {
+        (Some(_), _) => luks::Room::File,
+        (None, Some(device)) => luks::Room::Device(device),
+        (None, None) => luks::Room::Volume,
+    };
+    let plan = luks::Plan { label: &new.label, sector_bytes: new.sector_size, cost, room };
+    let area_bytes = plan.area_bytes(&payload).map_err(Failure::Refused)?;
     plan.check(area_bytes).map_err(Failure::Refused)?;
     if new.sector_size < payload.sector_bytes() {
         let least = payload.sector_bytes();
@@ -216,24 +201,35 @@ fn init(at: &At, header: &HeaderAt, new: &NewVolume, consent: &Consent) -> Resul
     })
     .and_then(|made| made)
     .map_err(Failure::Refused)?;
-    let (name, path) = (target.name(), target.path().to_owned());
+    let name = match &header.header_file {
+        Some(file) => file.display().to_string(),
+        None => detached.as_ref().unwrap_or(&payload).name(),
+    };
     drop((detached, payload));
-    let number = header.header_partition.or(at.partition);
-    let target = Device::open(&path, number, Mode::Write).map_err(Failure::Io)?;
-    write(&target, &bytes, luks::NEW_COPIES_BYTES, area_bytes)?;
+    put(at, header, bytes, area_bytes)?;
     print(format!("{name}: a LUKS2 header, aes-xts-plain64, crypto sectors of {} bytes", new.sector_size))?;
     print("Keep a copy of the header (`shoji disk header-backup`): without it the data is lost.")?;
     print(format!("The rule for the configuration: `shoji disk adopt {}`", words(at, header)))
 }
 
+/// Writes a new header where it goes, zeros up to the end of its area.
+fn put(at: &At, header: &HeaderAt, mut bytes: Vec<u8>, area_bytes: u64) -> Result<(), Failure> {
+    let Some(file) = &header.header_file else {
+        let number = header.header_partition.or(at.partition);
+        let target = Device::open(&at.device, number, Mode::Write).map_err(Failure::Io)?;
+        return write(&target, &bytes, luks::NEW_COPIES_BYTES, area_bytes);
+    };
+    bytes.resize(usize::try_from(area_bytes).unwrap_or(0), 0);
+    replace(file, &bytes).map_err(Failure::io("write", file))
+}
+
 /// The arguments that name a volume.
 fn words(at: &At, header: &HeaderAt) -> String {
     let mut words = at.device.display().to_string();
-    for (option, value) in [("--partition", at.partition), ("--header-partition", header.header_partition)] {
-        if let Some(value) = value {
-            let _ = write!(words, " {option} {value}");
-        }
+    if let Some(number) = at.partition {
+        let _ = write!(words, " --partition {number}");
     }
+    header.write_words(&mut words);
     words
 }
 
@@ -294,6 +290,9 @@ fn check(at: &At, header: &HeaderAt, phrase: &TryPassPhrase) -> Result<(), Failu
 
 fn adopt(at: &At, header: &HeaderAt, words: &Words, append_to: Option<&Path>) -> Result<(), Failure> {
     let rule = rule(at, header, words, append_to)?;
+    if let Some(advice) = header.advice()? {
+        eprintln!("{advice}");
+    }
     match append_to {
         None => print(rule.trim_end()),
         Some(file) => {
@@ -349,9 +348,7 @@ fn rule(at: &At, header: &HeaderAt, words: &Words, to: Option<&Path>) -> Result<
     };
     let name = Value::String(words.name.clone());
     let mut text = format!("[[disk]]\nname = {name}\ndisk = {{ {disk} }}\nrange = {{ {range} }}\nformat = \"luks2\"\n");
-    if let Some(number) = header.header_partition {
-        let _ = writeln!(text, "header = {{ partition = {number} }}");
-    }
+    text += &header.rule_line()?;
     Ok(text)
 }
 

@@ -4,6 +4,7 @@ pub mod ask;
 pub mod config;
 pub mod disk;
 mod disk_status;
+mod header_at;
 pub mod inside;
 pub mod slots;
 

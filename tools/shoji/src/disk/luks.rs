@@ -11,8 +11,10 @@ use zeroize::Zeroizing;
 pub const PAYLOAD_AT: u64 = 16 << 20;
 /// Bytes of both copies of a header that is made here.
 pub const NEW_COPIES_BYTES: u64 = 2 * luks2::HEADER_SIZES[0];
-/// The most that a detached header takes.
+/// The most that a detached header takes of a partition.
 const MOST_HEADER_BYTES: u64 = 16 << 20;
+/// What a header file has: GRUB reads all of it, and it has room for 16 key slots.
+const FILE_BYTES: u64 = 4 << 20;
 
 /// Reads the header of a device.
 ///
@@ -32,23 +34,36 @@ pub fn has_uuid(device: &Device, uuid: &str) -> bool {
     places.any(|at| device.read_at(at, &mut bytes).is_ok() && luks2::uuid(&bytes).as_deref() == Some(uuid))
 }
 
+/// Where a new header goes.
+#[derive(Clone, Copy)]
+pub enum Room<'a> {
+    /// The beginning of the volume's device.
+    Volume,
+    /// A device of its own.
+    Device(&'a Device),
+    /// A new file.
+    File,
+}
+
 /// What a new volume is to be.
 pub struct Plan<'a> {
     pub label: &'a str,
     pub sector_bytes: u32,
     pub cost: Cost,
-    /// The header has a device of its own.
-    pub detached: bool,
+    pub room: Room<'a>,
 }
 
 impl Plan<'_> {
-    /// Bytes that the header takes on its device.
+    /// Bytes that the header takes where it goes.
     ///
     /// # Errors
     /// A sentence: the devices are too small.
-    pub fn area_bytes(&self, header: &Device, payload: &Device) -> Result<u64, String> {
+    pub fn area_bytes(&self, payload: &Device) -> Result<u64, String> {
         let smallest = luks2::SLOT_AREA_BYTES + 2 * luks2::HEADER_SIZES[0];
-        if self.detached {
+        if let Room::File = self.room {
+            return Ok(FILE_BYTES);
+        }
+        if let Room::Device(header) = self.room {
             let area = header.len_bytes().min(MOST_HEADER_BYTES) & !(luks2::AREA_ALIGN - 1);
             return if area >= smallest {
                 Ok(area)
@@ -65,7 +80,7 @@ impl Plan<'_> {
     }
 
     fn header(&self, area_bytes: u64) -> New<'_> {
-        let payload_at = if self.detached { 0 } else { area_bytes };
+        let payload_at = if let Room::Volume = self.room { area_bytes } else { 0 };
         New { label: self.label, sector_bytes: self.sector_bytes, area_bytes, payload_at, cost: self.cost }
     }
 

@@ -8,6 +8,8 @@ set -e
 
 image='@IMAGE@'
 config='@CONFIG@'
+# LUKS2 headers that GRUB loads; none named: those beside the configuration.
+headers='@HEADERS@'
 
 for file in "$image" "$config"; do
   if ! [ -f "$file" ]; then
@@ -34,9 +36,32 @@ access="$(prepare_grub_to_access_device "$device")"
 grub_image="$(make_system_path_relative_to_its_root "$image")"
 grub_config="$(make_system_path_relative_to_its_root "$config")"
 
+# The name of a header file, without its suffix, is what the rules of the configuration call it.
+modules="  true"
+for header in ${headers:-"${config%/*}"/*@SUFFIX@}; do
+  if ! [ -f "$header" ]; then
+    # The pattern stands for itself where there is none.
+    [ -z "$headers" ] || grub_warn "$header is missing: Shoji will not start without the header of its volume."
+    continue
+  fi
+  name="${header##*/}"
+  name="${name%@SUFFIX@}"
+  case "$name" in
+    *[!A-Za-z0-9._+-]* | [!A-Za-z0-9]* | "")
+      grub_warn "$header is left out: the name of a header file has letters, digits and . _ + - only."
+      continue ;;
+  esac
+  grub_header="$(make_system_path_relative_to_its_root "$header")"
+  modules="$modules
+  module2 \"$grub_header\" @MODULE@$name"
+done
+
 cat << END_OF_GRUB_SCRIPT
 function shoji_find_files {
 $access
+}
+function shoji_load_headers {
+$modules
 }
 set shoji_image="$grub_image"
 set shoji_config="$grub_config"

@@ -121,7 +121,7 @@ impl Disk {
 
 fn entry(dir: &Path) -> Entry {
     let path = |name: &str| dir.join(name).to_str().unwrap().parse().unwrap();
-    Entry { image: path("shoji.elf"), config: path("shoji.conf"), timeout_s: 1 }
+    Entry { image: path("shoji.elf"), config: path("shoji.conf"), headers: Vec::new(), timeout_s: 1 }
 }
 
 /// Sector 0 with GRUB's boot code and one partition, and GRUB's core from sector 1 on.
