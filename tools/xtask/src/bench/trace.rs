@@ -118,8 +118,7 @@ pub struct Watched {
 }
 
 /// When the guest `bench` says so, it has done everything once that leads to exits of different kinds.
-pub const ALL_KINDS: Watched =
-    Watched { guest: tiny::BENCH, chipset: Chipset::Pc, until: "BENCH read_4k_encrypted" };
+pub const ALL_KINDS: Watched = Watched { guest: tiny::BENCH, chipset: Chipset::Pc, until: "BENCH read_4k_encrypted" };
 /// What they say after the last of their reads of 4 KiB.
 pub const DISKS: [Watched; 2] = [
     Watched { guest: tiny::BENCH_AHCI_FREE, chipset: Chipset::Q35, until: "BENCH read_4k_free" },
