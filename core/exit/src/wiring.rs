@@ -69,8 +69,8 @@ impl Wiring {
 
     #[inline]
     fn region_with(&self, region: RegionId, offset: u32, width: Width) -> Option<&Region> {
-        let end = offset.checked_add(width.bytes() as u32)?;
-        self.region(region.0.into()).filter(|region| end <= region.len)
+        let end = u64::from(offset).wrapping_add(width.bytes() as u64);
+        self.region(region.0.into()).filter(|region| end <= region.len.into())
     }
 
     /// The port of a register, or `None` while its region lies nowhere, or in memory.

@@ -57,18 +57,26 @@ impl Port {
         commands && !self.queuing && self.regs.read(cx.device, port::TFD) & bad != 0
     }
 
+    #[inline]
     fn on_slot_done(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
         self.at_device &= !bit(slot);
         let Some(it) = self.slots.get(slot) else { return };
         // Whatever comes after the frame that began it.
         self.own.in_reset &= it.begins_reset();
-        let &Slot { kind, flags, .. } = it;
-        match kind {
-            Kind::Direct => return self.finish(cx, shared, slot, None),
+        match it.kind {
+            Kind::Direct => self.finish(cx, shared, slot, None),
             // A drive that takes a NOP for a command: the guest's is not done, and is left to time out.
-            Kind::Refused => return,
-            Kind::Bounced { .. } => {}
-            Kind::Payload(payload) => self.look_at(cx, shared, slot, payload),
+            Kind::Refused => {}
+            Kind::Bounced { .. } | Kind::Payload(_) => self.on_moved(cx, shared, slot),
+        }
+    }
+
+    /// The device has done a command whose data lies in the arena.
+    #[inline(never)]
+    fn on_moved(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
+        let Some(&Slot { kind, flags, .. }) = self.slots.get(slot) else { return };
+        if let Kind::Payload(payload) = kind {
+            self.look_at(cx, shared, slot, payload);
         }
         if flags & header::WRITE == 0 {
             self.delivering |= bit(slot);
@@ -171,6 +179,7 @@ impl Port {
     }
 
     /// The guest may know that a command is done. `sectors`: what was moved, of bounced ones.
+    #[inline]
     pub fn finish(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, sectors: Option<u32>) {
         let Some(&Slot { kind, queued, .. }) = self.slots.get(slot) else { return };
         self.issued &= !bit(slot);
@@ -178,8 +187,14 @@ impl Port {
         self.news = true;
         if queued {
             self.active &= !bit(slot);
-            return;
+        } else {
+            self.tell_moved(cx, shared, slot, kind, sectors);
         }
+    }
+
+    /// Puts the count of bytes that were moved into the header of a command that was not queued.
+    #[inline(never)]
+    fn tell_moved(&self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize, kind: Kind, sectors: Option<u32>) {
         let disk = shared.disks.get(self.unit);
         let sector_bytes = disk.map_or(SECTOR_BYTES as u32, |disk| disk.identity.sector_bytes);
         let moved = match (kind, sectors) {

@@ -65,29 +65,29 @@ pub fn load(bytes: &mut Fis, taskfile: &Taskfile) {
 }
 
 /// READ and WRITE FPDMA QUEUED: the count is in the features (Serial ATA 3.2 s. 13.6.4).
-pub fn queued_request(taskfile: &Taskfile) -> Request {
-    let ([features, _, low, mid, high], [features2, _, low2, mid2, high2]) = taskfile.two_deep_registers();
+pub fn queued_request(fis: &Fis) -> Request {
+    let [_, _, _, features, low, mid, high, _, low2, mid2, high2, features2, ..] = *fis;
     let count = u16::from_le_bytes([features, features2]);
     let sectors = if count == 0 { 0x1_0000 } else { u32::from(count) };
     Request { form: Form::Lba48, lba: u64::from_le_bytes([low, mid, high, low2, mid2, high2, 0, 0]), sectors }
 }
 
 /// The tag of a queued command.
-pub fn tag(taskfile: &Taskfile) -> usize {
-    usize::from(taskfile.count() >> 3)
+pub fn tag(fis: &Fis) -> usize {
+    let [_, _, _, _, _, _, _, _, _, _, _, _, count, ..] = *fis;
+    usize::from(count >> 3)
 }
 
 /// Puts address, its form and count into the FIS of a command, queued or not; the rest stays as the guest wrote it.
 pub fn address(fis: &mut Fis, request: Request, queued: bool) {
-    let before = taskfile(fis);
-    let mut new = before;
-    new.set_request(request, NO_GEOMETRY);
     if queued {
-        let ([_, tag, ..], [_, tag2, ..]) = before.two_deep_registers();
-        let ([_, _, low, mid, high], [_, _, low2, mid2, high2]) = new.two_deep_registers();
-        let [count, count2, ..] = request.sectors.to_le_bytes();
-        let device = before.device | device::LBA;
-        new = Taskfile::new([count, tag, low, mid, high], [count2, tag2, low2, mid2, high2], device);
+        let [_, _, _, features, low, mid, high, device, low2, mid2, high2, features2, ..] = fis;
+        [*low, *mid, *high, *low2, *mid2, *high2, _, _] = request.lba.to_le_bytes();
+        [*features, *features2, _, _] = request.sectors.to_le_bytes();
+        *device |= device::LBA;
+        return;
     }
+    let mut new = taskfile(fis);
+    new.set_request(request, NO_GEOMETRY);
     load(fis, &new);
 }

@@ -35,7 +35,7 @@ impl Port {
                 match (result, ends) {
                     (Ok(()), None) => self.finish(cx, shared, slot, Some(sectors)),
                     (Ok(()), Some(denied)) => {
-                        self.hide_part(cx, slot);
+                        self.hide_part(cx, shared, slot);
                         self.deny(slot, "a range ends within it", denied);
                     }
                     // The device tells itself, and the port stands still.
@@ -53,14 +53,14 @@ impl Port {
     fn prepare(
         &mut self,
         cx: &mut Ctx<'_>,
-        shared: &Shared,
+        shared: &mut Shared,
         slot: usize,
         transfer: &Transfer,
     ) -> Result<(), &'static str> {
         const NO_MEMORY: &str = "no memory for its table";
         self.delivering &= !bit(slot);
         if !transfer.first {
-            self.hide_part(cx, slot);
+            self.hide_part(cx, shared, slot);
         }
         let memory = self.memory.as_ref().ok_or(NO_MEMORY)?;
         let ours = memory.prdt(cx.arena, slot).map_err(|NoMemory| NO_MEMORY)?;
@@ -71,15 +71,15 @@ impl Port {
         it.flags = if transfer.write { header::WRITE } else { 0 };
         match it.kind {
             Kind::Bounced { write } => {
-                let taskfile = fis::taskfile(&it.fis);
                 let written = fis::command(&it.fis);
                 let code = if transfer.write == write { Some(written) } else { cmd::read_form(written) };
                 it.sent = it.fis;
                 fis::set_command(&mut it.sent, code.ok_or("it has no form that reads")?);
                 let request = match cmd::classify(written) {
-                    Class::Queued { .. } => fis::queued_request(&taskfile),
+                    Class::Queued { .. } => fis::queued_request(&it.fis),
                     Class::Transfer(transfer) => {
-                        taskfile.request(transfer.ext, fis::NO_GEOMETRY).ok_or("it names no LBA")?
+                        let request = fis::taskfile(&it.fis).request(transfer.ext, fis::NO_GEOMETRY);
+                        request.ok_or("it names no LBA")?
                     }
                     _ => Request { form: Form::Lba48, lba: 0, sectors: 0 },
                 };
@@ -110,7 +110,7 @@ impl Port {
 
     /// The causes that the last part has left are none of the guest's, unless there is something else that it has not
     /// heard of yet.
-    fn hide_part(&mut self, cx: &mut Ctx<'_>, slot: usize) {
+    fn hide_part(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) {
         if self.news {
             return;
         }
@@ -118,7 +118,7 @@ impl Port {
         let others = self.at_device & !bit(slot);
         if others != 0 && others & !self.regs.read(cx.device, port::SACT) != 0 {
             // It came with the same cause, and would not be told again.
-            self.extra |= is::SDBS;
+            self.add_extra(shared, is::SDBS);
         }
     }
 

@@ -31,10 +31,13 @@ struct Command {
     header: Header,
     fis: Fis,
     packet: [u8; 16],
-    taskfile: Taskfile,
 }
 
 impl Command {
+    fn taskfile(&self) -> Taskfile {
+        fis::taskfile(&self.fis)
+    }
+
     fn table(&self, shared: &Shared) -> Result<Table, Refused> {
         let at = Gpa(self.header.table).checked_add(table::HEAD_BYTES as u64).ok_or("its table wraps")?;
         Ok(Table { at, entries: self.header.entries(), wide: shared.wide })
@@ -54,18 +57,23 @@ impl Port {
             return;
         }
         self.held |= new;
-        shared.held |= self.held != 0;
+        if self.held != 0 {
+            shared.held |= self.regs.bit;
+        }
     }
 
-    /// Is there a command that was issued and not looked at, and room for it?
+    /// May a command that was issued be looked at, and is there room for it?
     pub fn may_start(&self, shared: &Shared) -> bool {
-        self.held != 0 && self.running && !self.failed && shared.queue.has_room_for(self.number)
+        self.running && !self.failed && shared.queue.has_room_for(self.number)
     }
 
     /// Takes the next command. Those that are beyond what the queue has room for stay with the guest until then.
     pub fn start_next(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let Some(slot) = slots_of(self.held).next() else { return };
         self.held &= !bit(slot);
+        if self.held == 0 {
+            shared.held &= !self.regs.bit;
+        }
         self.on_command(cx, shared, slot);
     }
 
@@ -73,8 +81,7 @@ impl Port {
         if let Some(it) = self.slot_mut(slot) {
             *it = Slot::default();
         }
-        let outcome = self.copy_command(cx, shared, slot).and_then(|command| self.judge(cx, shared, &command));
-        if let Err(why) = outcome {
+        if let Err(why) = self.copy_command(cx, shared, slot) {
             self.refuse(slot, why);
         }
     }
@@ -110,8 +117,8 @@ impl Port {
         self.ready |= bit(slot);
     }
 
-    /// Copies header, FIS and packet.
-    fn copy_command(&mut self, cx: &mut Ctx<'_>, shared: &Shared, slot: usize) -> Result<Command, Refused> {
+    /// Copies header, FIS and packet, and has the copy judged.
+    fn copy_command(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, slot: usize) -> Result<(), Refused> {
         const NOT_RAM: Refused = "command list or table is no guest memory";
         let at = Gpa(self.list).checked_add(header::offset(slot)).ok_or(NOT_RAM)?;
         let mut bytes = [0; header::BYTES];
@@ -120,14 +127,16 @@ impl Port {
         if header.table >> 32 != 0 && !shared.wide {
             return Err(NOT_RAM);
         }
-        let mut head = [0; table::HEAD_BYTES];
+        let mut head = [0; table::COMMAND_BYTES];
         cx.guest.read(Gpa(header.table), &mut head).map_err(|_| NOT_RAM)?;
         let fis = *head.first_chunk().ok_or(NOT_RAM)?;
-        let packet = head.get(table::ACMD..).and_then(|bytes| bytes.first_chunk()).copied().ok_or(NOT_RAM)?;
+        let packet = *head.last_chunk().ok_or(NOT_RAM)?;
+        let command = Command { slot, header, fis, packet };
         if let Some(it) = self.slot_mut(slot) {
-            (it.fis, it.sent) = (fis, fis);
+            it.fis.copy_from_slice(&command.fis);
+            it.sent.copy_from_slice(&command.fis);
         }
-        let [kind, flags, ..] = fis;
+        let [kind, flags, ..] = command.fis;
         let length = header.flags & header::CFL;
         if kind != bits::HOST_TO_DEVICE || !(5..=16).contains(&length) || header.flags & header::BIST != 0 {
             return Err("it is no register FIS");
@@ -135,7 +144,7 @@ impl Port {
         if header.flags & header::PMP != 0 || flags & bits::PMP != 0 {
             return Err("it is for a port multiplier");
         }
-        Ok(Command { slot, header, fis, packet, taskfile: fis::taskfile(&fis) })
+        self.judge(cx, shared, &command)
     }
 
     fn judge(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared, command: &Command) -> Result<(), Refused> {
@@ -152,7 +161,7 @@ impl Port {
     }
 
     fn judge_packet(&mut self, cx: &mut Ctx<'_>, shared: &Shared, command: &Command) -> Result<(), Refused> {
-        let features = command.taskfile.features();
+        let features = command.taskfile().features();
         let written = command.header.flags & header::WRITE;
         match fis::command(&command.fis) {
             code::PACKET if features & packet::OVERLAP != 0 => Err("overlapped packets are not followed"),
@@ -170,7 +179,7 @@ impl Port {
         let ranges = disk.and_then(|disk| disk.protection());
         // A device that has not told who it is may be a protected disk.
         let protected = ranges.is_some() || !known;
-        let features = command.taskfile.features();
+        let features = command.taskfile().features();
         match cmd::classify(fis::command(&command.fis)) {
             Class::Identify => self.payload(cx, shared, command, Payload::Identify, 1),
             Class::SetFeatures if cmd::set_features_passes(features, protected) => {
@@ -189,17 +198,17 @@ impl Port {
                 Err("the device has not been identified since it came or was reset")
             }
             Class::Transfer(transfer) => {
-                let request = command.taskfile.request(transfer.ext, NO_GEOMETRY).ok_or("it names no LBA")?;
+                let request = command.taskfile().request(transfer.ext, NO_GEOMETRY).ok_or("it names no LBA")?;
                 self.transfer(cx, shared, command, request, transfer.write, ranges)
             }
             Class::Queued { write } => {
-                if fis::tag(&command.taskfile) != command.slot {
+                if fis::tag(&command.fis) != command.slot {
                     return Err("its tag is not its slot");
                 }
                 if let Some(it) = self.slot_mut(command.slot) {
                     it.queued = true;
                 }
-                self.transfer(cx, shared, command, fis::queued_request(&command.taskfile), write, ranges)
+                self.transfer(cx, shared, command, fis::queued_request(&command.fis), write, ranges)
             }
             Class::Verify { ext } => self.verify(cx, shared, command, ext, ranges),
             Class::DataSetManagement => self.data_set_management(cx, shared, command, ranges),
@@ -227,25 +236,21 @@ impl Port {
         }
         let flags = if write { header::WRITE } else { 0 };
         let (lba, mut sectors) = (request.lba, request.sectors);
-        let (plan, ranges) = match ranges {
-            None => (Plan::Direct { disk_lba: lba }, shared.plain.clone()),
-            Some(ranges) => {
-                let map = Sectors { ranges: &*ranges, sector_bytes };
-                let plan = match map.plan(lba, sectors, write) {
-                    Ok(plan) => plan,
-                    Err(refusal) => {
-                        let denied = Denied::new(refusal, write).ok_or(why(refusal))?;
-                        sectors = denied.sectors_before(lba);
-                        if sectors == 0 {
-                            self.deny(command.slot, why(refusal), denied);
-                            return Ok(());
-                        }
-                        self.slot_mut(command.slot).ok_or(UNKNOWN)?.ends = Some(denied);
-                        Plan::Bounced
+        let plan = match &ranges {
+            None => Plan::Direct { disk_lba: lba },
+            Some(ranges) => match (Sectors { ranges: &**ranges, sector_bytes }).plan(lba, sectors, write) {
+                Ok(plan) => plan,
+                Err(refusal) => {
+                    let denied = Denied::new(refusal, write).ok_or(why(refusal))?;
+                    sectors = denied.sectors_before(lba);
+                    if sectors == 0 {
+                        self.deny(command.slot, why(refusal), denied);
+                        return Ok(());
                     }
-                };
-                (plan, ranges)
-            }
+                    self.slot_mut(command.slot).ok_or(UNKNOWN)?.ends = Some(denied);
+                    Plan::Bounced
+                }
+            },
         };
         let wanted = u64::from(sectors).saturating_mul(u64::from(sector_bytes));
         let direct = match plan {
@@ -268,6 +273,7 @@ impl Port {
         let it = self.slot_mut(command.slot).ok_or(UNKNOWN)?;
         it.kind = Kind::Bounced { write };
         it.flags = flags;
+        let ranges = ranges.unwrap_or_else(|| shared.plain.clone());
         let content = Content::Sectors { lba, sectors, sector_bytes, ranges };
         let (tag, disk) = (self.tag(command.slot), self.number);
         shared.queue.submit(cx, block::Request { tag, disk, write, content, memory: Scatter::new(segments).into() });
@@ -305,7 +311,7 @@ impl Port {
     ) -> Result<(), Refused> {
         let Some(ranges) = ranges else { return self.direct(cx, shared, command, None, 0) };
         let disk = shared.disks.get(self.unit).ok_or(UNKNOWN)?;
-        let request = command.taskfile.request(ext, NO_GEOMETRY).filter(|request| disk.holds(request));
+        let request = command.taskfile().request(ext, NO_GEOMETRY).filter(|request| disk.holds(request));
         let request = request.ok_or("its sectors do not lie on the disk")?;
         let map = Sectors { ranges: &*ranges, sector_bytes: disk.identity.sector_bytes };
         if let Err(refusal) = map.check_rights(request.lba, request.sectors, false) {
@@ -331,10 +337,10 @@ impl Port {
         ranges: Option<Arc<dyn RangeMap>>,
     ) -> Result<(), Refused> {
         let Some(ranges) = ranges else { return self.direct(cx, shared, command, None, header::WRITE) };
-        if !ranges.allows_trim() || command.taskfile.features() != TRIM_FEATURE {
+        if !ranges.allows_trim() || command.taskfile().features() != TRIM_FEATURE {
             return Err("TRIM is not allowed on this disk");
         }
-        let list = command.taskfile.request(true, NO_GEOMETRY).ok_or(UNKNOWN)?;
+        let list = command.taskfile().request(true, NO_GEOMETRY).ok_or(UNKNOWN)?;
         self.payload(cx, shared, command, Payload::List, list.sectors)
     }
 
@@ -345,7 +351,7 @@ impl Port {
         command: &Command,
         protected: bool,
     ) -> Result<(), Refused> {
-        let request = command.taskfile.request(true, NO_GEOMETRY).ok_or(UNKNOWN)?;
+        let request = command.taskfile().request(true, NO_GEOMETRY).ok_or(UNKNOWN)?;
         let [log, ..] = request.lba.to_le_bytes();
         match log {
             log::QUEUED_ERROR if self.failure.is_some() && request.sectors == 1 => {

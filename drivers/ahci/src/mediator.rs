@@ -1,6 +1,6 @@
 //! The controller: what the VMM holds.
 
-use crate::port::{Port, Shared};
+use crate::port::{Port, Ports, Shared, slots_of};
 use crate::probe;
 use crate::regs::ABAR;
 use alloc::string::String;
@@ -17,16 +17,11 @@ use pci::MemoryGuard;
 pub struct Ahci {
     pub name: String,
     pub guard: MemoryGuard,
-    /// The ports that are implemented.
-    pub ports: Vec<Port>,
+    pub ports: Ports,
     pub shared: Shared,
 }
 
 impl Ahci {
-    pub fn port(&mut self, number: u32) -> Option<&mut Port> {
-        self.ports.iter_mut().find(|it| it.number == number)
-    }
-
     /// Calls a port, and takes the steps that come of it.
     pub fn with_port(
         &mut self,
@@ -35,7 +30,7 @@ impl Ahci {
         call: impl FnOnce(&mut Port, &mut Ctx<'_>, &mut Shared),
     ) {
         let Self { ports, shared, .. } = self;
-        if let Some(it) = ports.iter_mut().find(|it| it.number == number) {
+        if let Some(it) = ports.get_mut(number) {
             call(it, cx, shared);
             it.issue_own(cx, shared);
             it.issue(cx);
@@ -54,7 +49,7 @@ impl Ahci {
     pub fn sync(&mut self, cx: &mut Ctx<'_>, number: u32) -> Option<u32> {
         loop {
             let Self { ports, shared, .. } = self;
-            let Some(it) = ports.iter_mut().find(|it| it.number == number) else { return Some(0) };
+            let Some(it) = ports.get_mut(number) else { return Some(0) };
             let seen = it.sync(cx, shared);
             it.issue_own(cx, shared);
             it.issue(cx);
@@ -69,14 +64,21 @@ impl Ahci {
     /// What the queue wants done, at whichever port; then what the guest has issued, as far as there is room for it.
     #[inline]
     pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
-        if !self.shared.queue.is_settled() || self.shared.held {
+        if !self.is_settled() {
             self.take_all_steps(cx);
         }
     }
 
+    /// Is there no step to be taken?
+    #[inline]
+    pub fn is_settled(&self) -> bool {
+        self.shared.queue.is_settled() && self.shared.held == 0
+    }
+
+    #[inline(never)]
     fn take_all_steps(&mut self, cx: &mut Ctx<'_>) {
         self.take_queued_steps(cx);
-        while self.shared.held && self.start_held(cx) {
+        while self.start_held(cx) {
             self.take_queued_steps(cx);
         }
     }
@@ -85,64 +87,75 @@ impl Ahci {
     fn start_held(&mut self, cx: &mut Ctx<'_>) -> bool {
         let Self { ports, shared, .. } = self;
         let first = shared.turn;
-        let mut in_turn = (first..ports.len()).chain(0..first.min(ports.len()));
-        let next = in_turn.find(|place| ports.get(*place).is_some_and(|it| it.may_start(shared)));
-        let Some((place, it)) = next.and_then(|place| Some((place, ports.get_mut(place)?))) else {
-            shared.held = ports.iter().any(|it| it.held != 0);
-            return false;
-        };
-        shared.turn = place.saturating_add(1);
-        it.start_next(cx, shared);
-        it.issue(cx);
-        true
+        for ahead in slots_of(shared.held.rotate_right(first)) {
+            let number = first.wrapping_add(ahead as u32) & 31;
+            let Some(it) = ports.get_mut(number).filter(|it| it.may_start(shared)) else { continue };
+            shared.turn = number.wrapping_add(1) & 31;
+            it.start_next(cx, shared);
+            it.issue(cx);
+            return true;
+        }
+        false
     }
 
     fn take_queued_steps(&mut self, cx: &mut Ctx<'_>) {
-        while let Some(step) = self.shared.queue.poll() {
-            let Some(step) = self.take_own(cx, step) else { continue };
-            let tag = match &step {
-                Step::Send(transfer) => transfer.tag,
-                Step::Done { tag, .. } => *tag,
-            };
-            let (number, slot) = (tag >> 5, (tag & 31) as usize);
-            let Self { ports, shared, .. } = self;
-            if let Some(it) = ports.iter_mut().find(|it| it.number == number) {
-                it.on_step(cx, shared, slot, step);
-                it.issue_own(cx, shared);
-                it.issue(cx);
-            }
+        while !self.shared.queue.is_settled() {
+            self.take_step(cx);
         }
     }
 
-    fn read_access(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width) -> Result<Verdict, Violation> {
-        if width == Width::Dword {
-            let read = self.read(cx, offset & !3)?;
-            return Ok(read.map_or(Verdict::Again, |value| Verdict::Value(value.into())));
+    #[inline(never)]
+    fn take_step(&mut self, cx: &mut Ctx<'_>) {
+        let Some(step) = self.shared.queue.poll().and_then(|step| self.take_own(cx, step)) else { return };
+        let tag = match &step {
+            Step::Send(transfer) => transfer.tag,
+            Step::Done { tag, .. } => *tag,
+        };
+        let Self { ports, shared, .. } = self;
+        if let Some(it) = ports.get_mut(tag >> 5) {
+            it.on_step(cx, shared, (tag & 31) as usize, step);
+            it.issue_own(cx, shared);
+            it.issue(cx);
         }
+    }
+
+    /// `None`: ask again.
+    #[inline]
+    fn read_access(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width) -> Option<u64> {
+        match width {
+            Width::Dword => self.read(cx, offset & !3).map(u64::from),
+            _ => self.read_otherwise(cx, offset, width),
+        }
+    }
+
+    /// A part of a dword, or two.
+    #[cold]
+    fn read_otherwise(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width) -> Option<u64> {
         let mut value = 0;
         for (dword, shift) in dwords(offset, width) {
-            match self.read(cx, dword)? {
-                Some(read) => value |= u64::from(read).wrapping_shl(shift),
-                None => return Ok(Verdict::Again),
-            }
+            value |= u64::from(self.read(cx, dword)?).wrapping_shl(shift);
         }
         let within = if width.bytes() < 4 { (offset & 3).wrapping_mul(8) } else { 0 };
-        Ok(Verdict::Value(value.wrapping_shr(within) & width.ones()))
+        Some(value.wrapping_shr(within) & width.ones())
     }
 
+    #[inline]
     fn write_access(&mut self, cx: &mut Ctx<'_>, offset: u32, width: Width, value: u64) -> Result<Verdict, Violation> {
-        if width.bytes() < 4 {
-            return Err(Violation { what: "AHCI: a register is written in part", detail: u64::from(offset) });
-        }
-        if width == Width::Dword {
-            self.write(cx, offset & !3, value as u32)?;
-            return Ok(Verdict::Done);
-        }
-        for (dword, shift) in dwords(offset, width) {
-            let part = u32::try_from(value.wrapping_shr(shift) & 0xffff_ffff).unwrap_or(u32::MAX);
-            self.write(cx, dword, part)?;
+        match width {
+            Width::Dword => self.write(cx, offset & !3, value as u32),
+            Width::Qword => self.write_two(cx, offset, value),
+            Width::Byte | Width::Word => {
+                return Err(Violation { what: "AHCI: a register is written in part", detail: u64::from(offset) });
+            }
         }
         Ok(Verdict::Done)
+    }
+
+    #[cold]
+    fn write_two(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u64) {
+        for (dword, shift) in dwords(offset, Width::Qword) {
+            self.write(cx, dword, (value.wrapping_shr(shift) & 0xffff_ffff) as u32);
+        }
     }
 }
 
@@ -165,7 +178,9 @@ impl Mediator for Ahci {
             });
         }
         match access {
-            Access { region: ABAR, offset, width, op: Op::Read } => self.read_access(cx, offset, width),
+            Access { region: ABAR, offset, width, op: Op::Read } => {
+                Ok(self.read_access(cx, offset, width).map_or(Verdict::Again, Verdict::Value))
+            }
             Access { region: ABAR, offset, width, op: Op::Write(value) } => self.write_access(cx, offset, width, value),
             Access { offset, .. } => {
                 let nothing = Violation { what: "AHCI: access to no register", detail: u64::from(offset) };
@@ -189,10 +204,11 @@ impl Mediator for Ahci {
         let Self { ports, shared, .. } = self;
         shared.queue.cancel(cx, |_| true);
         shared.queue.release(cx, |_| true);
-        for it in ports {
+        for it in ports.iter_mut() {
             let (memory, own) = (it.memory.take(), it.own.after_sleep());
             *it = Port { memory, own, ..Port::new(it.number) };
         }
+        (shared.held, shared.extra) = (0, 0);
         shared.own.lose(|_| true);
         self.guard.on_resume(cx.device);
     }
@@ -219,7 +235,7 @@ impl DiskController for Ahci {
     fn read_before_guest(&mut self, cx: &mut Ctx<'_>, disk: usize, lba: u64, data: &mut [u8]) -> Result<(), DiskError> {
         let Self { ports, shared, .. } = self;
         let disk = shared.disks.0.get(disk).ok_or(DiskError::Request)?;
-        let port = ports.iter_mut().find(|it| it.number == disk.port).ok_or(DiskError::Request)?;
+        let port = ports.get_mut(disk.port).ok_or(DiskError::Request)?;
         probe::read(cx, port, &disk.identity, lba, data)
     }
 

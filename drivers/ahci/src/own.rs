@@ -149,7 +149,7 @@ impl Port {
     fn send_own(
         &mut self,
         cx: &mut Ctx<'_>,
-        shared: &Shared,
+        shared: &mut Shared,
         disk: usize,
         transfer: &Transfer,
     ) -> Result<(), NoMemory> {
@@ -169,7 +169,7 @@ impl Port {
         let fis =
             memory.fis(cx.arena, received::REGISTER).and_then(|fis| fis.first_chunk().copied()).ok_or(NoMemory)?;
         // What is left of a failure before is the guest's, and not to be taken for one of ours.
-        self.keep_failure(cx);
+        self.keep_failure(cx, shared);
         let enabled = self.regs.read(cx.device, port::IE);
         let clean = self.regs.read(cx.device, port::IS) & is::PROGRESS == 0;
         if self.own.task_file.is_none() {
@@ -185,9 +185,9 @@ impl Port {
     }
 
     /// A failure that the guest has not cleared before it started the port anew is told from here on, and no more by the device.
-    fn keep_failure(&mut self, cx: &mut Ctx<'_>) {
+    fn keep_failure(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         let left = self.regs.read(cx.device, port::IS) & is::TFES;
-        self.extra |= left;
+        self.add_extra(shared, left);
         self.stale &= !left;
         self.regs.write(cx.device, port::IS, left);
     }
@@ -300,8 +300,8 @@ fn command(lba48: bool, transfer: &Transfer) -> Option<fis::Fis> {
 
 impl Ahci {
     /// The port where a disk is that the guest knows.
-    fn port_of(&self, disk: usize) -> Option<usize> {
-        self.ports.iter().position(|it| it.unit == Unit::Disk(disk))
+    fn port_of(&self, disk: usize) -> Option<u32> {
+        self.ports.iter().find(|it| it.unit == Unit::Disk(disk)).map(|it| it.number)
     }
 
     /// See [`mediator::disk::DiskController::submit_own`].
@@ -315,9 +315,9 @@ impl Ahci {
             return Err(OwnError::NotReady);
         }
         let disk = self.shared.disks.0.get(number).filter(|disk| disk.identity.lba).ok_or(OwnError::Request)?;
-        let place = self.port_of(number).ok_or(OwnError::NotReady)?;
+        let port = self.port_of(number).ok_or(OwnError::NotReady)?;
         let it =
-            self.ports.get(place).filter(|it| it.running && !it.failed && !it.stopping).ok_or(OwnError::NotReady)?;
+            self.ports.get(port).filter(|it| it.running && !it.failed && !it.stopping).ok_or(OwnError::NotReady)?;
         let ranges = disk.ranges.clone().unwrap_or_else(|| self.shared.plain.clone());
         // A port where the disk was before may still be at the request before, which would be taken for this one.
         if self.ports.iter().any(|other| other.number != it.number && other.own.abandoned & bit(number) != 0) {
@@ -338,9 +338,9 @@ impl Ahci {
         match step {
             Step::Done { result, own, .. } => self.shared.own.end(disk, result, own),
             Step::Send(transfer) => {
-                let place = self.port_of(disk);
+                let port = self.port_of(disk);
                 let Self { ports, shared, .. } = self;
-                match place.and_then(|place| ports.get_mut(place)) {
+                match port.and_then(|port| ports.get_mut(port)) {
                     Some(it) if it.running && !it.stopping => {
                         it.own.waiting = Some((disk, transfer));
                         it.issue_own(cx, shared);
@@ -359,8 +359,8 @@ impl Ahci {
 
     /// Looks after the request of a disk.
     pub fn look_after_own(&mut self, cx: &mut Ctx<'_>, disk: usize) {
-        let with_it = self.ports.iter().position(|it| it.has_own_of(disk)).or_else(|| self.port_of(disk));
-        let number = with_it.and_then(|place| self.ports.get(place)).map(|it| it.number);
+        let with_it = self.ports.iter().find(|it| it.has_own_of(disk)).map(|it| it.number);
+        let number = with_it.or_else(|| self.port_of(disk));
         if let Some(number) = number.filter(|_| self.guard.decodes() && self.shared.own.is_under_way(disk)) {
             self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared));
             self.sync(cx, number);

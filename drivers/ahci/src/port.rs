@@ -4,9 +4,10 @@ use crate::fis::{Fis, control};
 use crate::memory::{Memory, SLOTS};
 use crate::own::OwnPort;
 use crate::regs::PortRegs;
-use crate::spec::{cmd, det, fis, is, port};
+use crate::spec::{cmd, det, fis, is, port, serr};
 use crate::unit::{Disks, Unit};
 use acs::denied::Denied;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use block::{Own, Part, Queue};
 use mediator::disk::{Extent, RangeMap, Rights, Treatment};
@@ -16,15 +17,47 @@ use mediator::{BusAddr, Ctx, Device};
 pub struct Shared {
     pub queue: Queue,
     pub own: Own,
-    /// A port may have commands that were issued and not copied yet.
-    pub held: bool,
+    /// The ports with commands that were issued and not copied yet: a bit each, as in IS.
+    pub held: u32,
+    /// Those that may have a cause which the device does not show any more ([`Port::extra`]).
+    pub extra: u32,
     pub disks: Disks,
-    /// The place of the port whose held command is started next.
-    pub turn: usize,
+    /// The number of the port whose held command is started next.
+    pub turn: u32,
     /// The controller drives 64 address lines.
     pub wide: bool,
     /// The map of disks that have none.
     pub plain: Arc<dyn RangeMap>,
+}
+
+/// The ports that are implemented, by their numbers.
+#[derive(Default)]
+pub struct Ports([Option<Box<Port>>; 32]);
+
+impl Ports {
+    pub fn add(&mut self, it: Port) {
+        if let Some(place) = self.0.get_mut(it.number as usize) {
+            *place = Some(Box::new(it));
+        }
+    }
+
+    #[inline]
+    pub fn get(&self, number: u32) -> Option<&Port> {
+        self.0.get(number as usize)?.as_deref()
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut Port> {
+        self.0.get_mut(number as usize)?.as_deref_mut()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Port> {
+        self.0.iter().flatten().map(|it| &**it)
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Port> {
+        self.0.iter_mut().flatten().map(|it| &mut **it)
+    }
 }
 
 /// All of a disk, plain.
@@ -203,6 +236,12 @@ impl Port {
         }
     }
 
+    /// The guest is to see these causes, which the device does not show any more.
+    pub fn add_extra(&mut self, shared: &mut Shared, causes: u32) {
+        self.extra |= causes;
+        shared.extra |= self.regs.bit;
+    }
+
     /// The queue's number of a slot's request.
     pub fn tag(&self, slot: usize) -> u32 {
         self.number.wrapping_mul(SLOTS as u32) | (slot as u32 & 31)
@@ -274,6 +313,7 @@ impl Port {
         self.running = false;
         self.stopping = true;
         (self.issued, self.active, self.held, self.ready) = (0, 0, 0, 0);
+        shared.held &= !self.regs.bit;
         self.finish_stop(cx, shared);
     }
 
@@ -323,6 +363,17 @@ impl Port {
         }
     }
 
+    /// The guest writes PxSERR.
+    pub fn write_errors(&mut self, cx: &mut Ctx<'_>, value: u32) {
+        // The device may be another one from here on.
+        if self.regs.read(cx.device, port::SERR) & value & serr::CHANGED != 0 {
+            self.own.task_file = None;
+            self.shown = None;
+            self.unit = Unit::Unknown;
+        }
+        self.regs.write(cx.device, port::SERR, value);
+    }
+
     /// The controller was reset, and with it the port.
     pub fn on_reset(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
         self.unit = Unit::Unknown;
@@ -331,6 +382,16 @@ impl Port {
         self.reset = true;
         self.reset_own();
         self.stop(cx, shared);
+    }
+
+    /// Has the guest cleared the causes of all that is done, and is nothing more under way? Until then it may be polling, and is to
+    /// find what has been received.
+    pub fn is_quiet(&self) -> bool {
+        !self.news
+            && !self.failed
+            && self.at_device | self.delivering | self.ready == 0
+            && !self.has_own()
+            && self.own.waiting.is_none()
     }
 
     /// Is a command under way that a device without bus or registers could not end?

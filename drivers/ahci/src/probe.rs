@@ -6,7 +6,7 @@
 
 use crate::fis::{self, Fis};
 use crate::mediator::Ahci;
-use crate::port::{NOP, Plain, Port, Shared};
+use crate::port::{NOP, Plain, Port, Ports, Shared};
 use crate::prdt;
 use crate::regs;
 use crate::spec::{SIGNATURE_PACKET, cap, cmd, det, ghc, hba, is, port};
@@ -52,17 +52,18 @@ pub fn attach(cx: &mut Ctx<'_>, function: &Function, guard: MemoryGuard) -> Resu
     let mut shared = Shared {
         queue: Queue::new(0, pool),
         own: Own::default(),
-        held: false,
+        held: 0,
+        extra: 0,
         disks: Disks::default(),
         turn: 0,
         wide: capabilities & cap::S64A != 0,
         plain: Arc::new(Plain),
     };
-    let mut ports = Vec::new();
+    let mut ports = Ports::default();
     for number in (0..32).filter(|number| implemented & 1_u32.wrapping_shl(*number) != 0) {
         let mut it = Port::new(number);
         take_over(cx, &mut it, &mut shared.disks)?;
-        ports.push(it);
+        ports.add(it);
     }
     shared.queue.share(shared.disks.0.iter().map(|disk| disk.port));
     Ok(Ahci { name: format!("ahci {}", function.bdf), guard, ports, shared })

@@ -1,69 +1,64 @@
 //! The guest's accesses to the registers.
 
 use crate::mediator::Ahci;
-use crate::port::Port;
+use crate::port::{Port, bit, slots_of};
 use crate::regs;
-use crate::spec::{cap, cap2, cmd, ghc, hba, port, serr};
-use crate::unit::Unit;
+use crate::spec::{cap, cap2, cmd, ghc, hba, port};
 use acs::spec::status;
-use mediator::{Ctx, Violation};
-
-/// A register as the guest is to see it, or not yet.
-type Seen = Result<Option<u32>, Violation>;
+use mediator::Ctx;
 
 impl Ahci {
     /// Reads a dword. `None`: data is on its way to guest memory, ask again.
-    pub fn read(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Seen {
+    #[inline(always)]
+    pub fn read(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Option<u32> {
         match offset.checked_sub(hba::PORTS) {
             Some(offset) => self.read_port(cx, offset / hba::PORT_BYTES, offset % hba::PORT_BYTES),
             None => self.read_hba(cx, offset),
         }
     }
 
-    pub fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) -> Result<(), Violation> {
+    #[inline(always)]
+    pub fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) {
         match offset.checked_sub(hba::PORTS) {
             Some(offset) => self.write_port(cx, offset / hba::PORT_BYTES, offset % hba::PORT_BYTES, value),
             None => self.write_hba(cx, offset, value),
         }
     }
 
-    fn read_hba(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Seen {
+    fn read_hba(&mut self, cx: &mut Ctx<'_>, offset: u32) -> Option<u32> {
         let value = regs::read(cx.device, offset);
-        Ok(Some(match offset {
+        Some(match offset {
             hba::CAP => value & !cap::HIDDEN,
             hba::CAP2 => value & !cap2::NVMP,
             hba::GHC | hba::PI | hba::VS | hba::BOHC => value,
-            hba::IS => return Ok(self.read_interrupts(cx, value)),
+            hba::IS => return self.read_interrupts(cx, value),
             // Coalescing and enclosure management, which are not offered; reserved, and the maker's own.
             _ => 0,
-        }))
-    }
-
-    /// The first port from `place` on with a bit in IS, or a cause that the device does not show any more; with its place.
-    fn next_with_cause(&self, place: usize, real: u32) -> Option<(usize, &Port)> {
-        let mut rest = self.ports.iter().enumerate().skip(place);
-        rest.find(|(_, it)| real & it.regs.bit != 0 || it.extra != 0)
+        })
     }
 
     /// A port's bit shows when it has a cause that the guest may see.
     fn read_interrupts(&mut self, cx: &mut Ctx<'_>, real: u32) -> Option<u32> {
-        let mut shown = 0;
-        let mut place = 0;
-        // Most of the time at most one has anything to tell.
-        while let Some((next, it)) = self.next_with_cause(place, real) {
-            let (bit, number) = (it.regs.bit, it.number);
-            place = next.saturating_add(1);
+        let (mut shown, mut asked) = (0, 0);
+        // Most of the time at most one has anything to tell. What one tells may lead to a cause of another one.
+        while let Some(number) = slots_of((real | self.shared.extra) & !asked).next() {
+            asked |= bit(number);
+            let number = number as u32;
             let causes = self.sync(cx, number)?;
-            let Some(it) = self.ports.get(next) else { continue };
+            let Some(it) = self.ports.get(number) else { continue };
+            let bit = it.regs.bit;
             let enabled = |cx: &mut Ctx<'_>| it.enabled().unwrap_or_else(|| it.regs.read(cx.device, port::IE));
             if causes != 0 && (real & bit != 0 || causes & enabled(cx) != 0) {
                 shown |= bit;
+            }
+            if it.extra == 0 {
+                self.shared.extra &= !bit;
             }
         }
         Some(shown)
     }
 
-    fn write_hba(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) -> Result<(), Violation> {
+    fn write_hba(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) {
         match offset {
             hba::GHC => {
                 regs::write(cx.device, hba::GHC, value);
@@ -75,22 +70,24 @@ impl Ahci {
             // Read-only (some chips let firmware write them), or not offered.
             _ => {}
         }
-        Ok(())
     }
 
-    fn read_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32) -> Seen {
-        let Some(it) = self.port(number) else { return Ok(Some(0)) };
-        let half = |value: u64, upper: bool| u32::try_from(if upper { value >> 32 } else { value & 0xffff_ffff }).ok();
+    fn read_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32) -> Option<u32> {
         match offset {
-            port::CLB | port::CLBU => return Ok(half(it.list, offset == port::CLBU)),
-            port::FB | port::FBU => return Ok(half(it.received, offset == port::FBU)),
-            port::IS => return Ok(self.sync(cx, number)),
-            port::CI | port::SACT | port::TFD if self.sync(cx, number).is_none() => return Ok(None),
+            port::IS => return self.sync(cx, number),
+            // The guest knows all, as it does when it looks for what is still active once it has cleared the causes.
+            port::CI | port::SACT if self.is_settled() && self.ports.get(number).is_some_and(Port::is_quiet) => {}
+            port::CI | port::SACT | port::TFD => {
+                self.sync(cx, number)?;
+            }
             port::CMD => self.with_port(cx, number, |it, cx, shared| it.finish_stop(cx, shared)),
             _ => {}
         }
-        let Some(it) = self.port(number) else { return Ok(Some(0)) };
-        Ok(Some(match offset {
+        let Some(it) = self.ports.get(number) else { return Some(0) };
+        let half = |value: u64, upper: bool| (if upper { value >> 32 } else { value & 0xffff_ffff }) as u32;
+        Some(match offset {
+            port::CLB | port::CLBU => half(it.list, offset == port::CLBU),
+            port::FB | port::FBU => half(it.received, offset == port::FBU),
             port::CI => it.issued,
             port::SACT => it.active,
             // A command that the device does not have yet keeps the drive busy all the same.
@@ -107,12 +104,13 @@ impl Ahci {
             }
             // FIS-based switching is not offered; reserved, and the maker's own.
             _ => 0,
-        }))
+        })
     }
 
-    fn write_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32, value: u32) -> Result<(), Violation> {
+    /// Registers that are only kept, or passed on.
+    fn write_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32, value: u32) {
         let wide = self.shared.wide;
-        let Some(it) = self.port(number) else { return Ok(()) };
+        let Some(it) = self.ports.get_mut(number) else { return };
         let low = u64::from(value);
         match offset {
             // Lists are aligned to 1 KiB, received FISes to 256 bytes.
@@ -126,23 +124,25 @@ impl Ahci {
                 it.news = false;
                 it.regs.write(cx.device, offset, value & !it.own_causes());
             }
-            port::CMD => self.with_port(cx, number, |it, cx, shared| it.write_command(cx, shared, value)),
-            port::CI => self.with_port(cx, number, |it, _, shared| it.on_issue(shared, value)),
             port::SACT if it.running => it.active |= value,
-            port::SERR => {
-                // The device may be another one from here on.
-                if it.regs.read(cx.device, offset) & value & serr::CHANGED != 0 {
-                    it.own.task_file = None;
-                    it.shown = None;
-                    it.unit = Unit::Unknown;
-                }
-                it.regs.write(cx.device, offset, value);
-            }
-            port::SCTL => self.with_port(cx, number, |it, cx, shared| it.write_control(cx, shared, value)),
-            port::IE if it.has_own() => it.set_enabled(cx, value),
-            port::IE | port::SNTF | port::DEVSLP => it.regs.write(cx.device, offset, value),
+            port::IE if !it.has_own() => it.regs.write(cx.device, offset, value),
+            port::SNTF | port::DEVSLP => it.regs.write(cx.device, offset, value),
+            port::CMD | port::CI | port::SERR | port::SCTL | port::IE => self.command_port(cx, number, offset, value),
             _ => {}
         }
-        Ok(())
+    }
+
+    /// Registers by which the guest has the port do something.
+    #[inline(never)]
+    fn command_port(&mut self, cx: &mut Ctx<'_>, number: u32, offset: u32, value: u32) {
+        match offset {
+            port::CMD => self.with_port(cx, number, |it, cx, shared| it.write_command(cx, shared, value)),
+            port::CI => self.with_port(cx, number, |it, _, shared| it.on_issue(shared, value)),
+            port::SCTL => self.with_port(cx, number, |it, cx, shared| it.write_control(cx, shared, value)),
+            _ => {
+                let Some(it) = self.ports.get_mut(number) else { return };
+                if offset == port::SERR { it.write_errors(cx, value) } else { it.set_enabled(cx, value) }
+            }
+        }
     }
 }

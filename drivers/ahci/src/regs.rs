@@ -33,11 +33,11 @@ impl PortRegs {
     }
 
     pub fn read(self, device: &mut dyn Device, register: u32) -> u32 {
-        read(device, self.base.saturating_add(register))
+        read(device, self.base.wrapping_add(register))
     }
 
     pub fn write(self, device: &mut dyn Device, register: u32, value: u32) {
-        write(device, self.base.saturating_add(register), value);
+        write(device, self.base.wrapping_add(register), value);
     }
 
     /// Clears interrupt causes of the port, and what they did to IS.

@@ -171,6 +171,8 @@ pub mod header {
 pub mod table {
     /// Of the packet of an ATAPI command.
     pub const ACMD: usize = 0x40;
+    /// FIS and packet.
+    pub const COMMAND_BYTES: usize = 0x50;
     /// FIS, packet, reserved.
     pub const HEAD_BYTES: usize = 0x80;
     /// An entry of the descriptor table.

@@ -74,7 +74,13 @@ impl Queue {
 
     /// As [`Queue::has_room`], where each disk has a request queue of its own: one that has less than its share has room, whatever
     /// the others hold.
+    #[inline]
     pub fn has_room_for(&self, disk: u32) -> bool {
+        self.live == 0 || self.has_room_beside_others(disk)
+    }
+
+    #[inline(never)]
+    fn has_room_beside_others(&self, disk: u32) -> bool {
         let (jobs, segments) = (self.live, self.segments);
         let may_have = |all: usize, used: usize, of| self.shares.may_have(disk, all, all.saturating_sub(used), of);
         jobs < MAX_JOBS

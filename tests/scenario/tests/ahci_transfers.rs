@@ -51,6 +51,26 @@ fn a_guest_that_polls_for_the_fis_alone_sees_it_when_all_parts_are_there() {
 }
 
 #[test]
+fn a_guest_that_polls_for_the_command_alone_finds_the_fis_of_its_end_in_memory() {
+    for (lba, sectors) in [(10, 8), (5000, 8), (7000, 5000)] {
+        let mut rig = AhciRig::new();
+        let regions = rig.prepare(4, By::DmaExt, None, lba, sectors, PAGES);
+        let at = rig.guest(0).base + 0x440;
+        rig.machine.ram.poke(at, &[0; 20]);
+        rig.guest(0).ring(1 << 4, false).unwrap();
+        for _ in 0..100 {
+            rig.machine.tick();
+            if rig.guest(0).get(px::CI) == Ok(0) {
+                break;
+            }
+        }
+        let fis = rig.guest(0).register_fis();
+        assert_eq!(fis[..4], [0x34, 0x40, 0x50, 0], "{lba}+{sectors}");
+        rig.expect_data(lba, &regions);
+    }
+}
+
+#[test]
 fn queued_commands_and_others_are_not_mixed_at_the_device() {
     let mut rig = AhciRig::new();
     rig.machine.ahci.ports[0].delay = 3;

@@ -34,11 +34,11 @@ pub struct BenchArgs {
     /// Put the table into README.md, between its markers
     #[arg(long)]
     readme: bool,
-    /// Only tell, function by function, which instructions the start and each kind of exit consist of
+    /// Only tell, function by function, which instructions the start and each kind of exit consist of; with --disks, those of an AHCI disk
     #[arg(long, conflicts_with_all = ["json", "readme"])]
     profile: bool,
     /// Only measure operations of AHCI and NVMe disks
-    #[arg(long, conflicts_with_all = ["json", "profile", "crypto"])]
+    #[arg(long, conflicts_with_all = ["json", "crypto"])]
     disks: bool,
     /// Only measure AES-XTS on this machine's CPU, against OpenSSL's
     #[arg(long, conflicts_with_all = ["json", "profile"])]
@@ -68,7 +68,7 @@ pub fn bench(workspace: &Workspace, args: &BenchArgs) -> Result<()> {
     artifact::remove(&logs)?;
     std::fs::create_dir_all(&logs)?;
     if args.profile {
-        return profile::print(workspace, &logs);
+        return if args.disks { profile::print_disks(workspace, &logs) } else { profile::print(workspace, &logs) };
     }
     if args.disks {
         return only_disks(workspace, &logs, args.readme);

@@ -15,6 +15,7 @@ const NESTED_FAULT: u64 = 0x400;
 /// INTR, NMI, SMI, INIT, VINTR.
 const INTERRUPTS: std::ops::RangeInclusive<u64> = 0x60..=0x64;
 const IOIO_IN: u64 = 1;
+const FAULT_WRITE: u64 = 1 << 1;
 
 const LOCAL_APIC: std::ops::Range<u64> = 0xfee0_0000..0xfee0_1000;
 
@@ -63,6 +64,8 @@ impl Exit {
             (_, Some(port)) => format!("OUT {port:x}h"),
             (MSR, _) if self.info1 == 0 => "RDMSR".into(),
             (MSR, _) => "WRMSR".into(),
+            (NESTED_FAULT, _) if self.info1 & FAULT_WRITE != 0 => format!("write of {:x}h", self.info2),
+            (NESTED_FAULT, _) => format!("read of {:x}h", self.info2),
             _ => self.kind().into(),
         }
     }

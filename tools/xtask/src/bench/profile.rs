@@ -2,7 +2,7 @@
 
 use super::figures::On;
 use super::tiny::{self, Emulator};
-use super::trace::{self, Ways};
+use super::trace::{self, Watched, Ways};
 use crate::symbols::{Place, places};
 use anyhow::Result;
 use std::collections::{BTreeMap, HashMap};
@@ -15,19 +15,20 @@ use testbed::{Workspace, artifact};
 const SHOWN: usize = 25;
 /// The longest way is shown too when it is so many times the shortest: it did more than answer.
 const LONG: usize = 2;
+/// An operation of a disk is repeated so often at least.
+const ROUNDS: usize = 20;
 
 /// Prints the profiles of the start and of each kind of exit; leaves each exit's instructions in a file.
 pub fn print(workspace: &Workspace, logs: &Path) -> Result<()> {
     let progress = spinner("Start of Shoji, instruction by instruction");
     let start = trace::start(workspace, logs)?;
     progress.set_message("Exits, instruction by instruction");
-    tiny::measure(workspace, logs, Emulator::Qemu, On::Shoji, tiny::BENCH)?;
-    let exits = trace::exits(workspace, logs)?;
+    let exits = exits(workspace, logs, &trace::ALL_KINDS)?;
     progress.finish_and_clear();
     let elf = workspace.shoji_elf()?;
     print_one("entry to first VMRUN", &start, &places(&elf, &start)?);
     let code = disassemble(&elf)?;
-    for (name, Ways { shortest, longest }) in &exits {
+    for (name, Ways { shortest, longest, .. }) in &exits {
         print_exit(&elf, logs, &code, name, shortest)?;
         if longest.len() >= LONG * shortest.len() {
             print_exit(&elf, logs, &code, &format!("{name}, the longest"), longest)?;
@@ -35,6 +36,27 @@ pub fn print(workspace: &Workspace, logs: &Path) -> Result<()> {
     }
     println!("\neach exit, instruction by instruction: {}/*.listing", logs.display());
     Ok(())
+}
+
+/// Prints the profiles of an AHCI disk's exits in the last read of 4 KiB, without a rule and encrypted; leaves them as [`print`] does.
+pub fn print_disks(workspace: &Workspace, logs: &Path) -> Result<()> {
+    let elf = workspace.shoji_elf()?;
+    let code = disassemble(&elf)?;
+    for watched in &trace::DISKS {
+        let progress = spinner(&format!("Exits of {}, instruction by instruction", watched.guest));
+        let exits = exits(workspace, logs, watched)?;
+        progress.finish_and_clear();
+        for (name, Ways { last, .. }) in exits.iter().filter(|(_, ways)| ways.count >= ROUNDS) {
+            print_exit(&elf, logs, &code, &format!("{} {name}", watched.guest), last)?;
+        }
+    }
+    println!("\neach exit, instruction by instruction: {}/*.listing", logs.display());
+    Ok(())
+}
+
+fn exits(workspace: &Workspace, logs: &Path, watched: &Watched) -> Result<BTreeMap<String, Ways>> {
+    tiny::measure(workspace, logs, Emulator::Qemu, On::Shoji, watched.guest)?;
+    trace::exits(workspace, logs, watched)
 }
 
 fn print_exit(elf: &Path, logs: &Path, code: &HashMap<u64, String>, name: &str, path: &[u64]) -> Result<()> {

@@ -38,9 +38,9 @@ fn dir(logs: &Path, emulator: Emulator, on: On) -> PathBuf {
     })
 }
 
-/// Disk and boot medium of the guest `bench`, once [`measure`] has run in QEMU under Shoji.
-pub fn disks(logs: &Path) -> [PathBuf; 2] {
-    ["bench.img", "bench.medium"].map(|file| dir(logs, Emulator::Qemu, On::Shoji).join(file))
+/// Disk and boot medium of a guest, once [`measure`] has run it in QEMU under Shoji.
+pub fn disks(logs: &Path, guest: &str) -> [PathBuf; 2] {
+    ["img", "medium"].map(|file| dir(logs, Emulator::Qemu, On::Shoji).join(format!("{guest}.{file}")))
 }
 
 /// Runs a guest to its end; gives what it has measured.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ChildStderr;
 use std::time::{Duration, Instant};
 use testbed::accel::Accelerator;
-use testbed::qemu::{Qemu, Writes};
+use testbed::qemu::{Chipset, Qemu, Writes};
 use testbed::{Workspace, disks};
 
 const MEMORY_MIB: u32 = 512;
@@ -18,9 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Where the loader puts the image (its physical addresses); the first page holds the 32-bit start.
 const LOADED_AT: u64 = 0x20_0000;
 const START_BYTES: u64 = 0x1000;
-/// When the tiny guest says so, it has done everything once that leads to exits of different kinds.
-const SEEN_ENOUGH: &str = "BENCH read_4k_encrypted";
-
 /// Something in the trace.
 enum Event {
     /// An instruction of the VMM at this address.
@@ -96,6 +93,8 @@ pub fn start(workspace: &Workspace, logs: &Path) -> Result<Vec<u64>> {
 pub struct Ways {
     pub shortest: Vec<u64>,
     pub longest: Vec<u64>,
+    pub last: Vec<u64>,
+    pub count: usize,
 }
 
 impl Ways {
@@ -104,16 +103,34 @@ impl Ways {
             self.shortest = way.clone();
         }
         if way.len() > self.longest.len() {
-            self.longest = way;
+            self.longest = way.clone();
         }
+        self.last = way;
+        self.count += 1;
     }
 }
 
-/// The exits of the tiny guest `bench`, by what it did.
-pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Ways>> {
+/// A tiny guest that is watched until it says `until`. Its disk is at the chipset's own controller.
+pub struct Watched {
+    pub guest: &'static str,
+    pub chipset: Chipset,
+    pub until: &'static str,
+}
+
+/// When the guest `bench` says so, it has done everything once that leads to exits of different kinds.
+pub const ALL_KINDS: Watched = Watched { guest: tiny::BENCH, chipset: Chipset::Pc, until: "BENCH read_4k_encrypted" };
+/// What they say after the last of their reads of 4 KiB.
+pub const DISKS: [Watched; 2] = [
+    Watched { guest: tiny::BENCH_AHCI_FREE, chipset: Chipset::Q35, until: "BENCH read_4k_free" },
+    Watched { guest: tiny::BENCH_AHCI, chipset: Chipset::Q35, until: "BENCH read_4k_encrypted" },
+];
+
+/// The exits of a tiny guest that [`tiny::measure`] has run, by what it did.
+pub fn exits(workspace: &Workspace, logs: &Path, watched: &Watched) -> Result<BTreeMap<String, Ways>> {
     let image = image(workspace)?;
     let mut qemu = Qemu::new(&logs.join("trace-exits"), MEMORY_MIB, Accelerator::Tcg)?.debug_exit();
-    for ((file, device), bus) in tiny::disks(logs).iter().zip(["ide-hd", "ide-cd"]).zip(0..) {
+    qemu = qemu.chipset(watched.chipset);
+    for ((file, device), bus) in tiny::disks(logs, watched.guest).iter().zip(["ide-hd", "ide-cd"]).zip(0..) {
         let file = file.to_string_lossy().replace(',', ",,");
         qemu = qemu.args(["-drive", &format!("if=none,id=d{bus},format=raw,snapshot=on,file={file}")]);
         qemu = qemu.args(["-device", &format!("{device},drive=d{bus},bus=ide.{bus},unit=0,bootindex={}", 1 - bus)]);
@@ -129,7 +146,7 @@ pub fn exits(workspace: &Workspace, logs: &Path) -> Result<BTreeMap<String, Ways
             Event::Run => {
                 let Some((exit, way)) = now.take() else { continue };
                 exits.entry(exit.name()).or_default().add(way);
-                if machine.console.text().contains(SEEN_ENOUGH) {
+                if machine.console.text().contains(watched.until) {
                     return Ok(exits);
                 }
             }
