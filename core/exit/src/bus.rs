@@ -10,6 +10,7 @@ use crate::mediated_memory::Block;
 use crate::port_table::{MAX_CONTROLLERS, PortTable, owner};
 use crate::sleep::{SleepControl, SleepPorts, SleepRequest, Written};
 use crate::watch::Watch;
+use crate::windows::Windows;
 use crate::{Machine, Ports};
 use alloc::vec::Vec;
 use lock::{
@@ -31,6 +32,8 @@ pub struct Bus {
     pub(crate) controllers: Vec<Controller>,
     /// Those of the controllers' registers that lie in memory.
     pub(crate) blocks: Vec<Block>,
+    /// What these lie in.
+    pub(crate) windows: Windows,
     pub(crate) watch: Watch,
     /// The first is nobody's, the others are the controllers', by their numbers: bits 6:3 of an owner's byte tell which.
     pub(crate) gates: [Gate; MAX_CONTROLLERS + 1],
@@ -47,6 +50,7 @@ impl Bus {
             table: PortTable::new(),
             controllers: Vec::new(),
             blocks: Vec::new(),
+            windows: Windows::default(),
             watch: Watch::default(),
             gates: Default::default(),
             config: ConfigPorts::new(),

@@ -166,6 +166,8 @@ impl Guest {
             let page = window.page(function).ok_or(WindowAbove4Gib)?;
             self.hooked_pages.push(HookedPage { page, hook, owner: Owner::Config(owner) });
         }
+        let end = (u64::from(*window.buses.end()).wrapping_add(1)).wrapping_shl(20);
+        self.close_to_registers(window.base.0..window.base.0.saturating_add(end));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::mmio::{MmioAccess, Operand};
 use crate::{Guest, Machine, Vcpu};
 use mediator::Gpa;
 
-const PAGE_BYTES: u64 = 0x1000;
+pub(crate) const PAGE_BYTES: u64 = 0x1000;
 const PAGE_MASK: u64 = PAGE_BYTES - 1;
 /// A driver in use touches two or three: its controller's registers and the local APIC.
 const REMEMBERED: usize = 4;
@@ -57,7 +57,7 @@ impl Owners {
 }
 
 impl Guest {
-    /// Every page of device memory that must be hooked in the nested tables before the guest starts, some of them twice. All lie
+    /// Every page of device memory that must be hooked in the nested tables before the guest starts, and stays so, some of them twice. All lie
     /// below 4 GiB.
     pub fn hooked_pages(&self) -> impl Iterator<Item = (Gpa, Hook)> {
         let hooked = self.hooked_pages.iter().map(|hooked| (hooked.page, hooked.hook));
@@ -70,6 +70,12 @@ impl Guest {
     /// A CPU's own write of an interrupt message could be an INIT. No manual tells what it does, and none makes one.
     fn messages(&self) -> core::ops::Range<u64> {
         if self.local_apics.is_some() { MESSAGES } else { 0..0 }
+    }
+
+    /// No registers of a guarded controller are to be found there, wherever the guest places them: something of the VMM's, RAM, or
+    /// what firmware has reserved.
+    pub fn close_to_registers(&mut self, range: core::ops::Range<u64>) {
+        self.bus.windows.close(range);
     }
 
     fn hooked_page(&self, at: Gpa) -> Option<&HookedPage> {

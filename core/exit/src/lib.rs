@@ -55,6 +55,7 @@ mod tsc;
 mod vcpu;
 mod walk;
 mod watch;
+mod windows;
 mod wiring;
 
 pub use bus::Bus;

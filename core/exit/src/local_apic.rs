@@ -27,6 +27,9 @@ const X2APIC_FIRST: u32 = 0x800;
 /// Where CPUs and devices send interrupt messages to (SDM Vol. 3A 12.11.1); each local APIC lies in it.
 pub(crate) const MESSAGES: core::ops::Range<u64> = 0xfee0_0000..0xfef0_0000;
 
+/// What the nested tables may map as one page.
+const TABLE_BYTES: u64 = 2 << 20;
+
 /// Registers by their offset in the page (SDM Vol. 3A table 11-1).
 mod register {
     /// Below there are the ID, which the VMM's own messages need, the version, and nothing else. (QEMU takes writes to
@@ -285,6 +288,9 @@ impl Guest {
     /// [`Machine::read_mmio`] and [`Machine::write_mmio`] carry out what the guest does with its registers meanwhile.
     pub fn set_local_apic_page(&mut self, base: Gpa) {
         self.local_apic_page = Some(base);
+        // All that a smaller table than the whole may map together with it.
+        let around = base.0 & !TABLE_BYTES.wrapping_sub(1);
+        self.close_to_registers(around..around.saturating_add(TABLE_BYTES));
     }
 
     /// How the local APIC of this CPU stands is taken over. To be called before the CPU enters the guest for the first

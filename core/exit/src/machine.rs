@@ -68,6 +68,13 @@ pub trait Machine {
     /// only while the other CPUs are stopped.
     fn set_port_intercept(&mut self, first: u16, len: u16, on: bool);
 
+    /// Whether the guest's accesses to a page of device memory leave the guest, beside those to [`crate::Guest::hooked_pages`], which
+    /// always do. Only while the other CPUs are stopped; each CPU, this one too, forgets what it has cached of the page before it runs
+    /// the guest again. False: the page stays as it is, for want of memory or because it is none of the guest's.
+    fn set_page_hook(&mut self, _page: Gpa, _on: bool) -> bool {
+        false
+    }
+
     /// Is there a CPU that was asked to leave the guest at interrupts, and cannot? It leaves it soon after instead.
     fn interrupts_pass(&self) -> bool {
         false

@@ -5,7 +5,8 @@ use crate::mediated_memory::Block;
 use crate::port_table::{MAX_CONTROLLERS, PortTable};
 use crate::refusals::Refusals;
 use crate::watch::Watched;
-use crate::wiring::{InterceptChange, MappedDevice, NoHooks, PortHooks, Wiring};
+use crate::windows::Windows;
+use crate::wiring::{Change, ControllerHooks, InterceptChange, MappedDevice, NoHooks, Wiring};
 use crate::{Bus, Machine, Parts};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -56,7 +57,7 @@ pub(crate) struct State {
     /// Pushed by the mediator in this call.
     pub work: Vec<Work>,
     /// Asked for by the mediator in this call.
-    pub changes: Vec<InterceptChange>,
+    pub changes: Vec<Change>,
 }
 
 /// What the other CPUs of the guest do during a session.
@@ -70,6 +71,7 @@ pub(crate) enum Others {
 /// One call of a mediator and what follows it at once; no other CPU has a session with the controller meanwhile.
 pub(crate) struct Session<'b> {
     table: &'b PortTable,
+    windows: &'b Windows,
     config: &'b ConfigPorts,
     others: Others,
     kind: Kind,
@@ -96,11 +98,12 @@ impl Bus {
             return Err(AttachError("the controller lies behind a bridge, whose bus number the guest could change"));
         }
         let mut work = Vec::new();
-        let Attached { controller: mediator, regions } =
+        let Attached { controller: mediator, regions, windows } =
             self.run_attach(machine, driver, function, index, &mut work)?;
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
         let blocks = self.blocks_of(machine, &wiring)?;
         self.hook(machine, &wiring)?;
+        self.windows.add(index, &windows, &blocks);
         self.blocks.extend(blocks);
         let polled = regions.iter().any(|region| region.polled.is_some());
         let kind = match mediator.completions() {
@@ -222,7 +225,7 @@ impl Bus {
             Kind::Gated | Kind::Plain => controller.state.lock(),
         };
         gate.close();
-        Some(Session { table: &self.table, config: &self.config, others, kind, state })
+        Some(Session { table: &self.table, windows: &self.windows, config: &self.config, others, kind, state })
     }
 
     /// The other end.
@@ -280,9 +283,12 @@ impl Bus {
 }
 
 #[cold]
-fn make<M: Machine>(machine: &mut M, changes: &mut Vec<InterceptChange>) {
-    for InterceptChange { first, len, on } in changes.drain(..) {
-        machine.set_port_intercept(first, len, on);
+fn make<M: Machine>(machine: &mut M, windows: &Windows, changes: &mut Vec<Change>) {
+    for change in changes.drain(..) {
+        match change {
+            Change::Ports(InterceptChange { first, len, on }) => machine.set_port_intercept(first, len, on),
+            Change::Window(moved) => windows.make(machine, moved),
+        }
     }
 }
 
@@ -299,11 +305,11 @@ impl Session<'_> {
         let Parts { ports, device_memory, memory, arena } = machine.parts();
         let mut device = MappedDevice { ports, memory: device_memory, config: self.config, wiring };
         let others_stand = self.others == Others::Stand;
-        let mut hooks = PortHooks { table: self.table, wiring, others_stand, changes };
+        let mut hooks = ControllerHooks { table: self.table, windows: self.windows, wiring, others_stand, changes };
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut hooks, work, now };
         let result = call(&mut **mediator, &mut cx);
         if !changes.is_empty() {
-            make(machine, changes);
+            make(machine, self.windows, changes);
         }
         result
     }

@@ -1,12 +1,13 @@
 //! Register blocks of controllers in device memory: their pages are hooked, and accesses lead to the mediator.
 //!
-//! They stay where they were when the controller was taken over. A guest that moves them is refused by the guard of the function's
-//! configuration space.
+//! The device has them where they were when the controller was taken over. Where the guest finds them is [`crate::windows`]' matter:
+//! an access that comes here is first translated to one at home.
 
 use crate::ask::RegisterAccess;
 use crate::local_apic::MESSAGES;
 use crate::mmio::{Parted, Target};
 use crate::port_table::RegionOwner;
+use crate::windows::Found;
 use crate::wiring::Wiring;
 use crate::{Bus, DeviceMemory, Machine};
 use alloc::vec::Vec;
@@ -18,7 +19,7 @@ const GIB_4: u64 = 4 << 30;
 /// Of first byte and length, so that no aligned access crosses an end.
 const GRANULE: u64 = 8;
 
-/// A register block in memory. Never changes.
+/// A register block in memory, as the device has it. Never changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Block {
     pub owner: RegionOwner,
@@ -55,6 +56,11 @@ impl Block {
         self.first < other.end && other.first < self.end
     }
 
+    fn has_page(&self, at: Gpa) -> bool {
+        let pages = self.pages();
+        at.0 >= pages.start && at.0 & !PAGE_BYTES.wrapping_sub(1) < pages.end
+    }
+
     /// The pages that hold a part of it, by their first bytes.
     fn pages(&self) -> core::ops::Range<u64> {
         self.first & !PAGE_BYTES.wrapping_sub(1)..self.end
@@ -78,23 +84,28 @@ impl Bus {
         Ok(blocks)
     }
 
-    /// All pages with registers; those of two blocks come twice.
+    /// All pages at home with registers, and those of the windows that they lie in; some come twice.
     pub(crate) fn register_pages(&self) -> impl Iterator<Item = Gpa> {
-        self.blocks.iter().flat_map(|block| block.pages().step_by(PAGE_BYTES as usize)).map(Gpa)
+        let blocks = self.blocks.iter().flat_map(|block| block.pages().step_by(PAGE_BYTES as usize)).map(Gpa);
+        let in_blocks = |page: &Gpa| self.blocks.iter().any(|block| block.has_page(*page));
+        blocks.chain(self.windows.home_pages().filter(move |page| !in_blocks(page)))
     }
 
-    /// Does the page of this address hold registers?
+    /// Does the page of this address hold registers, as the device or as the guest has them?
     #[inline]
     pub(crate) fn has_registers(&self, at: Gpa) -> bool {
-        self.blocks.iter().any(|block| {
-            let pages = block.pages();
-            at.0 >= pages.start && at.0 & !PAGE_BYTES.wrapping_sub(1) < pages.end
-        })
+        let page = at.0 & !PAGE_BYTES.wrapping_sub(1);
+        self.blocks.iter().any(|block| block.has_page(at)) || self.windows.has_page(page)
     }
 
-    /// `at` is aligned to the width. What lies beside the blocks is some other device's, and passes.
+    /// `at` is aligned to the width. What lies beside the blocks is some other device's, or of no interest, and passes.
     #[inline]
     fn access_memory<M: Machine>(&self, machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
+        let at = match self.windows.find(at) {
+            Found::Home(home) => home,
+            Found::Left => return u64::MAX,
+            Found::Beside => at,
+        };
         let Some(block) = self.blocks.iter().find(|block| block.contains(at)) else {
             return beside(machine, at, width, op);
         };

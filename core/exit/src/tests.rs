@@ -21,3 +21,4 @@ mod task_rig;
 mod task_switch;
 mod walk;
 mod watch;
+mod windows;

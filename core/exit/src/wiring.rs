@@ -2,6 +2,7 @@
 
 use crate::config_ports::ConfigPorts;
 use crate::port_table::{MAX_REGIONS, PortTable, RegionOwner};
+use crate::windows::{Moved, Windows};
 use crate::{DeviceMemory, Ports};
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -18,7 +19,7 @@ pub(crate) struct Region {
     pub len: u32,
     /// First port. In a cell, since a mediator may move its regions while it holds its device.
     pub base: Cell<Option<u16>>,
-    /// First byte in memory, where it stays.
+    /// First byte in memory, as the device has it.
     pub memory: Option<Gpa>,
     /// Offset of the polled register.
     pub polled: Option<u16>,
@@ -147,17 +148,25 @@ pub(crate) struct InterceptChange {
     pub on: bool,
 }
 
+/// What the machine is to be told of.
+#[derive(Clone, Copy)]
+pub(crate) enum Change {
+    Ports(InterceptChange),
+    Window(Moved),
+}
+
 /// The hooks of one controller.
-pub(crate) struct PortHooks<'a> {
+pub(crate) struct ControllerHooks<'a> {
     pub table: &'a PortTable,
+    pub windows: &'a Windows,
     pub wiring: &'a Wiring,
     /// Otherwise nothing is moved: another CPU could be on its way to a port.
     pub others_stand: bool,
     /// Not yet told to the machine, which the mediator's call keeps borrowed.
-    pub changes: &'a mut Vec<InterceptChange>,
+    pub changes: &'a mut Vec<Change>,
 }
 
-impl PortHooks<'_> {
+impl ControllerHooks<'_> {
     /// A region of ports, which may go to `place`.
     fn movable(&self, number: usize, place: Option<Place>) -> Option<(&Region, Option<u16>)> {
         let base = match place {
@@ -170,7 +179,7 @@ impl PortHooks<'_> {
     }
 }
 
-impl Hooks for PortHooks<'_> {
+impl Hooks for ControllerHooks<'_> {
     fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict> {
         let number = usize::from(region.0);
         let (region, base) = self.movable(number, place).ok_or(HookConflict)?;
@@ -181,13 +190,22 @@ impl Hooks for PortHooks<'_> {
         }
         if let Some(old) = region.base.replace(base) {
             self.table.release(owner, old, len);
-            self.changes.push(InterceptChange { first: old, len, on: false });
+            self.changes.push(Change::Ports(InterceptChange { first: old, len, on: false }));
         }
         if let Some(base) = base {
             // Again: where the two places overlap, the old one has just been released.
             let _ours = self.table.claim(owner, base, len, polled);
-            self.changes.push(InterceptChange { first: base, len, on: true });
+            self.changes.push(Change::Ports(InterceptChange { first: base, len, on: true }));
         }
+        Ok(())
+    }
+
+    fn move_window(&mut self, window: usize, place: Option<Gpa>) -> Result<(), HookConflict> {
+        if !self.others_stand {
+            return Err(HookConflict);
+        }
+        let moved = self.windows.place(self.wiring.controller, window, place)?;
+        self.changes.extend(moved.map(Change::Window));
         Ok(())
     }
 }
@@ -197,6 +215,10 @@ pub(crate) struct NoHooks;
 
 impl Hooks for NoHooks {
     fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
+        Err(HookConflict)
+    }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
 }

@@ -88,6 +88,8 @@ struct State<F> {
     format: F,
     /// By page.
     hooks: Vec<(u64, Hook)>,
+    /// Pages that are hooked for a time.
+    passing_hooks: Vec<u64>,
     /// The same without one page; see [`Nested::root_without`].
     other: Option<(u64, Tables)>,
 }
@@ -98,7 +100,16 @@ impl<F: Format> Nested<F> {
     /// suffice.
     pub fn new(vmm: HpaRange, gib_pages: bool, address_bits: u8, format: F) -> Option<Self> {
         let end = LEVELS_END.min(1 << address_bits);
-        let mut state = State { tables: Tables::new()?, vmm, gib_pages, end, format, hooks: Vec::new(), other: None };
+        let mut state = State {
+            tables: Tables::new()?,
+            vmm,
+            gib_pages,
+            end,
+            format,
+            hooks: Vec::new(),
+            passing_hooks: Vec::new(),
+            other: None,
+        };
         state.map_low()?;
         Some(Self { root: state.tables.root(), state: Ranked::new(state) })
     }
@@ -128,6 +139,15 @@ impl<F: Format> Nested<F> {
     /// guest's.
     pub fn hook_page(&self, at: Gpa, hook: Hook) -> Option<()> {
         self.state.lock().hook(at.0 & !(KIB_4 - 1), hook)
+    }
+
+    /// Every access to the page around `at` leaves the guest from now on, or (`on` is false) no longer, unless [`Nested::hook_page`] wants it. No
+    /// CPU is in the guest, and each invalidates what it has cached before it enters again. However often pages change, no more tables
+    /// are kept than the hooks of the moment need. `None`, and nothing has changed: the frames do not suffice, or it is no page of the
+    /// guest's.
+    pub fn hook_for_a_time(&self, at: Gpa, on: bool) -> Option<()> {
+        let (mut state, page) = (self.state.lock(), at.0 & !(KIB_4 - 1));
+        if on { state.hook_for_a_time(page) } else { state.unhook(page) }
     }
 
     /// Maps everything anew in another format; hooks stay. No CPU is in the guest, and each invalidates what it has cached of
@@ -163,6 +183,57 @@ impl<F: Format> State<F> {
         Some(())
     }
 
+    fn hook_for_a_time(&mut self, page: u64) -> Option<()> {
+        let near_the_missing = self.other.as_ref().is_some_and(|(missing, _)| missing / MIB_2 == page / MIB_2);
+        if page >= self.end || self.vmm.overlaps(page, page + KIB_4) || near_the_missing {
+            return None;
+        }
+        if self.passing_hooks.contains(&page) {
+            return Some(());
+        }
+        let flags = self.format.leaf(page, KIB_4)?;
+        let hooked = self.tables.replace(page, page, flags - Hook::All.rights());
+        if hooked.is_some() {
+            self.passing_hooks.push(page);
+        }
+        // Tables on the way may be new even so.
+        self.follow();
+        hooked
+    }
+
+    fn unhook(&mut self, page: u64) -> Option<()> {
+        let Some(place) = self.passing_hooks.iter().position(|hooked| *hooked == page) else { return Some(()) };
+        let flags = self.format.leaf(page, KIB_4)?;
+        let rights =
+            self.hooks.iter().find(|(hooked, _)| *hooked == page).map_or(Flags::empty(), |(_, hook)| hook.rights());
+        self.passing_hooks.swap_remove(place);
+        // What was split for it becomes whole again; above 4 GiB it is mapped anew when the guest touches it.
+        let size = if page < GIB_4 { MIB_2 } else { GIB };
+        let area = page & !(size - 1);
+        let is_used =
+            self.hooked().any(|(hooked, _)| hooked & !(size - 1) == area) || self.vmm.overlaps(area, area + size);
+        let whole = self.format.leaf(area, size).map(|flags| flags | Flags::HUGE_PAGE).filter(|_| page < GIB_4);
+        if is_used || page < GIB_4 && whole.is_none() {
+            self.tables.replace(page, page, flags - rights)?;
+        } else {
+            self.tables.join(area, size, whole);
+        }
+        self.follow();
+        Some(())
+    }
+
+    /// The other tables, if there are any, get what these have.
+    fn follow(&mut self) {
+        if let Some((page, tables)) = &mut self.other {
+            tables.follow(&self.tables, *page);
+        }
+    }
+
+    /// All hooked pages.
+    fn hooked(&self) -> impl Iterator<Item = (u64, Hook)> {
+        self.hooks.iter().copied().chain(self.passing_hooks.iter().map(|&page| (page, Hook::All)))
+    }
+
     fn root_without(&mut self, page: u64) -> Option<Hpa> {
         if self.other.is_none() && page < GIB_4 {
             self.other = Some((page, self.tables.without(page)?));
@@ -171,7 +242,7 @@ impl<F: Format> State<F> {
     }
 
     fn hook_at(&self, page: u64) -> Option<Hook> {
-        self.hooks.iter().find(|&&(hooked, _)| hooked == page).map(|&(_, hook)| hook)
+        self.hooked().filter(|&(hooked, _)| hooked == page).map(|(_, hook)| hook).max()
     }
 
     fn reformat(&mut self, format: F) -> Option<()> {
@@ -180,6 +251,9 @@ impl<F: Format> State<F> {
         // First of all: with too few frames other pages are missing, but none is open that must not be.
         for (page, hook) in self.hooks.clone() {
             self.hook(page, hook)?;
+        }
+        for page in core::mem::take(&mut self.passing_hooks) {
+            self.hook_for_a_time(page)?;
         }
         self.map_low()
     }
@@ -190,9 +264,7 @@ impl<F: Format> State<F> {
         }
         let sizes = if self.gib_pages { &[GIB, MIB_2, KIB_4][..] } else { &[MIB_2, KIB_4] };
         if sizes.iter().any(|&size| self.map(at & !(size - 1), size).is_some()) {
-            if let Some((page, tables)) = &mut self.other {
-                tables.follow(&self.tables, *page);
-            }
+            self.follow();
             OnDemand::Mapped
         } else if self.tables.flags(at).is_some() {
             OnDemand::There
@@ -202,7 +274,7 @@ impl<F: Format> State<F> {
     }
 
     fn map_low(&mut self) -> Option<()> {
-        let (vmm, hooks) = (self.vmm, self.hooks.clone());
+        let (vmm, hooks): (_, Vec<_>) = (self.vmm, self.hooked().collect());
         for at in (0..GIB_4).step_by(MIB_2 as usize).filter(|&at| !vmm.overlaps(at, at + MIB_2)) {
             let hooked = hooks.iter().any(|(page, _)| page & !(MIB_2 - 1) == at);
             if !hooked && self.format.leaf(at, MIB_2).is_some() {

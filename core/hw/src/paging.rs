@@ -216,18 +216,47 @@ impl Tables {
         Some(copy)
     }
 
-    /// These were made by [`Tables::without`] from `others`, where something was mapped since, outside of the GiB of `page`.
+    /// These were made by [`Tables::without`] from `others`, where something has changed since, outside of the 2 MiB of `page`.
     pub fn follow(&mut self, others: &Self, page: u64) {
         let page = VirtAddr::new_truncate(page);
-        let [(mine, theirs), (mine_below, theirs_below)] = {
-            let below = |root| Hpa(table_at(root)[page.p4_index()].addr().as_u64());
-            [(self.root, others.root), (below(self.root), below(others.root))]
-        };
-        for (to, from, kept) in [(mine, theirs, page.p4_index()), (mine_below, theirs_below, page.p3_index())] {
+        let (mut to, mut from) = (self.root, others.root);
+        for kept in [page.p4_index(), page.p3_index(), page.p2_index()] {
             let entries = table_at(to).iter_mut().zip(table_at(from).iter()).enumerate();
             for (_, (to, from)) in entries.filter(|(index, _)| *index != usize::from(kept)) {
                 *to = from.clone();
             }
+            let (mine, theirs) = (table_at(to)[kept].clone(), table_at(from)[kept].clone());
+            if [&mine, &theirs].iter().any(|entry| entry.is_unused() || entry.flags().contains(Flags::HUGE_PAGE)) {
+                return;
+            }
+            (to, from) = (Hpa(mine.addr().as_u64()), Hpa(theirs.addr().as_u64()));
+        }
+    }
+
+    /// The pages of `size` bytes (2 MiB or 1 GiB) at `from`, which are mapped one to one, become one page with these flags, or (`None`)
+    /// are not mapped; their tables are given back. No CPU walks them, nor has anything cached of them.
+    pub fn join(&mut self, from: u64, size: u64, flags: Option<Flags>) {
+        let at = VirtAddr::new_truncate(from);
+        let path: &[PageTableIndex] = if size == GIB { &[at.p4_index()] } else { &[at.p4_index(), at.p3_index()] };
+        let mut table = table_at(self.root);
+        for index in path {
+            let entry = &table[*index];
+            if entry.is_unused() || entry.flags().contains(Flags::HUGE_PAGE) {
+                return;
+            }
+            table = table_at(Hpa(entry.addr().as_u64()));
+        }
+        let (leaf, level) = if size == GIB { (at.p3_index(), 2) } else { (at.p2_index(), 1) };
+        let old = table[leaf].clone();
+        match flags {
+            Some(flags) => table[leaf].set_addr(PhysAddr::new(from), flags),
+            None => table[leaf].set_unused(),
+        }
+        if !old.is_unused() && !old.flags().contains(Flags::HUGE_PAGE) {
+            let below = Hpa(old.addr().as_u64());
+            free_below(below, level);
+            // SAFETY: a frame of a table, to which no entry points any more; by the contract no CPU walks it.
+            unsafe { frames::free(below, 1) };
         }
     }
 

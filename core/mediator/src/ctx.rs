@@ -123,4 +123,12 @@ pub trait Hooks {
     /// [`HookConflict`]: nothing was changed. Only a write to configuration space ([`crate::Mediator::on_config`]) moves
     /// regions; in any other call this is the answer.
     fn move_region(&mut self, region: RegionId, place: Option<Place>) -> Result<(), HookConflict>;
+
+    /// When this call ends the guest finds the window of this number ([`crate::pci::Attached::windows`]) at `place`, or nowhere
+    /// (`None`); all begin at home. The device decodes it where it was all the while, and the mediator reaches it there. A place that
+    /// the guest has left and that is not home is its own again.
+    ///
+    /// # Errors
+    /// As [`Hooks::move_region`].
+    fn move_window(&mut self, window: usize, place: Option<Gpa>) -> Result<(), HookConflict>;
 }

@@ -72,10 +72,22 @@ pub struct Region {
     pub polled: Option<u32>,
 }
 
+/// What one base address register places in memory: register blocks, and what lies beside them, as the device decodes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// Below 4 GiB, where the device has it for good.
+    pub home: Gpa,
+    /// 0: nothing that could be moved.
+    pub len: u32,
+}
+
 /// A controller taken over: its mediator and the register blocks that lead to it.
 pub struct Attached {
     pub controller: Box<dyn DiskController>,
     pub regions: Vec<Region>,
+    /// What the guest may find elsewhere than the device has it ([`crate::Hooks::move_window`]), by number. Registers in memory that are
+    /// in none of them stay where they are.
+    pub windows: Vec<Window>,
 }
 
 /// Why a matching function could not be taken over. Fail closed: the VMM does not start a guest beside it.

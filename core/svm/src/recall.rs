@@ -31,6 +31,8 @@ pub struct Watch {
     pub(crate) is_halted: bool,
     /// The deadline has been told.
     is_told: bool,
+    /// [`crate::nested::Memory::changes`] that the CPU has seen.
+    changes: u64,
     /// What is to be answered before the guest runs.
     early: Option<Exit>,
 }
@@ -67,6 +69,10 @@ impl SvmVcpu {
     /// As [`Vcpu::set_recall`].
     #[cold]
     pub(crate) fn watch(&mut self, wanted: Recall) {
+        let changes = self.memory().changes();
+        if core::mem::replace(&mut self.watch.changes, changes) != changes {
+            self.vmcb.control.tlb_control = TlbControl::ALL;
+        }
         if wanted != self.watch.wanted || wanted.at_tsc.is_some() && self.watch.is_told {
             self.watch.wanted = wanted;
             self.resume_watch();

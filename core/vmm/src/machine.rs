@@ -11,6 +11,7 @@ use hw::guest_ram::{GuestRam, RamMap};
 use hw::{Hpa, HpaRange, cpus, direct, frames, port};
 use mediator::{Gpa, Instant, Width};
 use multiboot::Kind;
+use spin::Once;
 use timer::Register;
 use x86::IoPermissionMap;
 
@@ -70,7 +71,12 @@ pub struct Shared {
     apic_ids: Vec<u32>,
     /// The page of the local APICs.
     local_apic: Hpa,
+    /// Hooks a page of the guest's memory for a time, once there is one.
+    page_hook: Once<PageHook>,
 }
+
+/// As [`crate::vendor::Vendor::hook_for_a_time`].
+type PageHook = Box<dyn Fn(Gpa, bool) -> Option<()> + Send + Sync>;
 
 impl Shared {
     /// `apic_ids`: initial local APIC IDs of the CPUs, by their numbers. `arena_bytes`: of what devices may be pointed at. It lives as
@@ -92,7 +98,13 @@ impl Shared {
             io_permissions_at,
             apic_ids,
             local_apic: hw::lapic::base(),
+            page_hook: Once::new(),
         })))
+    }
+
+    /// The guest's memory is there.
+    pub fn set_page_hook(&self, hook: impl Fn(Gpa, bool) -> Option<()> + Send + Sync + 'static) {
+        self.page_hook.call_once(|| Box::new(hook));
     }
 
     pub fn io_permissions(&self) -> Hpa {
@@ -217,6 +229,10 @@ impl Machine for RealMachine {
         for offset in 0..len {
             self.shared.io_permissions.intercept(first.wrapping_add(offset), on);
         }
+    }
+
+    fn set_page_hook(&mut self, page: Gpa, on: bool) -> bool {
+        self.shared.page_hook.get().is_some_and(|hook| hook(page, on).is_some())
     }
 
     fn now(&self) -> Instant {

@@ -24,6 +24,9 @@ pub trait Vendor: 'static {
     /// From now on these accesses to the page around `at` leave the guest, which has not started yet. `None` when the frames do not
     /// suffice, or it is no page of the guest's.
     fn hook_page(memory: &Self::Memory, at: Gpa, hook: Hook) -> Option<()>;
+    /// Every access to the page around `at` leaves the guest, or no longer. The other CPUs stand; each CPU invalidates what it has cached
+    /// before it runs the guest again. `None`: as above, and nothing has changed.
+    fn hook_for_a_time(memory: &Self::Memory, at: Gpa, on: bool) -> Option<()>;
     /// A virtual CPU in real mode at `segment`:0, on the CPU that runs this. `kicks`: other CPUs get it out of the guest. `None` when
     /// the frames do not suffice.
     fn vcpu(
@@ -62,6 +65,10 @@ impl Vendor for Amd {
 
     fn hook_page(memory: &svm::Memory, at: Gpa, hook: Hook) -> Option<()> {
         memory.hook_page(at, nested_hook(hook))
+    }
+
+    fn hook_for_a_time(memory: &svm::Memory, at: Gpa, on: bool) -> Option<()> {
+        memory.hook_for_a_time(at, on)
     }
 
     fn vcpu(
@@ -106,6 +113,10 @@ impl Vendor for Intel {
 
     fn hook_page(memory: &vmx::Memory, at: Gpa, hook: Hook) -> Option<()> {
         memory.hook_page(at, nested_hook(hook))
+    }
+
+    fn hook_for_a_time(memory: &vmx::Memory, at: Gpa, on: bool) -> Option<()> {
+        memory.hook_for_a_time(at, on)
     }
 
     fn vcpu(

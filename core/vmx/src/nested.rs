@@ -70,6 +70,13 @@ impl Memory {
         self.tables.hook_page(at, hook)
     }
 
+    /// As [`Nested::hook_for_a_time`]; each CPU invalidates what it has cached before it enters the guest again.
+    pub fn hook_for_a_time(&self, at: Gpa, on: bool) -> Option<()> {
+        let done = self.tables.hook_for_a_time(at, on);
+        make_stale();
+        done
+    }
+
     /// Memory has the types that the CPU's own MTRRs give, as the firmware has set them.
     pub(crate) fn follow_firmware(&self) {
         self.set_format(Format::of_this_cpu(&self.features));
@@ -94,9 +101,7 @@ impl Memory {
                 "the memory kept for Shoji does not suffice for the guest's memory types; raise `reserve` in [memory]"
             );
         }
-        for cpu in cpus::all() {
-            cpu.nmi.attention.fetch_or(attention::STALE, Ordering::SeqCst);
-        }
+        make_stale();
     }
 
     /// For the VMCS.
@@ -128,5 +133,12 @@ impl Memory {
             // Stale translations may reach memory that the tables no longer show.
             panic!("INVEPT or INVVPID fails: {fail}");
         }
+    }
+}
+
+/// Before it enters the guest again each CPU forgets what it has cached of the tables.
+fn make_stale() {
+    for cpu in cpus::all() {
+        cpu.nmi.attention.fetch_or(attention::STALE, Ordering::SeqCst);
     }
 }

@@ -64,7 +64,7 @@ fn matches(function: &Function) -> bool {
 
 fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
     let guard = pci::MemoryGuard::attach(cx.device, &BLOCKS)?;
-    let regions = guard.regions();
+    let (regions, windows) = (guard.regions(), guard.windows());
     let controller = Box::new(probe::attach(cx, function, guard)?);
-    Ok(Attached { controller, regions })
+    Ok(Attached { controller, regions, windows })
 }

@@ -104,6 +104,20 @@ impl Ahci {
         }
     }
 
+    /// The controller has forgotten everything: it has lost its power, or is another one.
+    fn forget(&mut self, cx: &mut Ctx<'_>) {
+        // The device does nothing, and what it was told is gone: there is nothing to wait for.
+        let Self { ports, shared, .. } = self;
+        shared.queue.cancel(cx, |_| true);
+        shared.queue.release(cx, |_| true);
+        for it in ports.iter_mut() {
+            let (memory, own) = (it.memory.take(), it.own.after_sleep());
+            *it = Port { memory, own, ..Port::new(it.number) };
+        }
+        (shared.held, shared.extra) = (0, 0);
+        shared.own.lose(|_| true);
+    }
+
     #[inline(never)]
     fn take_step(&mut self, cx: &mut Ctx<'_>) {
         let Some(step) = self.shared.queue.poll().and_then(|step| self.take_own(cx, step)) else { return };
@@ -196,21 +210,17 @@ impl Mediator for Ahci {
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         let own = (0..self.shared.disks.0.len()).any(|disk| self.shared.own.is_under_way(disk));
         let busy = own || self.ports.iter().any(Port::in_transfer);
-        self.guard.on_config(cx, access, busy)
+        let verdict = self.guard.on_config(cx, access, busy);
+        if self.guard.was_reset() {
+            log::warn!("{}: was reset or exchanged; its disks are looked at anew", self.name);
+            self.forget(cx);
+        }
+        verdict
     }
 
     fn on_resume(&mut self, cx: &mut Ctx<'_>) {
-        // The device does nothing and its registers do not answer: there is nothing to wait for.
-        let Self { ports, shared, .. } = self;
-        shared.queue.cancel(cx, |_| true);
-        shared.queue.release(cx, |_| true);
-        for it in ports.iter_mut() {
-            let (memory, own) = (it.memory.take(), it.own.after_sleep());
-            *it = Port { memory, own, ..Port::new(it.number) };
-        }
-        (shared.held, shared.extra) = (0, 0);
-        shared.own.lose(|_| true);
-        self.guard.on_resume(cx.device);
+        self.forget(cx);
+        self.guard.on_resume(cx);
     }
 
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {

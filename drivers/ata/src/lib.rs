@@ -51,6 +51,7 @@ use ::mediator::Ctx;
 use ::mediator::pci::{AttachError, Attached, Driver, Function};
 use alloc::boxed::Box;
 use alloc::format;
+use alloc::vec::Vec;
 
 /// Size of the bounce buffer that each channel with a disk takes from the DMA arena.
 pub use bounce::BOUNCE_BYTES;
@@ -72,5 +73,5 @@ fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError
         probe::attach(cx, channel)?;
     }
     let name = format!("ata {}", function.bdf);
-    Ok(Attached { controller: Box::new(mediator::Ata { name, channels }), regions })
+    Ok(Attached { controller: Box::new(mediator::Ata { name, channels }), regions, windows: Vec::new() })
 }

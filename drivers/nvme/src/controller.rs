@@ -30,6 +30,8 @@ pub struct Nvme {
     /// The queue whose turn it is to have a command fetched.
     pub turn: u16,
     pub identity: identify::Controller,
+    /// It was there all the while, or has told since its reset that it is the one of `identity`.
+    pub is_known: bool,
     pub namespaces: Vec<Namespace>,
     /// Requests through the arena, and what is to become of them.
     pub block: block::Queue,
@@ -293,7 +295,7 @@ impl Nvme {
 
     fn send_nudge(&mut self, cx: &mut Ctx<'_>, sq: u16) {
         let page = (self.scratch.bus_addr(), 0);
-        let first = self.namespaces.iter().find(|ns| ns.identity.usable);
+        let first = self.namespaces.iter().find(|ns| ns.identity.usable && self.is_known && ns.is_known);
         let (command, data) = match first {
             // GET FEATURES, arbitration.
             _ if sq == ADMIN => (Command::new(admin::GET_FEATURES, 0).with_dword(10, 1), page),

@@ -43,6 +43,9 @@ impl Nvme {
         let (Some(place), Some(ns)) = (place, ns) else {
             return if broadcast { self.pass(cx, sq, command) } else { Err(Status::INVALID_NAMESPACE) };
         };
+        if !self.is_known || !ns.is_known {
+            return Err(Status::INVALID_NAMESPACE);
+        }
         match class {
             Nvm::Pass => self.pass(cx, sq, command),
             _ if !ns.identity.usable => Err(Status::INVALID_FIELD),

@@ -68,5 +68,5 @@ fn matches(function: &Function) -> bool {
 
 fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
     let nvme = probe::attach(cx, format!("nvme {}", function.bdf))?;
-    Ok(Attached { regions: nvme.guard.regions(), controller: Box::new(nvme) })
+    Ok(Attached { regions: nvme.guard.regions(), windows: nvme.guard.windows(), controller: Box::new(nvme) })
 }

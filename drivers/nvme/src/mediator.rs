@@ -106,7 +106,11 @@ impl Mediator for Nvme {
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         // A device that is cut off in mid-transfer loses it, and nothing leaks by that.
-        self.guard.on_config(cx, access, false)
+        let verdict = self.guard.on_config(cx, access, false);
+        if self.guard.was_reset() {
+            self.on_reset(cx)?;
+        }
+        verdict
     }
 
     fn completions(&self) -> Completions {

@@ -11,6 +11,8 @@ pub struct Namespace {
     pub identity: identify::Namespace,
     /// `None`: wholly plain.
     pub ranges: Option<Arc<dyn RangeMap>>,
+    /// The controller has told since its last reset that the namespace is as `identity` tells.
+    pub is_known: bool,
 }
 
 impl Namespace {

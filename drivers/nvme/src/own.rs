@@ -54,6 +54,9 @@ impl Nvme {
         // One that nobody asks for any more has ended perhaps.
         self.look_after_own(cx, number);
         let ns = self.namespaces.get(number).filter(|ns| ns.identity.usable).ok_or(OwnError::Request)?;
+        if !self.is_known || !ns.is_known {
+            return Err(OwnError::NotReady);
+        }
         if request.op != OwnOp::Flush && request.data.len() > self.identity.max_transfer_bytes as usize {
             return Err(OwnError::Request);
         }

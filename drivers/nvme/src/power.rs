@@ -2,7 +2,7 @@
 
 use crate::controller::{Nvme, no_queues};
 use crate::queues::{ADMIN, Cq, Sq};
-use crate::registers::{self, Power};
+use crate::registers::{self, Power, Registers};
 use crate::ring::CQ_ENTRIES;
 use crate::spec::{cc, reg};
 use mediator::{Ctx, Violation};
@@ -100,9 +100,33 @@ impl Nvme {
         }
     }
 
+    /// The function has lost its addresses and got them back: it was exchanged perhaps. It moves no sectors until it has told, as the
+    /// guest asks it to, that it is the same one.
+    ///
+    /// # Errors
+    /// A [`Violation`]: it is another one, and was switched off again.
+    pub fn on_reset(&mut self, cx: &mut Ctx<'_>) -> Result<(), Violation> {
+        log::warn!("{}: was reset or exchanged; no sectors until it has told which one it is", self.name);
+        self.lose_everything(cx);
+        self.is_known = false;
+        self.namespaces.iter_mut().for_each(|ns| ns.is_known = false);
+        if Registers::read(cx.device).is_some_and(|now| now.is_like(&self.registers)) {
+            return Ok(());
+        }
+        self.guard.distrust(cx);
+        Err(Violation {
+            what: "NVMe: another controller than the one that was taken over; it is switched off",
+            detail: 0,
+        })
+    }
+
     /// The machine has slept.
     pub fn resume(&mut self, cx: &mut Ctx<'_>) {
-        self.guard.on_resume(cx.device);
+        self.guard.on_resume(cx);
+        self.lose_everything(cx);
+    }
+
+    fn lose_everything(&mut self, cx: &mut Ctx<'_>) {
         (self.registers.cc, self.registers.aqa, self.registers.asq, self.registers.acq) = (0, 0, 0, 0);
         // It has lost its power and with it every address, and may not master the bus.
         self.forget(cx);

@@ -59,6 +59,7 @@ pub fn attach(cx: &mut Ctx<'_>, name: String) -> Result<Nvme, AttachError> {
         last_queue: ADMIN,
         turn: ADMIN,
         identity,
+        is_known: true,
         namespaces: Vec::new(),
         block: block::Queue::new(0, pool),
         open: Vec::new(),
@@ -186,7 +187,7 @@ impl Nvme {
         for nsid in self.active_namespaces(cx)? {
             let page = self.identify_polling(cx, cns::NAMESPACE, nsid)?;
             if let Some(identity) = identify::Namespace::parse(&page) {
-                self.namespaces.push(Namespace { nsid, identity, ranges: None });
+                self.namespaces.push(Namespace { nsid, identity, ranges: None, is_known: true });
             }
         }
         Ok(())

@@ -46,6 +46,11 @@ impl Registers {
         Some(Self { power: Power::Ours, cap, stride, cc: 0, aqa: 0, asq: 0, acq: 0 })
     }
 
+    /// Do both serve the same queues, behind the same doorbells?
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.cap == other.cap
+    }
+
     /// The longest time until the controller is ready, or not ready any more, in milliseconds.
     pub fn timeout_ms(&self) -> u64 {
         ((self.cap & cap::TO) >> cap::TO_SHIFT).saturating_mul(500).max(500)

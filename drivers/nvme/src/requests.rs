@@ -153,6 +153,7 @@ impl Nvme {
             // A completion names no sector (the error log does, but nobody waits for that).
             return self.block.on_device_done(cx, tag, Err(DeviceError { disk_lba: None }));
         }
+        self.compare(cx, kind, nsid, buffer);
         let filtered = match kind {
             Kind::IdentifyController => {
                 let (protected, trim) = (self.is_protected(), self.allows_trim());
@@ -169,6 +170,30 @@ impl Nvme {
         match filtered {
             Ok(()) => self.block.on_device_done(cx, tag, Ok(())),
             Err(status) => self.fail(cx, tag, status),
+        }
+    }
+
+    /// After a reset: is what the controller tells of itself, or of a namespace, what it told before? Else there are no sectors.
+    fn compare(&mut self, cx: &mut Ctx<'_>, kind: Kind, nsid: u32, buffer: BusAddr) {
+        if !matches!(kind, Kind::IdentifyController | Kind::IdentifyNamespace) {
+            return;
+        }
+        let page = cx.arena.bytes(buffer, IDENTIFY_BYTES).ok().and_then(|bytes| bytes.first_chunk::<IDENTIFY_BYTES>());
+        match kind {
+            Kind::IdentifyController if !self.is_known => {
+                self.is_known = page.is_some_and(|page| identify::Controller::parse(page) == self.identity);
+                if !self.is_known {
+                    log::warn!("{}: another disk than `{}`; it is not served", self.name, self.identity.serial);
+                }
+            }
+            Kind::IdentifyNamespace => {
+                let ns = self.namespaces.iter_mut().find(|ns| ns.nsid == nsid && !ns.is_known);
+                if let Some(ns) = ns {
+                    let now = page.and_then(identify::Namespace::parse);
+                    ns.is_known = now == Some(ns.identity);
+                }
+            }
+            _ => {}
         }
     }
 

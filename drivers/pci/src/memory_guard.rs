@@ -1,9 +1,14 @@
 //! The guard of a function whose registers lie in memory, behind base address registers (PCI 3.0 s. 6.2).
 //!
-//! The registers stay where the firmware has placed them: the guest's writes to those base address registers are kept here and
-//! never reach the device. Sizing works as ever, whether or not the function decodes memory meanwhile; a function whose registers
-//! the guest has placed elsewhere does not get its decoding switched on. Registers behind ports would be a second way to the same
-//! device: the function has none that the guest could see, and decodes none.
+//! The device has its registers where the firmware has placed them, for good: the guest's writes to those base address registers are
+//! kept here and never reach it. While the guest has memory decoded, it finds what such a register places where it has placed it
+//! itself ([`mediator::Hooks::move_window`]); where that is not possible, nowhere. Sizing works as ever, whether or not the function
+//! decodes memory meanwhile. Registers behind ports would be a second way to the same device: the function has none that the guest could
+//! see, and decodes none.
+//!
+//! A function that has lost its addresses was reset, or is another one in the same place. It gets its addresses back when the guest has
+//! memory decoded; its mediator is told, and treats it as new ([`MemoryGuard::was_reset`]). One that is of another kind, or has its
+//! registers elsewhere, is never switched on.
 //!
 //! What resets the function behind the mediator's back is kept from it: a power state but D0, a function level reset, a self test.
 //! Messages (MSI, MSI-X) are the guest's own, as far as [`crate::message`] lets them go; the table of MSI-X is a further block. Where it
@@ -16,8 +21,8 @@ use crate::capability::{Capabilities, id};
 use crate::message::{self, MSI_END, MSI_X_END, Table};
 use crate::{header, is_io, merge};
 use alloc::vec::Vec;
-use mediator::pci::{AttachError, Place, Region};
-use mediator::{Access, ConfigAccess, Ctx, Device, Gpa, Op, RegionId, Verdict, Violation, Width};
+use mediator::pci::{AttachError, Place, Region, Window};
+use mediator::{Access, ConfigAccess, Ctx, Device, Gpa, Hooks, Op, RegionId, Verdict, Violation, Width};
 
 /// Bits 2:1 of a memory base address register: 64 bits wide, with the next one.
 const TYPE: u32 = 3 << 1;
@@ -144,19 +149,39 @@ impl Bar {
         }
     }
 
-    /// The device has it, whatever it was reset by.
-    fn restore(&self, device: &mut dyn Device) {
+    /// The device has it, whatever it was reset by. True: it had lost it.
+    fn restore(&self, device: &mut dyn Device) -> bool {
         let [low, high] = self.home;
         let offset = self.block.offset();
         let mut put = |offset, value| {
-            if device.config_read(offset, Width::Dword) != value {
+            let lost = device.config_read(offset, Width::Dword) != value;
+            if lost {
                 device.config_write(offset, Width::Dword, value);
             }
+            lost
         };
-        put(offset, low);
-        if is_wide(low) {
-            put(offset.saturating_add(4), high);
-        }
+        let lost_low = put(offset, low);
+        lost_low | (is_wide(low) && put(offset.saturating_add(4), high))
+    }
+
+    /// Where the guest has placed it.
+    fn place(&self) -> Gpa {
+        let [low, high] = self.shown;
+        Gpa(u64::from(low & !ATTRIBUTES) | u64::from(high) << 32)
+    }
+
+    /// The guest asks for its size.
+    fn is_sized(&self) -> bool {
+        self.shown.iter().zip(self.mask).any(|(shown, mask)| mask != 0 && shown & mask == mask)
+    }
+
+    /// Of the device's own; what it had is there again.
+    fn window(&self) -> Window {
+        let [low, _] = self.home;
+        let home = low & !ATTRIBUTES;
+        // No length that a base address register has: it stays at home.
+        let len = if self.len().is_power_of_two() && home & self.len().wrapping_sub(1) == 0 { self.len() } else { 0 };
+        Window { home: Gpa(home.into()), len }
     }
 }
 
@@ -182,7 +207,39 @@ pub struct MemoryGuard {
     /// Of MSI-X, which the guest does not see without.
     table: Option<Table>,
     decodes: bool,
+    identity: Identity,
+    /// It has lost its addresses, and was not switched on since.
+    lost: bool,
+    /// The machine has slept, and it was not switched on since.
+    slept: bool,
+    was_reset: bool,
+    /// A place where the guest does not find its registers was logged.
+    complained: bool,
 }
+
+/// What a function cannot be given by configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Identity {
+    vendor_device: u32,
+    /// With the revision.
+    class: u32,
+    /// Where the table of MSI-X would lie, whether or not it is used.
+    table: Option<Table>,
+}
+
+impl Identity {
+    fn read(device: &mut dyn Device, capabilities: &Capabilities) -> Self {
+        let vendor_device = device.config_read(header::VENDOR_ID, Width::Dword);
+        let class = device.config_read(header::REVISION, Width::Dword);
+        let table = capabilities.find(id::MSI_X).map(|it| Table::read(device, it, RegionId(0)));
+        Self { vendor_device, class, table }
+    }
+}
+
+const ELSEWHERE: Violation = Violation {
+    what: "configuration: registers placed where something else is, or where they cannot be guarded",
+    detail: 0,
+};
 
 impl MemoryGuard {
     /// The function decodes its memory afterwards, and no ports. The guest does not run.
@@ -195,7 +252,19 @@ impl MemoryGuard {
         device.config_write(header::COMMAND, Width::Word, command);
         let bars = blocks.iter().map(|&block| Bar::new(device, block)).collect::<Result<Vec<_>, _>>()?;
         let (ports, capabilities) = (ports(device), Capabilities::read(device));
-        let mut guard = Self { bars, ports, capabilities, table: None, decodes: true };
+        let identity = Identity::read(device, &capabilities);
+        let mut guard = Self {
+            bars,
+            ports,
+            capabilities,
+            table: None,
+            decodes: true,
+            identity,
+            lost: false,
+            slept: false,
+            was_reset: false,
+            complained: false,
+        };
         guard.attach_table(device);
         device.config_write(header::COMMAND, Width::Word, command | header::COMMAND_MEMORY);
         Ok(guard)
@@ -222,6 +291,11 @@ impl MemoryGuard {
 
     fn bar_of(&self, table: Table) -> Option<&Bar> {
         self.bars.iter().find(|bar| bar.block.bar == table.bar)
+    }
+
+    /// What the guest may find elsewhere, for [`mediator::pci::Attached`].
+    pub fn windows(&self) -> Vec<Window> {
+        self.bars.iter().map(Bar::window).collect()
     }
 
     /// Where the registers lie, no block longer than what its base address register places; then the table of MSI-X, if there is one.
@@ -257,12 +331,67 @@ impl MemoryGuard {
     }
 
     /// The machine has slept: the function decodes nothing, and has its registers where they were.
-    pub fn on_resume(&mut self, device: &mut dyn Device) {
-        self.decodes = false;
+    pub fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        self.switch_off(cx);
+        for bar in &self.bars {
+            bar.restore(cx.device);
+        }
+        self.slept = true;
+    }
+
+    /// It is not the one that was taken over, as its registers tell: it is switched off, and asked anew each time that the guest has it
+    /// switched on ([`MemoryGuard::was_reset`]).
+    pub fn distrust(&mut self, cx: &mut Ctx<'_>) {
+        self.switch_off(cx);
+        self.lost = true;
+    }
+
+    /// The function decodes nothing, until the guest has it decode its memory again.
+    fn switch_off(&mut self, cx: &mut Ctx<'_>) {
         let off = header::COMMAND_IO | header::COMMAND_MEMORY | header::COMMAND_MASTER;
-        let command = device.config_read(header::COMMAND, Width::Word) & !off;
-        device.config_write(header::COMMAND, Width::Word, command);
-        self.bars.iter().for_each(|bar| bar.restore(device));
+        let command = cx.device.config_read(header::COMMAND, Width::Word) & !off;
+        cx.device.config_write(header::COMMAND, Width::Word, command);
+        self.decodes = false;
+        self.hide(cx.hooks);
+    }
+
+    /// Did the function lose its addresses, and has it got them back, since this was asked last? Then it has forgotten all else too, and
+    /// may be another one of the same kind. It decodes memory now.
+    pub fn was_reset(&mut self) -> bool {
+        core::mem::take(&mut self.was_reset)
+    }
+
+    /// The guest finds nothing anywhere.
+    fn hide(&self, hooks: &mut dyn Hooks) {
+        for window in 0..self.bars.len() {
+            // Nowhere is always free.
+            let _ = hooks.move_window(window, None);
+        }
+    }
+
+    /// The guest finds everything where it has placed it, but for what cannot be there. False: that is not all.
+    fn show(&self, hooks: &mut dyn Hooks) -> bool {
+        // First nowhere: two may have changed places.
+        self.hide(hooks);
+        let mut all = true;
+        for (window, bar) in self.bars.iter().enumerate() {
+            all &= hooks.move_window(window, Some(bar.place())).is_ok();
+        }
+        all
+    }
+
+    /// As far as the device tells, the function is of the kind that was taken over, with its registers behind the same base address
+    /// registers. It decodes nothing, and has its addresses.
+    fn is_as_it_was(&self, device: &mut dyn Device) -> bool {
+        let capabilities = Capabilities::read(device);
+        let is_same = |bar: &Bar| {
+            let now = Bar::new(device, bar.block);
+            now.is_ok_and(|now| (now.home, now.mask) == (bar.home, bar.mask))
+        };
+        self.bars.iter().all(is_same)
+            && self.ports == ports(device)
+            && Identity::read(device, &capabilities) == self.identity
+            && capabilities == self.capabilities
     }
 
     /// Does the function decode its memory? If not, what is read from it is nobody's answer (all ones, or 0 in QEMU), and what is
@@ -314,11 +443,20 @@ impl MemoryGuard {
         if let Some((bar, half)) = found {
             let before = bar.shown.get(half).copied().unwrap_or(0);
             bar.show(half, merge(before, access.offset, access.width, value));
+            let (at, sized) = (bar.place(), bar.is_sized());
+            let lost = self.decodes && !self.show(cx.hooks) && !sized;
+            if lost && !core::mem::replace(&mut self.complained, true) {
+                log::warn!(
+                    "{} ({:#x}): the guest does not find them; further ones are not logged",
+                    ELSEWHERE.what,
+                    at.0
+                );
+            }
             return Ok(Verdict::Done);
         }
         let written = merge(0, access.offset, access.width, value);
         match dword {
-            header::COMMAND => self.write_command(cx.device, access, value, busy),
+            header::COMMAND => self.write_command(cx, access, value, busy),
             header::CACHE_LINE if written & START_TEST == 0 => Ok(Verdict::Passthrough),
             header::BAR0..=header::BAR5 if self.ports.contains(&dword) => Ok(Verdict::Done),
             header::BAR0..=header::BAR5 | header::ROM_BAR | header::INTERRUPT_LINE => Ok(Verdict::Passthrough),
@@ -332,11 +470,12 @@ impl MemoryGuard {
 
     fn write_command(
         &mut self,
-        device: &mut dyn Device,
+        cx: &mut Ctx<'_>,
         access: ConfigAccess,
         value: u32,
         busy: bool,
     ) -> Result<Verdict, Violation> {
+        let device = &mut *cx.device;
         let old = device.config_read(header::COMMAND, Width::Dword);
         let new = merge(old, access.offset, access.width, value);
         let refused = |what| Err(Violation { what, detail: new.into() });
@@ -344,14 +483,32 @@ impl MemoryGuard {
             return refused("configuration: decoding or mastering switched off in mid-transfer");
         }
         if new & !old & header::COMMAND_MEMORY != 0 {
-            if self.bars.iter().any(|bar| bar.shown != bar.home) {
-                return refused("configuration: registers placed elsewhere, which is not supported");
+            for bar in &self.bars {
+                self.lost |= bar.restore(device);
             }
-            self.bars.iter().for_each(|bar| bar.restore(device));
+            // Switched off by nobody that asked here.
+            self.lost |= self.decodes;
+            if (self.lost || self.slept) && !self.is_as_it_was(device) {
+                self.decodes = false;
+                self.hide(cx.hooks);
+                return refused(
+                    "configuration: another function than the one that was taken over, which is not switched on",
+                );
+            }
+            if !self.show(cx.hooks) {
+                self.decodes = false;
+                self.hide(cx.hooks);
+                return Err(Violation { detail: new.into(), ..ELSEWHERE });
+            }
+            self.was_reset = core::mem::take(&mut self.lost);
+            self.slept = false;
         }
         let ports = header::COMMAND_IO.wrapping_shr(u32::from(access.offset & 3).wrapping_mul(8));
         device.config_write(access.offset, access.width, value & !ports);
         self.decodes = new & header::COMMAND_MEMORY != 0;
+        if !self.decodes {
+            self.hide(cx.hooks);
+        }
         Ok(Verdict::Done)
     }
 

@@ -3,7 +3,7 @@
 use crate::*;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use mediator::pci::{AttachError, Place, Region};
+use mediator::pci::{AttachError, Place, Region, Window};
 use mediator::*;
 
 const HOME: u32 = 0xfebf_0000;
@@ -101,9 +101,30 @@ impl DmaArena for Nothing {
     }
 }
 
-impl Hooks for Nothing {
+/// Where the guest finds each window.
+#[derive(Default)]
+struct Windows {
+    places: BTreeMap<usize, u64>,
+    /// Nothing can be there.
+    taken: Vec<u64>,
+}
+
+impl Hooks for Windows {
     fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
-        panic!("the registers never move")
+        panic!("the device's registers never move")
+    }
+
+    fn move_window(&mut self, window: usize, place: Option<Gpa>) -> Result<(), HookConflict> {
+        match place {
+            Some(Gpa(at))
+                if self.taken.contains(&at) || self.places.iter().any(|(&other, &it)| other != window && it == at) =>
+            {
+                return Err(HookConflict);
+            }
+            Some(Gpa(at)) => drop(self.places.insert(window, at)),
+            None => drop(self.places.remove(&window)),
+        }
+        Ok(())
     }
 }
 
@@ -111,6 +132,7 @@ impl Hooks for Nothing {
 struct Rig {
     function: Function,
     guard: MemoryGuard,
+    windows: Windows,
     busy: bool,
 }
 
@@ -122,19 +144,31 @@ impl Rig {
     fn of(mut function: Function) -> Self {
         let guard = MemoryGuard::attach(&mut function, &BLOCKS).unwrap();
         function.writes.clear();
-        Self { function, guard, busy: false }
+        let places = (0..).zip(guard.windows()).map(|(number, window)| (number, window.home.0)).collect();
+        let windows = Windows { places, taken: Vec::new() };
+        Self { function, guard, windows, busy: false }
     }
 
-    fn access(&mut self, offset: u16, width: Width, op: Op) -> Result<u32, &'static str> {
+    fn with<R>(&mut self, call: impl FnOnce(&mut MemoryGuard, &mut Ctx<'_>) -> R) -> R {
         let mut cx = Ctx {
             device: &mut self.function,
             guest: &mut Nothing,
             arena: &mut Nothing,
-            hooks: &mut Nothing,
+            hooks: &mut self.windows,
             work: &mut Vec::new(),
             now: Instant(0),
         };
-        let verdict = self.guard.on_config(&mut cx, ConfigAccess { offset, width, op }, self.busy);
+        call(&mut self.guard, &mut cx)
+    }
+
+    /// Where the guest finds the windows.
+    fn places(&self) -> [Option<u64>; 2] {
+        [0, 1].map(|window| self.windows.places.get(&window).copied())
+    }
+
+    fn access(&mut self, offset: u16, width: Width, op: Op) -> Result<u32, &'static str> {
+        let busy = self.busy;
+        let verdict = self.with(|guard, cx| guard.on_config(cx, ConfigAccess { offset, width, op }, busy));
         match (verdict.map_err(|violation| violation.what)?, op) {
             (Verdict::Passthrough, Op::Read) => Ok(self.function.config_read(offset, width)),
             (Verdict::Passthrough, Op::Write(value)) => {
@@ -224,28 +258,114 @@ fn bytes_of_a_base_address_register_are_read_and_written_on_their_own() {
     assert_eq!(rig.read(0x10), 0xffff_0004);
 }
 
+const AT_HOME: [Option<u64>; 2] = [Some(HOME as u64), Some(SMALL as u64)];
+
 #[test]
-fn registers_that_were_placed_elsewhere_are_not_decoded() {
+fn registers_are_found_where_the_guest_places_them_while_it_has_memory_decoded() {
     let mut rig = Rig::new();
+    assert_eq!(
+        rig.guard.windows().iter().map(|it| (it.home.0, it.len)).collect::<Vec<_>>(),
+        [(HOME.into(), 0x4000), (SMALL.into(), 0x1000)]
+    );
     rig.command(0).unwrap();
-    rig.write(0x24, SMALL + 0x1000).unwrap();
-    assert!(rig.command(6).unwrap_err().contains("placed elsewhere"));
-    assert_eq!(rig.function.get(4) & 7, 0);
+    assert_eq!(rig.places(), [None, None]);
+    rig.write(0x24, 0xe000_0000).unwrap();
+    rig.write(0x14, 1).unwrap();
+    assert_eq!(rig.places(), [None, None]);
+    rig.command(6).unwrap();
+    assert_eq!(rig.places(), [Some(1 << 32 | u64::from(HOME)), Some(0xe000_0000)]);
+    // Memory stays decoded.
+    rig.write(0x24, 0xe100_0000).unwrap();
+    assert_eq!(rig.places()[1], Some(0xe100_0000));
+    rig.access(0x27, Width::Byte, Op::Write(0xe2)).unwrap();
+    assert_eq!(rig.places()[1], Some(0xe200_0000));
+    assert!(rig.is_at_home() && rig.function.get(4) & 7 == 6 && !rig.guard.was_reset());
+    rig.write(0x14, 0).unwrap();
+    rig.write(0x24, SMALL).unwrap();
+    assert_eq!(rig.places(), AT_HOME);
+}
+
+#[test]
+fn registers_that_cannot_be_where_the_guest_places_them_are_nowhere() {
+    let mut rig = Rig::new();
+    rig.windows.taken.push(0x1000_0000);
+    rig.command(0).unwrap();
+    rig.write(0x24, 0x1000_0000).unwrap();
+    for _ in 0..2 {
+        assert!(rig.command(6).unwrap_err().contains("placed where something else is"));
+        assert_eq!((rig.places(), rig.guard.decodes(), rig.function.get(4) & 7), ([None, None], false, 0));
+    }
     rig.write(0x24, SMALL).unwrap();
     rig.command(6).unwrap();
-    assert_eq!(rig.function.get(4) & 7, 6);
+    assert_eq!(rig.places(), AT_HOME);
+    // While memory is decoded: nowhere until it is placed elsewhere.
+    rig.write(0x24, 0x1000_0000).unwrap();
+    assert_eq!((rig.places()[1], rig.function.get(4) & 7), (None, 6));
+    rig.write(0x24, u32::MAX).unwrap();
+    rig.write(0x24, SMALL).unwrap();
+    assert_eq!((rig.places(), rig.is_at_home()), (AT_HOME, true));
+}
+
+#[test]
+fn two_windows_of_a_function_change_places_one_after_the_other() {
+    let mut rig = Rig::new();
+    rig.write(0x10, 0xe000_0000).unwrap();
+    rig.write(0x24, 0xe000_0000).unwrap();
+    assert_eq!(rig.places(), [Some(0xe000_0000), None]);
+    rig.write(0x10, 0xd000_0000).unwrap();
+    assert_eq!(rig.places(), [Some(0xd000_0000), Some(0xe000_0000)]);
 }
 
 #[test]
 fn a_function_that_has_lost_its_addresses_gets_them_back_before_it_decodes() {
+    for lost_while_decoding in [false, true] {
+        let mut rig = Rig::new();
+        rig.command(if lost_while_decoding { 2 } else { 0 }).unwrap();
+        rig.function.put(0x10, 4);
+        rig.function.put(0x24, 0);
+        rig.function.put(4, 0x0010_0000);
+        rig.function.writes.clear();
+        rig.command(2).unwrap();
+        assert!(rig.is_at_home() && rig.guard.decodes());
+        assert_eq!(rig.function.writes.last(), Some(&(4, Width::Word, 2)));
+        assert!(rig.guard.was_reset() && !rig.guard.was_reset(), "told once");
+        assert_eq!(rig.places(), AT_HOME);
+    }
+}
+
+#[test]
+fn a_function_that_only_its_guest_switches_on_and_off_was_not_reset() {
     let mut rig = Rig::new();
-    rig.command(0).unwrap();
-    rig.function.put(0x10, 4);
-    rig.function.put(0x24, 0);
-    rig.function.writes.clear();
-    rig.command(2).unwrap();
-    assert!(rig.is_at_home());
-    assert_eq!(rig.function.writes.last(), Some(&(4, Width::Word, 2)));
+    for command in [0, 2, 6, 0, 6] {
+        rig.command(command).unwrap();
+        assert!(!rig.guard.was_reset());
+    }
+}
+
+#[test]
+fn another_function_in_its_place_is_never_switched_on() {
+    let changes: [fn(&mut Function); 6] = [
+        |f| f.put(0, 0x1234_5678),
+        |f| f.put(8, 0x0108_0201),
+        // Another size, type, and kind of base address register.
+        |f| *f.masks.get_mut(&0x24).unwrap() = 0xffff_e000,
+        |f| f.put(0x18, 0),
+        // The table of messages lies elsewhere, or there are more.
+        |f| f.put(MSI_X + 4, 0x3008),
+        |f| f.put(MSI_X, 0x0003_0011 | u32::from(EXPRESS) << 8),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut rig = Rig::new();
+        rig.function = Function::new();
+        rig.function.put(4, 0x0010_0000);
+        rig.function.put(0x10, 4);
+        change(&mut rig.function);
+        for _ in 0..2 {
+            assert!(rig.command(6).is_err(), "{number}");
+            assert_eq!((rig.function.get(4) & 7, rig.places()), (0, [None, None]), "{number}");
+            assert!(!rig.guard.decodes() && !rig.guard.was_reset());
+        }
+    }
 }
 
 #[test]
@@ -304,9 +424,13 @@ fn after_sleep_it_decodes_nothing_and_is_at_home() {
     let mut rig = Rig::new();
     rig.function = Function::new();
     rig.function.put(0x10, 0xd000_0004);
-    rig.guard.on_resume(&mut rig.function);
+    rig.write(0x24, 0xe000_0000).unwrap();
+    rig.with(|guard, cx| guard.on_resume(cx));
     assert!(rig.is_at_home());
-    assert_eq!(rig.function.get(4) & 7, 0);
+    assert_eq!((rig.function.get(4) & 7, rig.places()), (0, [None, None]));
+    // The guest finds its registers where it had them.
+    rig.command(6).unwrap();
+    assert_eq!((rig.places(), rig.guard.was_reset()), ([Some(HOME.into()), Some(0xe000_0000)], false));
 }
 
 #[test]
@@ -350,9 +474,11 @@ fn a_table_of_messages_behind_a_register_of_its_own_is_a_block_and_does_not_move
     function.put(MSI_X + 4, 0x800 | 3);
     let mut rig = Rig::of(function);
     let table = rig.guard.regions().pop().unwrap();
+    assert_eq!(rig.guard.windows().pop().unwrap(), Window { home: Gpa(0xfebf_8000), len: 0x1000 });
     assert_eq!((table.region, table.place, table.len), (RegionId(2), Some(Place::Memory(Gpa(0xfebf_8800))), 48));
     rig.write(0x1c, 0xfebf_9000).unwrap();
     assert_eq!((rig.read(0x1c), rig.function.get(0x1c)), (0xfebf_9000, 0xfebf_8000));
+    assert_eq!(rig.windows.places[&2], 0xfebf_9000);
 }
 
 #[test]

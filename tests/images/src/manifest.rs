@@ -361,6 +361,20 @@ pub const GUESTS: &[TinyGuest] = &[
         ..BENCH_DISK
     },
     TinyGuest {
+        name: "bars_ahci",
+        purpose: "an AHCI controller works where its BAR says, and where nothing of it may be it is not",
+        board: Board::Ahci,
+        cpus: &[1, 2],
+        ..PLAIN
+    },
+    TinyGuest {
+        name: "bars_nvme",
+        purpose: "an NVMe controller works where its BAR says, above 4 GiB too, and where nothing of it may be it is not",
+        board: Board::Nvme,
+        cpus: &[1, 2],
+        ..PLAIN
+    },
+    TinyGuest {
         name: "trace_ahci",
         purpose: "TRACE lines: what an AHCI controller answers to a script",
         traces: true,

@@ -95,6 +95,17 @@ fn the_machine_may_sleep_at_every_step() {
 }
 
 #[test]
+fn the_controller_may_be_exchanged_at_every_step_and_is_found_at_another_place() {
+    reset_at_every_step(By::Queued, |rig| {
+        rig.machine.exchange();
+        rig.machine.config(0x24, Width::Dword, Op::Write(0xe000_0000));
+        rig.machine.config(4, Width::Word, Op::Write(6));
+        assert_eq!(rig.machine.config(0x24, Width::Dword, Op::Read), 0xe000_0000);
+        assert_eq!(rig.machine.read(at(0, px::CMD)) & 1, 0, "the port does not run");
+    });
+}
+
+#[test]
 fn a_reset_by_another_cpu_while_data_is_encrypted_overtakes_it() {
     for reset in [(|machine| machine.write(hba::GHC, 1)) as fn(&mut sim::ahci::AhciMachine), |machine| {
         machine.write(at(0, px::CMD), 6)

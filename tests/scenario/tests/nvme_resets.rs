@@ -1,9 +1,10 @@
 //! NVMe: resets, sleep, power cuts, failing memory and other CPUs, at every step of a request.
 #![forbid(unsafe_code)]
 
-use scenario::nvme::{DATA, LISTS, Layout, NvmeRig, PROTECTED, SECTORS};
+use mediator::Width;
+use scenario::nvme::{DATA, LISTS, Layout, NvmeRig, PLAIN, PROTECTED, SECTORS};
 use scenario::payload;
-use sim::nvme::{Entry, Failure, NvmeMachine, Queue, read, status};
+use sim::nvme::{Entry, Failure, NvmeMachine, Queue, SimNamespace, SimNvme, read, status};
 use sim::{Platter, SimRanges};
 
 /// Requests on the way: plain, protected, across the border, on both queues, and an identification.
@@ -286,5 +287,68 @@ fn a_controller_that_does_not_decode_is_not_taken_for_a_disabled_one() {
         rig.check_secrecy();
         rig.machine.config_write(4, mediator::Width::Word, 6);
         rig.recovers();
+    }
+}
+
+/// What the rig's controller is made of, but for its sectors.
+fn like_new(sectors: u64) -> SimNvme {
+    SimNvme::new([SimNamespace::new(Platter::new(sectors), 512), SimNamespace::new(Platter::new(PLAIN), 512)])
+}
+
+/// The guest finds the new controller and has it decode its memory, at another place than the old one.
+fn find(rig: &mut NvmeRig) {
+    rig.machine.config_write(0x10, Width::Dword, 0xe000_0000);
+    rig.machine.config_write(0x04, Width::Word, 6);
+    assert_eq!(rig.machine.config.bars, [sim::nvme::BAR as u32 | 4, 0], "the device is at home");
+}
+
+/// IDENTIFY of the controller, or of a namespace.
+fn identify(rig: &mut NvmeRig, nsid: u32) {
+    let what = u32::from(nsid == 0);
+    assert_eq!(rig.guest.admin(&mut rig.machine, Entry::new(6, nsid).prps(DATA, 0).dword(10, what)), Ok(0));
+}
+
+fn reads(rig: &mut NvmeRig, nsid: u32, lba: u64) -> bool {
+    rig.guest.io(&mut rig.machine, 1, read(nsid, lba, 1).prps(DATA, 0)).is_ok()
+}
+
+#[test]
+fn a_controller_in_the_place_of_another_moves_no_sectors_before_it_has_told_that_it_is_the_same() {
+    for steps in [0, 3, 11] {
+        let mut rig = NvmeRig::new();
+        begin(&mut rig);
+        step(&mut rig, steps);
+        rig.machine.exchange(like_new(SECTORS));
+        find(&mut rig);
+        assert_eq!(rig.machine.read(0x14), 0, "it is disabled");
+        rig.start(false).unwrap();
+        for (asked, served) in
+            [(None, [false, false]), (Some(1), [false, false]), (Some(0), [true, false]), (Some(2), [true, true])]
+        {
+            if let Some(nsid) = asked {
+                identify(&mut rig, nsid);
+            }
+            assert_eq!([reads(&mut rig, 1, 2000), reads(&mut rig, 2, 10)], served, "{asked:?}");
+        }
+        assert_eq!(rig.machine.faults, []);
+    }
+}
+
+#[test]
+fn another_controller_moves_no_sectors_at_all() {
+    let another_serial = || {
+        let mut nvme = like_new(SECTORS);
+        nvme.serial = "OTHER".into();
+        nvme
+    };
+    for (new, served) in [(another_serial(), [false, false]), (like_new(SECTORS / 2), [false, true])] {
+        let mut rig = NvmeRig::new();
+        rig.machine.exchange(new);
+        find(&mut rig);
+        rig.start(false).unwrap();
+        for nsid in [0, 1, 2, 0] {
+            identify(&mut rig, nsid);
+        }
+        assert_eq!([reads(&mut rig, 1, 2000), reads(&mut rig, 2, 10)], served);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::SimIde;
 use mediator::pci::{Place, Region};
-use mediator::{Device, HookConflict, Hooks, RegionId, Width};
+use mediator::{Device, Gpa, HookConflict, Hooks, RegionId, Width};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -51,6 +51,10 @@ impl Hooks for SimHooks {
         }
         regions[at].place = place;
         Ok(())
+    }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+        Err(HookConflict)
     }
 }
 

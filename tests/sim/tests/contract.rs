@@ -60,7 +60,7 @@ fn regions(_: &Function, _: &mut dyn Device) -> Vec<Region> {
 }
 
 fn attach(function: &Function, cx: &mut Ctx<'_>, verdict: Verdict) -> Result<Attached, AttachError> {
-    Ok(Attached { controller: Box::new(Careless(verdict)), regions: regions(function, cx.device) })
+    Ok(Attached { controller: Box::new(Careless(verdict)), regions: regions(function, cx.device), windows: Vec::new() })
 }
 
 fn machine(attach: fn(&Function, &mut Ctx<'_>) -> Result<Attached, AttachError>) -> Machine {

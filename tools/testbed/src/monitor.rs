@@ -65,6 +65,22 @@ impl Monitor {
         self.command(&format!("device_del {id}"))
     }
 
+    /// Plugs an NVMe drive in, the device `id`, at this slot of bus 0 (hexadecimal), once the guest has given it free. Its writes are kept.
+    pub fn plug_nvme(&mut self, id: &str, image: &Path, serial: &str, slot: &str) -> Result<()> {
+        let file = image.to_string_lossy().replace(',', ",,");
+        self.command(&format!("drive_add 0 if=none,id={id},file={file},format=raw,discard=unmap,file.locking=off"))?;
+        let add = format!("device_add nvme,id={id},drive={id},serial={serial},addr=0x{slot}");
+        let end = Instant::now() + TIMEOUT;
+        loop {
+            match self.command(&add) {
+                Err(why) if why.to_string().contains("in use by") && Instant::now() < end => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Gives a command and waits until it is done.
     fn command(&mut self, line: &str) -> Result<()> {
         const PROMPT: &str = "\n(qemu) ";

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
-use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region};
+use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region, Window};
 use mediator::{
     Access, BusAddr, Completions, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator,
     NotRam, OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
@@ -242,6 +242,10 @@ pub struct MockMachine {
     pub refused_msrs: Vec<u32>,
     /// Ports whose accesses leave the guest.
     pub intercepted: BTreeSet<u16>,
+    /// Pages whose accesses leave the guest for a time.
+    pub hooked: BTreeSet<u64>,
+    /// No more are possible.
+    pub most_hooked: usize,
     pub provoked: Vec<u64>,
     /// Calls of `stop_others`.
     pub stops: usize,
@@ -274,6 +278,8 @@ impl MockMachine {
             tsc: 0,
             refused_msrs: Vec::new(),
             intercepted: BTreeSet::new(),
+            hooked: BTreeSet::new(),
+            most_hooked: usize::MAX,
             provoked: Vec::new(),
             stops: 0,
             cpu_number: 0,
@@ -336,6 +342,17 @@ impl Machine for MockMachine {
                 self.intercepted.remove(&port)
             };
         }
+    }
+    fn set_page_hook(&mut self, page: Gpa, on: bool) -> bool {
+        assert_eq!(page.0 & 0xfff, 0);
+        if !on {
+            self.hooked.remove(&page.0);
+        } else if self.hooked.len() < self.most_hooked || self.hooked.contains(&page.0) {
+            self.hooked.insert(page.0);
+        } else {
+            return false;
+        }
+        true
     }
     fn now(&self) -> Instant {
         let now = self.now_ns.get();
@@ -400,6 +417,7 @@ pub struct Script {
     pub wants: Option<Arc<AtomicBool>>,
     /// Instead of [`PORTS`].
     pub regions: Option<Vec<Region>>,
+    pub windows: Vec<Window>,
 }
 
 /// Passes everything.
@@ -415,6 +433,7 @@ impl Default for Script {
             on_interrupt: Box::new(|_| {}),
             wants: None,
             regions: None,
+            windows: Vec::new(),
         }
     }
 }
@@ -502,7 +521,8 @@ fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError
     let script = NEXT.take().ok_or(AttachError("no script"))?;
     // The registers are reachable, though not hooked.
     cx.device.read(COMMAND, 7, Width::Byte);
-    Ok(Attached { controller: Box::new(MockController(script)), regions })
+    let windows = core::mem::take(&mut script.lock().unwrap().windows);
+    Ok(Attached { controller: Box::new(MockController(script)), regions, windows })
 }
 
 pub static DRIVER: Driver = Driver { name: "mock", matches: |_| true, regions, attach };

@@ -186,3 +186,95 @@ fn the_second_root_lacks_one_page_and_follows_the_first() {
         }
     }
 }
+
+/// Places in small and in large pages, typed ones, above 4 GiB, and far up.
+const FOR_A_TIME: [u64; 6] = [0x8_0000, 0xe000_0000, 0xfebf_f000, 2 * GIB + KIB_4, 6 * GIB + MIB_2, (1 << 39) + KIB_4];
+
+#[test]
+fn a_hook_for_a_time_takes_all_rights_and_gives_them_back() {
+    for (typed, at) in [false, true].into_iter().flat_map(|typed| FOR_A_TIME.map(|at| (typed, at))) {
+        let nested = tables(true);
+        nested.reformat(Plain { typed }).unwrap();
+        if at >= GIB_4 {
+            nested.map_on_demand(Gpa(at));
+        }
+        let around = [at - KIB_4, at + KIB_4];
+        let before = [at, at - KIB_4, at + KIB_4].map(|at| flags(&nested, at));
+        nested.hook_for_a_time(Gpa(at + 8), true).unwrap();
+        assert_eq!((rights(&nested, at), nested.map_on_demand(Gpa(at))), (Some(Flags::empty()), OnDemand::Refused));
+        around.iter().for_each(|&at| assert_eq!(rights(&nested, at), Some(RIGHTS), "{at:#x}"));
+        nested.hook_for_a_time(Gpa(at), true).unwrap();
+        nested.hook_for_a_time(Gpa(at), false).unwrap();
+        if at >= GIB_4 {
+            assert_eq!(nested.map_on_demand(Gpa(at)), OnDemand::Mapped);
+        }
+        assert_eq!([at, at - KIB_4, at + KIB_4].map(|at| flags(&nested, at)), before, "{at:#x}, large as before");
+    }
+}
+
+#[test]
+fn hooks_for_good_outlive_those_for_a_time_on_the_same_page() {
+    for (hook, left) in [(Hook::All, Flags::empty()), (Hook::Writes, Flags::PRESENT | Flags::USER_ACCESSIBLE)] {
+        let nested = tables(true);
+        nested.hook_page(Gpa(0xe000_0000), hook).unwrap();
+        nested.hook_for_a_time(Gpa(0xe000_0000), true).unwrap();
+        assert_eq!(rights(&nested, 0xe000_0000), Some(Flags::empty()));
+        for _ in 0..2 {
+            nested.hook_for_a_time(Gpa(0xe000_0000), false).unwrap();
+            assert_eq!(rights(&nested, 0xe000_0000), Some(left));
+        }
+        // And around it.
+        nested.hook_for_a_time(Gpa(0xe000_1000), true).unwrap();
+        nested.hook_for_a_time(Gpa(0xe000_1000), false).unwrap();
+        assert_eq!([0xe000_0000, 0xe000_1000].map(|at| rights(&nested, at)), [Some(left), Some(RIGHTS)]);
+    }
+}
+
+#[test]
+fn hooks_for_a_time_outlive_a_new_format_and_reach_the_second_root() {
+    let nested = tables(true);
+    FOR_A_TIME.iter().for_each(|&at| nested.hook_for_a_time(Gpa(at), true).unwrap());
+    for typed in [true, false] {
+        nested.reformat(Plain { typed }).unwrap();
+        FOR_A_TIME.iter().for_each(|&at| assert_eq!(rights(&nested, at), Some(Flags::empty()), "{at:#x}"));
+    }
+    FOR_A_TIME.iter().for_each(|&at| nested.hook_for_a_time(Gpa(at), false).unwrap());
+    let second = Tables::of(nested.root_without(Gpa(0xfee0_0000)).unwrap());
+    for on in [true, false, true, false] {
+        for at in FOR_A_TIME {
+            nested.hook_for_a_time(Gpa(at), on).unwrap();
+            assert_eq!(second.flags(at), flags(&nested, at), "{at:#x}");
+            assert_eq!(second.flags(0xfee0_0000), None);
+        }
+    }
+    assert_eq!(nested.hook_for_a_time(Gpa(0xfee0_1000), true), None, "where the tables differ");
+}
+
+#[test]
+fn neither_the_vmm_nor_what_no_address_reaches_is_hooked_for_a_time() {
+    let nested = tables(true);
+    for at in [VMM.start, VMM.end - 1, TOP, u64::MAX] {
+        assert_eq!(nested.hook_for_a_time(Gpa(at), true), None, "{at:#x}");
+        nested.hook_for_a_time(Gpa(at), false).unwrap();
+    }
+    assert_eq!(flags(&nested, VMM.start), None);
+    // Around it nothing of it is mapped when a page becomes whole again.
+    nested.hook_for_a_time(Gpa(VMM.end), true).unwrap();
+    nested.hook_for_a_time(Gpa(VMM.end), false).unwrap();
+    assert_eq!((flags(&nested, VMM.end - 1), rights(&nested, VMM.end)), (None, Some(RIGHTS)));
+}
+
+#[test]
+fn a_guest_that_has_pages_hooked_all_over_uses_no_more_tables_than_for_one() {
+    let nested = tables(true);
+    let mut at = GIB;
+    // A table for each would be more than the host's frames here, which other tests take too.
+    for _ in 0..20_000 {
+        nested.hook_for_a_time(Gpa(at), true).expect("tables are given back");
+        nested.hook_for_a_time(Gpa(at), false).unwrap();
+        at = if at > 64 * GIB { GIB } else { at + 7 * MIB_2 + KIB_4 };
+        if (VMM.start..VMM.end).contains(&at) || at >> 21 == 0xfee0_0000 >> 21 {
+            at += 16 * MIB_2;
+        }
+    }
+}

@@ -82,6 +82,10 @@ impl Hooks for Ports {
         self.moved.push((region, base));
         Ok(())
     }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+        Err(HookConflict)
+    }
 }
 
 pub struct Xor;

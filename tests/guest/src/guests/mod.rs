@@ -5,6 +5,7 @@ pub use crate::machine::hypervisor::shoji;
 
 mod a20;
 mod apic_forms;
+mod bars;
 mod bench;
 mod bench_disks;
 mod calls;
@@ -47,6 +48,8 @@ mod xsetbv;
 pub static ALL: &[(&str, fn())] = &[
     ("a20", a20::run),
     ("apic_forms", apic_forms::run),
+    ("bars_ahci", bars::ahci),
+    ("bars_nvme", bars::nvme),
     ("bench", bench::run),
     ("bench_ahci", bench_disks::ahci),
     ("bench_ahci_free", bench_disks::ahci),

@@ -7,7 +7,7 @@ const DATA: u16 = 0xcfc;
 
 pub const COMMAND: u8 = 0x04;
 pub const COMMAND_IO: u16 = 1;
-const COMMAND_MEMORY: u16 = 2;
+pub const COMMAND_MEMORY: u16 = 2;
 pub const COMMAND_BUS_MASTER: u16 = 4;
 pub const BAR4: u8 = 0x20;
 

@@ -70,6 +70,10 @@ impl Hooks for NoHooks {
     fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+        Ok(())
+    }
 }
 
 struct Wires<'a, 'd> {
@@ -359,6 +363,12 @@ impl AhciMachine {
         self.ahci.lose_power();
         self.config = Config { command: 0, bars: [0; 6], ..self.config };
         self.call(|controller, cx| controller.on_resume(cx));
+    }
+
+    /// The controller loses its power, or another one of its kind takes its place. The guest finds out by itself.
+    pub fn exchange(&mut self) {
+        self.ahci.lose_power();
+        self.config = Config { command: 0, bars: [0; 6], ..self.config };
     }
 
     /// The disks as the mediator found them.

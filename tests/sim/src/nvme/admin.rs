@@ -113,7 +113,7 @@ impl SimNvme {
                 self.check_nsid(nsid)?;
                 identify::namespace(self.namespaces.get(&nsid))
             }
-            1 => identify::controller(self.mdts, AERL as u8),
+            1 => identify::controller(&self.serial, self.mdts, AERL as u8),
             2 if nsid >= 0xffff_fffe => return Err(status::INVALID_NAMESPACE),
             2 => {
                 let mut page: Vec<u8> =

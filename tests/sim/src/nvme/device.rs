@@ -45,6 +45,8 @@ impl SimNamespace {
 pub struct SimNvme {
     pub namespaces: BTreeMap<u32, SimNamespace>,
     pub cap: u64,
+    /// At most 20 characters.
+    pub serial: String,
     /// Largest transfer: 4096 << mdts bytes.
     pub mdts: u8,
     pub cc: u32,
@@ -89,6 +91,7 @@ impl SimNvme {
             // 2048 entries, contiguous, 7.5 s, subsystem reset, NVM and other command sets, boot partitions, 4 KiB to
             // 64 KiB pages, memory buffers.
             cap: 0x07ff | 1 << 16 | 3 << 17 | 0x0f << 24 | 1 << 36 | 0xc1 << 37 | 1 << 45 | 4 << 52 | 3 << 56,
+            serial: "SIM-0001".into(),
             // 512 KiB.
             mdts: 7,
             cc: 0,

@@ -6,10 +6,10 @@ fn put(page: &mut [u8], at: usize, bytes: &[u8]) {
     page[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-pub fn controller(mdts: u8, aerl: u8) -> Vec<u8> {
+pub fn controller(serial: &str, mdts: u8, aerl: u8) -> Vec<u8> {
     let mut page = vec![0; 4096];
     put(&mut page, 0, &[0x36, 0x1b]);
-    put(&mut page, 4, b"SIM-0001            ");
+    put(&mut page, 4, format!("{serial:20}").as_bytes());
     put(&mut page, 24, b"Simulated NVMe                          ");
     // OACS: all. LPA: all.
     page[77] = mdts;

@@ -82,6 +82,10 @@ impl Hooks for Hook {
     fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+        Ok(())
+    }
 }
 
 /// That of the table of MSI-X.
@@ -469,6 +473,12 @@ impl NvmeMachine {
         self.nvme.lose_power();
         self.config = Config::default();
         self.call(|controller, cx| controller.on_resume(cx));
+    }
+
+    /// The controller is taken out, and one is put in its place. The guest finds out by itself.
+    pub fn exchange(&mut self, new: SimNvme) {
+        self.nvme = new;
+        self.config = Config::default();
     }
 
     /// Gives a disk its ranges.

@@ -1,5 +1,6 @@
 # Takes the disk shoji.disk from the kernel and gives it back, in each of the ways shoji.ways=ONE+OTHER, while it is written to. What was
-# on it before is there afterwards; the host looks at the raw disk. What is unplugged stays away.
+# on it before is there afterwards; the host looks at the raw disk. What is unplugged stays away, but what is replugged comes back;
+# what is exchanged for another disk is there, and has no sectors.
 disk=$(value shoji.disk)
 case $disk in nvme*) part=${disk}p2 ;; *) part=${disk}2 ;; esac
 umount /boot
@@ -10,6 +11,10 @@ cp /tmp/copy /mnt/busy
 sync
 
 wait_until_gone() { for _ in $(seq 600); do [ -e /sys/block/$disk ] || return; sleep 0.1; done; fail "$disk does not go"; }
+# Of the function on bus 0 that the disk hangs on.
+function_of() { readlink -f /sys/block/$1 | sed 's,^\(/sys/devices/pci0000:00/[^/]*\)/.*,\1,'; }
+bars() { cut -d ' ' -f 1 $function/resource | grep -v '0x0*$' | tr '\n' ' '; }
+function=$(function_of $disk)
 pending() { kill -0 $writer 2>/dev/null; }
 
 for way in $(value shoji.ways | tr + ' '); do
@@ -25,8 +30,10 @@ for way in $(value shoji.ways | tr + ' '); do
         scan) gone=; for host in /sys/class/scsi_host/*/scan; do echo '- - -' > $host; done ;;
         # The kernel lets go of the disk, and of its port.
         delete) echo 1 > /sys/block/$disk/device/delete ;;
+        # The kernel lets go of the function, and finds it again.
+        remove) bars=$(bars); echo 1 > $function/remove ;;
         # The host takes the disk's function out.
-        unplug) echo "UNPLUG" ;;
+        unplug | replug | exchange) echo "UNPLUG ${function##*/}" ;;
         *) fail "no way is called $way" ;;
     esac || fail "$way: status $?"
     if [ -n "$gone" ]; then
@@ -41,6 +48,18 @@ for way in $(value shoji.ways | tr + ' '); do
     wait $writer
     umount /mnt || umount -l /mnt
     [ $way != unplug ] || { no_complaints; verdict pass; }
+    case $way in
+        remove) echo 1 > /sys/bus/pci/rescan; echo "BARS ${function##*/} before: $bars after: $(bars)" ;;
+        replug) echo "REPLUG" ;;
+        exchange)
+            echo "EXCHANGE"
+            wait_for /dev/$disk
+            ! dd if=/dev/$disk of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null || fail "another disk is read"
+            ! dd if=/tmp/copy of=/dev/$disk bs=4k count=1 seek=600 oflag=direct 2>/dev/null || fail "another disk is written"
+            no_complaints
+            verdict pass
+            ;;
+    esac
     [ $way != delete ] || for host in /sys/class/scsi_host/*/scan; do echo '- - -' > $host; done
     wait_for /dev/$part
     echo 3 > /proc/sys/vm/drop_caches
