@@ -9,7 +9,7 @@ use crate::unit::{Disks, Unit};
 use acs::denied::Denied;
 use alloc::sync::Arc;
 use block::{Own, Part, Queue};
-use mediator::disk::{Extent, RangeMap, Rights, Treatment};
+use mediator::disk::RangeMap;
 use mediator::{BusAddr, Ctx, Device};
 
 /// What the ports of a controller share.
@@ -25,19 +25,6 @@ pub struct Shared {
     pub wide: bool,
     /// The map of disks that have none.
     pub plain: Arc<dyn RangeMap>,
-}
-
-/// All of a disk, plain.
-pub struct Plain;
-
-impl RangeMap for Plain {
-    fn extent(&self, lba: u64, sectors: u64) -> Extent {
-        Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite }
-    }
-
-    fn is_protected(&self) -> bool {
-        false
-    }
 }
 
 /// What a command is, and so what becomes of it.

@@ -35,6 +35,7 @@ mod dma;
 mod extents;
 mod guard;
 mod mediator;
+mod own;
 mod pio;
 mod ports;
 mod prd;

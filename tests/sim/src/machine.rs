@@ -2,13 +2,16 @@
 
 use crate::ide::BUS_MASTER_BASE;
 use crate::{Bus, DmaFault, SimArena, SimHooks, SimIde, SimMemory, Wires};
-use mediator::disk::{DiskController, DiskError, RangeMap};
+use mediator::disk::{DiskController, DiskError, OwnError, OwnRequest, RangeMap};
 use mediator::pci::{AttachError, Bdf, Driver, Function};
 use mediator::{Access, ConfigAccess, Ctx, Instant, Op, RegionId, StringIo, Verdict, Violation, Width, Work};
 use std::sync::Arc;
 
 /// More rounds than this for one access is a hang of the VMM.
 const MAX_ROUNDS: usize = 4096;
+
+/// The VMM refuses an access that it has asked about for so long.
+const AGAIN_NS: u64 = 1_000_000_000;
 
 /// Where the IDE function lies.
 pub const FUNCTION: Function = Function {
@@ -129,14 +132,19 @@ impl Machine {
         width.ones()
     }
 
-    /// Asks until there is a verdict other than [`Verdict::Again`].
+    /// Asks until there is a verdict other than [`Verdict::Again`]; without work the device makes a step meanwhile.
     fn decide(
         &mut self,
         mut ask: impl FnMut(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>,
     ) -> Result<Verdict, Violation> {
+        let start = self.now;
         for _ in 0..MAX_ROUNDS {
             match self.call(&mut ask) {
-                (Ok(Verdict::Again), pushed) => assert!(pushed, "again without work"),
+                (Ok(Verdict::Again), true) => {}
+                (Ok(Verdict::Again), false) => {
+                    assert!(self.now.0 - start.0 < AGAIN_NS, "asked again for ever");
+                    self.tick();
+                }
                 (verdict, _) => return verdict,
             }
         }
@@ -324,5 +332,23 @@ impl Machine {
         let (outcome, pushed) = self.call(|controller, cx| controller.read_before_guest(cx, disk, lba, data));
         assert!(!pushed, "work was pushed before the guest runs");
         outcome
+    }
+
+    /// The VMM's own request of a disk.
+    ///
+    /// # Errors
+    /// Those of the mediator.
+    pub fn submit_own(&mut self, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        self.call(|controller, cx| controller.submit_own(cx, disk, request)).0
+    }
+
+    /// Asks for it.
+    pub fn poll_own(&mut self, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        self.call(|controller, cx| controller.poll_own(cx, disk)).0
+    }
+
+    /// Asks for it no more.
+    pub fn drop_own(&mut self, disk: usize) {
+        self.call(|controller, _| controller.drop_own(disk));
     }
 }
