@@ -28,6 +28,9 @@ pub fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
+/// Something that is done again and again.
+pub type Beside = Box<dyn FnMut(&mut Machine)>;
+
 /// A machine with one IDE controller, and a mediator before it once one is attached.
 pub struct Machine {
     pub ide: SimIde,
@@ -44,6 +47,8 @@ pub struct Machine {
     /// What other CPUs do while work is performed outside the mediator's lock: called after an item, before the
     /// mediator hears of it. Forgotten when it was called.
     pub meanwhile: Option<fn(&mut Machine)>,
+    /// What other CPUs do before each step of the guest.
+    pub beside: Option<Beside>,
     controller: Option<Box<dyn DiskController>>,
     /// Version of the arena and state of the bus masters that was last found to be in order, or noted.
     audited: Option<(u64, [(u32, bool); 2])>,
@@ -61,6 +66,7 @@ impl Machine {
             budget: None,
             now: Instant(0),
             meanwhile: None,
+            beside: None,
             controller: None,
             audited: None,
         }
