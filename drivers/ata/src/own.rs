@@ -372,7 +372,8 @@ impl Channel {
             return true;
         }
         let status = self.ports.alt_status(device);
-        if is_busy(status) {
+        // Where nobody answers there is nobody to wait for.
+        if is_busy(status) && !matches!(self.units.get(unit), Some(Unit::Absent)) {
             return false;
         }
         let denied = self.denied.filter(|(other, _)| *other == unit);
