@@ -38,8 +38,9 @@ fn second(key: &Path) -> String {
 
 /// What a program in ring 3 reads, while the guest reads the same drive, is the partition's plaintext.
 fn reads(cx: &Cx, name: &str, configuration: &str, add: impl Fn(Qemu, &Disk) -> Qemu) -> Result<()> {
-    let drive = cx.copy_as(&cx.small_disk()?, "second.img")?;
     let disk = inside::disk_of(cx, configuration, inside::ALLOWED)?;
+    // Whichever of the two the guest takes for its boot partition, the shell's key is there.
+    let drive = cx.copy_as(&disk, "second.img")?;
     let args = format!("shoji.test=own shoji.disk={name}");
     let qemu = cx.machine(512)?.cpus(nvme::CPUS).request(&args, cx.boot.how());
     let mut machine = add(qemu.ide_disk(0, &disk.path, Writes::Dropped), &drive).start()?;
