@@ -1,6 +1,7 @@
 //! The command table: what a command does to the disk, and so what becomes of it.
 
 use crate::spec::code;
+use crate::taskfile::{Form, Request};
 
 /// How the data of a transfer moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,4 +162,19 @@ pub fn smart_passes(subcommand: u8, protected: bool) -> bool {
         // WRITE LOG (SCT commands come that way) and vendor subcommands.
         _ => !protected,
     }
+}
+
+/// The command by which sectors are moved by DMA, and how it names them; of no sectors: the one that flushes the disk's cache.
+/// `None`: the disk has no command for it.
+pub fn dma(lba48: bool, write: bool, lba: u64, sectors: u32) -> Option<(u8, Option<Request>)> {
+    let command = match (sectors, write, lba48) {
+        (0, ..) => return Some((code::FLUSH_CACHE, None)),
+        (_, false, true) => code::READ_DMA_EXT,
+        (_, true, true) => code::WRITE_DMA_EXT,
+        (_, false, false) => code::READ_DMA,
+        (_, true, false) => code::WRITE_DMA,
+    };
+    let (form, end, most) = if lba48 { (Form::Lba48, 1 << 48, 0x1_0000) } else { (Form::Lba28, 1 << 28, 0x100) };
+    let fits = sectors <= most && lba.checked_add(sectors.into()).is_some_and(|last| last <= end);
+    fits.then_some((command, Some(Request { form, lba, sectors })))
 }

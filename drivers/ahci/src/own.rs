@@ -12,19 +12,16 @@ use crate::memory::{NoMemory, OwnTable};
 use crate::port::{NOP, Port, Shared, bit};
 use crate::prdt;
 use crate::regs;
-use crate::spec::{cmd, hba, header, is, port, received};
+use crate::spec::{cmd as port_command, hba, header, is, port, received};
 use crate::unit::Unit;
-use acs::spec::{code, status};
-use acs::taskfile::{Form, Request};
+use acs::cmd;
+use acs::spec::status;
 use block::{DeviceError, Own, OwnDisk, Step, Transfer};
 use mediator::Ctx;
 use mediator::disk::{OwnError, OwnRequest};
 
 /// The length of a command FIS in dwords.
 const CFL: u32 = 5;
-/// WRITE DMA, FLUSH CACHE (ATA/ATAPI-7 s. 6.12, 6.65).
-const WRITE_DMA: u8 = 0xca;
-const FLUSH_CACHE: u8 = 0xe7;
 /// Causes that come with a command and its failure.
 const CAUSES: u32 = is::PROGRESS | is::TFES;
 
@@ -215,13 +212,13 @@ impl Port {
             // The port has halted. The address of the failure is of no use to us.
             sent.failed = Some(DeviceError { disk_lba: None });
             let now = self.regs.read(cx.device, port::CMD);
-            self.regs.write(cx.device, port::CMD, now & !cmd::ST);
+            self.regs.write(cx.device, port::CMD, now & !port_command::ST);
         }
         let failed = sent.failed;
         if let Some(error) = failed.filter(|_| !self.regs.is_running(cx.device)) {
             self.regs.write(cx.device, port::IS, is::TFES);
             let now = self.regs.read(cx.device, port::CMD);
-            self.regs.write(cx.device, port::CMD, now | cmd::ST);
+            self.regs.write(cx.device, port::CMD, now | port_command::ST);
             self.end_own(cx, shared, Err(error));
         }
     }
@@ -277,23 +274,11 @@ impl Port {
 
 /// The FIS of a transfer, or of a flush. `None`: the disk has no command for it.
 fn command(lba48: bool, transfer: &Transfer) -> Option<fis::Fis> {
-    let code = match (transfer.sectors, transfer.write, lba48) {
-        (0, ..) => FLUSH_CACHE,
-        (_, false, true) => code::READ_DMA_EXT,
-        (_, true, true) => code::WRITE_DMA_EXT,
-        (_, false, false) => code::READ_DMA,
-        (_, true, false) => WRITE_DMA,
-    };
+    let (code, request) = cmd::dma(lba48, transfer.write, transfer.disk_lba, transfer.sectors)?;
     let mut command = NOP;
     fis::set_command(&mut command, code);
-    if transfer.sectors > 0 {
-        let (lba, sectors) = (transfer.disk_lba, transfer.sectors);
-        let end = lba.checked_add(sectors.into())?;
-        if !lba48 && (end > 1 << 28 || sectors > 256) {
-            return None;
-        }
-        let form = if lba48 { Form::Lba48 } else { Form::Lba28 };
-        fis::address(&mut command, Request { form, lba, sectors }, false);
+    if let Some(request) = request {
+        fis::address(&mut command, request, false);
     }
     Some(command)
 }

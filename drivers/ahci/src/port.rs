@@ -10,7 +10,7 @@ use acs::denied::Denied;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use block::{Own, Part, Queue};
-use mediator::disk::{Extent, RangeMap, Rights, Treatment};
+use mediator::disk::RangeMap;
 use mediator::{BusAddr, Ctx, Device};
 
 /// What the ports of a controller share.
@@ -57,19 +57,6 @@ impl Ports {
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Port> {
         self.0.iter_mut().flatten().map(|it| &mut **it)
-    }
-}
-
-/// All of a disk, plain.
-pub struct Plain;
-
-impl RangeMap for Plain {
-    fn extent(&self, lba: u64, sectors: u64) -> Extent {
-        Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite }
-    }
-
-    fn is_protected(&self) -> bool {
-        false
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::fis::{self, Fis};
 use crate::mediator::Ahci;
-use crate::port::{NOP, Plain, Port, Ports, Shared};
+use crate::port::{NOP, Port, Ports, Shared};
 use crate::prdt;
 use crate::regs;
 use crate::spec::{SIGNATURE_PACKET, cap, cmd, det, ghc, hba, is, port};
@@ -17,7 +17,7 @@ use acs::taskfile::{Form, Request};
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use block::{Own, Pool, Queue};
+use block::{Own, Plain, Pool, Queue};
 use mediator::disk::DiskError;
 use mediator::pci::{AttachError, Function};
 use mediator::{Ctx, Device};

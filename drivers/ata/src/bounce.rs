@@ -24,8 +24,8 @@ pub const BOUNCE_BYTES: usize = 1 << 20;
 /// Sectors that fit the bounce buffer.
 pub const BOUNCE_SECTORS: u32 = (BOUNCE_BYTES / SECTOR_BYTES) as u32;
 
-/// A channel has one request at a time.
-const TAG: u32 = 0;
+/// The guest has one request at a time on a channel.
+pub const GUEST_TAG: u32 = 0;
 
 /// A request that goes through the bounce buffer.
 pub struct Bounce {
@@ -101,15 +101,16 @@ impl Channel {
                 Content::Sectors { lba, sectors, sector_bytes: SECTOR_BYTES as u32, ranges }
             }
         };
-        let memory = Scatter::new(regions.segments);
+        let (memory, disk) = (Scatter::new(regions.segments), u32::from(self.taskfile.unit() != 0));
         self.state = State::Bounce(bounce);
-        queue.submit(cx, block::Request { tag: TAG, disk: 0, write, content, memory: memory.into() });
+        queue.submit(cx, block::Request { tag: GUEST_TAG, disk, write, content, memory: memory.into() });
         self.take_steps(cx);
     }
 
     /// What the queue wants done.
-    fn take_steps(&mut self, cx: &mut Ctx<'_>) {
+    pub fn take_steps(&mut self, cx: &mut Ctx<'_>) {
         while let Some(step) = self.buffers.queue.as_mut().and_then(Queue::poll) {
+            let Some(step) = self.take_own(cx, step) else { continue };
             let bounce = match mem::replace(&mut self.state, State::Idle) {
                 State::Bounce(bounce) => bounce,
                 other => {
@@ -193,7 +194,11 @@ impl Channel {
         trim::translate(extents::sectors(&*bounce.ranges), disk.identity.sectors, list).map_err(|_| Refused)
     }
 
-    fn load_bounce(&mut self, cx: &mut Ctx<'_>, transfer: &Transfer) -> Result<(), PrdError> {
+    /// Points the stopped bus master at the buffer of a transfer.
+    ///
+    /// # Errors
+    /// [`PrdError`]: nothing may be sent to the device.
+    pub fn load_bounce(&mut self, cx: &mut Ctx<'_>, transfer: &Transfer) -> Result<(), PrdError> {
         self.ports.bm_stop(cx.device);
         let table = self.buffers.table.as_ref().ok_or(PrdError::OutOfMemory)?.bus_addr();
         let bytes = cx.arena.bytes(table, TABLE_BYTES).map_err(|_| PrdError::OutOfMemory)?;
@@ -230,7 +235,7 @@ impl Channel {
             bounce.at_device = false;
         }
         if let Some(queue) = &mut self.buffers.queue {
-            queue.on_device_done(cx, TAG, result);
+            queue.on_device_done(cx, GUEST_TAG, result);
         }
         self.take_steps(cx);
         !write && cx.work.len() > pushed

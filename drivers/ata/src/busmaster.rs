@@ -4,9 +4,6 @@ use crate::channel::{Channel, State};
 use crate::spec::bm;
 use mediator::Ctx;
 
-/// The simplex bit of the status register: a property of the controller.
-const SIMPLEX: u8 = 1 << 7;
-
 impl Channel {
     /// One byte of the channel's eight. `None`: work was pushed, ask again.
     pub fn bm_read(&mut self, cx: &mut Ctx<'_>, register: u32) -> Option<u8> {
@@ -23,16 +20,19 @@ impl Channel {
     }
 
     fn bm_status(&mut self, cx: &mut Ctx<'_>) -> Option<u8> {
+        if self.has_own() {
+            self.look_after_own(cx);
+        }
         if matches!(self.state, State::Bounce(_)) && self.poll_bounce(cx) {
             return None;
         }
-        let real = self.ports.bm_read(cx.device, bm::STATUS);
+        let real = self.own_bm_status(self.ports.bm_read(cx.device, bm::STATUS));
         let error = if self.bm.error { bm::ERROR } else { 0 };
         let active = if self.bm.active { bm::ACTIVE } else { 0 };
         Some(match self.state {
             State::DmaDirect => real | error,
             // Busy, no cause yet: what the device tells is about a part.
-            State::Bounce(_) | State::Stuck => (real & (bm::CAPABLE | SIMPLEX)) | active | error,
+            State::Bounce(_) | State::Stuck => (real & (bm::CAPABLE | bm::SIMPLEX)) | active | error,
             _ => (real & !bm::ACTIVE) | active | error,
         })
     }
@@ -45,7 +45,7 @@ impl Channel {
                 self.bm.error &= value & bm::ERROR == 0;
                 // While a part runs its interrupt bit is ours.
                 let ours = matches!(self.state, State::Bounce(_));
-                let passed = if ours { value & bm::CAPABLE } else { value };
+                let passed = if ours { value & bm::CAPABLE } else { self.own_bm_clear(value) };
                 self.ports.bm_write(cx.device, register, passed);
             }
             bm::PRDT.. => {

@@ -3,6 +3,7 @@
 use crate::bounce::Bounce;
 use crate::denied::Denied;
 use crate::dma::HeldDma;
+use crate::own::OwnChannel;
 use crate::pio::{PioIn, PioOut};
 use crate::ports::Ports;
 use crate::spec::{control, reg, status};
@@ -88,6 +89,7 @@ pub struct Channel {
     /// guest's to move: the shadow shows the address.
     pub denied: Option<(usize, u8)>,
     pub setting: Option<(usize, Setting)>,
+    pub own: OwnChannel,
     /// A refused DMA request was logged.
     pub complained: bool,
 }
@@ -106,6 +108,7 @@ impl Channel {
             moved: None,
             denied: None,
             setting: None,
+            own: OwnChannel::default(),
             complained: false,
         }
     }
@@ -121,7 +124,7 @@ impl Channel {
         match (register, width, op) {
             (reg::DATA, Width::Word | Width::Dword, Op::Read) => Ok(self.data_word_in(cx, width)),
             (reg::DATA, Width::Word | Width::Dword, Op::Write(value)) => Ok(self.data_word_out(cx, width, value)),
-            (reg::STATUS, Width::Byte, Op::Read) => Ok(self.status(cx)),
+            (reg::STATUS, Width::Byte, Op::Read) => Ok(self.status(cx, true)),
             (reg::ERROR..=reg::DEVICE, Width::Byte, Op::Read) => Ok(self.read_register(cx, register)),
             (reg::COMMAND, Width::Byte, Op::Write(value)) => Ok(self.on_command(cx, byte(value))),
             (reg::FEATURES..=reg::DEVICE, Width::Byte, Op::Write(value)) => {
@@ -134,16 +137,17 @@ impl Channel {
     /// Device control and alternate status.
     pub fn on_control_block(&mut self, cx: &mut Ctx<'_>, width: Width, op: Op) -> Result<Verdict, Violation> {
         match (width, op) {
-            (Width::Byte, Op::Read) => Ok(self.status(cx)),
+            (Width::Byte, Op::Read) => Ok(self.status(cx, false)),
             (Width::Byte, Op::Write(value)) => {
                 let value = byte(value);
                 let rising = value & !self.control & control::SRST != 0;
                 self.control = value;
                 if rising {
                     self.reset(cx);
+                    self.show_device(true);
                     self.taskfile = Taskfile::after_reset(0);
                 }
-                Ok(Verdict::Passthrough)
+                Ok(if self.own_control(cx.device, value) { Verdict::Done } else { Verdict::Passthrough })
             }
             _ => Err(Violation { what: "ATA control block: access is not a byte", detail: width.bytes() as u64 }),
         }
@@ -152,9 +156,18 @@ impl Channel {
     /// Status and alternate status. They differ in the device only: where the value is the device's the access
     /// passes, and clears INTRQ or not as the guest asked; where it is ours there is no cause to clear. Both notice
     /// that a part is done, because a guest with nIEN set may poll either.
-    fn status(&mut self, cx: &mut Ctx<'_>) -> Verdict {
+    fn status(&mut self, cx: &mut Ctx<'_>, acknowledges: bool) -> Verdict {
+        if self.has_own() {
+            self.look_after_own(cx);
+        }
+        let shown = self.shown_status();
         match &self.state {
-            _ if !self.shows_busy() => Verdict::Passthrough,
+            _ if !self.shows_busy() => match shown {
+                Some(shown) => Verdict::Value(shown.into()),
+                None if acknowledges && self.wants_acknowledge() => Verdict::Value(self.acknowledge(cx.device).into()),
+                None => Verdict::Passthrough,
+            },
+            _ if self.holds_command() => Verdict::Value(u64::from(BUSY)),
             State::PioIn(_) => Verdict::Value(u64::from(DATA_READY)),
             State::Bounce(_) => {
                 let again = self.poll_bounce(cx);
@@ -172,6 +185,7 @@ impl Channel {
     /// it reads of status is the device's, and no news to us.
     pub fn shows_busy(&self) -> bool {
         match &self.state {
+            _ if self.holds_command() => true,
             State::Idle | State::Transparent | State::PioOut(_) | State::PacketHeld | State::DmaDirect => false,
             State::PioIn(pio) => pio.has_data(),
             State::DmaHeld(_) | State::Bounce(_) | State::Stuck => true,
@@ -190,6 +204,7 @@ impl Channel {
     /// May the device not be cut off, because it works on a request of ours and a reset could not reach it?
     pub fn in_transfer(&self, device: &mut dyn Device) -> bool {
         match &self.state {
+            _ if self.has_own() => true,
             State::Idle | State::Transparent | State::PacketHeld | State::DmaDirect => false,
             _ => self.is_occupied(self.ports.alt_status(device)),
         }
@@ -198,6 +213,7 @@ impl Channel {
     /// Does the device wait for sectors that only we may give it?
     pub fn feeds_device(&self) -> bool {
         match &self.state {
+            _ if self.feeds_own() => true,
             State::PioOut(_) | State::Stuck => true,
             State::Bounce(bounce) => bounce.is_write(),
             _ => false,
@@ -207,6 +223,9 @@ impl Channel {
     fn read_register(&mut self, cx: &mut Ctx<'_>, register: u32) -> Verdict {
         if self.shows_busy() {
             return Verdict::Value(u64::from(self.taskfile.read(register, false)));
+        }
+        if let Some(value) = self.shown_register(register) {
+            return Verdict::Value(value.into());
         }
         let denied = self.denied.filter(|(unit, _)| *unit == self.taskfile.unit());
         match denied {
@@ -229,7 +248,7 @@ impl Channel {
     }
 
     /// The device holds the address of a part; the guest wants its own, or on an error that of the bad sector.
-    fn resolve(&mut self, device: &mut dyn Device) {
+    pub fn resolve(&mut self, device: &mut dyn Device) {
         let Some(moved) = self.moved.as_mut().filter(|moved| !moved.resolved) else { return };
         let now = self.ports.alt_status(device);
         if now & status::BSY != 0 {
@@ -246,6 +265,11 @@ impl Channel {
         if self.shows_busy() {
             return Verdict::Done;
         }
+        if self.has_own() {
+            self.taskfile.write(register, value);
+            self.write_shown(register, value);
+            return Verdict::Done;
+        }
         if register == reg::DEVICE {
             // The selection must not change under a running command: a busy device would not see it, and we would
             // take the other unit for the selected one.
@@ -256,6 +280,7 @@ impl Channel {
             self.settle(now);
         }
         self.taskfile.write(register, value);
+        self.write_shown(register, value);
         Verdict::Passthrough
     }
 
@@ -276,6 +301,7 @@ impl Channel {
     /// Forgets what is under way. The bus master is stopped first: the bounce buffer and the table are free then.
     pub fn reset(&mut self, cx: &mut Ctx<'_>) {
         self.ports.bm_stop(cx.device);
+        self.lose_own(cx);
         self.drop_bounced(cx);
         self.state = State::Idle;
         self.moved = None;
@@ -288,6 +314,8 @@ impl Channel {
     /// The controller and its devices were reset and have lost their settings.
     pub fn on_resume(&mut self, cx: &mut Ctx<'_>) {
         self.reset(cx);
+        self.show_device(true);
+        self.forget_own();
         self.taskfile = Taskfile::after_reset(0);
         self.control = 0;
         self.bm = BusMaster::default();

@@ -27,12 +27,17 @@ pub struct Refused;
 impl Channel {
     /// The guest writes the command register.
     pub fn on_command(&mut self, cx: &mut Ctx<'_>, command: u8) -> Verdict {
+        if self.own_comes_first(cx, command) {
+            return Verdict::Done;
+        }
         if command == code::DEVICE_RESET && matches!(self.unit(), Unit::Packet) {
             // The one command that a busy device takes.
             let device_register = self.taskfile.device;
             self.reset(cx);
+            self.show_device(false);
             self.taskfile = Taskfile::after_reset(device_register);
-            return Verdict::Passthrough;
+            self.ports.write(cx.device, reg::COMMAND, command);
+            return Verdict::Done;
         }
         let now = self.ports.alt_status(cx.device);
         if self.is_occupied(now) {
@@ -44,8 +49,13 @@ impl Channel {
         self.denied = None;
         self.state = State::Transparent;
         if command == code::EXECUTE_DEVICE_DIAGNOSTIC {
+            self.show_device(true);
             self.taskfile = Taskfile::after_reset(0);
-            return Verdict::Passthrough;
+            self.ports.write(cx.device, reg::COMMAND, command);
+            return Verdict::Done;
+        }
+        if !matches!(self.unit(), Unit::Absent) {
+            self.show_device(false);
         }
         let outcome = match self.unit() {
             Unit::Absent => Ok(()),

@@ -10,6 +10,7 @@
 //! - What is refused the device aborts as a NOP. Where it is a sector that is not the guest's, those before are moved first,
 //!   and the registers show a bad sector instead of the abort.
 //! - A DMA command is held until the guest has also started the bus master, because only then is everything known.
+//! - A request of the VMM's own has the channel to itself, and the guest sees nothing of it (`own.rs`).
 //! - Completion class: `TrappedRegister`. The guest must read a status register before it trusts memory; that read
 //!   makes the data complete first.
 #![no_std]
@@ -35,6 +36,7 @@ mod dma;
 mod extents;
 mod guard;
 mod mediator;
+mod own;
 mod pio;
 mod ports;
 mod prd;

@@ -2,6 +2,7 @@
 
 use crate::channel::Channel;
 use crate::guard::{self, Transfer};
+use crate::own::PATIENCE_NS;
 use crate::ports::BUS_MASTER;
 use crate::probe;
 use crate::spec::{SECTOR_BYTES, bm, reg};
@@ -10,7 +11,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use block::Queue;
-use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::disk::{DiskController, DiskError, DiskInfo, OwnError, OwnRequest, RangeMap};
 use mediator::{
     Access, ConfigAccess, Ctx, Mediator, Op, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
 };
@@ -69,6 +70,23 @@ impl Ata {
         })
     }
 
+    /// The channel of a disk, and the disk's unit.
+    fn place(&mut self, disk: usize) -> Option<(&mut Channel, usize)> {
+        let (channel, unit) = self.position(disk).ok()?;
+        Some((self.channels.get_mut(channel)?, unit))
+    }
+
+    /// Do requests of the VMM's own keep a write to configuration space waiting?
+    fn own_delays(&mut self, cx: &mut Ctx<'_>) -> bool {
+        let pushed = cx.work.len();
+        let mut delays = false;
+        for channel in self.channels.iter_mut().filter(|channel| channel.has_own()) {
+            channel.look_after_own(cx);
+            delays |= channel.own_age_ns(cx.now).is_some_and(|age| age < PATIENCE_NS);
+        }
+        delays || cx.work.len() > pushed
+    }
+
     fn position(&self, disk: usize) -> Result<(usize, usize), DiskError> {
         let (channel, unit, _) = self.each_disk().nth(disk).ok_or(DiskError::Request)?;
         Ok((usize::from(channel), usize::from(unit)))
@@ -123,6 +141,9 @@ impl Mediator for Ata {
 
     fn on_config(&mut self, cx: &mut Ctx<'_>, access: ConfigAccess) -> Result<Verdict, Violation> {
         let Op::Write(value) = access.op else { return Ok(Verdict::Passthrough) };
+        if self.own_delays(cx) {
+            return Ok(Verdict::Again);
+        }
         let transfer = Transfer {
             running: self.channels.iter().any(|channel| channel.in_transfer(cx.device)),
             feeding: self.channels.iter().any(Channel::feeds_device),
@@ -132,7 +153,11 @@ impl Mediator for Ata {
 
     fn passing_reads(&self) -> u8 {
         let [first, second] = &self.channels;
-        let both = |channel: &Channel| if channel.shows_busy() { 0 } else { 0b11 };
+        let both = |channel: &Channel| match channel.shows_busy() || channel.shows_own() {
+            true => 0,
+            false if channel.wants_acknowledge() => 0b10,
+            false => 0b11,
+        };
         both(first) | both(second) << 2
     }
 
@@ -177,6 +202,23 @@ impl DiskController for Ata {
                 Ok(())
             }
             _ => Err(DiskError::Request),
+        }
+    }
+
+    fn submit_own(&mut self, cx: &mut Ctx<'_>, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        let (channel, unit) = self.place(disk).ok_or(OwnError::Request)?;
+        channel.begin_own(cx, unit, request)
+    }
+
+    fn poll_own(&mut self, cx: &mut Ctx<'_>, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        let Some((channel, unit)) = self.place(disk) else { return Some(Err(OwnError::Request)) };
+        channel.look_after_own(cx);
+        channel.own.requests.poll(unit)
+    }
+
+    fn drop_own(&mut self, disk: usize) {
+        if let Some((channel, unit)) = self.place(disk) {
+            channel.own.forget(unit);
         }
     }
 }

@@ -56,7 +56,8 @@ fn leave(device: &mut dyn Device, ports: Ports) {
     ports.set_control(device, 0);
 }
 
-fn settle(device: &mut dyn Device, ports: Ports) {
+/// Waits until a status is valid.
+pub fn settle(device: &mut dyn Device, ports: Ports) {
     for _ in 0..SETTLE_READS {
         ports.alt_status(device);
     }
@@ -74,7 +75,8 @@ fn wait(device: &mut dyn Device, ports: Ports) -> Option<u8> {
     None
 }
 
-fn select(unit: usize) -> u8 {
+/// The device register that selects a unit.
+pub fn select(unit: usize) -> u8 {
     device::OBSOLETE | if unit == 0 { 0 } else { device::DEV }
 }
 

@@ -24,6 +24,8 @@ pub mod bm {
     pub const ERROR: u8 = 1 << 1;
     /// Status: the device has raised its interrupt since; written 1 clears.
     pub const INTERRUPT: u8 = 1 << 2;
+    /// Status: only one channel at a time can transfer. A property of the controller.
+    pub const SIMPLEX: u8 = 1 << 7;
     /// Status: "drive is DMA capable", for software's own use.
     pub const CAPABLE: u8 = 3 << 5;
 }

@@ -55,7 +55,7 @@ mod shares;
 mod tests;
 
 pub use extents::{Part, Plan, Refusal, Sectors, Unserved};
-pub use own::{Own, OwnDisk};
+pub use own::{Own, OwnDisk, Plain};
 pub use pool::{Chunk, PAGE_BYTES, Pool};
 pub use queue::{MAX_SEGMENTS, Queue};
 pub use request::{Content, DeviceError, Failure, Memory, Request, Step, Transfer};

@@ -6,7 +6,20 @@
 use crate::{Content, Failure, Memory, Request, Sectors};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use mediator::disk::{MAX_OWN_BYTES, OwnError, OwnOp, OwnRequest, RangeMap};
+use mediator::disk::{Extent, MAX_OWN_BYTES, OwnError, OwnOp, OwnRequest, RangeMap, Rights, Treatment};
+
+/// The map of a disk that has none: all of it is plain.
+pub struct Plain;
+
+impl RangeMap for Plain {
+    fn extent(&self, lba: u64, sectors: u64) -> Extent {
+        Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite }
+    }
+
+    fn is_protected(&self) -> bool {
+        false
+    }
+}
 
 /// Set in the tags of the VMM's own requests, and in no other.
 const OWN: u32 = 1 << 31;

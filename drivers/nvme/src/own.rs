@@ -11,9 +11,9 @@ use crate::registers::Power;
 use crate::spec::nvm;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use block::{DeviceError, Own, OwnDisk, Step, Transfer};
+use block::{DeviceError, Own, OwnDisk, Plain, Step, Transfer};
 use mediator::Ctx;
-use mediator::disk::{Extent, OwnError, OwnOp, OwnRequest, RangeMap, Rights, Treatment};
+use mediator::disk::{OwnError, OwnOp, OwnRequest};
 
 /// Of one controller.
 #[derive(Default)]
@@ -21,19 +21,6 @@ pub struct OwnRequests {
     pub requests: Own,
     /// By disk: the submission queue that its command was put into.
     queues: BTreeMap<usize, u16>,
-}
-
-/// All of a namespace, plain.
-struct Plain;
-
-impl RangeMap for Plain {
-    fn extent(&self, lba: u64, sectors: u64) -> Extent {
-        Extent { disk_lba: lba, sectors, treatment: Treatment::Plain, rights: Rights::ReadWrite }
-    }
-
-    fn is_protected(&self) -> bool {
-        false
-    }
 }
 
 impl Nvme {

@@ -5,6 +5,7 @@
 //! a reset: no buffer is in use, and the disk reads and writes correctly.
 
 use mediator::Width;
+use mediator::disk::{OwnOp, OwnRequest};
 use scenario::{DATA, MARKER, Rig, Way, payload};
 use sim::guest::{Command, GuestDriver, SCRATCH};
 use sim::ide::{BUS_MASTER_BASE, COMMAND, CONTROL};
@@ -33,6 +34,7 @@ pub fn run(data: &[u8]) {
 /// Brings everything back, and wants a working disk.
 fn settle(rig: &mut Rig) {
     let machine = &mut rig.machine;
+    [0, 1].into_iter().for_each(|disk| machine.drop_own(disk));
     machine.arena.fail_nth = None;
     machine.ram.changes_after_read = false;
     machine.ide.disk(0, 0).platter.heal();
@@ -129,7 +131,15 @@ fn step(rig: &mut Rig, [op, a, b, c, d, e, f, g]: Record) {
             channel.patience = (c % 4 != 0).then_some(u32::from(c % 4));
         }
         14 => machine.ide.disk(0, 0).platter.inject_error(lba(a, b), 0x40),
-        _ => machine.ram.changes_after_read = a % 2 != 0,
+        _ if a < 128 => machine.ram.changes_after_read = a % 2 != 0,
+        // The VMM's own requests, and what becomes of them.
+        _ if a % 4 == 0 => drop(machine.poll_own(usize::from(b % 2))),
+        _ if a % 4 == 1 => machine.drop_own(usize::from(b % 2)),
+        _ => {
+            let op = [OwnOp::Read, OwnOp::Write, OwnOp::Flush][usize::from(b % 3)];
+            let data = if op == OwnOp::Flush { Vec::new() } else { MARKER.repeat(usize::from(e % 32) * 64) };
+            let _ = machine.submit_own(usize::from(f % 4 == 3), OwnRequest { op, lba: lba(c, d), data });
+        }
     }
 }
 
@@ -179,7 +189,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
         vec![[8, 0xa0, 2, 5, 0, 0, 0, 1], [6, 0, 0, 0, 0, 0, 0, 0], [3, 1, 1, 1, 0, 0, 0, 0]],
         dma(0xec, 2, [0, 0], 1, 0, 8),
     ];
+    // One of the VMM's own before each step of the guest, on either disk.
+    let own = |records: Vec<Record>| -> Vec<Record> {
+        let before = (0..).map(|n: u8| [15, 130 + n % 3 * 2, n % 3, n % 2, n * 5, 8, n % 4, 0]);
+        before.zip(records).flat_map(|(own, record)| [own, record, [15, 128, own[6] / 3, 0, 0, 0, 0, 0]]).collect()
+    };
     [
+        own(dma(0x35, 0, [2, 0], 16, 1, 0)),
+        own(pio(0x20, 2, 3)),
         dma(0xc8, 0, [0, 5], 30, 0, 8),
         dma(0xca, 0, [0, 5], 30, 0, 0),
         dma(0x35, 0, [2, 0], 16, 1, 0),

@@ -2,8 +2,9 @@
 //! CD drive, port 3 nothing.
 
 use crate::model::{MARKER, Model};
+use crate::own::OwnRig;
 use crate::way::pieces;
-use mediator::disk::{OwnError, OwnOp, OwnRequest, RangeMap};
+use mediator::disk::{OwnError, OwnRequest, RangeMap};
 use sim::ahci::{AhciGuest, AhciMachine, Failure, SimAhci, SimPort, Table, at, fis, px};
 use sim::ide::{Disk, Kind};
 use sim::{Platter, SECTOR_BYTES, Sector, SimRanges};
@@ -220,58 +221,6 @@ impl AhciRig {
         Ok(())
     }
 
-    /// The VMM's own request on the first disk, looked after until it ends. `meanwhile` runs between.
-    ///
-    /// # Errors
-    /// Those of the mediator.
-    ///
-    /// # Panics
-    /// When it never ends.
-    pub fn own(&mut self, request: OwnRequest, mut meanwhile: impl FnMut(&mut Self)) -> Result<Vec<u8>, OwnError> {
-        self.machine.submit_own(0, request)?;
-        for _ in 0..10_000 {
-            if let Some(end) = self.machine.poll_own(0) {
-                return end;
-            }
-            meanwhile(self);
-            self.machine.tick();
-        }
-        panic!("the VMM's own request never ends")
-    }
-
-    /// The VMM itself writes.
-    ///
-    /// # Errors
-    /// As [`AhciRig::own`].
-    pub fn own_write(&mut self, lba: u64, data: &[u8]) -> Result<(), OwnError> {
-        self.model.may_have_written(&self.ranges, lba, data);
-        self.own(OwnRequest { op: OwnOp::Write, lba, data: data.to_vec() }, |_| ())?;
-        self.model.wrote(lba, data);
-        Ok(())
-    }
-
-    /// The VMM itself reads, and sees what the guest must see.
-    ///
-    /// # Errors
-    /// As [`AhciRig::own`].
-    ///
-    /// # Panics
-    /// When it sees something else.
-    pub fn own_read(&mut self, lba: u64, sectors: u64) -> Result<(), OwnError> {
-        let data = vec![0; sectors as usize * SECTOR_BYTES];
-        let data = self.own(OwnRequest { op: OwnOp::Read, lba, data }, |_| ())?;
-        self.expect_own(lba, &data);
-        Ok(())
-    }
-
-    /// # Panics
-    /// When these are not the sectors from `lba` on.
-    pub fn expect_own(&mut self, lba: u64, data: &[u8]) {
-        for (at, sector) in (lba..).zip(data.chunks_exact(SECTOR_BYTES)) {
-            assert!(sector == self.expected(at), "the VMM reads sector {at} wrong: {:x?}", &sector[..32]);
-        }
-    }
-
     /// # Panics
     /// When guest memory does not hold the sectors from `lba` on.
     pub fn expect_data(&mut self, lba: u64, regions: &[(u64, u64)]) {
@@ -350,5 +299,35 @@ impl AhciRig {
         self.write(By::Queued, 995, &crate::payload(77, 995, 12), ODD).expect("the disk writes");
         self.read(By::DmaExt, 990, 20, PAGES).expect("the disk reads");
         assert_eq!(self.machine.read(at(0, px::CI)) | self.machine.read(at(0, px::SACT)), 0);
+    }
+}
+
+impl OwnRig for AhciRig {
+    fn submit_own(&mut self, request: OwnRequest) -> Result<(), OwnError> {
+        self.machine.submit_own(0, request)
+    }
+
+    fn poll_own(&mut self) -> Option<Result<Vec<u8>, OwnError>> {
+        self.machine.poll_own(0)
+    }
+
+    fn step(&mut self) {
+        self.machine.tick();
+    }
+
+    fn oracle(&mut self) -> (&mut Model, &SimRanges) {
+        (&mut self.model, &self.ranges)
+    }
+
+    fn sector(&mut self, lba: u64) -> Sector {
+        self.expected(lba)
+    }
+
+    fn guest_writes(&mut self, lba: u64, data: &[u8]) {
+        self.write(By::DmaExt, lba, data, ODD).unwrap();
+    }
+
+    fn guest_reads(&mut self, lba: u64, sectors: u64) {
+        self.read(By::Queued, lba, sectors, PAGES).unwrap();
     }
 }

@@ -7,8 +7,10 @@
 #![forbid(unsafe_code)]
 
 pub mod ahci;
+pub mod busy;
 mod model;
 pub mod nvme;
+pub mod own;
 mod rig;
 mod way;
 

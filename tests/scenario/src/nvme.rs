@@ -2,7 +2,8 @@
 //! guest must see.
 
 use crate::model::Model;
-use mediator::disk::{OwnError, OwnOp, OwnRequest};
+use crate::own::OwnRig;
+use mediator::disk::{OwnError, OwnRequest};
 use sim::nvme::{Entry, Failure, NvmeGuest, NvmeMachine, Queue, SimNamespace, SimNvme, read, write};
 use sim::{Platter, SECTOR_BYTES, Sector, SimRanges};
 use std::ops::Range;
@@ -205,58 +206,6 @@ impl NvmeRig {
         outcome
     }
 
-    /// The VMM's own request on the first namespace, looked after until it ends. `meanwhile` runs between.
-    ///
-    /// # Errors
-    /// Those of the mediator.
-    ///
-    /// # Panics
-    /// When it never ends.
-    pub fn own(&mut self, request: OwnRequest, mut meanwhile: impl FnMut(&mut Self)) -> Result<Vec<u8>, OwnError> {
-        self.machine.submit_own(0, request)?;
-        for _ in 0..10_000 {
-            if let Some(end) = self.machine.poll_own(0) {
-                return end;
-            }
-            meanwhile(self);
-            self.machine.tick();
-        }
-        panic!("the VMM's own request never ends")
-    }
-
-    /// The VMM itself writes.
-    ///
-    /// # Errors
-    /// As [`NvmeRig::own`].
-    pub fn own_write(&mut self, lba: u64, data: &[u8]) -> Result<(), OwnError> {
-        self.model.may_have_written(&self.ranges, lba, data);
-        self.own(OwnRequest { op: OwnOp::Write, lba, data: data.to_vec() }, |_| ())?;
-        self.model.wrote(lba, data);
-        Ok(())
-    }
-
-    /// The VMM itself reads, and sees what the guest must see.
-    ///
-    /// # Errors
-    /// As [`NvmeRig::own`].
-    ///
-    /// # Panics
-    /// When it sees something else.
-    pub fn own_read(&mut self, lba: u64, sectors: u64) -> Result<(), OwnError> {
-        let data = vec![0; sectors as usize * SECTOR_BYTES];
-        let data = self.own(OwnRequest { op: OwnOp::Read, lba, data }, |_| ())?;
-        self.expect_own(lba, &data);
-        Ok(())
-    }
-
-    /// # Panics
-    /// When these are not the sectors from `lba` on.
-    pub fn expect_own(&mut self, lba: u64, data: &[u8]) {
-        for (at, sector) in (lba..).zip(data.chunks_exact(SECTOR_BYTES)) {
-            assert!(sector == self.expected(at), "the VMM reads sector {at} wrong: {:x?}", &sector[..32]);
-        }
-    }
-
     /// # Panics
     /// When guest memory does not hold these sectors.
     pub fn expect_data(&mut self, lba: u64, blocks: u32, layout: Layout, data_at: u64) {
@@ -338,5 +287,35 @@ impl NvmeRig {
         self.write(998, &crate::payload(77, 998, 20), Layout::SCATTERED).expect("the disk writes");
         self.read(998, 20, Layout::LINUX).expect("the disk reads");
         self.start(false).expect("the guest's driver starts again");
+    }
+}
+
+impl OwnRig for NvmeRig {
+    fn submit_own(&mut self, request: OwnRequest) -> Result<(), OwnError> {
+        self.machine.submit_own(0, request)
+    }
+
+    fn poll_own(&mut self) -> Option<Result<Vec<u8>, OwnError>> {
+        self.machine.poll_own(0)
+    }
+
+    fn step(&mut self) {
+        self.machine.tick();
+    }
+
+    fn oracle(&mut self) -> (&mut Model, &SimRanges) {
+        (&mut self.model, &self.ranges)
+    }
+
+    fn sector(&mut self, lba: u64) -> Sector {
+        self.expected(lba)
+    }
+
+    fn guest_writes(&mut self, lba: u64, data: &[u8]) {
+        self.write(lba, data, Layout::SCATTERED).unwrap();
+    }
+
+    fn guest_reads(&mut self, lba: u64, sectors: u64) {
+        self.read(lba, sectors as u32, Layout::LINUX).unwrap();
     }
 }

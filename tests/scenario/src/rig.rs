@@ -1,7 +1,9 @@
 //! The machine of the scenarios, and its oracle.
 
 use crate::model::{MARKER, Model};
+use crate::own::OwnRig;
 use crate::way::{Way, command, pieces};
+use mediator::disk::{OwnError, OwnRequest};
 use sim::guest::{Command, Entry, Failure, GuestDriver, SCRATCH, write_prds};
 use sim::ide::Kind;
 use sim::{Machine, Platter, SECTOR_BYTES, Sector, SimIde, SimRanges};
@@ -230,5 +232,35 @@ impl Rig {
     pub fn accept_the_disk(&mut self) {
         self.model = Model::default();
         self.checked = self.machine.ide.disk(0, 0).platter.written.len();
+    }
+}
+
+impl OwnRig for Rig {
+    fn submit_own(&mut self, request: OwnRequest) -> Result<(), OwnError> {
+        self.machine.submit_own(0, request)
+    }
+
+    fn poll_own(&mut self) -> Option<Result<Vec<u8>, OwnError>> {
+        self.machine.poll_own(0)
+    }
+
+    fn step(&mut self) {
+        self.machine.tick();
+    }
+
+    fn oracle(&mut self) -> (&mut Model, &SimRanges) {
+        (&mut self.model, &self.ranges)
+    }
+
+    fn sector(&mut self, lba: u64) -> Sector {
+        self.expected(lba)
+    }
+
+    fn guest_writes(&mut self, lba: u64, data: &[u8]) {
+        self.write(Way::ODD, lba, data).unwrap();
+    }
+
+    fn guest_reads(&mut self, lba: u64, sectors: u64) {
+        self.read(Way::LINUX, lba, sectors).unwrap();
     }
 }

@@ -3,6 +3,9 @@
 
 use mediator::disk::{OwnError, OwnOp, OwnRequest};
 use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED, SECTORS};
+use scenario::own::{
+    OwnRig, Random, each_reads_what_the_other_has_written, flush, read, what_is_no_request_is_refused,
+};
 use scenario::payload;
 use sim::ahci::{Failure, Table, at, fis, px};
 use sim::{SECTOR_BYTES, SimRanges};
@@ -10,35 +13,9 @@ use std::sync::Arc;
 
 const TAGS: u32 = 31;
 
-fn read(lba: u64, sectors: usize) -> OwnRequest {
-    OwnRequest { op: OwnOp::Read, lba, data: vec![0; sectors * SECTOR_BYTES] }
-}
-
-fn flush() -> OwnRequest {
-    OwnRequest { op: OwnOp::Flush, lba: 0, data: Vec::new() }
-}
-
-/// Numbers that look random.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 #[test]
 fn vmm_and_guest_read_what_the_other_has_written() {
-    for (lba, sectors) in [(5000, 1), (5000, 128), (PROTECTED.start - 3, 7), (PROTECTED.end - 2, 9), (10, 20)] {
-        let mut rig = AhciRig::new();
-        rig.own_write(lba, &payload(1, lba, sectors)).unwrap();
-        rig.check();
-        rig.read(By::Queued, lba, sectors, PAGES).unwrap();
-        rig.write(By::DmaExt, lba, &payload(2, lba, sectors), ODD).unwrap();
-        rig.own_read(lba, sectors).unwrap();
-        rig.check();
-    }
+    each_reads_what_the_other_has_written(PROTECTED, AhciRig::new);
 }
 
 #[test]
@@ -47,22 +24,14 @@ fn a_flush_reaches_the_disk_and_has_no_data() {
     rig.own_write(5000, &payload(1, 5000, 8)).unwrap();
     assert_eq!(rig.own(flush(), |_| ()), Ok(Vec::new()));
     assert_eq!(rig.machine.ahci.ports[0].commands.last().unwrap().0, 0xe7);
-    let data = vec![0; 512];
-    assert_eq!(rig.own(OwnRequest { data, ..flush() }, |_| ()), Err(OwnError::Request));
 }
 
 #[test]
 fn what_is_no_request_is_refused_before_the_device_sees_it() {
     let mut rig = AhciRig::new();
     let before = rig.machine.ahci.ports[0].commands.len();
-    let odd = OwnRequest { op: OwnOp::Read, lba: 0, data: vec![0; 513] };
-    for bad in [read(0, 0), read(0, 129), read(SECTORS - 1, 2), read(u64::MAX, 1), odd] {
-        assert_eq!(rig.own(bad, |_| ()), Err(OwnError::Request));
-    }
     assert_eq!(rig.machine.submit_own(7, read(0, 1)), Err(OwnError::Request));
-    assert_eq!(rig.machine.poll_own(0), Some(Err(OwnError::Request)));
-    rig.machine.submit_own(0, read(0, 1)).unwrap();
-    assert_eq!(rig.machine.submit_own(0, read(0, 1)), Err(OwnError::Busy));
+    what_is_no_request_is_refused(&mut rig, SECTORS);
     assert!(rig.machine.ahci.ports[0].commands.len() <= before + 1);
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use scenario::ahci::{AhciRig, By, DATA, ODD, PAGES, PROTECTED};
+use scenario::own::OwnRig;
 use scenario::payload;
 use sim::ahci::{Failure, Table, fis, hba, px};
 use sim::ide::Kind;

@@ -1,38 +1,23 @@
 //! The VMM's own requests beside the guest's, on NVMe.
 #![forbid(unsafe_code)]
 
-use mediator::disk::{OwnError, OwnOp, OwnRequest};
+use mediator::disk::OwnError;
 use scenario::nvme::{DATA, LISTS, Layout, NvmeRig, PROTECTED, SECTORS};
+use scenario::own::{OwnRig, each_reads_what_the_other_has_written, flush, read, what_is_no_request_is_refused};
 use scenario::payload;
 use sim::nvme::Queue;
-use sim::{Platter, SECTOR_BYTES, SimRanges};
-
-fn read(lba: u64, sectors: usize) -> OwnRequest {
-    OwnRequest { op: OwnOp::Read, lba, data: vec![0; sectors * SECTOR_BYTES] }
-}
+use sim::{Platter, SimRanges};
 
 #[test]
 fn vmm_and_guest_read_what_the_other_has_written() {
-    for (lba, sectors) in [(5000, 1), (5000, 128), (PROTECTED.start - 3, 7), (PROTECTED.end - 2, 9), (10, 20)] {
-        let mut rig = NvmeRig::new();
-        rig.own_write(lba, &payload(1, lba, sectors)).unwrap();
-        rig.check();
-        rig.read(lba, sectors as u32, Layout::LINUX).unwrap();
-        rig.write(lba, &payload(2, lba, sectors), Layout::SCATTERED).unwrap();
-        rig.own_read(lba, sectors).unwrap();
-        rig.check();
-    }
+    each_reads_what_the_other_has_written(PROTECTED, NvmeRig::new);
 }
 
 #[test]
 fn what_is_no_request_is_refused_before_the_device_sees_it() {
     let mut rig = NvmeRig::new();
-    for bad in [read(0, 0), read(0, 129), read(SECTORS - 1, 2), read(u64::MAX, 1)] {
-        assert_eq!(rig.own(bad, |_| ()), Err(OwnError::Request));
-    }
     assert_eq!(rig.machine.submit_own(2, read(0, 1)), Err(OwnError::Request));
-    rig.machine.submit_own(0, read(0, 1)).unwrap();
-    assert_eq!(rig.machine.submit_own(0, read(0, 1)), Err(OwnError::Busy));
+    what_is_no_request_is_refused(&mut rig, SECTORS);
 }
 
 #[test]
@@ -50,7 +35,7 @@ fn without_queues_of_the_guest_there_is_no_way_to_the_disk() {
 fn a_flush_makes_what_was_written_last() {
     let mut rig = NvmeRig::new();
     rig.own_write(5000, &payload(1, 5000, 8)).unwrap();
-    assert_eq!(rig.own(OwnRequest { op: OwnOp::Flush, lba: 0, data: Vec::new() }, |_| ()), Ok(Vec::new()));
+    assert_eq!(rig.own(flush(), |_| ()), Ok(Vec::new()));
     rig.model.flushed();
     let mut after = rig.after_power_cut(|_| false);
     after.own_read(5000, 8).unwrap();

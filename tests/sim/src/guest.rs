@@ -51,6 +51,10 @@ impl<'a> GuestDriver<'a> {
 
     /// One guest step; everything that the guest does goes through here.
     fn step(&mut self) -> Result<(), Failure> {
+        if let Some(mut beside) = self.machine.beside.take() {
+            beside(self.machine);
+            self.machine.beside = Some(beside);
+        }
         if let Some(budget) = &mut self.machine.budget {
             *budget = budget.checked_sub(1).ok_or(Failure::Stopped)?;
         }

@@ -2,13 +2,16 @@
 
 use crate::ide::BUS_MASTER_BASE;
 use crate::{Bus, DmaFault, SimArena, SimHooks, SimIde, SimMemory, Wires};
-use mediator::disk::{DiskController, DiskError, RangeMap};
+use mediator::disk::{DiskController, DiskError, OwnError, OwnRequest, RangeMap};
 use mediator::pci::{AttachError, Bdf, Driver, Function};
 use mediator::{Access, ConfigAccess, Ctx, Instant, Op, RegionId, StringIo, Verdict, Violation, Width, Work};
 use std::sync::Arc;
 
 /// More rounds than this for one access is a hang of the VMM.
 const MAX_ROUNDS: usize = 4096;
+
+/// The VMM refuses an access that it has asked about for so long.
+const AGAIN_NS: u64 = 1_000_000_000;
 
 /// Where the IDE function lies.
 pub const FUNCTION: Function = Function {
@@ -24,6 +27,9 @@ pub const FUNCTION: Function = Function {
 pub fn little_endian(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
+
+/// Something that is done again and again.
+pub type Beside = Box<dyn FnMut(&mut Machine)>;
 
 /// A machine with one IDE controller, and a mediator before it once one is attached.
 pub struct Machine {
@@ -41,6 +47,8 @@ pub struct Machine {
     /// What other CPUs do while work is performed outside the mediator's lock: called after an item, before the
     /// mediator hears of it. Forgotten when it was called.
     pub meanwhile: Option<fn(&mut Machine)>,
+    /// What other CPUs do before each step of the guest.
+    pub beside: Option<Beside>,
     controller: Option<Box<dyn DiskController>>,
     /// Version of the arena and state of the bus masters that was last found to be in order, or noted.
     audited: Option<(u64, [(u32, bool); 2])>,
@@ -58,6 +66,7 @@ impl Machine {
             budget: None,
             now: Instant(0),
             meanwhile: None,
+            beside: None,
             controller: None,
             audited: None,
         }
@@ -129,14 +138,19 @@ impl Machine {
         width.ones()
     }
 
-    /// Asks until there is a verdict other than [`Verdict::Again`].
+    /// Asks until there is a verdict other than [`Verdict::Again`]; without work the device makes a step meanwhile.
     fn decide(
         &mut self,
         mut ask: impl FnMut(&mut dyn DiskController, &mut Ctx<'_>) -> Result<Verdict, Violation>,
     ) -> Result<Verdict, Violation> {
+        let start = self.now;
         for _ in 0..MAX_ROUNDS {
             match self.call(&mut ask) {
-                (Ok(Verdict::Again), pushed) => assert!(pushed, "again without work"),
+                (Ok(Verdict::Again), true) => {}
+                (Ok(Verdict::Again), false) => {
+                    assert!(self.now.0 - start.0 < AGAIN_NS, "asked again for ever");
+                    self.tick();
+                }
                 (verdict, _) => return verdict,
             }
         }
@@ -324,5 +338,23 @@ impl Machine {
         let (outcome, pushed) = self.call(|controller, cx| controller.read_before_guest(cx, disk, lba, data));
         assert!(!pushed, "work was pushed before the guest runs");
         outcome
+    }
+
+    /// The VMM's own request of a disk.
+    ///
+    /// # Errors
+    /// Those of the mediator.
+    pub fn submit_own(&mut self, disk: usize, request: OwnRequest) -> Result<(), OwnError> {
+        self.call(|controller, cx| controller.submit_own(cx, disk, request)).0
+    }
+
+    /// Asks for it.
+    pub fn poll_own(&mut self, disk: usize) -> Option<Result<Vec<u8>, OwnError>> {
+        self.call(|controller, cx| controller.poll_own(cx, disk)).0
+    }
+
+    /// Asks for it no more.
+    pub fn drop_own(&mut self, disk: usize) {
+        self.call(|controller, _| controller.drop_own(disk));
     }
 }

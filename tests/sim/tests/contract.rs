@@ -91,8 +91,8 @@ fn protected_sectors_that_go_straight_to_guest_memory_are_seen() {
 }
 
 #[test]
-#[should_panic(expected = "again without work")]
-fn again_needs_work() {
+#[should_panic(expected = "again for ever")]
+fn again_without_work_ends() {
     let mut machine = machine(|function, cx| attach(function, cx, Verdict::Again));
     let _ = GuestDriver::new(&mut machine, 0, 0).input(8);
 }

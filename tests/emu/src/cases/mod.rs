@@ -14,6 +14,7 @@ mod luks2;
 mod luks2_headers;
 mod nvme;
 mod oracle;
+mod own;
 mod power_cut;
 mod read_only;
 mod refusal;
@@ -35,6 +36,7 @@ pub fn all() -> Vec<Case> {
         disk_image::cases(),
         fio::cases(),
         nvme::cases(),
+        own::cases(),
         ahci::cases(),
         replug::cases(),
         oracle::cases(),

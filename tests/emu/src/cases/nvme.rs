@@ -2,7 +2,7 @@
 
 use super::disk_image::judge;
 use super::inside;
-use crate::case::{Case, Cx, On};
+use crate::case::{Case, Cx};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 use testbed::disk::Disk;
@@ -13,40 +13,7 @@ pub const SERIAL: &str = "SHOJI-NVME";
 pub const CPUS: u32 = 2;
 
 pub fn cases() -> Vec<Case> {
-    vec![
-        Case::new("an_nvme_drive_passes_fio_on_two_cpus_and_its_raw_sectors_are_encrypted", 600, fio),
-        Case::new("shoji_itself_reads_an_nvme_drive_beside_the_guest", 240, own).on(On::ShojiOnly),
-    ]
-}
-
-/// What a program in ring 3 reads, while the guest reads the same drive, is the partition's plaintext.
-fn own(cx: &Cx) -> Result<()> {
-    let drive = cx.copy_as(&cx.small_disk()?, "nvme.img")?;
-    let rule = configuration(cx)?;
-    let disk = inside::disk_of(cx, &rule, inside::ALLOWED)?;
-    let qemu = cx.machine(512)?.cpus(CPUS).request("shoji.test=own", cx.boot.how());
-    let mut machine =
-        qemu.ide_disk(0, &disk.path, Writes::Dropped).nvme_disk(&drive.path, SERIAL, Writes::Kept).start()?;
-    cx.expect_pass(&mut machine)?;
-    let said = machine.console.text();
-    ensure!(!said.contains("DD FAILED"), "the guest could not read meanwhile");
-    let plain = std::fs::read(cx.plaintext(&drive)?)?;
-    for bytes in [512, 4096, 100_000] {
-        let sum = adler32(plain.get(..bytes).context("a short partition")?);
-        let line = format!("Adler-32 {sum:08x}");
-        let told = said.lines().any(|told| told.starts_with(&format!("OWN {bytes} bytes ")) && told.contains(&line));
-        ensure!(told, "no `{line}` of {bytes} bytes");
-    }
-    Ok(())
-}
-
-/// RFC 1950 s. 8.2.
-fn adler32(bytes: &[u8]) -> u32 {
-    let (a, b) = bytes.iter().fold((1, 0), |(a, b), byte| {
-        let a = (a + u32::from(*byte)) % 65_521;
-        (a, (b + a) % 65_521)
-    });
-    b << 16 | a
+    vec![Case::new("an_nvme_drive_passes_fio_on_two_cpus_and_its_raw_sectors_are_encrypted", 600, fio)]
 }
 
 fn fio(cx: &Cx) -> Result<()> {
@@ -75,7 +42,7 @@ pub fn machine(cx: &Cx, drive: &Disk) -> Result<Qemu> {
     Ok(qemu.ide_disk(0, &disk.path, Writes::Dropped).nvme_disk(&drive.path, SERIAL, Writes::Kept))
 }
 
-fn configuration(cx: &Cx) -> Result<String> {
+pub fn configuration(cx: &Cx) -> Result<String> {
     let key = cx.key_file()?;
     Ok(disks::configuration(&key) + &rule(&key))
 }
