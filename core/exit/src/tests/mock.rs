@@ -1,5 +1,6 @@
 //! A virtual CPU, a machine and a mediator that only remember.
 
+mod lines;
 mod vcpu;
 
 use crate::*;
@@ -19,6 +20,7 @@ use mediator::{
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
+pub use lines::log_lines;
 pub use vcpu::{MockTask, MockVcpu};
 
 pub const RAM_BYTES: u64 = 8 << 20;
@@ -573,29 +575,4 @@ pub fn write_port(cpu: &mut Cpu<'_>, machine: &mut impl Machine, port: u16, widt
     vcpu.io = Some(port_access(port, width, false));
     assert_eq!(cpu.on_exit(&mut vcpu, machine, Exit::Io), Outcome::Resume);
     assert_eq!(vcpu.rip, 0x1001);
-}
-
-std::thread_local! {
-    static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Collector;
-
-impl log::Log for Collector {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-    fn log(&self, record: &log::Record<'_>) {
-        LINES.with_borrow_mut(|lines| lines.push(alloc::format!("{}", record.args())));
-    }
-    fn flush(&self) {}
-}
-
-/// The log lines of this thread since the last call; the first call begins to collect.
-pub fn log_lines() -> Vec<String> {
-    static COLLECTOR: Collector = Collector;
-    if log::set_logger(&COLLECTOR).is_ok() {
-        log::set_max_level(log::LevelFilter::Trace);
-    }
-    LINES.take()
 }

@@ -76,14 +76,20 @@ impl Config {
 
 /// The regions that the mediator has, by number.
 #[derive(Default)]
-struct Hook(Vec<Region>);
+struct Hook {
+    /// At home.
+    regions: Vec<Region>,
+    /// Where the guest finds them.
+    window: Option<Gpa>,
+}
 
 impl Hooks for Hook {
     fn move_region(&mut self, _: RegionId, _: Option<Place>) -> Result<(), HookConflict> {
         Err(HookConflict)
     }
 
-    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+    fn move_window(&mut self, _: usize, place: Option<Gpa>) -> Result<(), HookConflict> {
+        self.window = place;
         Ok(())
     }
 }
@@ -237,7 +243,7 @@ impl NvmeMachine {
         });
         assert!(work.is_empty(), "work was pushed before the guest runs");
         let attached = attached?;
-        self.hook = Hook(attached.regions);
+        self.hook = Hook { regions: attached.regions, window: Some(Gpa(BAR)) };
         self.controller = Some(attached.controller);
         Ok(())
     }
@@ -382,7 +388,7 @@ impl NvmeMachine {
             let first = region.place.and_then(Place::memory).map_or(u64::MAX, |at| at.0);
             at.memory().is_some_and(|at| (first..first + u64::from(region.len)).contains(&at.0))
         };
-        match self.hook.0.iter().find(hooked).map(|region| (region.region, region.place)) {
+        match self.hook.regions.iter().find(hooked).map(|region| (region.region, region.place)) {
             Some((region, place)) => {
                 let first = place.and_then(Place::memory).map_or(0, |at| at.0);
                 self.access(region, (TABLE - first) as u32 + offset, width, op);
@@ -435,9 +441,9 @@ impl NvmeMachine {
         }
     }
 
-    /// Where the mediator has the registers hooked.
+    /// Where the mediator has the registers hooked for the guest.
     pub fn hooked_at(&self) -> Option<u64> {
-        self.hook.0.first().and_then(|region| region.place).and_then(Place::memory).map(|at| at.0)
+        self.hook.window.map(|at| at.0)
     }
 
     /// The device makes one step.
