@@ -10,6 +10,15 @@ pub const KEY_BYTES: usize = 32;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PublicKey(pub [u8; KEY_BYTES]);
 
+impl PublicKey {
+    /// One of the few with which every private key agrees on the same: nothing can be kept a secret with it.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        // Whatever the private key: a clamped one is a multiple of the cofactor (RFC 7748 s. 6.1).
+        PrivateKey([1; KEY_BYTES]).agree(self).is_none()
+    }
+}
+
 /// The scalar to a [`PublicKey`].
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct PrivateKey([u8; KEY_BYTES]);
