@@ -37,6 +37,10 @@ impl Limiter {
         Self { max_per_second, second: 0, in_second: 0, load_until_ms: 0, sources: BTreeMap::new(), cleaned_ms: 0 }
     }
 
+    pub const fn set_max_per_second(&mut self, max_per_second: u32) {
+        self.max_per_second = max_per_second;
+    }
+
     /// Counts a message; are we under load? Load lasts for a second after its last sign.
     pub fn is_under_load(&mut self, now_ms: u64) -> bool {
         let second = now_ms / 1000;

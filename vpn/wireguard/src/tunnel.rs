@@ -136,6 +136,12 @@ impl<P: Platform> Tunnel<P> {
         }
     }
 
+    /// Takes effect from the next packet or message on.
+    pub fn set_options(&mut self, options: Options) {
+        self.shared.mtu = options.mtu.into();
+        self.limiter.set_max_per_second(options.handshakes_per_second);
+    }
+
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.shared.identity.public

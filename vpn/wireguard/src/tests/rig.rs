@@ -99,9 +99,13 @@ pub type Delivery = (PeerId, Vec<u8>);
 
 impl Node {
     pub fn new(seed: u8, at: SocketAddr, options: Options) -> Self {
+        Self::of(private(seed), seed, at, options)
+    }
+
+    pub fn of(key: PrivateKey, seed: u8, at: SocketAddr, options: Options) -> Self {
         let chance = Chance::new(seed.into());
         let clock = chance.clock.clone();
-        Self { tunnel: Tunnel::new(chance, private(seed), options), at, clock }
+        Self { tunnel: Tunnel::new(chance, key, options), at, clock }
     }
 
     /// Gives the datagram if it was sealed at once.
