@@ -3,9 +3,12 @@
 #[path = "../src/tests/rig.rs"]
 mod rig;
 
+use rig::Chance;
 use rig::{A_IN, B_IN, Node, Pair, a_out, b_out, packet, peer, private};
+use std::cell::RefCell;
 use std::net::SocketAddr;
-use wireguard::{DropReason, Options, PeerId, Received, Sent};
+use std::rc::Rc;
+use wireguard::{CipherKey, DropReason, Options, PeerId, Platform, Received, Sent, Tai64n, Tunnel, Unavailable};
 
 const INITIATION: u8 = 1;
 const RESPONSE: u8 = 2;
@@ -61,6 +64,53 @@ fn the_peer_gets_the_packet_without_its_padding_and_the_wire_sees_no_byte_of_it(
         assert!(!bytes.windows(8).any(|window| sent.windows(8).any(|plain| plain == window)));
         assert_eq!(pair.b.receive(pair.now_ms, pair.a.at, &bytes).1.unwrap().1, sent);
     }
+}
+
+/// Notes what it is given to seal.
+struct Witness {
+    chance: Chance,
+    plain: Rc<RefCell<Vec<Vec<u8>>>>,
+}
+
+impl Platform for Witness {
+    fn random(&mut self, bytes: &mut [u8]) -> Result<(), Unavailable> {
+        self.chance.random(bytes)
+    }
+
+    fn tai64n(&mut self) -> Result<Tai64n, Unavailable> {
+        self.chance.tai64n()
+    }
+
+    fn seal(&mut self, key: &CipherKey, counter: u64, packet: &mut [u8]) -> Option<[u8; 16]> {
+        self.plain.borrow_mut().push(packet.to_vec());
+        wireguard::seal(key, counter, &[], packet)
+    }
+}
+
+#[test]
+fn padding_is_zeros_whatever_was_in_the_buffer() {
+    let plain = Rc::new(RefCell::new(Vec::new()));
+    let mut tunnel =
+        Tunnel::new(Witness { chance: Chance::new(1), plain: plain.clone() }, private(1), Options::default());
+    let mut pair = Pair::new();
+    tunnel.add_peer(0, peer(pair.b.tunnel.public_key(), Some(b_out()), &["10.0.0.2/32"])).unwrap();
+    let sent = packet(A_IN, B_IN, 1, 69);
+    let mut buffer = vec![0xEE; 200];
+    // One that waits, and one that does not.
+    for _ in 0..2 {
+        buffer.fill(0xEE);
+        buffer[16..85].copy_from_slice(&sent);
+        tunnel.on_packet(1000, &mut buffer, 69);
+        while let Some(transmit) = tunnel.poll_transmit(1000, &mut buffer) {
+            pair.b.receive(1000, a_out(), &buffer[..transmit.len]);
+            buffer.fill(0xEE);
+            for (_, answer) in pair.b.drain(1000) {
+                tunnel.on_datagram(1000, b_out(), &mut answer.clone());
+            }
+        }
+    }
+    let expected = [&sent[..], &[0; 11]].concat();
+    assert_eq!(*plain.borrow(), [expected.clone(), expected]);
 }
 
 #[test]
