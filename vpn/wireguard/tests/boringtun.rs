@@ -57,7 +57,7 @@ impl Pair {
     }
 
     /// A datagram of ours; what theirs has to say to it comes back at once.
-    fn to_theirs(&mut self, datagram: &[u8]) {
+    fn reach_theirs(&mut self, datagram: &[u8]) {
         self.from_ours.push(datagram[0]);
         let (mut out, mut input, mut answers) = (vec![0; 4096], datagram.to_vec(), Vec::new());
         loop {
@@ -72,10 +72,10 @@ impl Pair {
             // As its manual says: again without input, until there is no more.
             input.clear();
         }
-        answers.iter().for_each(|answer| self.to_ours(answer));
+        answers.iter().for_each(|answer| self.reach_ours(answer));
     }
 
-    fn to_ours(&mut self, datagram: &[u8]) {
+    fn reach_ours(&mut self, datagram: &[u8]) {
         self.from_theirs.push(datagram[0]);
         let (_, delivery) = self.ours.receive(self.now_ms, b_out(), datagram);
         self.at_ours.extend(delivery.map(|(_, packet)| packet));
@@ -90,14 +90,14 @@ impl Pair {
             }
             for (to, datagram) in datagrams {
                 assert_eq!(to, b_out());
-                self.to_theirs(&datagram);
+                self.reach_theirs(&datagram);
             }
         }
     }
 
     fn we_send(&mut self, bytes: &[u8]) {
         if let (_, Some((_, datagram))) = self.ours.send(self.now_ms, bytes) {
-            self.to_theirs(&datagram);
+            self.reach_theirs(&datagram);
         }
         self.settle();
     }
@@ -106,7 +106,7 @@ impl Pair {
         let mut out = vec![0; 4096];
         if let TunnResult::WriteToNetwork(datagram) = self.theirs.encapsulate(bytes, &mut out) {
             let datagram = datagram.to_vec();
-            self.to_ours(&datagram);
+            self.reach_ours(&datagram);
         }
     }
 
@@ -121,7 +121,7 @@ impl Pair {
             let mut out = vec![0; 4096];
             if let TunnResult::WriteToNetwork(datagram) = self.theirs.update_timers(&mut out) {
                 let datagram = datagram.to_vec();
-                self.to_ours(&datagram);
+                self.reach_ours(&datagram);
             }
         }
     }
