@@ -19,8 +19,10 @@ pub const TARGET_ARGS: [&str; 5] = [
     "x86_64-vmm.json",
 ];
 
-/// Ciphers without vector instructions: the compiler cannot make them for a soft-float machine.
-const RUSTFLAGS: &str = "--cfg chacha20_backend=\"soft\" --cfg poly1305_backend=\"soft\"";
+/// Ciphers and curves without vector instructions: the compiler cannot make them for a soft-float machine. For programs in ring 3 as well,
+/// which then share what is built.
+pub const RUSTFLAGS: &str =
+    "--cfg chacha20_backend=\"soft\" --cfg poly1305_backend=\"soft\" --cfg curve25519_dalek_backend=\"serial\"";
 
 /// How the hypervisor is built.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

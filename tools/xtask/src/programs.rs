@@ -1,6 +1,6 @@
 //! Builds the programs for ring 3 (`core/process`), which are a part of the hypervisor's image.
 
-use crate::build::TARGET_ARGS;
+use crate::build::{RUSTFLAGS, TARGET_ARGS};
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::MetadataCommand;
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ pub fn build(workspace: &Workspace) -> Result<PathBuf> {
     let mut cargo = command("cargo");
     cargo.current_dir(workspace.root()).args(["build", "--quiet", "--release"]).args(TARGET_ARGS);
     cargo.args(names.iter().flat_map(|name| ["-p", name])).env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTFLAGS", RUSTFLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS");
     let status = cargo.status().context("cannot run cargo")?;
     if !status.success() {
         bail!("the programs of {FOLDER} do not build: see cargo's messages above");

@@ -184,8 +184,11 @@ fn forbidden_import(importer: &Crate, imported: &Crate) -> Option<Refusal> {
         return Some(("nothing imports the binary", "move what is needed into a crate below it"));
     }
     match (importer.room(), from) {
-        (_, "mediator" | "abi" | "x86" | "initfunc" | "lock") => {
+        (_, "mediator" | "abi" | "x86" | "initfunc" | "lock" | "wireguard") => {
             Some(("it imports nothing of the workspace", "move the code up, to a crate that may import both"))
+        }
+        (_, "wg_quick") if to != "wireguard" => {
+            Some(("it reads a file into the types of wireguard alone", "let the caller bring both together"))
         }
         ("drivers", _) if !driver_may_see(importer, imported) => {
             Some(("drivers see mediator, their family's crate and pci only", CONTRACT))

@@ -34,7 +34,8 @@ fn vendors_storage_and_the_bottom_keep_to_themselves() {
     assert!(!may("core/svm", "core/vmx") && !may("core/vmx", "core/svm"));
     assert!(may("storage/xts", "core/mediator"));
     assert!(!may("storage/ranges", "drivers/ata") && !may("vpn/esp", "drivers/pci"));
-    for bottom in ["core/mediator", "core/abi", "core/x86", "core/initfunc", "core/lock"] {
+    assert!(may("vpn/wg_quick", "vpn/wireguard") && !may("vpn/wg_quick", "core/abi"));
+    for bottom in ["core/mediator", "core/abi", "core/x86", "core/initfunc", "core/lock", "vpn/wireguard"] {
         assert!(!may(bottom, "core/config"), "{bottom}");
     }
 }
