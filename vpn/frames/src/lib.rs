@@ -21,6 +21,9 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+use core::net::IpAddr;
+use smoltcp::wire::checksum;
+
 pub use packet::{Fragment, Packet, is_unicast};
 pub use queue::FrameQueue;
 
@@ -64,6 +67,20 @@ pub fn updated_checksum(checksum: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!checksum).wrapping_add(u32::from(!old)).wrapping_add(u32::from(new));
     // Two folds bring three words into one.
     !u16::try_from(fold(fold(sum))).unwrap_or(u16::MAX)
+}
+
+/// The one's complement sum of a payload of ICMPv6, TCP or UDP with its pseudo header (RFC 9293 s. 3.1, RFC 8200 s. 8.1): all ones if its
+/// checksum is right. ICMP of IPv4 has no pseudo header.
+#[must_use]
+pub fn sum(from: IpAddr, to: IpAddr, protocol: u8, payload: &[u8]) -> u16 {
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    let pseudo = match (from, to) {
+        _ if protocol == ICMP => 0,
+        (IpAddr::V4(from), IpAddr::V4(to)) => checksum::pseudo_header_v4(&from, &to, protocol.into(), len),
+        (IpAddr::V6(from), IpAddr::V6(to)) => checksum::pseudo_header_v6(&from, &to, protocol.into(), len),
+        _ => 0,
+    };
+    checksum::combine(&[pseudo, checksum::data(payload)])
 }
 
 /// The Ethernet header's EtherType and what follows it.
