@@ -1,0 +1,187 @@
+//! Addresses by router advertisements (RFC 4861 s. 6.3, RFC 4862 s. 5.5, RFC 8106).
+//!
+//! smoltcp has this too, but its version 0.14 panics at prefixes longer than 128 bits and at multicast ones, which anybody on the link can
+//! send, and gives up after three solicitations.
+
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+use mediator::Instant;
+use mediator::net::MacAddr;
+
+/// s. 10 of RFC 4861: this many solicitations 4 s apart; then, by RFC 7559, in doubling intervals.
+const SOLICITATIONS: u32 = 3;
+const INTERVAL_S: u64 = 4;
+const MAX_INTERVAL_S: u64 = 3600;
+const NS_PER_S: u64 = 1_000_000_000;
+/// RFC 4862 s. 5.5.3 e: a lifetime is not shortened below this by what may be forged.
+const TWO_HOURS_S: u64 = 7200;
+/// The only length that interface identifiers of Ethernet leave (RFC 2464 s. 4).
+const PREFIX_BITS: u8 = 64;
+const FIXED_BYTES: usize = 16;
+const OPTION_PREFIX: u8 = 3;
+const OPTION_MTU: u8 = 5;
+const OPTION_DNS: u8 = 25;
+const FLAG_AUTONOMOUS: u8 = 0x40;
+const MIN_MTU: u32 = 1280;
+const MAX_SERVERS: usize = 4;
+
+/// What routers have told.
+pub struct Slaac {
+    mac: MacAddr,
+    solicit_at: Option<Instant>,
+    sent: u32,
+    router: Option<(Ipv6Addr, Instant)>,
+    address: Option<(Ipv6Addr, Instant)>,
+    dns: Vec<Ipv6Addr>,
+    mtu: Option<u16>,
+}
+
+impl Slaac {
+    pub fn new(mac: MacAddr, now: Instant) -> Self {
+        Self { mac, solicit_at: Some(now), sent: 0, router: None, address: None, dns: Vec::new(), mtu: None }
+    }
+
+    pub fn router(&self) -> Option<Ipv6Addr> {
+        self.router.map(|(router, _)| router)
+    }
+
+    pub fn address(&self) -> Option<Ipv6Addr> {
+        self.address.map(|(address, _)| address)
+    }
+
+    pub fn dns(&self) -> &[Ipv6Addr] {
+        &self.dns
+    }
+
+    pub fn mtu(&self) -> Option<u16> {
+        self.mtu
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let ends = [self.solicit_at, self.router.map(|(_, until)| until), self.address.map(|(_, until)| until)];
+        ends.into_iter().flatten().min()
+    }
+
+    /// Is a solicitation due? Counts it as sent.
+    pub fn solicits(&mut self, now: Instant) -> bool {
+        let is_due = self.solicit_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.sent = self.sent.saturating_add(1);
+            let doublings = self.sent.saturating_sub(SOLICITATIONS).min(10);
+            let pause_s = INTERVAL_S.saturating_mul(1 << doublings).min(MAX_INTERVAL_S);
+            self.solicit_at = Some(after(now, pause_s));
+        }
+        is_due
+    }
+
+    /// Forgets what has ended. True: something has.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        let before = (self.router, self.address);
+        self.router = self.router.filter(|(_, until)| *until > now);
+        self.address = self.address.filter(|(_, until)| *until > now);
+        if self.router.is_none() && self.solicit_at.is_none() {
+            (self.sent, self.solicit_at) = (0, Some(now));
+        }
+        before != (self.router, self.address)
+    }
+
+    /// A message whose checksum and hop limit hold. True: something has changed. A message that contradicts itself changes nothing.
+    pub fn on_advertisement(&mut self, now: Instant, source: Ipv6Addr, message: &[u8]) -> bool {
+        let Some(options) = message.get(FIXED_BYTES..).and_then(split_options) else { return false };
+        let Some(lifetime_s) = frames::be16(message, 6).filter(|_| source.is_unicast_link_local()) else {
+            return false;
+        };
+        let before = (self.router(), self.address(), self.dns.clone(), self.mtu);
+        if lifetime_s != 0 {
+            // The first router stays until it ends, whoever else speaks.
+            if self.router().is_none_or(|router| router == source) {
+                self.router = Some((source, after(now, lifetime_s.into())));
+            }
+            self.solicit_at = None;
+        } else if self.router() == Some(source) {
+            self.router = None;
+        }
+        for (kind, value) in options {
+            match kind {
+                OPTION_PREFIX => self.on_prefix(now, value),
+                OPTION_MTU => self.on_mtu(value),
+                OPTION_DNS => self.on_dns(value),
+                _ => {}
+            }
+        }
+        self.expire(now);
+        before != (self.router(), self.address(), self.dns.clone(), self.mtu)
+    }
+
+    /// RFC 4861 s. 4.6.2, RFC 4862 s. 5.5.3. One address is enough: of the first prefix.
+    fn on_prefix(&mut self, now: Instant, value: &[u8]) {
+        let [Some(&bits), Some(&flags)] = [0, 1].map(|at| value.get(at)) else { return };
+        let (Some(valid_s), Some(preferred_s)) = (frames::be32(value, 2), frames::be32(value, 6)) else { return };
+        let Some(prefix) = value.get(14..).and_then(|rest| rest.first_chunk::<8>()) else { return };
+        let address = self.address_of(*prefix);
+        let is_usable = frames::is_unicast(address.into()) && !address.is_unicast_link_local();
+        if bits != PREFIX_BITS || flags & FLAG_AUTONOMOUS == 0 || preferred_s > valid_s || !is_usable {
+            return;
+        }
+        let valid_s = u64::from(valid_s);
+        match self.address {
+            Some((own, _)) if own != address => {}
+            Some((own, until)) => {
+                let left_s = until.0.saturating_sub(now.0) / NS_PER_S;
+                if valid_s > TWO_HOURS_S || valid_s > left_s {
+                    self.address = Some((own, after(now, valid_s)));
+                } else if left_s > TWO_HOURS_S {
+                    self.address = Some((own, after(now, TWO_HOURS_S)));
+                }
+            }
+            None if valid_s != 0 => self.address = Some((address, after(now, valid_s))),
+            None => {}
+        }
+    }
+
+    fn on_mtu(&mut self, value: &[u8]) {
+        let mtu = frames::be32(value, 2).filter(|mtu| *mtu >= MIN_MTU);
+        self.mtu = mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)).or(self.mtu);
+    }
+
+    fn on_dns(&mut self, value: &[u8]) {
+        let is_over = frames::be32(value, 2).is_none_or(|lifetime_s| lifetime_s == 0);
+        let servers = value.get(6..).unwrap_or_default().as_chunks::<16>().0;
+        for server in servers.iter().map(|octets| Ipv6Addr::from(*octets)) {
+            self.dns.retain(|known| *known != server);
+            if !is_over && self.dns.len() < MAX_SERVERS && frames::is_unicast(server.into()) {
+                self.dns.push(server);
+            }
+        }
+    }
+
+    fn address_of(&self, prefix: [u8; 8]) -> Ipv6Addr {
+        let [_, _, _, _, _, _, _, _, identifier @ ..] = link_local(self.mac).octets();
+        let mut octets = [0; 16];
+        frames::put(&mut octets, 0, &prefix);
+        frames::put(&mut octets, 8, &identifier);
+        octets.into()
+    }
+}
+
+/// By the hardware address (RFC 4291 appendix A).
+pub fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac;
+    Ipv6Addr::from([0xFE, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xFF, 0xFE, d, e, f])
+}
+
+/// Kinds and values behind kind and length; `None` if one is empty or longer than what is left (RFC 4861 s. 4.6, 6.1.2).
+fn split_options(mut rest: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let mut options = Vec::new();
+    while let Some((kind, behind)) = rest.split_first() {
+        let units = usize::from(*behind.first()?);
+        let (option, next) = rest.split_at_checked(units.checked_mul(8)?)?;
+        options.push((*kind, option.get(2..)?));
+        rest = next;
+    }
+    Some(options)
+}
+
+fn after(now: Instant, seconds: u64) -> Instant {
+    Instant(now.0.saturating_add(seconds.saturating_mul(NS_PER_S)))
+}
