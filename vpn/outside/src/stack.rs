@@ -343,6 +343,15 @@ impl Outside {
     }
 }
 
+#[cfg(test)]
+impl Outside {
+    /// Hands a frame to smoltcp past the filter of what comes in.
+    pub(crate) fn force(&mut self, now: Instant, frame: &[u8]) {
+        self.device.receive(&[frame]);
+        self.poll(now);
+    }
+}
+
 fn udp_socket() -> udp::Socket<'static> {
     let buffer = |datagrams: usize, bytes: usize| {
         udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; datagrams], vec![0; bytes])
