@@ -118,6 +118,12 @@ impl Outside {
         (self.addresses.v4.map(|(address, ..)| address), self.addresses.v6.map(|(address, ..)| address))
     }
 
+    /// Is there an address to send from at all?
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        self.link_up && (self.addresses.v4.is_some() || self.addresses.v6.is_some())
+    }
+
     /// Is there an address to send to this one from?
     #[must_use]
     pub fn reaches(&self, to: IpAddr) -> bool {
@@ -174,6 +180,12 @@ impl Outside {
     /// The next frame for the wire, at the start of `frame`.
     pub fn poll_frame(&mut self, frame: &mut [u8]) -> Option<usize> {
         self.device.transmitter.poll_frame(frame)
+    }
+
+    /// Do datagrams wait for a neighbour, or for room in the wire's queue?
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        self.link_up && self.ports.iter().any(|port| port.waits_since.is_some())
     }
 
     /// Sends a datagram from the tunnel's port with this number in the configuration's list.

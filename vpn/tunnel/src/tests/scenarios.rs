@@ -1,0 +1,207 @@
+//! What a guest and a network do.
+
+use super::oracle::{Kind, MARKER};
+use super::world::*;
+use crate::{Event, GATEWAY_MAC};
+use core::net::Ipv4Addr;
+use frames::Packet;
+use mediator::net::{Side, Tunnel as _};
+use outside::Ipv4;
+use std::string::ToString;
+use std::vec::Vec;
+use wg_quick::Endpoint;
+
+fn ready(setup: Setup) -> World {
+    let mut world = World::new(setup);
+    assert!(world.run_until(30, |world| world.guest.has_address()), "no address by DHCP");
+    world
+}
+
+#[test]
+fn a_guest_gets_its_address_and_reaches_a_server_through_the_tunnel_alone() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "one", 10));
+    assert!(world.tunnel.is_up());
+    assert_eq!(world.count(Kind::Dhcp), 0, "the guest's DHCP stays inside");
+    assert!(world.count(Kind::Data) >= 1 && world.count(Kind::Handshake) >= 1);
+    // The peer sees the guest's own packet, and nothing else of the guest's.
+    let inner: Vec<_> = world.peer.packets.iter().map(|packet| Packet::parse(packet).unwrap()).collect();
+    assert!(inner.iter().all(|packet| packet.source == GUEST && packet.destination == SERVER), "{inner:?}");
+}
+
+#[test]
+fn ipv6_goes_through_the_tunnel_too() {
+    let mut world = ready(Setup::default());
+    let [a, b, c, d, e, f] = GATEWAY_MAC;
+    world.guest.use_ipv6([0xFE, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xFF, 0xFE, d, e, f].into());
+    assert!(world.exchange(SERVER6, "six", 10));
+}
+
+#[test]
+fn the_peer_may_be_at_an_ipv6_address() {
+    let mut world = ready(over_ipv6());
+    assert!(world.exchange(SERVER, "over six", 10));
+    assert!(world.count(Kind::Ndp) >= 1 && world.count(Kind::Arp) == 0);
+}
+
+/// Moves `total` bytes each way over TCP: the server sends back what it gets.
+fn echo(world: &mut World, total: usize, seconds: u64) -> bool {
+    let data: Vec<u8> =
+        MARKER.iter().copied().cycle().zip(0..total).map(|(byte, i)| byte ^ (i >> 12) as u8 & 0x20).collect();
+    world.guest.connect(SERVER);
+    let (mut sent, mut back, mut held) = (0, Vec::new(), Vec::new());
+    let done = world.run_until(seconds, |world| {
+        let guest = world.guest.tcp();
+        if guest.can_send() {
+            sent += guest.send_slice(&data[sent..]).unwrap();
+        }
+        let _ = guest.can_recv().then(|| guest.recv(|bytes| (bytes.len(), back.extend_from_slice(bytes))));
+        let server = world.peer.server.tcp();
+        let _ = server.can_recv().then(|| server.recv(|bytes| (bytes.len(), held.extend_from_slice(bytes))));
+        if server.can_send() {
+            let taken = server.send_slice(&held).unwrap();
+            held.drain(..taken);
+        }
+        back.len() >= total
+    });
+    assert!(!done || back == data, "other bytes came back");
+    done
+}
+
+#[test]
+fn tcp_moves_data_both_ways_in_segments_that_fit_the_tunnel() {
+    let mut world = ready(Setup::default());
+    assert!(echo(&mut world, 200_000, 60));
+    assert!(world.count(Kind::Data) >= 200_000 / usize::from(MTU - 40));
+    let longest = world.peer.packets.iter().map(Vec::len).max();
+    assert_eq!(longest, Some(MTU.into()), "the guest's card says 1500, the MSS was lowered");
+}
+
+#[test]
+fn tcp_survives_a_wire_that_loses_every_tenth_frame() {
+    let mut world = ready(Setup::default());
+    world.loss = 10;
+    assert!(echo(&mut world, 60_000, 600));
+}
+
+#[test]
+fn the_tunnel_lives_through_new_keys_and_idle_times() {
+    let mut world = ready(Setup::default());
+    for n in 0..10 {
+        assert!(world.exchange(SERVER, &std::format!("{n}"), 10), "exchange {n}");
+        world.run(45);
+    }
+    assert!(world.count(Kind::Handshake) >= 3, "keys were renewed: {:?}", world.kinds);
+    let ups = world.events.iter().filter(|event| **event == Event::Up).count();
+    assert_eq!(ups, 1, "{:?}", world.events);
+}
+
+#[test]
+fn a_peer_that_starts_anew_or_moves_is_found_again() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "before", 10));
+    world.restart_peer(PEER);
+    // The new peer knows no session; a handshake of ours comes after 15 s without an answer.
+    assert!((0..20).any(|_| world.exchange(SERVER, "after", 5)));
+}
+
+#[test]
+fn before_the_tunnel_is_up_nothing_of_the_guest_leaves() {
+    let mut world = ready(Setup { preshared: 8, ..Setup::default() });
+    assert!(!world.exchange(SERVER, "lost", 60));
+    assert!(!world.tunnel.is_up());
+    assert_eq!(world.count(Kind::Data), 0);
+    assert!(world.count(Kind::Handshake) >= 2);
+    assert!(world.peer.packets.is_empty());
+    let downs = world.events.iter().filter(|event| **event == Event::Down).count();
+    assert_eq!(downs, 1, "{:?}", world.events);
+}
+
+#[test]
+fn without_an_address_of_the_wire_packets_are_dropped_and_counted() {
+    let mut world = ready(Setup { ipv4: Ipv4::Dhcp, ipv6: outside::Ipv6::Off, ..Setup::default() });
+    assert!(!world.exchange(SERVER, "lost", 5));
+    assert!(world.tunnel.counters().no_wire >= 1);
+    let kinds: Vec<_> = world.kinds.keys().copied().collect();
+    assert_eq!(kinds, [Kind::Dhcp], "only Shoji's own questions leave");
+}
+
+#[test]
+fn a_cable_that_is_pulled_stops_the_tunnel_and_one_that_is_back_goes_on() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "before", 10));
+    let now = world.now;
+    world.tunnel.on_link(now, false);
+    let before: usize = world.kinds.values().sum();
+    assert!(!world.exchange(SERVER, "meanwhile", 5));
+    assert_eq!(world.kinds.values().sum::<usize>(), before, "no frame without a cable");
+    assert!(!world.tunnel.is_up());
+    let now = world.now;
+    world.tunnel.on_link(now, true);
+    assert!(world.exchange(SERVER, "after", 10));
+    let turns: Vec<_> = world.events.iter().filter(|e| matches!(e, Event::Up | Event::Down)).collect();
+    assert_eq!(turns, [&Event::Down, &Event::Up, &Event::Down, &Event::Up]);
+}
+
+#[test]
+fn a_peer_with_a_name_is_asked_for_outside_of_the_tunnel() {
+    let endpoint = Endpoint::Name { host: "vpn.example.org".into(), port: OUTER_PORT };
+    let mut world = World::new(Setup { endpoint: Some(endpoint), ..Setup::default() });
+    assert!(world.run_until(10, |world| !world.tapped.is_empty()), "no question");
+    let (to, answer) = dns_answer(&world.tapped[0], PEER);
+    // The peer's machine is the name server too; its stack has no port 53, so the frame is made here.
+    let frame = udp_frame((PEER, 53), to, &answer);
+    let now = world.now;
+    world.tunnel.on_frame(now, Side::Wire, &frame);
+    // IPv6 addresses are asked for as well; nobody answers that.
+    assert!(world.run_until(60, |world| world.tunnel.is_up()));
+    assert!(world.events.iter().any(|event| event.to_string() == "the peer vpn.example.org is at 192.0.2.1"));
+    assert!(world.exchange(SERVER, "by name", 10));
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_asked_for_again_and_again() {
+    let endpoint = Endpoint::Name { host: "vpn.example.org".into(), port: OUTER_PORT };
+    let mut world = World::new(Setup { endpoint: Some(endpoint), ..Setup::default() });
+    world.run(200);
+    let unresolved = world.events.iter().filter(|event| matches!(event, Event::Unresolved { .. })).count();
+    assert!(unresolved >= 2, "{:?}", world.events);
+    assert_eq!(world.count(Kind::Handshake) + world.count(Kind::Data), 0);
+}
+
+#[test]
+fn a_side_without_room_gets_no_frame_and_loses_none() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "one", 10));
+    let now = world.now;
+    world.guest.udp().send_slice(MARKER, (SERVER, SERVER_PORT)).unwrap();
+    world.guest.pipe.sent.clear();
+    let frame = udp_frame_of_guest(b"waits");
+    world.tunnel.on_frame(now, Side::Guest, &frame);
+    let mut buffer = [0; 2048];
+    assert_eq!(world.tunnel.poll_transmit(now, &|side| side == Side::Guest, &mut buffer), None);
+    let (side, _) = world.tunnel.poll_transmit(now, &|_| true, &mut buffer).expect("the frame is still there");
+    assert_eq!(side, Side::Wire);
+}
+
+/// A datagram on the wire, without checksum (RFC 768 allows it).
+fn udp_frame(from: (Ipv4Addr, u16), to: core::net::SocketAddr, data: &[u8]) -> Vec<u8> {
+    let core::net::IpAddr::V4(to_address) = to.ip() else { panic!("IPv4 only") };
+    frame(MAC, [0x52, 0x54, 0, 1, 1, 1], (from.0, from.1), (to_address, to.port()), data)
+}
+
+pub fn udp_frame_of_guest(data: &[u8]) -> Vec<u8> {
+    frame(GATEWAY_MAC, MAC, (GUEST, 1), (SERVER, 2), &[MARKER, data].concat())
+}
+
+fn frame(to_mac: [u8; 6], from_mac: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), data: &[u8]) -> Vec<u8> {
+    let len = data.len() as u16 + 8;
+    let mut header = [&[0x45, 0][..], &(len + 20).to_be_bytes(), &[0, 0, 0x40, 0, 64, 17, 0, 0]].concat();
+    header.extend(from.0.octets());
+    header.extend(to.0.octets());
+    let sum: u32 = header.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
+    let sum = !((sum & 0xFFFF) + (sum >> 16)) as u16;
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let ports = [from.1.to_be_bytes(), to.1.to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
+    [&to_mac[..], &from_mac, &[8, 0], &header, &ports, data].concat()
+}
