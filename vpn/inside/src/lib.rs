@@ -46,7 +46,7 @@ mod size;
 mod tests;
 
 use alloc::vec::Vec;
-use frames::{FrameQueue, ICMPV6, Packet, UDP};
+use frames::{FrameQueue, Packet, UDP};
 use mediator::Instant;
 use mediator::net::{MAX_FRAME_BYTES, MacAddr};
 
@@ -166,7 +166,7 @@ impl Inside {
                 _ => {}
             }
         }
-        if packet.protocol == ICMPV6 && packet.ether_type() == frames::IPV6 && self.is_of_link(packet) {
+        if self.is_of_link(packet) {
             return self.on_ndp(now, packet);
         }
         if to_group || self.link.is_local(packet.destination) {
@@ -194,7 +194,8 @@ impl Inside {
 
     fn give(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         let packet = Packet::parse(bytes).ok_or(Reason::MalformedInside)?;
-        if !self.link.has(packet.destination) || !frames::is_unicast(packet.source) {
+        // Neither may a packet from beyond speak for the link: neighbour discovery by a peer would tell the guest who has which address.
+        if !self.link.has(packet.destination) || self.link.is_local(packet.source) || self.is_of_link(&packet) {
             return Err(Reason::NotForGuest);
         }
         if packet.bytes.len() > LINK_MTU {

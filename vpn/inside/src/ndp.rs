@@ -12,6 +12,7 @@ const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
 /// Messages of neighbour discovery come with this hop limit, or from beyond the link (s. 6.1.1, 7.1.1).
 const HOP_LIMIT: u8 = 255;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 1);
@@ -36,10 +37,10 @@ impl Inside {
     pub(crate) fn is_of_link(&self, packet: &Packet<'_>) -> bool {
         let to_link = match packet.destination {
             IpAddr::V6(to) => to.is_multicast() || to.is_unicast_link_local(),
-            IpAddr::V4(_) => false,
+            IpAddr::V4(_) => return false,
         };
         let kind = packet.payload().first().copied().unwrap_or_default();
-        to_link || matches!(kind, ROUTER_SOLICITATION..=137)
+        packet.protocol == ICMPV6 && (to_link || matches!(kind, ROUTER_SOLICITATION..=REDIRECT))
     }
 
     pub(crate) fn on_ndp(&mut self, now: Instant, packet: &Packet<'_>) -> Result<(), Reason> {

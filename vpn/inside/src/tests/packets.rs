@@ -93,6 +93,21 @@ fn only_packets_for_the_guest_come_out_of_the_tunnel() {
 }
 
 #[test]
+fn a_peer_cannot_speak_for_the_guests_link() {
+    let mut inside = inside();
+    let advertisement = [&[136, 0, 0, 0, 0x60, 0, 0, 0][..], &FAR6.octets()].concat();
+    inside.on_packet(&icmp(GATEWAY, FAR6, OWN6, 255, &advertisement)[14..]);
+    inside.on_packet(&icmp(GATEWAY, FAR6, OWN6, 255, &[134; 16])[14..]);
+    for from in [Ipv4Addr::new(169, 254, 1, 1), OWN, Ipv4Addr::LOCALHOST] {
+        inside.on_packet(&udp(GATEWAY, (from, 67), (OWN, 68), b"offer")[14..]);
+    }
+    assert!(answer(&mut inside).is_none());
+    assert_eq!(inside.counters().dropped(Reason::NotForGuest), 5);
+    inside.on_packet(&icmp(GATEWAY, FAR6, OWN6, 64, &[129; 16])[14..]);
+    assert!(answer(&mut inside).is_some(), "a ping's answer does come");
+}
+
+#[test]
 fn a_guest_that_takes_nothing_fills_a_bounded_queue() {
     let mut inside = inside();
     let packet = udp(GATEWAY, (FAR, 2), (OWN, 1), b"answer");

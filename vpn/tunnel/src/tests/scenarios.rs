@@ -97,12 +97,25 @@ fn the_tunnel_lives_through_new_keys_and_idle_times() {
 }
 
 #[test]
-fn a_peer_that_starts_anew_or_moves_is_found_again() {
+fn a_peer_that_starts_anew_is_found_again() {
     let mut world = ready(Setup::default());
     assert!(world.exchange(SERVER, "before", 10));
-    world.restart_peer(PEER);
+    world.restart_peer();
     // The new peer knows no session; a handshake of ours comes after 15 s without an answer.
     assert!((0..20).any(|_| world.exchange(SERVER, "after", 5)));
+}
+
+#[test]
+fn a_peer_that_moves_is_followed_once_it_speaks_from_there() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "before", 10));
+    let there = Ipv4Addr::new(192, 0, 2, 77);
+    world.move_peer(there);
+    world.peer.server.udp().send_slice(MARKER, (GUEST, SERVER_PORT)).unwrap();
+    assert!(world.run_until(10, |world| world.guest.udp().recv().is_ok()));
+    let endpoint = world.tunnel.protocol().0.peers().next().and_then(|peer| peer.endpoint);
+    assert_eq!(endpoint, Some((there, OUTER_PORT).into()));
+    assert!(world.exchange(SERVER, "after", 10));
 }
 
 #[test]

@@ -192,7 +192,7 @@ fn key(seed: u8) -> PrivateKey {
 }
 
 impl Peer {
-    fn new(now: Instant, address: Ipv4Addr, stamp: u64) -> Self {
+    fn outside(now: Instant, address: Ipv4Addr) -> Outside {
         let config = outside::Config {
             mac: [0x52, 0x54, 0, 1, 1, 1],
             mtu: 1500,
@@ -203,6 +203,10 @@ impl Peer {
             dns: vec![],
             seed: 5,
         };
+        Outside::new(config, now).unwrap()
+    }
+
+    fn new(now: Instant, address: Ipv4Addr, stamp: u64) -> Self {
         let mut wg = wireguard::Tunnel::new(Dice(Chance(stamp), stamp), key(2), Options::default());
         let peer = PeerConfig {
             public_key: key(1).public(),
@@ -212,8 +216,7 @@ impl Peer {
             persistent_keepalive_s: 0,
         };
         wg.add_peer(now.0 / 1_000_000, peer).unwrap();
-        let outside = Outside::new(config, now).unwrap();
-        Self { outside, wg, server: Host::server(), packets: Vec::new() }
+        Self { outside: Self::outside(now, address), wg, server: Host::server(), packets: Vec::new() }
     }
 
     fn run(&mut self, now: Instant) {
@@ -315,10 +318,15 @@ impl World {
         }
     }
 
-    /// The peer's machine starts anew, at this address.
-    pub fn restart_peer(&mut self, address: Ipv4Addr) {
+    /// The peer's machine starts anew.
+    pub fn restart_peer(&mut self) {
         let stamp = 5000 + self.now.0 / S;
-        self.peer = Peer::new(self.now, address, stamp);
+        self.peer = Peer::new(self.now, PEER, stamp);
+    }
+
+    /// The peer goes on at another address.
+    pub fn move_peer(&mut self, address: Ipv4Addr) {
+        self.peer.outside = Peer::outside(self.now, address);
     }
 
     fn is_lost(&mut self) -> bool {
