@@ -29,6 +29,9 @@ pub mod nvme_stream;
 pub mod prd_walk;
 pub mod sleep_tables;
 pub mod system_calls;
+pub mod tunnel_inside;
+pub mod tunnel_outside;
+mod tunnel_rig;
 pub mod wg_quick;
 pub mod wireguard_messages;
 pub mod wireguard_peers;
@@ -44,7 +47,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "ahci_stream", run: ahci_stream::run, seeds: ahci_stream::seeds },
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
@@ -56,6 +59,8 @@ pub const TARGETS: [Target; 14] = [
     Target { name: "prd_walk", run: prd_walk::run, seeds: prd_walk::seeds },
     Target { name: "sleep_tables", run: sleep_tables::run, seeds: sleep_tables::seeds },
     Target { name: "system_calls", run: system_calls::run, seeds: system_calls::seeds },
+    Target { name: "tunnel_inside", run: tunnel_inside::run, seeds: tunnel_inside::seeds },
+    Target { name: "tunnel_outside", run: tunnel_outside::run, seeds: tunnel_outside::seeds },
     Target { name: "wg_quick", run: wg_quick::run, seeds: wg_quick::seeds },
     Target { name: "wireguard_messages", run: wireguard_messages::run, seeds: wireguard_messages::seeds },
     Target { name: "wireguard_peers", run: wireguard_peers::run, seeds: wireguard_peers::seeds },
