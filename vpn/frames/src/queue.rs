@@ -82,16 +82,6 @@ impl FrameQueue {
         Some(result)
     }
 
-    /// Drops the newest frame.
-    pub fn drop_newest(&mut self) {
-        self.spare.extend(self.waiting.pop_back());
-    }
-
-    /// The newest frame.
-    pub fn newest(&mut self) -> Option<&mut [u8]> {
-        self.waiting.back_mut().map(Vec::as_mut_slice)
-    }
-
     pub fn clear(&mut self) {
         while let Some(frame) = self.waiting.pop_front() {
             self.spare.push(frame);
