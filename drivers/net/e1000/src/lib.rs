@@ -1,1 +1,75 @@
+//! Network cards of Intel: 82540EM, 82545EM and 82574L, which QEMU has as `e1000`, `e1000-82545em` and `e1000e`.
+//!
+//! Sources: Intel "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453) rev. 4.0 ("SDM"); Intel "82574 GbE
+//! Controller Family Datasheet" rev. 3.4 ("DS").
+//!
+//! - Under `tunnel` and `block` the VMM drives the real card ([`card`]) from the start, and the guest's driver sees a model of it
+//!   ([`model`]), whose registers have no effect on the real one but how often it interrupts (ITR). [`traffic`] stands between both.
+//! - The guest's descriptors of all forms are copied once; checksums, segmentation, VLAN tags and filters are software's ([`tx`],
+//!   [`rx`]). One call looks at [`tx::MAX_DESCRIPTORS`] descriptors and [`tx::MAX_BYTES`] bytes of the guest's at most, gives the tunnel what became
+//!   of them, takes as many frames from the cable and hands out as many; the rest follows at the
+//!   next call.
+//! - Hidden: MSI-X, the ports, wake-up, management, the flash. Served without effect: the second queue of the 82574 and RSS (all goes by the
+//!   first), delays of interrupts by packets (RDTR, RADV, TIDV, TADV; causes come at once), flow control, loopback (no frame comes back).
+//! - Completion class: `TrappedRegister`. Drivers read ICR before they trust memory. One that only looks at memory gets its frames
+//!   by [`NetController::poll`](::mediator::net::NetController::poll).
 #![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+
+mod card;
+mod config;
+mod desc;
+mod eeprom;
+mod mediator;
+mod model;
+mod phy;
+mod regs;
+mod rx;
+mod spec;
+mod statistics;
+mod traffic;
+mod tx;
+
+use ::mediator::Ctx;
+use ::mediator::net::NetController;
+use ::mediator::pci::{AttachError, Attached, Driver, Function};
+use alloc::boxed::Box;
+use alloc::format;
+
+/// The driver of these cards.
+pub static DRIVER: Driver<dyn NetController> =
+    Driver { name: "e1000", matches, regions: |_, device| config::regions(device), attach };
+
+fn kind(function: &Function) -> Option<spec::Kind> {
+    spec::Kind::of(function.device).filter(|_| function.vendor == spec::VENDOR)
+}
+
+fn matches(function: &Function) -> bool {
+    kind(function).is_some()
+}
+
+fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached<dyn NetController>, AttachError> {
+    let kind = kind(function).ok_or(AttachError("no card of this kind"))?;
+    let config = config::Config::attach(cx.device, kind)?;
+    let card = card::Card::new(cx.device, kind).map_err(AttachError)?;
+    let eeprom = eeprom::Eeprom::copy(cx.device, kind, card.mac);
+    let mut model = model::Model::new(kind, card.mac, eeprom);
+    let mut traffic = traffic::Traffic::new(card);
+    traffic.look_at_link(cx, &mut model);
+    // The link was there before the guest.
+    model.reset();
+    let controller = mediator::E1000 { name: format!("e1000 {}", function.bdf), config, model, traffic };
+    Ok(Attached { regions: controller.config.guard.regions(), controller: Box::new(controller) })
+}

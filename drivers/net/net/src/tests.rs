@@ -17,7 +17,7 @@ fn plain_sum(data: &[u8]) -> u16 {
 fn the_sum_is_that_of_rfc_1071_for_every_length() {
     // The example of RFC 1071 s. 3.
     assert_eq!(Sum::default().bytes(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]).folded(), 0xddf2);
-    let data: Vec<u8> = (0..3000u32).map(|n| (n * n >> 3) as u8).collect();
+    let data: Vec<u8> = (0..3000u32).map(|n| ((n * n) >> 3) as u8).collect();
     for len in 0..200 {
         assert_eq!(Sum::default().bytes(&data[..len]).folded(), plain_sum(&data[..len]), "{len}");
     }
