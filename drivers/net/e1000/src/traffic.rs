@@ -117,6 +117,8 @@ impl Traffic {
             return Err(PolicyError("no DMA memory for a card's rings"));
         }
         self.tunnel = Some(tunnel);
+        // The tunnel is told of a link that was up before.
+        self.link_up = false;
         self.look_at_link(cx, model);
         Ok(())
     }
@@ -263,7 +265,11 @@ impl Traffic {
             let room = |side| if side == Side::Wire { wire } else { guest };
             let buffer = self.frame.get_mut(..MAX_FRAME_BYTES).unwrap_or_default();
             match tunnel.poll_transmit(cx.now, &room, buffer) {
-                None => return,
+                None => {
+                    // It may have frames for the cable that nobody else would come for.
+                    self.full |= self.link_up && !wire;
+                    return;
+                }
                 Some((Side::Wire, len)) => {
                     let frame = self.frame.get(..len).filter(|_| wire);
                     to_wire(&mut self.card, cx.arena, &mut self.counters, frame);

@@ -165,7 +165,7 @@ impl E1000Guest {
         pieces: &[usize],
         descriptor: impl Fn(u64, usize, bool) -> u128,
     ) -> u32 {
-        let at = TX_BUFFERS + u64::from(self.tx_next) * TX_BUFFER_STEP;
+        let at = TX_BUFFERS + u64::from(self.tx_next) * if self.count > 128 { 0x2000 } else { TX_BUFFER_STEP };
         machine.ram.poke(at, frame);
         let mut offset = 0;
         for &len in pieces {
