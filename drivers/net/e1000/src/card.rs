@@ -98,6 +98,8 @@ pub struct Card {
     rings: Option<Rings>,
     /// Causes that interrupt, as the card has them.
     enabled: u32,
+    /// It takes every frame, also such as are not for its address.
+    pub takes_all: bool,
 }
 
 impl Card {
@@ -106,7 +108,7 @@ impl Card {
     /// # Errors
     /// Nobody answers, the reset does not end, or there is no hardware address.
     pub fn new(device: &mut dyn Device, kind: Kind) -> Result<Self, &'static str> {
-        let mut card = Self { kind, mac: [0; 6], rings: None, enabled: 0 };
+        let mut card = Self { kind, mac: [0; 6], rings: None, enabled: 0, takes_all: false };
         card.reset(device)?;
         card.mac = mac(device, kind).ok_or("it has no hardware address")?;
         Ok(card)
@@ -195,7 +197,8 @@ impl Card {
         }
         write(device, reg::TIPG, TIPG_COPPER);
         write(device, reg::TCTL, tctl::EN | tctl::PSP | tctl::CT | tctl::COLD);
-        write(device, reg::RCTL, rctl::EN | rctl::MPE | rctl::LPE | rctl::BAM | rctl::SECRC);
+        let all = if self.takes_all { rctl::UPE } else { 0 };
+        write(device, reg::RCTL, all | rctl::EN | rctl::MPE | rctl::LPE | rctl::BAM | rctl::SECRC);
         write(device, reg::RDT, DESCRIPTORS.saturating_sub(1).into());
         true
     }

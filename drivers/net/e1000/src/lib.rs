@@ -3,8 +3,12 @@
 //! Sources: Intel "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453) rev. 4.0 ("SDM"); Intel "82574 GbE
 //! Controller Family Datasheet" rev. 3.4 ("DS").
 //!
-//! - Under `tunnel` and `block` the VMM drives the real card ([`card`]) from the start, and the guest's driver sees a model of it
-//!   ([`model`]), whose registers have no effect on the real one but how often it interrupts (ITR). [`traffic`] stands between both.
+//! - The VMM drives the real card ([`card`]) from the start, and the guest's driver sees a model of it ([`model`]), whose registers have no effect
+//!   on the real one but how often it interrupts (ITR). [`traffic`] stands between both.
+//! - `pass` is the same with a piece of cable in the tunnel's place (`net::Straight`), and not shadows of the guest's rings: nothing that
+//!   the guest writes reaches the card that way either, there is no second table of registers to keep right, and who publishes what the card
+//!   has done is the same for drivers that read ICR and for those that look at memory only. It costs a copy of each frame each way, and
+//!   sums and segments in software.
 //! - The guest's descriptors of all forms are copied once; checksums, segmentation, VLAN tags and filters are software's ([`tx`],
 //!   [`rx`]). One call looks at [`tx::MAX_DESCRIPTORS`] descriptors and [`tx::MAX_BYTES`] bytes of the guest's at most, gives the tunnel what became
 //!   of them, takes as many frames from the cable and hands out as many; the rest follows at the

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::model::Model;
 use crate::regs::REGISTERS;
 use crate::traffic::Traffic;
+use alloc::boxed::Box;
 use alloc::string::String;
 use mediator::net::{CardCounters, CardInfo, NetController, NetPolicy, PolicyError};
 use mediator::{
@@ -120,7 +121,11 @@ impl NetController for E1000 {
         match policy {
             NetPolicy::Block => Ok(()),
             NetPolicy::Tunnel(tunnel) => self.traffic.begin(cx, &mut self.model, tunnel),
-            NetPolicy::Pass => Err(PolicyError("not with this card yet")),
+            NetPolicy::Pass => {
+                // The guest's own filters decide, which are the model's.
+                self.traffic.card.takes_all = true;
+                self.traffic.begin(cx, &mut self.model, Box::new(net::Straight::default()))
+            }
         }
     }
 

@@ -21,7 +21,10 @@ use mediator::net::{CardCounters, MAX_FRAME_BYTES, PolicyError, Side, Tunnel};
 use mediator::{Ctx, DmaArena, Instant};
 use net::{FCS_BYTES, TAG_BYTES};
 
-/// Most frames that are taken from the cable, and that the tunnel hands out, in one call.
+/// Most frames that are taken from the cable before the tunnel is asked for what became of them, and how often that is done in one call.
+const BATCH: usize = 32;
+const MAX_BATCHES: usize = 8;
+/// Most frames that the tunnel hands out each time.
 const MAX_FRAMES: usize = 256;
 /// How long the card may go unseen while it interrupts nobody.
 const POLL_NS: u64 = 1_000_000;
@@ -205,27 +208,36 @@ impl Traffic {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let tunnel = self.tunnel.as_ref()?;
+        let rest = (self.more && !self.full).then_some(Instant(0));
+        let Some(tunnel) = &self.tunnel else { return rest };
         let unseen = self.card.enabled() & cause::RXT0 == 0 || self.full;
         let look = unseen.then_some(Instant(self.seen.0.saturating_add(POLL_NS)));
-        let rest = (self.more && !self.full).then_some(Instant(0));
         [tunnel.poll_timeout(), look, rest].into_iter().flatten().min()
     }
 
     fn exchange(&mut self, cx: &mut Ctx<'_>, model: &mut Model) {
         self.seen = cx.now;
         self.more = false;
-        self.take_from_wire(cx);
+        let mut left = true;
+        for _ in 0..MAX_BATCHES {
+            left = !self.take_from_wire(cx);
+            self.hand_out(cx, model);
+            if !left {
+                break;
+            }
+        }
+        self.more |= left;
         self.take_from_guest(cx, model);
         self.hand_out(cx, model);
         self.card.ring(cx.device);
     }
 
-    fn take_from_wire(&mut self, cx: &mut Ctx<'_>) {
-        let Some(tunnel) = &mut self.tunnel else { return };
-        for _ in 0..MAX_FRAMES {
+    /// Gives whether these were all.
+    fn take_from_wire(&mut self, cx: &mut Ctx<'_>) -> bool {
+        let Some(tunnel) = &mut self.tunnel else { return true };
+        for _ in 0..BATCH {
             match self.card.receive(cx.arena, &mut self.frame) {
-                None => return,
+                None => return true,
                 Some(Ok(len)) => {
                     self.counters.wire_received = self.counters.wire_received.wrapping_add(1);
                     tunnel.on_frame(cx.now, Side::Wire, self.frame.get(..len).unwrap_or_default());
@@ -233,7 +245,7 @@ impl Traffic {
                 Some(Err(_)) => self.counters.wire_dropped = self.counters.wire_dropped.wrapping_add(1),
             }
         }
-        self.more = true;
+        false
     }
 
     fn take_from_guest(&mut self, cx: &mut Ctx<'_>, model: &mut Model) {

@@ -23,6 +23,7 @@ mod filter;
 mod offload;
 mod queue;
 mod ring;
+mod straight;
 mod vlan;
 
 pub use checksum::{Sum, Verified, verify};
@@ -30,6 +31,7 @@ pub use filter::{Bitmap, SIZE_CLASSES, is_broadcast, is_multicast, size_class};
 pub use offload::{Checksum, Lie, MAX_PACKET_BYTES, MAX_SEGMENTS, Offload, Segmentation};
 pub use queue::FrameQueue;
 pub use ring::{Descriptors, Frames};
+pub use straight::Straight;
 pub use vlan::{TAG_BYTES, push_tagged, strip, tag_of};
 
 #[cfg(test)]

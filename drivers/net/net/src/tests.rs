@@ -1,6 +1,6 @@
+use crate::*;
 use alloc::vec;
 use alloc::vec::Vec;
-use crate::*;
 use mediator::net::MAX_FRAME_BYTES;
 
 /// The sum of RFC 1071, word by word.
