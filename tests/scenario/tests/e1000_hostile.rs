@@ -56,6 +56,7 @@ fn memory_that_changes_after_every_read_is_read_once() {
         let offload = Offload { transport: Some((20, 30, 0)), ..Offload::default() };
         rig.guest.put_extended(&mut rig.machine, &frame(200), &[50, 60], offload);
         rig.guest.ring(&mut rig.machine);
+        assert_eq!(rig.machine.ram.peek(rig.guest.tx_at(0) + 12, 1), [1], "it was asked to report");
         rig.machine.ram.changes_after_read = false;
         rig.run(5);
         let mut second = frame(200);
