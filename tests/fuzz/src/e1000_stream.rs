@@ -115,7 +115,11 @@ fn step(rig: &mut E1000Rig, [op, a, b, c, d, e, f, g]: Record) {
             rig.seen().mad = b % 4 == 3;
         }
         _ if a % 8 == 7 => machine.sleep(),
-        _ if a % 8 == 6 => drop(machine.other_region(b % 4, u32::from(c) & !3, Op::Write(value.into()))),
+        _ if a % 8 == 6 => drop(machine.other_region(
+            [8, 1, 2, 3][usize::from(b % 4)],
+            u32::from(c % 16) & !3,
+            Op::Write(value.into()),
+        )),
         _ => {
             rig.guest.form = [Form::Legacy, Form::Extended, Form::Split][usize::from(a % 3)];
             rig.guest.rctl = 0x8002 | value & 0x0603_0038;

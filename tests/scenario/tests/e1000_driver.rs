@@ -346,3 +346,38 @@ fn the_tunnels_deadline_is_the_cards() {
     let timeouts = rig.seen().timeouts;
     assert_eq!((timeouts, rig.machine.poll_timeout()), (1, None));
 }
+
+#[test]
+fn the_ports_of_an_82540_lead_to_the_model_as_linux_resets_it() {
+    use mediator::pci::Place;
+    use mediator::{Op, Width};
+    for id in [I82540EM, I82545EM] {
+        let mut rig = E1000Rig::new(id);
+        let ports = rig
+            .machine
+            .regions()
+            .iter()
+            .find(|it| it.place == Some(Place::Port(0xc000)))
+            .map(|it| (it.region.0, it.len));
+        assert_eq!(ports, Some((8, 8)));
+        rig.machine.other_region(8, 0, Op::Write(CTRL.into()));
+        rig.machine.other_region(8, 4, Op::Write(1 << 26));
+        assert_eq!([TCTL, RDLEN, TDLEN, IMS].map(|register| rig.machine.read(register)), [0; 4]);
+        rig.check();
+        rig.machine.other_region(8, 0, Op::Write(RAL.into()));
+        assert_eq!(rig.machine.other_region(8, 4, Op::Read), Some(0x1200_5452));
+        rig.machine.other_region(8, 0, Op::Write(0xffff_fff0));
+        assert_eq!(rig.machine.other_region(8, 4, Op::Read), Some(0xffff_ffff), "no register");
+        // Sizing; nothing of it reaches the card, which decodes no ports.
+        assert_eq!(rig.machine.config_read(0x14, Width::Dword), 0xc001);
+        rig.machine.config_write(0x14, Width::Dword, u32::MAX);
+        assert_eq!(rig.machine.config_read(0x14, Width::Dword), 0xffc1);
+        assert_eq!(rig.machine.other_region(8, 0, Op::Read), Some(0xffff_ffff), "placed elsewhere");
+        rig.machine.config_write(0x14, Width::Dword, 0xc001);
+        assert_eq!((rig.machine.config.command & 1, rig.machine.config_read(4, Width::Word) & 7), (0, 7));
+        rig.start();
+        rig.works();
+    }
+    let rig = E1000Rig::new(I82574L);
+    assert!(rig.machine.regions().iter().all(|it| it.place.and_then(Place::port).is_none()));
+}

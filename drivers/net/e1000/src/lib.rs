@@ -13,7 +13,7 @@
 //!   [`rx`]). One call looks at [`tx::MAX_DESCRIPTORS`] descriptors and [`tx::MAX_BYTES`] bytes of the guest's at most, gives the tunnel what became
 //!   of them, takes as many frames from the cable and hands out as many; the rest follows at the
 //!   next call.
-//! - Hidden: MSI-X, the ports, wake-up, management, the flash. Served without effect: the second queue of the 82574 and RSS (all goes by the
+//! - Hidden: MSI-X, the ports of the 82574, wake-up, management, the flash. Served without effect: the second queue of the 82574 and RSS (all goes by the
 //!   first), delays of interrupts by packets (RDTR, RADV, TIDV, TADV; causes come at once), flow control, loopback (no frame comes back).
 //! - Completion class: `TrappedRegister`. Drivers read ICR before they trust memory. One that only looks at memory gets its frames
 //!   by [`NetController::poll`](::mediator::net::NetController::poll).
@@ -74,6 +74,6 @@ fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached<dyn NetContr
     traffic.look_at_link(cx, &mut model);
     // The link was there before the guest.
     model.reset();
-    let controller = mediator::E1000 { name: format!("e1000 {}", function.bdf), config, model, traffic };
-    Ok(Attached { regions: controller.config.guard.regions(), controller: Box::new(controller) })
+    let controller = mediator::E1000 { name: format!("e1000 {}", function.bdf), config, model, traffic, io_addr: 0 };
+    Ok(Attached { regions: controller.config.regions(), controller: Box::new(controller) })
 }

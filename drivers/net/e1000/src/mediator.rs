@@ -1,8 +1,9 @@
 //! What the VMM holds.
 
-use crate::config::Config;
+use crate::config::{Config, IOADDR, IODATA, PORTS};
 use crate::model::Model;
 use crate::regs::REGISTERS;
+use crate::spec::REGISTERS_BYTES;
 use crate::traffic::Traffic;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -18,6 +19,8 @@ pub struct E1000 {
     pub config: Config,
     pub model: Model,
     pub traffic: Traffic,
+    /// The register that the ports lead to.
+    pub io_addr: u32,
 }
 
 impl E1000 {
@@ -31,6 +34,25 @@ impl E1000 {
     fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) {
         self.model.write(offset, value);
         self.traffic.after_write(cx, &mut self.model, offset);
+    }
+
+    /// An access by the ports (SDM s. 13.2.2).
+    fn port(&mut self, cx: &mut Ctx<'_>, access: Access) -> Result<Verdict, Violation> {
+        let Access { offset, width, op, .. } = access;
+        let value = match (offset, width, op) {
+            (IOADDR, Width::Dword, Op::Write(value)) => {
+                self.io_addr = value as u32;
+                0
+            }
+            (IOADDR, Width::Dword, Op::Read) => self.io_addr,
+            (IODATA, Width::Dword, _) if self.io_addr < REGISTERS_BYTES => self.dword(cx, self.io_addr & !3, op),
+            (_, _, Op::Read) => u32::MAX,
+            _ => 0,
+        };
+        Ok(match op {
+            Op::Read => Verdict::Value(u64::from(value) & width.ones()),
+            Op::Write(_) => Verdict::Done,
+        })
     }
 
     /// A dword of the registers, by which all of it goes.
@@ -56,7 +78,10 @@ impl Mediator for E1000 {
             Op::Read => Verdict::Value(value),
             Op::Write(_) => Verdict::Done,
         };
-        if !self.config.guard.decodes() {
+        if region == PORTS && self.config.decodes_ports() {
+            return self.port(cx, access);
+        }
+        if region == PORTS || !self.config.guard.decodes() {
             return Ok(answer(width.ones()));
         }
         if region != REGISTERS {
@@ -104,6 +129,7 @@ impl Mediator for E1000 {
         self.config.on_resume(cx.device);
         self.model.reset();
         self.model.phy.reset();
+        self.io_addr = 0;
         if !self.traffic.resume(cx, &mut self.model) {
             log::error!("{}: does not come back after sleep", self.name);
         }
