@@ -98,7 +98,8 @@ impl Config {
     /// # Errors
     /// Those of the guard.
     pub fn attach(device: &mut dyn Device, kind: Kind) -> Result<Self, AttachError> {
-        let shown = command(device) & NEEDED;
+        // The guard begins with a card that decodes its memory.
+        let shown = command(device) & NEEDED | header::COMMAND_MEMORY;
         let ports_on = command(device) & header::COMMAND_IO != 0;
         let ports = Ports::find(device, kind);
         let has_flash = kind.is_82574() && !pci::memory_regions(device, &[FLASH_BLOCK]).is_empty();
@@ -127,10 +128,10 @@ impl Config {
     }
 
     /// The machine has slept.
-    pub fn on_resume(&mut self, device: &mut dyn Device) {
-        self.guard.on_resume(device);
+    pub fn on_resume(&mut self, cx: &mut Ctx<'_>) {
+        self.guard.on_resume(cx);
         (self.shown, self.ports_on) = (0, false);
-        switch(device, NEEDED);
+        switch(cx.device, NEEDED);
     }
 
     /// Which dword of a capability this is.

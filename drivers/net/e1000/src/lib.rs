@@ -75,5 +75,6 @@ fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached<dyn NetContr
     // The link was there before the guest.
     model.reset();
     let controller = mediator::E1000 { name: format!("e1000 {}", function.bdf), config, model, traffic, io_addr: 0 };
-    Ok(Attached { regions: controller.config.regions(), controller: Box::new(controller) })
+    let (regions, windows) = (controller.config.regions(), controller.config.guard.windows());
+    Ok(Attached { regions, windows, controller: Box::new(controller) })
 }

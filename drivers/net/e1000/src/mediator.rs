@@ -126,7 +126,7 @@ impl Mediator for E1000 {
     }
 
     fn on_resume(&mut self, cx: &mut Ctx<'_>) {
-        self.config.on_resume(cx.device);
+        self.config.on_resume(cx);
         self.model.reset();
         self.model.phy.reset();
         self.io_addr = 0;

@@ -29,6 +29,10 @@ impl Hooks for Hook {
         found.place = place;
         Ok(())
     }
+
+    fn move_window(&mut self, _: usize, _: Option<Gpa>) -> Result<(), HookConflict> {
+        Ok(())
+    }
 }
 
 struct Wires<'a> {
