@@ -9,12 +9,12 @@
 //!   the guest writes reaches the card that way either, there is no second table of registers to keep right, and who publishes what the card
 //!   has done is the same for drivers that read ICR and for those that look at memory only. It costs a copy of each frame each way, and
 //!   sums and segments in software.
-//! - The guest's descriptors of all forms are copied once; checksums, segmentation, VLAN tags and filters are software's ([`tx`],
-//!   [`rx`]). One call looks at [`tx::MAX_DESCRIPTORS`] descriptors and [`tx::MAX_BYTES`] bytes of the guest's at most, gives the tunnel what became
-//!   of them, takes as many frames from the cable and hands out as many; the rest follows at the
-//!   next call.
-//! - Hidden: MSI-X, the ports of the 82574, wake-up, management, the flash. Served without effect: the second queue of the 82574 and RSS (all goes by the
-//!   first), delays of interrupts by packets (RDTR, RADV, TIDV, TADV; causes come at once), flow control, loopback (no frame comes back).
+//! - The guest's descriptors of all forms are copied once; checksums, segmentation, VLAN tags and filters are software's ([`tx`], [`rx`]).
+//! - One access looks at 512 descriptors and begins no packet after 256 KiB of the guest's ([`tx`]), takes 256 frames from the cable, and hands out 256
+//!   frames of the tunnel's after each 32 of these ([`traffic`]), at most; the rest follows at the next call.
+//! - Hidden: MSI-X, the ports of the 82574, wake-up, management, the flash. Served without effect: the second queue of the 82574 and RSS
+//!   (all goes by the first), delays of interrupts by packets (RDTR, RADV, TIDV, TADV; causes come at once), flow control, loopback (no
+//!   frame comes back).
 //! - Completion class: `TrappedRegister`. Drivers read ICR before they trust memory. One that only looks at memory gets its frames
 //!   by [`NetController::poll`](::mediator::net::NetController::poll).
 #![no_std]

@@ -80,7 +80,8 @@ impl Config {
                 self.bars[bar] = new & !1 | self.bars[bar] & 1;
             }
             at if at == PM + 4 => self.power = new & 0x103,
-            MSI => self.msi[0] = new & !0xff00,
+            // Enabled, and how many messages.
+            MSI => self.msi[0] = self.msi[0] & !0x71_0000 | new & 0x71_0000,
             at if at > MSI && at < MSI + 16 => self.msi[usize::from(at - MSI) / 4] = new,
             MSI_X => self.msi_x = new & 0xc000_0000,
             _ => {}
