@@ -39,7 +39,7 @@ fn settle(rig: &mut E1000Rig) {
     rig.guest = E1000Guest::default();
     rig.start();
     // What the tunnel and the ring still have.
-    for _ in 0..60 {
+    for _ in 0..25 {
         rig.run(40);
         rig.guest.poll(&mut rig.machine);
     }
