@@ -43,7 +43,7 @@ pub trait Tunnel: Send {
 
     fn on_timeout(&mut self, now: Instant);
 
-    /// The cable was plugged in or out.
+    /// The cable was plugged in or out. Until told there is none.
     fn on_link(&mut self, now: Instant, up: bool);
 
     /// Do packets of the guest get through as things stand?

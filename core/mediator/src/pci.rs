@@ -81,9 +81,10 @@ pub struct Window {
     pub len: u32,
 }
 
-/// A controller taken over: its mediator and the register blocks that lead to it.
-pub struct Attached {
-    pub controller: Box<dyn DiskController>,
+/// A controller taken over: its mediator and the register blocks that lead to it. `C` is what it is a controller of:
+/// [`dyn DiskController`](DiskController), or [`dyn NetController`](crate::net::NetController).
+pub struct Attached<C: ?Sized = dyn DiskController> {
+    pub controller: Box<C>,
     pub regions: Vec<Region>,
     /// What the guest may find elsewhere than the device has it ([`crate::Hooks::move_window`]), by number. Registers in memory that are
     /// in none of them stay where they are.
@@ -94,13 +95,13 @@ pub struct Attached {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AttachError(pub &'static str);
 
-/// What every driver crate exports as its `DRIVER` static.
-pub struct Driver {
+/// What every driver crate exports as its `DRIVER` static; `C` as in [`Attached`].
+pub struct Driver<C: ?Sized = dyn DiskController> {
     pub name: &'static str,
     /// Is this function mine?
     pub matches: fn(&Function) -> bool,
     /// The register blocks that [`Device`] must reach while `attach` runs (read from configuration space).
     pub regions: fn(&Function, &mut dyn Device) -> Vec<Region>,
     /// Takes the function over. The regions are reachable through `cx.device`; the guest is not running.
-    pub attach: fn(&Function, &mut Ctx<'_>) -> Result<Attached, AttachError>,
+    pub attach: fn(&Function, &mut Ctx<'_>) -> Result<Attached<C>, AttachError>,
 }

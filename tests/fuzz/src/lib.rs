@@ -22,6 +22,7 @@ pub mod ahci_stream;
 pub mod ata_stream;
 pub mod config_blob;
 pub mod decoder;
+pub mod e1000_stream;
 pub mod hypercall;
 pub mod luks2_header;
 pub mod multiboot_info;
@@ -47,11 +48,12 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "ahci_stream", run: ahci_stream::run, seeds: ahci_stream::seeds },
     Target { name: "ata_stream", run: ata_stream::run, seeds: ata_stream::seeds },
     Target { name: "config_blob", run: config_blob::run, seeds: config_blob::seeds },
     Target { name: "decoder", run: decoder::run, seeds: decoder::seeds },
+    Target { name: "e1000_stream", run: e1000_stream::run, seeds: e1000_stream::seeds },
     Target { name: "hypercall", run: hypercall::run, seeds: hypercall::seeds },
     Target { name: "luks2_header", run: luks2_header::run, seeds: luks2_header::seeds },
     Target { name: "multiboot_info", run: multiboot_info::run, seeds: multiboot_info::seeds },

@@ -8,6 +8,7 @@
 
 pub mod ahci;
 pub mod busy;
+pub mod e1000;
 mod model;
 pub mod nvme;
 pub mod own;

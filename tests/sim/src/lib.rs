@@ -14,6 +14,7 @@
 pub mod ahci;
 mod arena;
 mod bus;
+pub mod e1000;
 pub mod guest;
 mod hooks;
 pub mod ide;

@@ -1,0 +1,53 @@
+//! Registers by their names in the manual.
+
+pub const I82540EM: u16 = 0x100e;
+pub const I82545EM: u16 = 0x100f;
+pub const I82574L: u16 = 0x10d3;
+
+pub const CTRL: u32 = 0x0;
+pub const STATUS: u32 = 0x8;
+pub const EECD: u32 = 0x10;
+pub const EERD: u32 = 0x14;
+pub const CTRL_EXT: u32 = 0x18;
+pub const MDIC: u32 = 0x20;
+pub const VET: u32 = 0x38;
+pub const ICR: u32 = 0xc0;
+pub const ITR: u32 = 0xc4;
+pub const ICS: u32 = 0xc8;
+pub const IMS: u32 = 0xd0;
+pub const IMC: u32 = 0xd8;
+pub const IAM: u32 = 0xe0;
+pub const RCTL: u32 = 0x100;
+pub const TCTL: u32 = 0x400;
+pub const PSRCTL: u32 = 0x2170;
+pub const RDBAL: u32 = 0x2800;
+pub const RDBAH: u32 = 0x2804;
+pub const RDLEN: u32 = 0x2808;
+pub const RDH: u32 = 0x2810;
+pub const RDT: u32 = 0x2818;
+pub const TDBAL: u32 = 0x3800;
+pub const TDBAH: u32 = 0x3804;
+pub const TDLEN: u32 = 0x3808;
+pub const TDH: u32 = 0x3810;
+pub const TDT: u32 = 0x3818;
+pub const MPC: u32 = 0x4010;
+pub const GPRC: u32 = 0x4074;
+pub const GPTC: u32 = 0x4080;
+pub const GOTCL: u32 = 0x4090;
+pub const GOTCH: u32 = 0x4094;
+pub const RXCSUM: u32 = 0x5000;
+pub const RFCTL: u32 = 0x5008;
+pub const MTA: u32 = 0x5200;
+pub const RAL: u32 = 0x5400;
+pub const RAH: u32 = 0x5404;
+pub const VFTA: u32 = 0x5600;
+pub const WUC: u32 = 0x5800;
+pub const WUFC: u32 = 0x5808;
+pub const SWSM: u32 = 0x5b50;
+
+pub const TXDW: u32 = 1;
+pub const TXQE: u32 = 2;
+pub const LSC: u32 = 4;
+pub const RXDMT0: u32 = 0x10;
+pub const RXO: u32 = 0x40;
+pub const RXT0: u32 = 0x80;
