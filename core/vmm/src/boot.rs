@@ -99,7 +99,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
         guest.guard_local_apic(Gpa(hw::lapic::base().0), hw::cpus::all().len());
     }
     let listed = memory_map.iter().map(|entry| entry.base..entry.base.saturating_add(entry.len_bytes));
-    listed.chain([vmm.start..vmm.end]).for_each(|range| guest.close_to_registers(range));
+    listed.chain(core::iter::once(vmm.start..vmm.end)).for_each(|range| guest.close_to_registers(range));
     let memory = &*Box::leak(Box::new(V::memory(&features, vmm).ok_or(NO_MEMORY)?));
     guest.hooked_pages().try_for_each(|(at, hook)| V::hook_page(memory, at, hook)).ok_or(NO_MEMORY)?;
     shared.set_page_hook(|at, on| V::hook_for_a_time(memory, at, on));

@@ -82,7 +82,7 @@ fn step(rig: &mut E1000Rig, [op, a, b, c, d, e, f, g]: Record) {
             rig.guest.put_legacy(machine, &frame(len), &[usize::from(c) % len], (d % 2 != 0).then_some(value as u16));
         }
         3 => {
-            let triple = |on: u8| (on % 2 != 0).then_some((d, e, u16::from(f)));
+            let triple = |on: u8| (on & 1 != 0).then_some((d, e, u16::from(f)));
             let segments = (a % 2 != 0).then_some((c, u16::from_le_bytes([e, f]), a & 4 != 0, a & 8 != 0));
             let offload = Offload { network: triple(a >> 4), transport: triple(a >> 5), segments, tag: None };
             let len = usize::from(u16::from_le_bytes([b, g])) + 256;

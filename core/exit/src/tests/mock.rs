@@ -7,7 +7,6 @@ use crate::*;
 use ::policy::{HiddenBits, MsrRow, Rule, in_order};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
