@@ -5,6 +5,7 @@
 //! that odd input ends in a [`BootError`].
 //!
 //! - [`header`]: what must stand in the image so that a loader takes it
+//! - [`Files`]: modules that are read where they lie
 //! - [`map`]: memory map entries, and how overlapping ones are brought in order
 //! - [`place`]: where the VMM goes
 #![no_std]

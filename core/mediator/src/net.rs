@@ -52,7 +52,7 @@ pub trait Tunnel: Send {
 
 /// What happens to a card's frames.
 pub enum NetPolicy {
-    /// The guest drives the card itself; only what it may be pointed at is watched.
+    /// Every frame passes as it is, in both directions. Who drives the card is the driver's matter.
     Pass,
     /// No frame in either direction.
     Block,

@@ -5,7 +5,7 @@ use x86::svm::{Event, EventKind, ExitCode, Misc1, SaveArea, Vmcb, control};
 
 const CR0_PE: u64 = 1 << 0;
 const RFLAGS_IF: u64 = 1 << 9;
-/// A virtual interrupt that is never delivered: its intercept tells when the guest can take an interrupt (APM s. 15.21.4).
+/// A virtual interrupt. Where it is intercepted it is never delivered: the intercept tells when the guest can take an interrupt (APM s. 15.21.4).
 const WINDOW: u64 = control::V_IRQ | control::V_IGN_TPR;
 /// Its vector (APM appendix B.1).
 const V_INTR_VECTOR: u32 = 32;

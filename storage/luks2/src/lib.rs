@@ -8,7 +8,7 @@
 //! | S | the same once more |
 //! | 2 S | areas of the key slots |
 //!
-//! All of it comes from a disk and is hostile: what is read, allocated and computed is bounded before it happens. What
+//! All of it comes from a disk or a file and is hostile: what is read, allocated and computed is bounded before it happens. What
 //! Shoji opens is what `cryptsetup luksFormat` makes: one segment of `aes-xts-plain64` with a 512-bit key, whose
 //! sectors have 512 or 4096 bytes; key slots of type `luks2` with Argon2 or PBKDF2. Anything else is named and refused.
 //!

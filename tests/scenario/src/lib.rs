@@ -1,6 +1,6 @@
-//! Guest scripts against the ATA mediator and a simulated controller, with an oracle after every request.
+//! Guest scripts against mediators and simulated devices, with an oracle after every request.
 //!
-//! [`Rig`] is the machine of all scenarios and of the fuzz targets: a disk with a protected range as primary master, a
+//! [`Rig`] is the machine of the IDE scenarios and of their fuzz target ([`ahci`], [`nvme`] and [`e1000`] have their own): a disk with a protected range as primary master, a
 //! plain disk as primary slave, a CD drive as secondary master, and a model of what the guest must see. The device's
 //! addresses are audited at every single access of the guest; the platters, the arena and the model after every
 //! request.

@@ -56,7 +56,7 @@ struct GrubEntry {
     /// The compiled configuration
     #[arg(long, default_value = "/boot/shoji/shoji.conf")]
     config: GrubPath,
-    /// A LUKS2 header NAME.luks that GRUB loads, once for each [default: those in the folder of the configuration when the
+    /// A LUKS2 header NAME.luks on the configuration's file system that GRUB loads, once for each [default: those in the folder of the configuration when the
     /// script runs; without the script none]
     #[arg(long = "header-file", value_name = "NAME.luks")]
     headers: Vec<HeaderFile>,

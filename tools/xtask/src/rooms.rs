@@ -184,7 +184,7 @@ fn forbidden_import(importer: &Crate, imported: &Crate) -> Option<Refusal> {
         return Some(("nothing imports the binary", "move what is needed into a crate below it"));
     }
     match (importer.room(), from) {
-        (_, "mediator" | "abi" | "x86" | "initfunc" | "lock" | "wireguard") => {
+        (_, "mediator" | "abi" | "x86" | "policy" | "sleep" | "initfunc" | "lock" | "wireguard") => {
             Some(("it imports nothing of the workspace", "move the code up, to a crate that may import both"))
         }
         (_, "wg_quick") if to != "wireguard" => {

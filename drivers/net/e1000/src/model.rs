@@ -1,4 +1,4 @@
-//! The card that the guest sees in `tunnel` and `block`: registers without any effect on the real one.
+//! The card that the guest sees: registers without any effect on the real one, but for ITR.
 //!
 //! Registers that only keep what is written are a table ([`KEPT`]); what is in none reads 0, and writes vanish.
 

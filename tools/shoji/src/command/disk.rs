@@ -23,7 +23,7 @@ pub enum DiskCommand {
     /// Make a LUKS2 volume: header, volume key and a pass phrase. What the partition holds is lost
     ///
     /// `cryptsetup` opens it, too. The header takes the first 16 MiB, so the file system in it must be 16 MiB smaller
-    /// than the partition; a detached header takes none. A header file is made, 4 MiB long.
+    /// than the partition; a detached header takes none. --header-file makes the file, 4 MiB long.
     Init {
         #[command(flatten)]
         at: At,
@@ -48,7 +48,7 @@ pub enum DiskCommand {
         #[command(flatten)]
         phrase: TryPassPhrase,
     },
-    /// Say what a disk or partition holds, and how its LUKS2 header is
+    /// Say what a disk, partition or header file holds, and how its LUKS2 header is
     Status {
         #[command(flatten)]
         at: At,
@@ -79,7 +79,7 @@ pub enum DiskCommand {
 /// Which run of bytes.
 #[derive(Args)]
 pub struct At {
-    /// Image file, disk or partition
+    /// Image file, disk or partition; for status, header-backup and header-restore a header file, too
     pub device: PathBuf,
     /// Number of the partition [default: the whole]
     #[arg(short, long)]
