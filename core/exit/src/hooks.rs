@@ -37,7 +37,8 @@ pub(crate) struct HookedPage {
     pub owner: Owner,
 }
 
-/// The owners of hooked pages that a CPU has touched lately. No page changes hands while a CPU runs.
+/// The owners of hooked pages that a CPU has touched lately. A page may still stand here as the controllers' after the guest has
+/// moved their registers away; it was nobody else's, and they tell what is there now.
 pub(crate) struct Owners([(u64, Owner); REMEMBERED]);
 
 impl Owners {

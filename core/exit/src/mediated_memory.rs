@@ -113,7 +113,12 @@ impl Bus {
     }
 }
 
+/// Homes lie below 4 GiB, and so does all that lies beside them in their pages. What is above has led here because a window is in
+/// the page, or has been there when the CPU looked last.
 fn beside<M: Machine>(machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
+    if at.0 >= GIB_4 {
+        return u64::MAX;
+    }
     let memory = machine.parts().device_memory;
     match op {
         Op::Read => memory.read(at, width),

@@ -11,8 +11,8 @@ use crate::mediated_memory::Block;
 use crate::{Machine, hooks::PAGE_BYTES};
 use alloc::vec::Vec;
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::SeqCst;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 use mediator::{Gpa, HookConflict, pci};
 
 /// Longer ones stay at home: each page of another place is hooked on its own.
@@ -33,7 +33,8 @@ pub(crate) struct Window {
     number: usize,
     home: u64,
     len: u64,
-    /// Where the guest finds it. Changes only while the other CPUs stand between two exits.
+    /// Where the guest finds it. Changes only while the other CPUs stand; one may stand within an access that is translated already, and
+    /// goes on to home.
     place: AtomicU64,
 }
 
@@ -108,6 +109,8 @@ pub(crate) struct Moved {
 pub(crate) struct Windows {
     all: Vec<Window>,
     closed: Vec<Range<u64>>,
+    /// A place that could not be hooked was logged: no memory, or no address that this CPU has.
+    complained: AtomicBool,
 }
 
 impl Windows {
@@ -193,9 +196,12 @@ impl Windows {
         if ![NOWHERE, window.home].contains(&place) {
             let hooked = pages(&window.range(place)).all(|page| machine.set_page_hook(Gpa(page), true));
             if !hooked {
-                log::warn!(
-                    "no memory to guard registers at {place:#x}, where the guest has placed them: it finds none"
-                );
+                if !self.complained.swap(true, SeqCst) {
+                    log::warn!(
+                        "registers cannot be guarded at {place:#x}, where the guest has placed them: it finds none; further ones \
+                         are not logged"
+                    );
+                }
                 window.place.store(NOWHERE, SeqCst);
                 self.open(machine, &window.range(place));
             }

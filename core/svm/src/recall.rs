@@ -72,6 +72,8 @@ impl SvmVcpu {
         let changes = self.memory().changes();
         if core::mem::replace(&mut self.watch.changes, changes) != changes {
             self.vmcb.control.tlb_control = TlbControl::ALL;
+            // What was mapped may not be any more, and is to be tried again.
+            self.forget_touched();
         }
         if wanted != self.watch.wanted || wanted.at_tsc.is_some() && self.watch.is_told {
             self.watch.wanted = wanted;

@@ -134,6 +134,10 @@ impl SvmVcpu {
         false
     }
 
+    pub(crate) fn forget_touched(&mut self) {
+        self.touched = Touched::default();
+    }
+
     pub(crate) fn memory(&self) -> &'static Memory {
         self.memory
     }

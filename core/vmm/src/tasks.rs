@@ -75,6 +75,8 @@ impl Tasks {
         }
         if any {
             guest_cpu.before_interrupts(machine);
+            // The CPU may have stood still for that.
+            self.plan_anew(vcpu, guest_cpu);
         }
     }
 

@@ -477,6 +477,10 @@ impl MemoryGuard {
     ) -> Result<Verdict, Violation> {
         let device = &mut *cx.device;
         let old = device.config_read(header::COMMAND, Width::Dword);
+        if old == u32::MAX {
+            // Nothing is there. What may come between this look and a write would be switched on as it is.
+            return Ok(Verdict::Done);
+        }
         let new = merge(old, access.offset, access.width, value);
         let refused = |what| Err(Violation { what, detail: new.into() });
         if busy && old & !new & (header::COMMAND_MEMORY | header::COMMAND_MASTER) != 0 {

@@ -147,6 +147,18 @@ fn a_place_that_was_left_is_the_guests_again() {
 }
 
 #[test]
+fn a_place_above_4_gib_that_a_cpu_has_seen_leads_nowhere_once_it_is_left() {
+    for code in [LOAD, STORE] {
+        let mut rig = Rig::new(code, |_| {});
+        rig.moving(&[(0, Some(HIGH))]);
+        assert_eq!(rig.touch(HIGH + 0x1000, code == STORE).1.len(), 1);
+        rig.moving(&[(0, None)]);
+        // The fault of an access that was on its way.
+        assert_eq!(rig.touch(HIGH + 0x1000, code == STORE).1, []);
+    }
+}
+
+#[test]
 fn nothing_is_placed_where_the_vmm_or_the_guest_has_something() {
     let mut rig = Rig::new(LOAD, |guest| {
         guest.close_to_registers(0..0x4000_0000);
