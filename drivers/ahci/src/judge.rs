@@ -69,7 +69,10 @@ impl Port {
 
     /// Takes the next command. Those that are beyond what the queue has room for stay with the guest until then.
     pub fn start_next(&mut self, cx: &mut Ctx<'_>, shared: &mut Shared) {
-        let Some(slot) = slots_of(self.held).next() else { return };
+        let Some(slot) = slots_of(self.held).next() else {
+            shared.held &= !self.regs.bit;
+            return;
+        };
         self.held &= !bit(slot);
         if self.held == 0 {
             shared.held &= !self.regs.bit;

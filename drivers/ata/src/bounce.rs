@@ -21,8 +21,6 @@ use mediator::{Ctx, Device, GuestSegment, Work, WorkError};
 
 /// Size of a channel's bounce buffer. Larger requests go in parts.
 pub const BOUNCE_BYTES: usize = 1 << 20;
-/// Sectors that fit the bounce buffer.
-pub const BOUNCE_SECTORS: u32 = (BOUNCE_BYTES / SECTOR_BYTES) as u32;
 
 /// The guest has one request at a time on a channel.
 pub const GUEST_TAG: u32 = 0;

@@ -1,6 +1,5 @@
 //! The command register: what becomes of each command of the guest.
 
-use crate::bounce::BOUNCE_SECTORS;
 use crate::channel::{Channel, Moved, State};
 use crate::cmd::{self, Class, Mode, Transfer};
 use crate::denied::Denied;
@@ -18,6 +17,8 @@ use mediator::{Ctx, Device, Verdict};
 
 /// DATA SET MANAGEMENT: the payload is a list of unused sectors.
 const TRIM_FEATURE: u8 = 1;
+/// Most sectors of its list.
+const LIST_SECTORS: u32 = 64;
 /// First LBA that a 28-bit command cannot name.
 const LBA28_END: u64 = 1 << 28;
 
@@ -30,7 +31,8 @@ impl Channel {
         if self.own_comes_first(cx, command) {
             return Verdict::Done;
         }
-        if command == code::DEVICE_RESET && matches!(self.unit(), Unit::Packet) {
+        let stuck = matches!(self.state, State::Stuck);
+        if command == code::DEVICE_RESET && matches!(self.unit(), Unit::Packet) && !stuck {
             // The one command that a busy device takes.
             let device_register = self.taskfile.device;
             self.reset(cx);
@@ -176,7 +178,7 @@ impl Channel {
             Some(ranges) => {
                 let list = self.taskfile.request(true, Geometry { heads: 1, sectors: 1 }).ok_or(Refused)?;
                 let only_trim = self.taskfile.features() == TRIM_FEATURE;
-                if !ranges.allows_trim() || !only_trim || list.sectors > BOUNCE_SECTORS {
+                if !ranges.allows_trim() || !only_trim || list.sectors > LIST_SECTORS {
                     return Err(Refused);
                 }
                 Some((list, ranges))

@@ -25,6 +25,8 @@ use mediator::{Ctx, Device, Instant};
 
 /// A device that takes longer hangs.
 const TIMEOUT_NS: u64 = 30_000_000_000;
+/// A bus master empties its buffers in less.
+const IDLE_NS: u64 = 1_000_000_000;
 /// Where the bus master tells of an interrupt and nobody knows whether the guest has taken it from the device, it has after so long.
 const QUIET_NS: u64 = 500_000_000;
 /// So long an access to configuration space waits for ours.
@@ -55,6 +57,8 @@ struct Running {
     since: Instant,
     /// Its part that the device is at.
     part: Option<Part>,
+    /// Since when the drive has had nothing to do although the bus master waits for it.
+    idle_since: Option<Instant>,
     /// Its end does not interrupt.
     masked: bool,
     /// The bus master's interrupt bit as the guest knows it.
@@ -76,6 +80,8 @@ enum Progress {
     Failed,
     /// It never ends.
     Hangs,
+    /// The drive is done, and the bus master is not yet; or the drive has not taken the command, as one that sleeps.
+    Idle,
 }
 
 /// The registers of a unit as the guest is to see them.
@@ -194,6 +200,10 @@ impl Channel {
         }
         if !self.has_own() {
             let turn = !self.own.guests_turn && self.own.is_waiting() && command != code::DEVICE_RESET;
+            if turn {
+                // The last word of a transfer may have gone out just now.
+                settle(cx.device, self.ports);
+            }
             if !turn || self.is_occupied(self.ports.alt_status(cx.device)) || !self.begin_next(cx) {
                 self.own.guests_turn = false;
                 return false;
@@ -203,6 +213,8 @@ impl Channel {
         let Some(running) = &mut self.own.running else { return false };
         if running.held.is_none() || resets {
             running.held = Some(command);
+            // What is told from here on is this command's.
+            running.interrupt = false;
         }
         if core::mem::replace(&mut running.masked, false) {
             self.ports.set_control(cx.device, self.control);
@@ -266,6 +278,7 @@ impl Channel {
         let Some(part) = running.part else { return };
         let result = match self.own_progress(cx.device, part) {
             Progress::Running if cx.now.0.saturating_sub(since.0) < TIMEOUT_NS => return,
+            Progress::Idle if !self.is_idle_for_good(cx.now) => return,
             Progress::Running | Progress::Hangs => {
                 // Only a reset brings the device to its senses, and that is the guest's to make.
                 self.lose_own(cx);
@@ -274,17 +287,23 @@ impl Channel {
                 return;
             }
             Progress::Done => Ok(()),
-            Progress::Failed => Err(DeviceError { disk_lba: None }),
+            Progress::Failed | Progress::Idle => Err(DeviceError { disk_lba: None }),
         };
         // From here on the device reaches neither buffer nor table.
         self.ports.bm_stop(cx.device);
         let Some(running) = &mut self.own.running else { return };
-        running.part = None;
+        (running.part, running.idle_since) = (None, None);
         let tag = Own::tag(running.unit);
         if let Some(queue) = &mut self.buffers.queue {
             queue.on_device_done(cx, tag, result);
         }
         self.take_steps(cx);
+    }
+
+    fn is_idle_for_good(&mut self, now: Instant) -> bool {
+        let Some(running) = &mut self.own.running else { return false };
+        let since = *running.idle_since.get_or_insert(now);
+        now.0.saturating_sub(since.0) >= IDLE_NS
     }
 
     fn own_progress(&self, device: &mut dyn Device, part: Part) -> Progress {
@@ -296,7 +315,7 @@ impl Channel {
             (true, _) => Progress::Running,
             (false, true) => Progress::Failed,
             // The end of the table says that all is in memory.
-            (false, false) if part.has_data && master & bm::ACTIVE != 0 => Progress::Running,
+            (false, false) if part.has_data && master & bm::ACTIVE != 0 => Progress::Idle,
             (false, false) => Progress::Done,
         }
     }
@@ -330,7 +349,8 @@ impl Channel {
         let master = self.ports.bm_read(cx.device, bm::STATUS);
         self.bm.error |= master & bm::ERROR != 0;
         let interrupt = master & bm::INTERRUPT != 0;
-        self.own.running = Some(Running { unit, since: cx.now, part: None, masked: true, interrupt, held: None });
+        self.own.running =
+            Some(Running { unit, since: cx.now, part: None, idle_since: None, masked: true, interrupt, held: None });
         (self.own.last, self.own.guests_turn) = (unit, true);
         self.state = State::Idle;
         self.ports.bm_stop(cx.device);
@@ -372,8 +392,10 @@ impl Channel {
             return true;
         }
         let status = self.ports.alt_status(device);
-        // Where nobody answers there is nobody to wait for.
-        if is_busy(status) && !matches!(self.units.get(unit), Some(Unit::Absent)) {
+        // Where nobody answers there is nobody to wait for. A disk that is not ready is not shown so until the guest's next command.
+        let unready = matches!(self.units.get(unit), Some(Unit::Disk(_)))
+            && (status & status::DRDY == 0 || status::FLOATING.contains(&status));
+        if unready || is_busy(status) && !matches!(self.units.get(unit), Some(Unit::Absent)) {
             return false;
         }
         let denied = self.denied.filter(|(other, _)| *other == unit);
@@ -405,6 +427,8 @@ impl Channel {
     fn give_back(&self, device: &mut dyn Device) {
         self.ports.write(device, reg::DEVICE, self.taskfile.device);
         self.ports.set_control(device, self.control);
+        // The status of a unit that was just selected tells nothing yet (ATA/ATAPI-7 s. 9.2), and a held command looks at it next.
+        settle(device, self.ports);
     }
 
     /// Takes a step of a request of ours; gives one of the guest's back.

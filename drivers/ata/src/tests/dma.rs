@@ -321,6 +321,20 @@ fn trim_is_sent_where_it_is_allowed_with_the_disks_own_addresses() {
 }
 
 #[test]
+fn a_list_of_trim_is_looked_at_up_to_64_sectors() {
+    let sent = |sectors| {
+        let mut machine = Machine::plain();
+        machine.controller.set_ranges(0, Arc::new(Trimmed(Range(100, 4000, 32)))).unwrap();
+        machine.write(COMMAND, reg::FEATURES, 1);
+        machine.command48(code::DATA_SET_MANAGEMENT, 0, sectors);
+        machine.drive.commands.iter().map(|command| command.0).collect::<Vec<_>>()
+    };
+    // It waits for the bus master.
+    assert_eq!(sent(64), []);
+    assert_eq!(sent(65), [code::NOP]);
+}
+
+#[test]
 fn a_range_of_one_sector_amid_a_request_is_transformed_alone() {
     let mut machine = Machine::protected(Range(100, 101, 0));
     machine.put(BUFFER, &pattern(3));
