@@ -7,7 +7,6 @@ use crate::ask::RegisterAccess;
 use crate::local_apic::MESSAGES;
 use crate::mmio::{Parted, Target};
 use crate::port_table::RegionOwner;
-use crate::windows::Found;
 use crate::wiring::Wiring;
 use crate::{Bus, DeviceMemory, Machine};
 use alloc::vec::Vec;
@@ -101,11 +100,7 @@ impl Bus {
     /// `at` is aligned to the width. What lies beside the blocks is some other device's, or of no interest, and passes.
     #[inline]
     fn access_memory<M: Machine>(&self, machine: &mut M, at: Gpa, width: Width, op: Op) -> u64 {
-        let at = match self.windows.find(at) {
-            Found::Home(home) => home,
-            Found::Left => return u64::MAX,
-            Found::Beside => at,
-        };
+        let Some(at) = self.windows.find(at) else { return u64::MAX };
         let Some(block) = self.blocks.iter().find(|block| block.contains(at)) else {
             return beside(machine, at, width, op);
         };

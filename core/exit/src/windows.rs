@@ -12,7 +12,7 @@ use crate::{Machine, hooks::PAGE_BYTES};
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::sync::atomic::Ordering::SeqCst;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use mediator::{Gpa, HookConflict, pci};
 
 /// Longer ones stay at home: each page of another place is hooked on its own.
@@ -86,17 +86,6 @@ fn has_page(range: &Range<u64>, page: u64) -> bool {
     overlap(range, &(page..page.saturating_add(PAGE_BYTES)))
 }
 
-/// What an address of the guest stands for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Found {
-    /// An address at home in a window.
-    Home(Gpa),
-    /// A home whose window the guest has elsewhere, or nowhere.
-    Left,
-    /// It is in no window.
-    Beside,
-}
-
 /// A window begins or ceases to be at a place that is not its home.
 #[derive(Clone, Copy)]
 pub(crate) struct Moved {
@@ -108,6 +97,8 @@ pub(crate) struct Moved {
 #[derive(Default)]
 pub(crate) struct Windows {
     all: Vec<Window>,
+    /// Number of those that are not at home: mostly none, and then each address stands for itself.
+    away: AtomicUsize,
     closed: Vec<Range<u64>>,
     /// A place that could not be hooked was logged: no memory, or no address that this CPU has.
     complained: AtomicBool,
@@ -143,14 +134,34 @@ impl Windows {
         self.all.iter().any(|window| at_home(window) || has_page(&window.range_now(), page))
     }
 
+    /// What an address of the guest stands for: one at home in a window, or itself if it is in none. Nothing: it is the home of a window
+    /// that the guest has elsewhere, or nowhere.
     #[inline]
-    pub fn find(&self, at: Gpa) -> Found {
+    pub fn find(&self, at: Gpa) -> Option<Gpa> {
+        if self.away.load(SeqCst) == 0 { Some(at) } else { self.find_away(at) }
+    }
+
+    fn find_away(&self, at: Gpa) -> Option<Gpa> {
         let here = |window: &Window| Some(window.home.wrapping_add(window.offset(window.place(), at.0)?));
         if let Some(home) = self.all.iter().find_map(here) {
-            return Found::Home(Gpa(home));
+            return Some(Gpa(home));
         }
         let is_home = |window: &Window| window.offset(window.home, at.0).is_some();
-        if self.all.iter().any(is_home) { Found::Left } else { Found::Beside }
+        (!self.all.iter().any(is_home)).then_some(at)
+    }
+
+    /// Moves a window; gives the place where it was. Nobody else does so at the same time. It counts as away from before it leaves
+    /// its home until after it is back, so that `find` never misses it.
+    fn set_place(&self, window: &Window, to: u64) -> u64 {
+        let (was_home, is_home) = (window.place() == window.home, to == window.home);
+        if was_home && !is_home {
+            self.away.fetch_add(1, SeqCst);
+        }
+        let from = window.place.swap(to, SeqCst);
+        if is_home && !was_home {
+            self.away.fetch_sub(1, SeqCst);
+        }
+        from
     }
 
     /// See [`mediator::Hooks::move_window`]. What has changed is to be given to [`Windows::make`].
@@ -168,7 +179,7 @@ impl Windows {
         if to != NOWHERE && !self.may_be_at(index, window, to) {
             return Err(HookConflict);
         }
-        let from = window.place.swap(to, SeqCst);
+        let from = self.set_place(window, to);
         Ok((from != to).then_some(Moved { window: index, from }))
     }
 
@@ -202,7 +213,7 @@ impl Windows {
                          are not logged"
                     );
                 }
-                window.place.store(NOWHERE, SeqCst);
+                self.set_place(window, NOWHERE);
                 self.open(machine, &window.range(place));
             }
         }
