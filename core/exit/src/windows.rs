@@ -141,6 +141,8 @@ impl Windows {
         if self.away.load(SeqCst) == 0 { Some(at) } else { self.find_away(at) }
     }
 
+    #[cold]
+    #[inline(never)]
     fn find_away(&self, at: Gpa) -> Option<Gpa> {
         let here = |window: &Window| Some(window.home.wrapping_add(window.offset(window.place(), at.0)?));
         if let Some(home) = self.all.iter().find_map(here) {

@@ -17,13 +17,13 @@ pub struct RamMap {
 /// The guest's RAM, as one CPU reaches it.
 pub struct GuestRam {
     map: &'static RamMap,
-    /// The page that code was last read from; it is RAM.
-    code_page: u64,
+    /// Where code was last read from: RAM, and [`MOST_CODE_BYTES`] fit behind each of this number of addresses.
+    code: u64,
+    code_addresses: u64,
 }
 
-const PAGE_MASK: u64 = 0xfff;
-/// So high that no address is within a page of it.
-const NO_PAGE: u64 = 1 << 63;
+/// Of one read of code.
+const MOST_CODE_BYTES: usize = 16;
 
 impl RamMap {
     /// `ram`: ranges that are backed by memory or ROM and reachable through the direct map; `vmm`: Shoji's own part.
@@ -44,6 +44,11 @@ impl RamMap {
         let inside = self.ram.iter().any(|ram| at.0 >= ram.start && end <= ram.end);
         if inside { Ok(direct::pointer(Hpa(at.0))) } else { Err(NotRam(at)) }
     }
+
+    /// The range of RAM that an address is in.
+    fn range_of(&self, at: Gpa) -> Option<&HpaRange> {
+        self.ram.iter().find(|ram| ram.start <= at.0 && at.0 < ram.end)
+    }
 }
 
 /// What of a range lies before and behind another one; parts of it may be empty.
@@ -55,15 +60,16 @@ fn without(range: HpaRange, hole: HpaRange) -> [HpaRange; 2] {
 
 impl GuestRam {
     pub fn new(map: &'static RamMap) -> Self {
-        Self { map, code_page: NO_PAGE }
+        Self { map, code: 0, code_addresses: 0 }
     }
 
-    /// Reads code. Most exits come from few pages, so the last one is remembered: RAM stays RAM.
+    /// Reads code, [`MOST_CODE_BYTES`] at most. It mostly lies in one range of RAM, so the last one is remembered: RAM stays RAM.
     #[inline]
     pub fn read_code<const N: usize>(&mut self, at: Gpa) -> Option<[u8; N]> {
+        const { assert!(N <= MOST_CODE_BYTES) };
         let mut bytes = [0; N];
-        if at.0.wrapping_sub(self.code_page) <= PAGE_MASK + 1 - N as u64 {
-            // SAFETY: inside a page that `check` has found to be guest RAM.
+        if at.0.wrapping_sub(self.code) < self.code_addresses {
+            // SAFETY: inside a range of guest RAM.
             unsafe { core::ptr::copy_nonoverlapping(direct::pointer(Hpa(at.0)), bytes.as_mut_ptr(), N) };
             return Some(bytes);
         }
@@ -74,8 +80,9 @@ impl GuestRam {
     #[cold]
     fn read_new_code(&mut self, at: Gpa, bytes: &mut [u8]) -> Option<()> {
         self.read(at, bytes).ok()?;
-        let page = at.0 & !PAGE_MASK;
-        self.code_page = if self.map.check(Gpa(page), PAGE_MASK as usize + 1).is_ok() { page } else { NO_PAGE };
+        let ram = self.map.range_of(at)?;
+        self.code = ram.start;
+        self.code_addresses = (ram.end - ram.start).saturating_sub(MOST_CODE_BYTES as u64 - 1);
         Some(())
     }
 }

@@ -78,17 +78,20 @@ pub fn take(line: u8) {
 
 /// As [`take`], where a second one may follow before the CPU is closed to interrupts again. Gives how many it took, at least one.
 pub fn take_some(line: u8) -> u32 {
-    let seen = count(line);
+    cpu::idle(|| time::wait_until(|| is_requested(line), "no interrupt comes"));
+    take_requested(line)
+}
+
+/// Has the device raised the line, which must be open?
+pub fn is_requested(line: u8) -> bool {
     let base = if line < 8 { MASTER } else { SLAVE };
-    cpu::idle(|| {
-        time::wait_until(
-            || {
-                out8(base, READ_REQUESTS);
-                in8(base) >> (line % 8) & 1 != 0
-            },
-            "no interrupt comes",
-        );
-    });
+    out8(base, READ_REQUESTS);
+    in8(base) >> (line % 8) & 1 != 0
+}
+
+/// Takes what is requested.
+pub fn take_requested(line: u8) -> u32 {
+    let seen = count(line);
     cpu::enable_interrupts();
     cpu::disable_interrupts();
     let taken = count(line) - seen;

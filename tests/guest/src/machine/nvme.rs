@@ -1,7 +1,7 @@
 //! The first namespace of an NVMe controller, by one pair of queues with interrupts. NVM Express 1.4.
 
 use super::memory::{peek, poke};
-use super::{irq, pci, time};
+use super::{cpu, irq, pci, time};
 
 pub const CLASS: u16 = 0x0108;
 const BAR0: u8 = 0x10;
@@ -29,6 +29,10 @@ const SECTOR: usize = 512;
 const PAGE: usize = 4096;
 /// An admin command that has not ended by then does not.
 const ADMIN_MS: u32 = 10_000;
+/// Nor does another one by then.
+const TRANSFER_MS: u32 = 10_000;
+/// A hypervisor that has waited for a slow drive looks again so soon.
+const RING_AGAIN_MS: u32 = 20;
 /// Entries of each queue; not reached.
 pub const ENTRIES: u16 = 32;
 
@@ -54,6 +58,8 @@ pub struct Nvme {
     /// Of one command.
     max_bytes: usize,
     queues: [Queue; 2],
+    /// A completion was taken that an interrupt may still tell of.
+    ahead: bool,
 }
 
 impl Nvme {
@@ -70,7 +76,7 @@ impl Nvme {
         function.enable_memory();
         let registers = u64::from(function.read32(BAR0) & !0xf) | u64::from(function.read32(BAR0 + 4)) << 32;
         let line = function.read8(INTERRUPT_LINE) & 15;
-        let mut this = Self { registers, line, max_bytes: PAGE, queues: Default::default() };
+        let mut this = Self { registers, line, max_bytes: PAGE, queues: Default::default(), ahead: false };
         this.stop();
         QUEUES.as_flattened().iter().for_each(|&at| (0..PAGE as u64).step_by(8).for_each(|i| poke(at + i, 0u64)));
         this.queues.iter_mut().for_each(|queue| queue.phase = true);
@@ -119,16 +125,47 @@ impl Nvme {
             open += 1;
         }
         self.ring(1);
+        let commands = open;
         while open > 0 {
-            irq::take_some(self.line);
-            let mut ended = 0;
-            while self.is_new(1) {
-                self.complete_one(1);
-                ended += 1;
+            self.wait(open < commands);
+            let (mut ended, was_ahead) = (0, core::mem::take(&mut self.ahead));
+            loop {
+                while self.is_new(1) {
+                    self.complete_one(1);
+                    ended += 1;
+                }
+                self.acknowledge(1);
+                if !self.is_new(1) {
+                    break;
+                }
+                self.ahead = true;
             }
-            check!(ended > 0, "an interrupt without a completion");
-            self.acknowledge(1);
+            check!(ended > 0 || was_ahead, "an interrupt without a completion");
             open -= ended;
+        }
+    }
+
+    /// Waits for the interrupt of a completion. One that has come before the acknowledgement of an earlier one (`others`)
+    /// keeps the line where it is, and no edge tells of it; a hypervisor may have it, and looks again when it is asked.
+    fn wait(&mut self, others: bool) {
+        let (mut since, mut rung) = (time::Since::now(), 0);
+        cpu::idle(|| {
+            while !irq::is_requested(self.line) {
+                let now = since.ms();
+                check!(now < TRANSFER_MS, "no interrupt comes");
+                if others && now > rung + RING_AGAIN_MS {
+                    rung = now;
+                    self.acknowledge(1);
+                    if self.is_new(1) {
+                        break;
+                    }
+                }
+            }
+        });
+        if irq::is_requested(self.line) {
+            irq::take_requested(self.line);
+        } else {
+            self.ahead = true;
         }
     }
 
@@ -166,8 +203,8 @@ impl Nvme {
             if now > ms {
                 return None;
             }
-            // Nobody takes interrupts here, and a hypervisor that has waited for a slow drive looks again when it is asked.
-            if now > rung + 20 {
+            // Nobody takes interrupts here.
+            if now > rung + RING_AGAIN_MS {
                 rung = now;
                 self.ring(queue);
             }
