@@ -358,12 +358,20 @@ fn parameters_of_a_tunnel_that_are_empty_or_too_long_are_refused() {
     };
     for (len, good) in [(0, false), (1, true), (MAX_TUNNEL_SECRET_BYTES, true), (MAX_TUNNEL_SECRET_BYTES + 1, false)] {
         assert_eq!(parse(&with(len)).is_ok(), good, "{len}");
+        // Before anything is allocated for them.
+        assert!(good || error(&with(len)) == BlobError::Malformed { entry: 12 }, "{len}");
     }
     let networks = |len| vec![network("a", FUNCTION, wireguard(Wire::default(), &vec![7; len]))];
     for len in [0, MAX_TUNNEL_SECRET_BYTES + 1] {
         let refused = encode(&Config { networks: networks(len), ..Config::default() });
         assert!(matches!(refused, Err(BlobError::Invalid(problem)) if problem.key == "wireguard"), "{len}");
     }
+}
+
+#[test]
+fn parameters_of_a_tunnel_are_wiped_when_dropped() {
+    fn is_wiped<T: zeroize::ZeroizeOnDrop>() {}
+    is_wiped::<TunnelSecret>();
 }
 
 #[test]
