@@ -13,7 +13,7 @@ use mediator::Instant;
 use serde_json::{Value, json};
 use tunnel::SetupError;
 use wg_quick::{Endpoint, MAX_FILE_BYTES, Peer, TunnelConfig};
-use wireguard::{Platform, PublicKey, Tai64n, Unavailable};
+use wireguard::{KEY_BYTES, Platform, Tai64n, Unavailable};
 use zeroize::Zeroizing;
 
 use crate::keys::{self, KeyFile};
@@ -148,7 +148,7 @@ pub fn to_json(secret: &TunnelSecret) -> Value {
     };
     json!({
         "private-key": REDACTED,
-        "public-key": public_key(&config.private_key.public()),
+        "public-key": key_text(&config.private_key.public().0),
         "listen-port": config.listen_port,
         "address": config.addresses.iter().map(address).collect::<Vec<_>>(),
         "dns": config.dns,
@@ -167,7 +167,7 @@ fn peer(peer: &Peer) -> Value {
         Endpoint::Name { host, port } => format!("{host}:{port}"),
     });
     json!({
-        "public-key": public_key(&peer.public_key),
+        "public-key": key_text(&peer.public_key.0),
         "preshared-key": peer.preshared_key.as_ref().map(|_| REDACTED),
         "endpoint": endpoint,
         "allowed-ips": peer.allowed_ips.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -176,6 +176,6 @@ fn peer(peer: &Peer) -> Value {
 }
 
 /// As `wg pubkey` writes it.
-pub fn public_key(key: &PublicKey) -> String {
-    Base64::encode_string(&key.0)
+pub fn key_text(key: &[u8; KEY_BYTES]) -> String {
+    Base64::encode_string(key)
 }
