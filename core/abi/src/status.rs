@@ -4,6 +4,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Status {
     pub domains: Vec<Domain>,
     /// Records written to the log since Shoji started.
     pub log_records: u64,
+    /// Network cards that have a rule.
+    pub cards: Vec<Card>,
 }
 
 /// Of Shoji, in bytes.
@@ -78,4 +81,73 @@ pub struct Domain {
     /// From the last fault to the restart, if there was one.
     pub last_restart_ns: Option<u64>,
     pub memory_bytes: u64,
+}
+
+/// A network card that has a rule.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Card {
+    /// Of the rule, from the configuration.
+    pub name: String,
+    /// Where it is on the first PCI segment.
+    pub bus: u8,
+    pub device: u8,
+    pub function: u8,
+    /// As the configuration names it.
+    pub policy: String,
+    /// `None`: the guest drives it, or does not find it.
+    pub driven: Option<DrivenCard>,
+    pub tunnel: Option<Tunnel>,
+}
+
+/// What is known of a card that Shoji drives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DrivenCard {
+    pub mac: [u8; 6],
+    pub link_up: bool,
+    pub frames: Frames,
+}
+
+/// What a card has moved. All counters wrap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Frames {
+    /// From the guest, and to it.
+    pub guest_sent: u64,
+    pub guest_received: u64,
+    /// To the cable, and from it.
+    pub wire_sent: u64,
+    pub wire_received: u64,
+    /// By who sent them.
+    pub guest_dropped: u64,
+    pub wire_dropped: u64,
+}
+
+/// The tunnel of a card.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// Packets of the guest get through.
+    pub is_up: bool,
+    /// Shoji's own addresses on the wire.
+    pub wire_ipv4: Option<Ipv4Addr>,
+    pub wire_ipv6: Option<Ipv6Addr>,
+    /// In the order of the configuration, at most [`MAX_PEERS_TOLD`].
+    pub peers: Vec<Peer>,
+    /// How many more there are.
+    pub more_peers: u32,
+}
+
+/// Peers of one tunnel that a status tells of: the answer to a hypercall is bounded
+/// ([`MAX_ANSWER_BYTES`](crate::hypercall::MAX_ANSWER_BYTES)), and tunnels may have hundreds.
+pub const MAX_PEERS_TOLD: usize = 16;
+
+/// A peer of a tunnel by WireGuard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Peer {
+    pub public_key: [u8; 32],
+    /// Where it was heard last, or is expected.
+    pub endpoint: Option<SocketAddr>,
+    /// Seconds since the latest handshake; `None`: there was none.
+    pub handshake_age_s: Option<u64>,
+    /// Bytes of authentic datagrams. Both counters wrap.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
 }

@@ -108,6 +108,7 @@ fn answer(caller: &Caller<'_>, parameters: &[u8], room: &mut [u8]) -> Result<usi
         disks: list(disks().iter().map(copy))?,
         domains: domains()?,
         log_records: hw::logger::logs().written(),
+        cards: Vec::new(),
     };
     postcard::to_slice(&status, room).map(|written| written.len()).map_err(|_| Error::BufferTooSmall)
 }

@@ -1,5 +1,6 @@
 //! Inside a guest: what a program asks of the Shoji that it runs under.
 
+mod cards;
 pub mod journal;
 pub mod log;
 pub mod prometheus;

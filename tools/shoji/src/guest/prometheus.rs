@@ -2,7 +2,9 @@
 //!
 //! Specification: Prometheus' "Exposition formats", text format 0.0.4.
 
-use abi::status::Status;
+use super::cards::{function, mac};
+use crate::wireguard::key_text;
+use abi::status::{Card, Peer, Status};
 use std::fmt::{Display, Write};
 
 /// The kinds of metrics that are used here.
@@ -45,6 +47,7 @@ pub fn to_text(status: &Status) -> String {
             out.sample("disk_protected_bytes", &labels, rule.sectors.saturating_mul(disk.sector_bytes.into()));
         }
     }
+    write_cards(&status.cards, &mut out);
     let domains = || status.domains.iter().map(|domain| (domain, vec![("domain", domain.name.clone())]));
     out.head("domain_state", Kind::Gauge, "1: the protection domain is in the state that the label tells.");
     for (domain, mut labels) in domains() {
@@ -56,6 +59,46 @@ pub fn to_text(status: &Status) -> String {
     out.head("domain_memory_bytes", Kind::Gauge, "Memory of a protection domain.");
     domains().for_each(|(domain, labels)| out.sample("domain_memory_bytes", &labels, domain.memory_bytes));
     out.0
+}
+
+fn write_cards(cards: &[Card], out: &mut Text) {
+    let label = |card: &Card| ("card", card.name.clone());
+    let driven = || cards.iter().filter_map(|card| Some((card, card.driven?)));
+    let tunnels = || cards.iter().filter_map(|card| Some((card, card.tunnel.as_ref()?)));
+    out.head("card_info", Kind::Gauge, "Network cards that have a rule.");
+    for card in cards {
+        let mut labels = vec![label(card), ("function", function(card)), ("policy", card.policy.clone())];
+        labels.extend(card.driven.map(|driven| ("mac", mac(driven.mac))));
+        out.sample("card_info", &labels, 1);
+    }
+    out.head("card_link_up", Kind::Gauge, "1: the cable of a card that Shoji drives is plugged in.");
+    driven().for_each(|(card, driven)| out.sample("card_link_up", &vec![label(card)], u8::from(driven.link_up)));
+    out.head("card_frames_total", Kind::Counter, "Frames sent, received and dropped on each side of a card.");
+    for (card, driven) in driven() {
+        let frames = driven.frames;
+        let guest =
+            [("sent", frames.guest_sent), ("received", frames.guest_received), ("dropped", frames.guest_dropped)];
+        let wire = [("sent", frames.wire_sent), ("received", frames.wire_received), ("dropped", frames.wire_dropped)];
+        for (side, counters) in [("guest", guest), ("wire", wire)] {
+            for (what, count) in counters {
+                let labels = vec![label(card), ("side", side.into()), ("what", what.into())];
+                out.sample("card_frames_total", &labels, count);
+            }
+        }
+    }
+    out.head("tunnel_up", Kind::Gauge, "1: packets of the guest get through the tunnel of a card.");
+    tunnels().for_each(|(card, tunnel)| out.sample("tunnel_up", &vec![label(card)], u8::from(tunnel.is_up)));
+    let mut of_peers = |name, kind, help, value: fn(&Peer) -> Option<u64>| {
+        out.head(name, kind, help);
+        for (card, peer) in tunnels().flat_map(|(card, tunnel)| tunnel.peers.iter().map(move |peer| (card, peer))) {
+            let labels = vec![label(card), ("public_key", key_text(&peer.public_key))];
+            value(peer).into_iter().for_each(|value| out.sample(name, &labels, value));
+        }
+    };
+    let help = "Time since the latest handshake with a peer; none: no sample.";
+    of_peers("wireguard_handshake_age_seconds", Kind::Gauge, help, |peer| peer.handshake_age_s);
+    of_peers("wireguard_received_bytes_total", Kind::Counter, "Bytes from a peer.", |peer| Some(peer.rx_bytes));
+    of_peers("wireguard_sent_bytes_total", Kind::Counter, "Bytes to a peer.", |peer| Some(peer.tx_bytes));
 }
 
 #[derive(Default)]

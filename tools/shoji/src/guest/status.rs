@@ -1,6 +1,6 @@
 //! `shoji status`.
 
-use super::{Vmm, escaped};
+use super::{Vmm, cards, escaped};
 use abi::hypercall::{Error, name};
 use abi::status::{Cpu, Disk, Rule, Status};
 use serde_json::{Map, Value, json};
@@ -40,6 +40,9 @@ fn write_text(status: &Status, out: &mut String) -> fmt::Result {
             writeln!(out, "  not encrypted")?;
         }
     }
+    for card in &status.cards {
+        cards::write_text(card, out)?;
+    }
     for domain in &status.domains {
         let (name, state) = (escaped(&domain.name), escaped(&domain.state));
         write!(out, "domain {name}: {state}, {}, {} restarts", mib(domain.memory_bytes), domain.restarts)?;
@@ -68,7 +71,7 @@ fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes / TENTH / 10, bytes / TENTH % 10)
 }
 
-fn duration(nanos: u64) -> String {
+pub fn duration(nanos: u64) -> String {
     let seconds = nanos / 1_000_000_000;
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -115,6 +118,7 @@ pub fn to_json(status: &Status) -> Value {
             "heap_used_bytes": memory.heap_used_bytes,
         },
         "disks": status.disks.iter().map(disk).collect::<Vec<_>>(),
+        "cards": status.cards.iter().map(cards::to_json).collect::<Vec<_>>(),
         "domains": domains,
         "cpus": status.cpus.iter().map(cpu).collect::<Vec<_>>(),
         "log_records": status.log_records,

@@ -6,7 +6,7 @@ use super::{Vmm, prometheus, status};
 use abi::hypercall::{Error, name};
 use abi::log::{Level, MAX_TEXT_BYTES};
 use abi::shell::Answer;
-use abi::status::{Cpu, Disk, Domain, Memory, Rule, Status};
+use abi::status::{Card, Cpu, Disk, Domain, DrivenCard, Frames, MAX_PEERS_TOLD, Memory, Peer, Rule, Status, Tunnel};
 use dbgsh::{Server, SharedKey, Step};
 use logs::Logs;
 use std::cell::Cell;
@@ -84,6 +84,47 @@ fn sample() -> Status {
             memory_bytes: 1 << 20,
         }],
         log_records: 42,
+        cards: vec![
+            Card {
+                name: "lan\x1b[2J".into(),
+                device: 3,
+                policy: "tunnel".into(),
+                driven: Some(driven()),
+                tunnel: Some(tunnel()),
+                ..Card::default()
+            },
+            Card { name: "wlan".into(), bus: 0xA, device: 31, function: 7, policy: "block".into(), ..Card::default() },
+        ],
+    }
+}
+
+fn driven() -> DrivenCard {
+    let frames = Frames {
+        guest_sent: 10,
+        guest_received: 12,
+        wire_sent: 9,
+        wire_received: 11,
+        guest_dropped: 3,
+        wire_dropped: 1,
+    };
+    DrivenCard { mac: [0x52, 0x54, 0, 0x12, 0x34, 0x56], link_up: true, frames }
+}
+
+fn tunnel() -> Tunnel {
+    let known = Peer {
+        public_key: core::array::from_fn(|i| i as u8 + 1),
+        endpoint: Some("[2001:db8::7]:51820".parse().unwrap()),
+        handshake_age_s: Some(84),
+        rx_bytes: 3_303_014,
+        tx_bytes: 53_084_160,
+    };
+    let unheard = Peer { public_key: [7; 32], ..Peer::default() };
+    Tunnel {
+        is_up: true,
+        wire_ipv4: Some([192, 0, 2, 10].into()),
+        wire_ipv6: None,
+        peers: vec![known, unheard],
+        more_peers: 240,
     }
 }
 
@@ -102,6 +143,104 @@ fn status_tells_people_everything_and_obeys_no_device() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
     }
+}
+
+#[test]
+fn status_shows_a_tunnel_as_wg_show_does() {
+    let text = status::to_text(&sample());
+    let expected = r"card `lan\x1b[2J` (00:03.0, 52:54:00:12:34:56): tunnel, link up
+  guest: 10 frames sent, 12 received, 3 of its own dropped
+  wire: 9 frames sent, 11 received, 1 of its own dropped
+  tunnel up, on the wire: 192.0.2.10
+  peer: AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=
+    endpoint: [2001:db8::7]:51820
+    latest handshake: 1 min 24 s ago
+    transfer: 3.14 MiB received, 50.62 MiB sent
+  peer: BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=
+  and 240 peers more
+card `wlan` (0a:1f.7): block, not driven by Shoji
+";
+    assert!(text.contains(expected), "{text}");
+    let mut down = sample();
+    down.cards[0].tunnel = Some(Tunnel::default());
+    assert!(status::to_text(&down).contains("  tunnel down, on the wire: no address\n"));
+}
+
+#[test]
+fn status_of_a_card_in_json_tells_none_from_zero() {
+    let json = status::to_json(&sample());
+    let [lan, wlan] = [&json["cards"][0], &json["cards"][1]];
+    assert_eq!((&lan["function"], &lan["policy"]), (&"00:03.0".into(), &"tunnel".into()));
+    assert_eq!((&lan["driven"]["mac"], &lan["driven"]["link_up"]), (&"52:54:00:12:34:56".into(), &true.into()));
+    let frames = ["guest_sent", "guest_received", "guest_dropped", "wire_sent", "wire_received", "wire_dropped"];
+    assert_eq!(frames.map(|name| lan["driven"][name].as_u64().unwrap()), [10, 12, 3, 9, 11, 1]);
+    let tunnel = &lan["tunnel"];
+    assert_eq!((&tunnel["up"], &tunnel["wire_ipv4"]), (&true.into(), &"192.0.2.10".into()));
+    assert!(tunnel["wire_ipv6"].is_null() && tunnel["more_peers"] == 240);
+    assert_eq!(tunnel["peers"][0]["endpoint"], "[2001:db8::7]:51820");
+    assert_eq!(tunnel["peers"][0]["handshake_age_s"], 84);
+    assert_eq!(
+        (&tunnel["peers"][0]["rx_bytes"], &tunnel["peers"][0]["tx_bytes"]),
+        (&3_303_014.into(), &53_084_160.into())
+    );
+    assert!(tunnel["peers"][1]["endpoint"].is_null() && tunnel["peers"][1]["handshake_age_s"].is_null());
+    assert!(wlan["driven"].is_null() && wlan["tunnel"].is_null());
+}
+
+#[test]
+fn prometheus_gets_the_counters_of_cards_and_peers() {
+    let text = prometheus::to_text(&sample());
+    let peer = r#"public_key="AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=""#;
+    let lan = "card=\"lan\x1b[2J\"";
+    for line in [
+        r#"shoji_card_info{card="wlan",function="0a:1f.7",policy="block"} 1"#.into(),
+        format!(r#"shoji_card_info{{{lan},function="00:03.0",policy="tunnel",mac="52:54:00:12:34:56"}} 1"#),
+        format!("shoji_card_link_up{{{lan}}} 1"),
+        format!(r#"shoji_card_frames_total{{{lan},side="guest",what="dropped"}} 3"#),
+        format!(r#"shoji_card_frames_total{{{lan},side="wire",what="received"}} 11"#),
+        format!("shoji_tunnel_up{{{lan}}} 1"),
+        format!("shoji_wireguard_handshake_age_seconds{{{lan},{peer}}} 84"),
+        format!("shoji_wireguard_received_bytes_total{{{lan},{peer}}} 3303014"),
+        format!("shoji_wireguard_sent_bytes_total{{{lan},{peer}}} 53084160"),
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\nis not in\n{text}");
+    }
+    let ages = text.lines().filter(|line| line.starts_with("shoji_wireguard_handshake_age_seconds{"));
+    assert_eq!(ages.count(), 1, "a peer that was never heard has none");
+    assert!(!text.contains("shoji_card_link_up{card=\"wlan\"}"));
+}
+
+#[test]
+fn sixteen_cards_and_four_tunnels_leave_half_of_an_answer_to_the_rest() {
+    let peer = Peer {
+        public_key: [0xFF; 32],
+        endpoint: Some("[2001:db8::7]:51820".parse().unwrap()),
+        handshake_age_s: Some(u64::MAX),
+        rx_bytes: u64::MAX,
+        tx_bytes: u64::MAX,
+    };
+    let wire_ipv6 = Some([0x2001, 0xDB8, 0, 0, 0, 0, 0, 7].into());
+    let peers = vec![peer; MAX_PEERS_TOLD];
+    let tunnel = Tunnel { peers, wire_ipv6, more_peers: u32::MAX, ..tunnel() };
+    let most = u64::MAX;
+    let frames = Frames {
+        guest_sent: most,
+        guest_received: most,
+        wire_sent: most,
+        wire_received: most,
+        guest_dropped: most,
+        wire_dropped: most,
+    };
+    let card = |number| Card {
+        name: "x".repeat(config::MAX_TEXT_BYTES),
+        policy: "tunnel".into(),
+        driven: Some(DrivenCard { frames, ..driven() }),
+        tunnel: (number < 4).then(|| tunnel.clone()),
+        ..Card::default()
+    };
+    let cards: Vec<Card> = (0..config::MAX_NETWORK_RULES).map(card).collect();
+    let bytes = postcard::to_allocvec(&cards).unwrap().len();
+    assert!(bytes <= abi::hypercall::MAX_ANSWER_BYTES / 2, "{bytes} bytes");
 }
 
 #[test]
