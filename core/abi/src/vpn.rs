@@ -312,12 +312,8 @@ mod tests {
     fn headers_come_back_as_they_were_and_have_their_lengths() {
         let request = Request { now_ns: u64::MAX - 1, link_up: true, room: Both { guest: 7, wire: u32::MAX } };
         assert_eq!(Request::decode(&request.encode()).map(|(it, _)| it), Some(request));
-        let answer = Answer {
-            deadline_ns: Some(5),
-            is_up: true,
-            more: Both { guest: false, wire: true },
-            has_event: false,
-        };
+        let answer =
+            Answer { deadline_ns: Some(5), is_up: true, more: Both { guest: false, wire: true }, has_event: false };
         assert_eq!(Answer::decode(&answer.encode()).map(|(it, _)| it), Some(answer));
         let answer = Answer { more: Both { guest: true, wire: false }, has_event: true, ..Answer::default() };
         assert_eq!(Answer::decode(&answer.encode()).map(|(it, _)| it), Some(answer));
@@ -338,7 +334,8 @@ mod tests {
         }
         let good = [Ok((Side::Wire, &b"one"[..])), Ok((Side::Guest, b"two!"))];
         assert!(Answer::decode(&batch).unwrap().1.eq(good));
-        for bad in [&[2, 1, 0, 9, 0, 1, 0, 9][..], &[0, 0, 0, 0, 1, 0, 9], &[0, 2, 0, 9], &[0, 1], &[1, 0xff, 0xff, 0]] {
+        for bad in [&[2, 1, 0, 9, 0, 1, 0, 9][..], &[0, 0, 0, 0, 1, 0, 9], &[0, 2, 0, 9], &[0, 1], &[1, 0xff, 0xff, 0]]
+        {
             let batch = [&batch, bad].concat();
             let records: Vec<_> = Answer::decode(&batch).unwrap().1.collect();
             assert_eq!(records.len(), 3, "{bad:?}");

@@ -60,8 +60,12 @@ pub struct Outcome {
 
 enum State {
     /// There is no program that knows the tunnel.
-    Down { until: Instant },
-    Serves { since: Instant },
+    Down {
+        until: Instant,
+    },
+    Serves {
+        since: Instant,
+    },
 }
 
 /// Moves frames between the queues and the program.
@@ -265,7 +269,9 @@ impl Far {
         let mut link = self.link.0.lock();
         link.drop_all();
         add(&mut link.counters.losses, 1);
-        for (side, _) in Request::decode(&self.request).map(|(_, records)| records).into_iter().flat_map(Records::flatten) {
+        for (side, _) in
+            Request::decode(&self.request).map(|(_, records)| records).into_iter().flat_map(Records::flatten)
+        {
             add(link.counters.down.of_mut(side), 1);
         }
         self.request.truncate(REQUEST_BYTES);

@@ -27,8 +27,8 @@ mod tests;
 mod text;
 
 use abi::vpn::{
-    ANSWER_BYTES, Answer, Both, MAX_BATCH_BYTES, MAX_RECORD_BYTES, MAX_SETUP_BYTES, MAX_TUNNELS,
-    RECORD_HEADER_BYTES, Request, START_BYTES, Side, Start, op, record_header,
+    ANSWER_BYTES, Answer, Both, MAX_BATCH_BYTES, MAX_RECORD_BYTES, MAX_SETUP_BYTES, MAX_TUNNELS, RECORD_HEADER_BYTES,
+    Request, START_BYTES, Side, Start, op, record_header,
 };
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -178,7 +178,8 @@ impl<'a> Out<'a> {
         loop {
             let (guest, wire) = (self.has_room(Side::Guest), self.has_room(Side::Wire));
             let room = |side| if side == mediator::net::Side::Guest { guest } else { wire };
-            let place = self.batch.get_mut(self.len..).and_then(|place| place.split_at_mut_checked(RECORD_HEADER_BYTES));
+            let place =
+                self.batch.get_mut(self.len..).and_then(|place| place.split_at_mut_checked(RECORD_HEADER_BYTES));
             let Some((header, frame)) = place.filter(|_| guest || wire) else { return };
             let Some((side, len)) = tunnel.poll_transmit(now, &room, frame) else { return };
             let side = side_for(side);

@@ -115,7 +115,12 @@ fn a_program_that_is_lost_at_any_call_loses_packets_leaks_none_and_comes_back() 
             assert!(world.ping(30), "{fault:?} at {at}: {:?}", world.program.told);
             assert!(world.near.is_up());
             let told = |what: &str| world.program.told.iter().filter(|line| line.contains(what)).count();
-            assert_eq!((told("is lost"), told("its program runs again")), (1, 1), "{fault:?} at {at}: {:?}", world.program.told);
+            assert_eq!(
+                (told("is lost"), told("its program runs again")),
+                (1, 1),
+                "{fault:?} at {at}: {:?}",
+                world.program.told
+            );
             assert_eq!(world.far.watch().counters().losses, 1);
             assert!(world.numbers().is_sorted() && world.numbers().windows(2).all(|two| two[0] != two[1]), "order");
         }
