@@ -75,11 +75,14 @@ fn a_guest_that_floods_does_not_keep_the_wire_out() {
         world.send(1300);
     }
     let before = world.far.watch().counters();
-    world.near.on_frame(world.now, Side::Wire, &[0xff; 60]);
+    for _ in 0..40 {
+        world.near.on_frame(world.now, Side::Wire, &[0xff; 1500]);
+    }
     world.pump();
     let counters = world.far.watch().counters();
     assert_eq!(counters.full.wire, before.full.wire);
-    assert_eq!(counters.taken.wire, before.taken.wire + 1, "it goes with the next batch");
+    assert_eq!(counters.taken.wire - before.taken.wire, 21, "half of the next batch is the wire's");
+    assert!(counters.taken.guest - before.taken.guest >= 20, "the other half is the guest's");
 }
 
 #[test]
@@ -193,6 +196,39 @@ fn each_life_of_a_program_has_another_seed_and_is_told_of_the_cable() {
     assert_eq!((world.sent, world.program.seeds), (sent, 2), "without a cable nothing leaves");
     world.near.on_link(world.now, true);
     assert!(world.ping(10));
+}
+
+#[test]
+fn what_the_program_gave_before_its_end_goes_nowhere() {
+    let mut world = World::up();
+    (0..20).for_each(|_| assert!(world.send(1300) > 0));
+    // Its answer waits for the card, which has not come by yet.
+    assert!(world.pump().card);
+    let before = world.far.watch().counters().late.wire;
+    world.program.faults = [Some(Fault::Error(Error::Dead))].into();
+    world.pump();
+    let sent = world.sent;
+    world.poll_card();
+    assert_eq!((world.sent, world.far.watch().counters().late.wire), (sent, before + 20));
+}
+
+#[test]
+fn what_the_program_gave_for_a_cable_that_is_out_goes_nowhere() {
+    let mut world = World::up();
+    (0..20).for_each(|_| assert!(world.send(1300) > 0));
+    assert!(world.pump().card);
+    world.near.on_link(world.now, false);
+    let sent = world.sent;
+    world.poll_card();
+    assert_eq!(world.sent, sent, "what waited");
+    // It was under way while the cable was pulled.
+    world.near.on_link(world.now, true);
+    world.send(1300);
+    world.program.pulls = Some(world.near.clone_for_tests());
+    world.pump();
+    world.near.on_link(world.now, true);
+    world.poll_card();
+    assert_eq!(world.sent, sent, "what came then");
 }
 
 #[test]

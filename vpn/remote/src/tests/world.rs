@@ -120,6 +120,8 @@ pub struct Program {
     given: VecDeque<Vec<u8>>,
     /// What the calls have taken.
     pub spent_ns: u64,
+    /// The cable of this one is pulled after the next call's work.
+    pub pulls: Option<Near>,
 }
 
 impl Program {
@@ -151,6 +153,9 @@ impl Host for Program {
         }
         let mut spy = Spy { leases, written: vec![] };
         let result = self.server.get_or_insert_default().handle(op, &mut spy);
+        if let Some(mut near) = self.pulls.take() {
+            near.on_link(Instant(0), false);
+        }
         if op & op::MASK == op::EXCHANGE && result.is_ok() {
             let (_, records) = Answer::decode(&spy.written).unwrap();
             let wire = records.map(Result::unwrap).filter(|(side, _)| *side == AbiSide::Wire);
