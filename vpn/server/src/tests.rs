@@ -57,12 +57,14 @@ fn server() -> Server {
     server
 }
 
+type Frames = Vec<(Side, Vec<u8>)>;
+
 fn exchange(
     server: &mut Server,
     at: u64,
     room: Both<u32>,
     frames: &[(Side, &[u8])],
-) -> Result<(Answer, Vec<(Side, Vec<u8>)>), Error> {
+) -> Result<(Answer, Frames), Error> {
     let mut batch = Request { now_ns: at, link_up: true, room }.encode().to_vec();
     for (side, frame) in frames {
         batch.extend(record_header(*side, frame.len()).unwrap());
