@@ -20,6 +20,7 @@ pub mod hypercall;
 pub mod log;
 pub mod shell;
 pub mod status;
+pub mod vpn;
 
 /// Physical address of the byte by which a boot loader knows that Shoji has had its turn.
 ///

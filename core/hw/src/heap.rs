@@ -45,9 +45,13 @@ pub fn len_bytes() -> usize {
 /// What the mediator of a storage controller holds of the guest's requests at most; the guest chooses how much it is.
 const CONTROLLER_BYTES: usize = 512 << 10;
 
-/// Frames that so many CPUs and storage controllers add. Runs of frames are powers of two: the rest of one would serve nobody else.
-fn frames_for(cpus: usize, controllers: usize) -> usize {
-    match cpus.saturating_sub(FIRST_CPUS) * CPU_BYTES + controllers * CONTROLLER_BYTES {
+/// What a network card and its tunnel hold of frames at most.
+const CARD_BYTES: usize = 1 << 20;
+
+/// Frames that so many CPUs, storage controllers and network cards add. Runs of frames are powers of two: the rest of one would serve
+/// nobody else.
+fn frames_for(cpus: usize, controllers: usize, cards: usize) -> usize {
+    match cpus.saturating_sub(FIRST_CPUS) * CPU_BYTES + controllers * CONTROLLER_BYTES + cards * CARD_BYTES {
         0 => 0,
         bytes => bytes.div_ceil(frames::FRAME_BYTES as usize).next_power_of_two(),
     }
@@ -73,10 +77,10 @@ impl Heap {
         self.0.lock().image.init_from_slice(unsafe { &mut (*memory).0 });
     }
 
-    /// Makes room for so many CPUs and storage controllers. Called once, when there are frames and the direct map. `None`: the
-    /// frames do not suffice.
-    pub fn grow_for(&self, cpus: usize, controllers: usize) -> Option<()> {
-        let count = frames_for(cpus, controllers);
+    /// Makes room for so many CPUs, storage controllers and network cards. Called once, when there are frames and the direct map.
+    /// `None`: the frames do not suffice.
+    pub fn grow_for(&self, cpus: usize, controllers: usize, cards: usize) -> Option<()> {
+        let count = frames_for(cpus, controllers, cards);
         if count > 0 {
             let at = direct::pointer(frames::alloc_as_it_is(count)?);
             // SAFETY: the frames are the heap's for good, and the direct map covers them.
@@ -134,10 +138,11 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn the_heap_grows_with_the_number_of_cpus_and_of_storage_controllers() {
-        assert_eq!([1, 8, 9, 16, 40, 255].map(|cpus| frames_for(cpus, 0)), [0, 0, 16, 128, 512, 4096]);
-        assert_eq!([1, 2, 3].map(|controllers| frames_for(1, controllers)), [128, 256, 512]);
-        assert_eq!(frames_for(9, 1), 256);
+    fn the_heap_grows_with_the_number_of_cpus_of_storage_controllers_and_of_network_cards() {
+        assert_eq!([1, 8, 9, 16, 40, 255].map(|cpus| frames_for(cpus, 0, 0)), [0, 0, 16, 128, 512, 4096]);
+        assert_eq!([1, 2, 3].map(|controllers| frames_for(1, controllers, 0)), [128, 256, 512]);
+        assert_eq!(frames_for(9, 1, 0), 256);
+        assert_eq!([1, 2].map(|cards| frames_for(1, 1, cards)), [512, 1024]);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod paging;
 pub mod port;
 pub mod random;
 pub mod ring3;
+pub mod rtc;
 pub mod space;
 pub mod time;
 pub mod trails;

@@ -19,6 +19,21 @@ pub fn boot_nonce() -> [u8; 40] {
     nonce
 }
 
+/// 256 bits that nobody can foretell, fit for keys. `None`: the CPU has no generator, or one that is broken.
+pub fn seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    let mut last = None;
+    for word in seed.chunks_exact_mut(8) {
+        let drawn = random()?;
+        // Some CPUs give the same for good after they have slept, and say that all is well.
+        if last.replace(drawn) == Some(drawn) || drawn == u64::MAX {
+            return None;
+        }
+        word.copy_from_slice(&drawn.to_le_bytes());
+    }
+    Some(seed)
+}
+
 /// 64 bits of the CPU's generator, where it has one that works.
 fn random() -> Option<u64> {
     if __cpuid(1).ecx & RDRAND == 0 {
@@ -36,5 +51,12 @@ mod tests {
     #[test]
     fn no_two_nonces_are_the_same() {
         assert_ne!(boot_nonce(), boot_nonce());
+    }
+
+    #[test]
+    fn no_two_seeds_are_the_same_where_there_are_any() {
+        if let Some(seed) = seed() {
+            assert_ne!(Some(seed), super::seed());
+        }
     }
 }

@@ -14,34 +14,36 @@ pub const SLEEP: u8 = 4;
 pub const NESTED: u8 = 5;
 /// What the DMA arena has free.
 pub const ARENA: u8 = 6;
+/// What is on its way between a network card and its tunnel. Whoever holds it may wake a task.
+pub const TUNNEL: u8 = 7;
 /// The list of the CPUs' exit counters.
-pub const COUNTERS: u8 = 7;
+pub const COUNTERS: u8 = 8;
 /// The shell's sessions.
-pub const SHELL: u8 = 8;
+pub const SHELL: u8 = 9;
 /// The list of the CPUs' last exits.
-pub const TRAILS: u8 = 9;
+pub const TRAILS: u8 = 10;
 /// What is kept of the programs in ring 3.
-pub const PROGRAMS: u8 = 10;
+pub const PROGRAMS: u8 = 11;
 /// What waits for a program.
-pub const QUEUE: u8 = 11;
+pub const QUEUE: u8 = 12;
 /// Which services there are.
-pub const MESSAGES: u8 = 12;
+pub const MESSAGES: u8 = 13;
 /// Free page frames.
-pub const FRAMES: u8 = 13;
+pub const FRAMES: u8 = 14;
 /// The tasks and timers of one CPU: whoever holds a lock may wake a task.
-pub const TASKS: u8 = 14;
+pub const TASKS: u8 = 15;
 /// A CPU's ring of the log.
-pub const LOG: u8 = 15;
+pub const LOG: u8 = 16;
 /// What numbers the records of all rings.
-pub const LOG_CLOCK: u8 = 16;
+pub const LOG_CLOCK: u8 = 17;
 /// The serial port.
-pub const CONSOLE: u8 = 17;
+pub const CONSOLE: u8 = 18;
 /// The screen.
-pub const SCREEN: u8 = 18;
+pub const SCREEN: u8 = 19;
 /// The heap: whoever holds a lock may allocate.
-pub const HEAP: u8 = 19;
+pub const HEAP: u8 = 20;
 /// Whose turn it is at the disks, among the VMM's own requests: nothing is done under it.
-pub const TURNS: u8 = 20;
+pub const TURNS: u8 = 21;
 
 /// Past the last one.
-pub(crate) const END: u8 = 21;
+pub(crate) const END: u8 = 22;

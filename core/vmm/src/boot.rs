@@ -9,7 +9,7 @@ use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::volumes::Opener;
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks};
+use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks, tunnels};
 use alloc::boxed::Box;
 use alloc::format;
 use config::Config;
@@ -59,7 +59,7 @@ fn start_on<V: Vendor>(loaded: Loaded) -> Result<Never, Failure> {
     let found = cpus::find()?;
     let vmm = home::settle(&loaded.info.memory_map, loaded.header_files.places(), loaded.public.memory.reserve_mib)?;
     calls::status::note_reserved(vmm.len_bytes());
-    HEAP.grow_for(found.apic_ids.len(), devices::storage_controllers()).ok_or(NO_MEMORY)?;
+    HEAP.grow_for(found.apic_ids.len(), devices::storage_controllers(), devices::network_cards()).ok_or(NO_MEMORY)?;
     hw::cpus::add_all(found.apic_ids, hw::paging::root()).ok_or(NO_MEMORY)?;
     hw::logger::add_cpus(hw::cpus::all().len());
     let [first, ..] = hw::cpus::all() else { return Err(NO_MEMORY.into()) };
@@ -108,6 +108,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     V::enable(&world.features)?;
     services::GUEST.call_once(|| &world.guest);
     programs::start();
+    tunnels::start()?;
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
     if config.debug.heartbeat {

@@ -6,6 +6,7 @@ use crate::machine::{RealMachine, Shared};
 use crate::vendor::Vendor;
 use crate::volumes::Opener;
 use crate::{calls, manifest};
+use abi::vpn::MAX_TUNNELS;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -56,8 +57,9 @@ pub fn functions() -> &'static [Function] {
     FUNCTIONS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Class code of mass storage.
+/// Class codes of mass storage and of network controllers.
 const STORAGE: u8 = 0x01;
+const NETWORK: u8 = 0x02;
 /// What one controller keeps a fast disk busy with; with less its requests wait for one another.
 const ARENA_BYTES_EACH: u64 = 4 << 20;
 /// One of so many parts of the VMM's memory is the most.
@@ -73,6 +75,11 @@ pub fn arena_bytes(vmm: HpaRange) -> u64 {
 pub fn storage_controllers() -> usize {
     let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
     functions.iter().filter(|function| function.class == STORAGE).count()
+}
+
+/// As many as there may be tunnels.
+pub fn network_cards() -> usize {
+    functions().iter().filter(|function| function.class == NETWORK).count().min(MAX_TUNNELS)
 }
 
 /// Has a driver taken it over?

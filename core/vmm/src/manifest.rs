@@ -45,5 +45,6 @@ pub static PROGRAMS: &[Program] = &[
     Program { name: "log", elf: elf!("log_server"), services: &["logs"], ..Program::USUAL },
     Program { name: "hello", elf: elf!("hello"), services: &["hello"], time_ms: 300, ..Program::USUAL },
     Program { name: "diskread", elf: elf!("diskread"), services: &["diskread"], disks: true, heap_kib: 192, time_ms: 400, ..Program::USUAL },
+    Program { name: "vpn", elf: elf!("vpn"), services: &["vpn"], heap_kib: 4096, stack_kib: 64, time_ms: 500, ..Program::USUAL },
     Program { name: "crash", elf: elf!("crash"), services: &["crash"], restart_ms: Some(0), ..Program::USUAL },
 ];

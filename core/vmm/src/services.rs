@@ -1,6 +1,6 @@
 //! Services of ring 0: texts for people, which the shell shows.
 
-use crate::{boot, calls, devices, programs};
+use crate::{boot, calls, devices, programs, tunnels};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -39,6 +39,7 @@ fn init() -> Result<(), &'static str> {
         ("panic", Text(|_| panic!("asked for by the shell"))),
         ("pci", Text(pci)),
         ("ps", Text(ps)),
+        ("tunnels", Text(tunnels::text)),
     ];
     for (name, text) in services {
         let name = Name::new(name.as_bytes()).map_err(|_| "a service has a bad name")?;

@@ -38,6 +38,8 @@ pub struct Tunnel<P> {
     wire: (Option<core::net::Ipv4Addr>, Option<core::net::Ipv6Addr>),
     is_up: bool,
     deadline: Option<Instant>,
+    /// Frames were taken since the deadline was reckoned: the stack on the wire has none while they wait.
+    is_taken_from: bool,
 }
 
 /// The protocol and what carries its datagrams.
@@ -60,6 +62,7 @@ impl<P: Protocol> Tunnel<P> {
             wire: (None, None),
             is_up: false,
             deadline: None,
+            is_taken_from: false,
         };
         tunnel.tell(Event::Down);
         tunnel.settle(now);
@@ -99,6 +102,7 @@ impl<P: Protocol> Tunnel<P> {
         if room_for(Side::Wire)
             && let Some(len) = self.carrier.outside.poll_frame(frame)
         {
+            self.is_taken_from = true;
             return Some((Side::Wire, len));
         }
         if !room_for(Side::Guest) {
@@ -128,6 +132,10 @@ impl<P: Protocol> Tunnel<P> {
             self.is_up = is_up;
             self.tell(if is_up { Event::Up } else { Event::Down });
         }
+        self.reckon_deadline(now);
+    }
+
+    fn reckon_deadline(&mut self, now: Instant) {
         let due = if self.carrier.has_wire() {
             self.carrier.protocol.poll_timeout().into_iter().chain(self.names.poll_timeout()).min()
         } else {
@@ -135,6 +143,7 @@ impl<P: Protocol> Tunnel<P> {
         };
         let sides = [self.carrier.outside.poll_timeout(now), self.inside.poll_timeout()];
         self.deadline = due.into_iter().chain(sides.into_iter().flatten()).min();
+        self.is_taken_from = false;
     }
 }
 
@@ -224,8 +233,14 @@ impl<P: Protocol> mediator::net::Tunnel for Tunnel<P> {
         frame: &mut [u8],
     ) -> Option<(Side, usize)> {
         let found = self.next_frame(room_for, frame);
-        if found.is_some() || !self.carrier.outside.has_waiting() {
+        if found.is_some() {
             return found;
+        }
+        if !self.carrier.outside.has_waiting() {
+            if self.is_taken_from {
+                self.reckon_deadline(now);
+            }
+            return None;
         }
         // Datagrams that found no room before may find it now.
         self.carrier.outside.on_timeout(now);

@@ -37,11 +37,12 @@ fn fragile() -> impl FnMut(u64, &mut FakeSpace) -> Next + Send {
             }
             4 => Next::Do(Step::Call(call::GROW, [4096, 0, 0, 0])),
             5 => Next::Do(Step::Call(call::EXIT, [0; 4])),
-            7 => match own.take() {
+            7 | 8 => match own.take() {
                 None => {
                     own = Some(());
-                    space.write(at, b"disk").unwrap();
-                    Next::Do(Step::Call(call::OPEN, [at, 4, 0, 0]))
+                    let name: &[u8] = if op == 7 { b"disk" } else { b"vpn" };
+                    space.write(at, name).unwrap();
+                    Next::Do(Step::Call(call::OPEN, [at, name.len() as u64, 0, 0]))
                 }
                 Some(()) => {
                     op = 0;
@@ -168,6 +169,12 @@ fn only_a_program_that_manages_may_start_others() {
 fn only_a_program_whose_manifest_says_so_reaches_the_disks() {
     let _cpu = CPU.lock();
     assert_eq!(open().call(7, &mut NoLeases), Err(Error::NotAllowed));
+}
+
+#[test]
+fn no_program_reaches_the_tunnels() {
+    let _cpu = CPU.lock();
+    assert_eq!(open().call(8, &mut NoLeases), Err(Error::NotAllowed));
 }
 
 #[test]

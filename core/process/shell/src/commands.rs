@@ -14,7 +14,7 @@ pub trait System {
 }
 
 /// Command, service that tells the text, what it is.
-const TEXTS: [(&str, &str, &str); 10] = [
+const TEXTS: [(&str, &str, &str); 11] = [
     ("dev", "dev", "disks that are guarded, and what rules apply"),
     ("disk", "diskread", "disk DISK SECTOR BYTES: reads a range beside the guest; disk: the disks"),
     ("exits", "exits", "exits of each CPU, by reason"),
@@ -25,6 +25,7 @@ const TEXTS: [(&str, &str, &str); 10] = [
     ("panic", "panic", "stops the hypervisor (builds with debug assertions only)"),
     ("pci", "pci", "functions on the PCI buses"),
     ("ps", "ps", "programs and tasks"),
+    ("vpn", "tunnels", "tunnels of network cards"),
 ];
 
 /// Performs a line; what it says is appended to `out`.

@@ -218,3 +218,18 @@ fn frame(to_mac: [u8; 6], from_mac: [u8; 6], from: (Ipv4Addr, u16), to: (Ipv4Add
     let ports = [from.1.to_be_bytes(), to.1.to_be_bytes(), len.to_be_bytes(), [0, 0]].concat();
     [&to_mac[..], &from_mac, &[8, 0], &header, &ports, data].concat()
 }
+
+#[test]
+fn on_a_silent_wire_the_clock_alone_makes_the_tunnel_ask_again() {
+    let mut tunnel = tunnel(Setup { ipv4: Ipv4::Dhcp, ipv6: outside::Ipv6::Off, ..Setup::default() });
+    let (mut now, mut asked, mut frame) = (mediator::Instant(S), 0, std::vec![0; mediator::net::MAX_FRAME_BYTES]);
+    while now.0 < 120 * S {
+        while let Some((side, _)) = tunnel.poll_transmit(now, &|_| true, &mut frame) {
+            asked += usize::from(side == Side::Wire);
+        }
+        let at = tunnel.poll_timeout().expect("it waits for something");
+        now = at.max(mediator::Instant(now.0 + 1_000_000));
+        tunnel.on_timeout(now);
+    }
+    assert!(asked >= 3, "asked {asked} times");
+}
