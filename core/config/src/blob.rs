@@ -22,7 +22,6 @@ use core::ops::Range;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use zeroize::Zeroizing;
 
-use crate::entry::MAX_ENTRY_BYTES;
 use crate::envelope::{self, Opened};
 use crate::parts;
 use crate::schema::Config;
@@ -135,9 +134,7 @@ impl core::error::Error for BlobError {}
 /// What [`parse`] would refuse is not written: [`BlobError::Invalid`].
 pub fn encode(config: &Config) -> Result<Zeroizing<Vec<u8>>, BlobError> {
     first_of(validate(config))?;
-    // Never reallocated, so no copy of a key stays behind: MAX_ENTRY_BYTES leaves room for the entry's header.
-    let room = config.disks.len().saturating_add(8).saturating_mul(MAX_ENTRY_BYTES);
-    let mut out = Zeroizing::new(Vec::with_capacity(room));
+    let mut out = Zeroizing::new(Vec::with_capacity(HEADER_BYTES.saturating_add(parts::room(config))));
     out.extend(new_header(0));
     parts::push_public(&mut out, config)?;
     parts::push_secret(&mut out, config)?;
@@ -159,7 +156,7 @@ pub fn new_header(counter: u64) -> Vec<u8> {
 
 /// Writes the length of the whole blob into its header.
 pub fn set_length(blob: &mut [u8], length: usize) {
-    // Bounded by MAX_DISK_RULES and MAX_SLOTS entries, far below 4 GiB.
+    // Bounded by MAX_DISK_RULES, MAX_NETWORK_RULES and MAX_SLOTS entries, far below 4 GiB.
     let length = u32::try_from(length).unwrap_or(u32::MAX);
     if let Some(field) = blob.get_mut(LENGTH) {
         field.copy_from_slice(&length.to_le_bytes());

@@ -2,6 +2,7 @@ use alloc::string::ToString;
 use alloc::{format, vec};
 
 use super::*;
+use crate::network::*;
 use crate::schema::*;
 use crate::validate::validate;
 
@@ -10,6 +11,26 @@ fn rule(name: &str, disk: DiskSelector, range: RangeSelector) -> DiskRule {
     let format = Format::dm_crypt(key, KeyCheck::None);
     DiskRule { name: name.into(), disk, range, format, access: Access::ReadWrite, trim: true }
 }
+
+fn network(name: &str, card: CardSelector, policy: NetworkPolicy) -> NetworkRule {
+    NetworkRule { name: name.into(), card, policy }
+}
+
+fn wireguard(wire: Wire, secret: &[u8]) -> NetworkPolicy {
+    NetworkPolicy::Tunnel(TunnelRule { wire, protocol: TunnelProtocol::WireGuard(TunnelSecret(secret.to_vec())) })
+}
+
+/// Static addresses of both versions, and as many servers as there may be.
+fn static_wire() -> Wire {
+    let ipv4 =
+        WireIpv4::Static { address: [192, 0, 2, 10].into(), prefix_len: 24, gateway: Some([192, 0, 2, 1].into()) };
+    let address = [0x2001, 0xDB8, 0, 0, 0, 0, 0, 0x10].into();
+    let ipv6 = WireIpv6::Static { address, prefix_len: 64, gateway: Some([0xFE80, 0, 0, 0, 0, 0, 0, 1].into()) };
+    Wire { mtu: 9000, ipv4, ipv6, dns: vec![[192, 0, 2, 53].into(), address.into(), [192, 0, 2, 54].into()] }
+}
+
+const MAC: CardSelector = CardSelector::Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+const FUNCTION: CardSelector = CardSelector::Function { bus: 2, device: 31, function: 7 };
 
 /// A value other than the default in each field.
 fn sample() -> Config {
@@ -45,6 +66,11 @@ fn sample() -> Config {
                 DiskSelector::Position { channel: 1, unit: 0 },
                 RangeSelector::Lba { first: 2048, sectors: 100 },
             ),
+        ],
+        networks: vec![
+            network("lan", MAC, wireguard(static_wire(), &[0xA5; 300])),
+            network("wlan", FUNCTION, NetworkPolicy::Block),
+            network("third", CardSelector::Function { bus: 0, device: 3, function: 0 }, NetworkPolicy::Pass),
         ],
     }
 }
@@ -91,6 +117,21 @@ fn every_field_survives_the_blob() {
     assert_eq!(header(1), HeaderSelector::Range(RangeSelector::Partition(9)));
     assert_eq!(header(2), HeaderSelector::File("home".into()));
     assert_eq!(back.disks[1].access, Access::ReadOnly);
+}
+
+#[test]
+fn every_field_of_a_network_rule_survives_the_blob() {
+    let back = parse(&encode(&sample()).unwrap()).unwrap().networks;
+    let cards: Vec<_> = back.iter().map(|rule| (rule.name.as_str(), rule.card)).collect();
+    let third = CardSelector::Function { bus: 0, device: 3, function: 0 };
+    assert_eq!(cards, [("lan", MAC), ("wlan", FUNCTION), ("third", third)]);
+    let NetworkPolicy::Tunnel(TunnelRule { wire, protocol: TunnelProtocol::WireGuard(secret) }) = &back[0].policy
+    else {
+        panic!("it is another policy")
+    };
+    assert_eq!(*wire, static_wire());
+    assert_eq!(secret.0, [0xA5; 300]);
+    assert!(matches!(back[1].policy, NetworkPolicy::Block) && matches!(back[2].policy, NetworkPolicy::Pass));
 }
 
 /// The wire format, byte by byte: if this fails, FORMAT_VERSION must go up.
@@ -140,6 +181,36 @@ fn the_bytes_of_a_header_in_the_range_and_in_a_file_never_change() {
     assert!(in_file.ends_with(&[&before[..], &[2, 2, b'd', b'1', 0, 0]].concat()), "{in_file:?}");
 }
 
+/// As above; a blob without network rules is what it was before there were any.
+#[test]
+fn the_bytes_of_a_network_rule_never_change() {
+    let entry = |networks| {
+        let before = encode(&Config::default()).unwrap().len();
+        encode(&Config { networks, ..Config::default() }).unwrap()[before..].to_vec()
+    };
+    let pass = entry(vec![network("a", FUNCTION, NetworkPolicy::Pass)]);
+    assert_eq!(pass, [12, 0, 1, 0, 7, 0, 0, 0, 1, b'a', 1, 2, 31, 7, 0]);
+    let tunnel = entry(vec![network("b", MAC, wireguard(Wire::default(), &[7, 8, 9]))]);
+    let card = [1, b'b', 0, 0x52, 0x54, 0, 0x12, 0x34, 0x56];
+    let rest = [2, 0xDC, 0x0B, 1, 1, 0, 0, 3, 7, 8, 9];
+    assert_eq!(tunnel, [&[12, 0, 1, 0, 20, 0, 0, 0][..], &card, &rest].concat());
+    let tunnel = entry(vec![network("b", FUNCTION, wireguard(static_wire(), &[7]))]);
+    let address = [&[0x20, 1, 0x0D, 0xB8][..], &[0; 11], &[0x10]].concat();
+    let wire = [
+        &[2, 0xA8, 0x46][..],
+        &[2, 192, 0, 2, 10, 24, 1, 192, 0, 2, 1],
+        &[[2].as_slice(), &address, &[64, 1, 0xFE, 0x80], &[0; 13], &[1]].concat(),
+        &[[3, 0, 192, 0, 2, 53, 1].as_slice(), &address, &[0, 192, 0, 2, 54]].concat(),
+    ];
+    assert_eq!(tunnel[8..], [&[1, b'b', 1, 2, 31, 7][..], &wire.concat(), &[0, 1, 7]].concat());
+    let off = Wire { ipv4: WireIpv4::Off, ipv6: WireIpv6::Slaac, dns: vec![], mtu: 1280 };
+    let off = entry(vec![network("b", FUNCTION, wireguard(off, &[7]))]);
+    assert_eq!(off[14..], [2, 0x80, 0x0A, 0, 1, 0, 0, 1, 7]);
+    let off = Wire { ipv4: WireIpv4::Dhcp, ipv6: WireIpv6::Off, dns: vec![], mtu: 1280 };
+    let off = entry(vec![network("b", FUNCTION, wireguard(off, &[7]))]);
+    assert_eq!(off[14..], [2, 0x80, 0x0A, 1, 0, 0, 0, 1, 7]);
+}
+
 #[test]
 fn the_longest_disk_rule_still_fits_an_entry() {
     let long = "x".repeat(64);
@@ -158,8 +229,15 @@ fn the_longest_disk_rule_still_fits_an_entry() {
 fn the_largest_configuration_is_below_the_bound() {
     let disk = || DiskSelector::Position { channel: 0, unit: 0 };
     let disks = (1..=64).map(|i| rule(&format!("{i}"), disk(), RangeSelector::Partition(i))).collect();
-    let blob = encode(&Config { disks, ..sample() }).unwrap();
-    assert!(blob.len() < MAX_BLOB_BYTES && parse(&blob).unwrap().disks.len() == 64);
+    let networks = (0..16).map(|device| {
+        let card = CardSelector::Function { bus: 0, device, function: 0 };
+        network(&format!("{device:064}"), card, wireguard(static_wire(), &[0xA5; MAX_TUNNEL_SECRET_BYTES]))
+    });
+    let config = Config { disks, networks: networks.collect(), ..sample() };
+    let blob = encode(&config).unwrap();
+    assert!(blob.len() <= parts::room(&config), "it was reallocated, and has left copies of keys behind");
+    let back = parse(&blob).unwrap();
+    assert!(blob.len() < MAX_BLOB_BYTES && back.disks.len() == 64 && back.networks.len() == 16);
 }
 
 #[test]
@@ -233,7 +311,7 @@ fn an_unknown_mandatory_entry_is_refused_by_number() {
 
 #[test]
 fn entries_that_lie_about_their_layout_are_refused() {
-    let cases: [(&[u8], u16); 9] = [
+    let cases: [(&[u8], u16); 11] = [
         (&[1, 0, 1, 0, 1, 0, 0], 0),                                      // entry header cut off
         (&[1, 0, 1, 0, 2, 0, 0, 0, 16], 1),                               // longer than the blob
         (&[1, 0, 1, 0, 0xFF, 0xFF, 0xFF, 0xFF, 16], 1),                   // much longer
@@ -243,6 +321,8 @@ fn entries_that_lie_about_their_layout_are_refused() {
         (&[2, 0, 1, 0, 2, 0, 0, 0, 0, 7], 2),                             // undefined variant
         (&[1, 0, 1, 0, 1, 0, 0, 0, 16, 1, 0, 1, 0, 1, 0, 0, 0, 16], 1),   // twice
         (&[5, 0, 1, 0, 6, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 97], 5), // name of 4 GiB
+        (&[12, 0, 1, 0, 7, 0, 0, 0, 1, b'a', 1, 2, 31, 7, 3], 12),        // undefined policy
+        (&[12, 0, 1, 0, 7, 0, 0, 0, 1, b'a', 2, 2, 31, 7, 0], 12),        // undefined way to name a card
     ];
     for (entries, entry) in cases {
         assert_eq!(error(&sealed(&[entries])), BlobError::Malformed { entry }, "{entries:?}");
@@ -270,6 +350,30 @@ fn a_shell_key_of_31_or_257_bytes_is_refused() {
 }
 
 #[test]
+fn parameters_of_a_tunnel_that_are_empty_or_too_long_are_refused() {
+    let with = |len: usize| {
+        let varint = [len as u8 | 0x80, (len >> 7) as u8 | 0x80, (len >> 14) as u8];
+        let payload = [&[1, b'a', 1, 0, 3, 0, 2, 0xDC, 0x0B, 1, 1, 0, 0][..], &varint, &vec![7; len]].concat();
+        sealed(&[&[12, 0, 1, 0], &(payload.len() as u32).to_le_bytes(), &payload])
+    };
+    for (len, good) in [(0, false), (1, true), (MAX_TUNNEL_SECRET_BYTES, true), (MAX_TUNNEL_SECRET_BYTES + 1, false)] {
+        assert_eq!(parse(&with(len)).is_ok(), good, "{len}");
+    }
+    let networks = |len| vec![network("a", FUNCTION, wireguard(Wire::default(), &vec![7; len]))];
+    for len in [0, MAX_TUNNEL_SECRET_BYTES + 1] {
+        let refused = encode(&Config { networks: networks(len), ..Config::default() });
+        assert!(matches!(refused, Err(BlobError::Invalid(problem)) if problem.key == "wireguard"), "{len}");
+    }
+}
+
+#[test]
+fn more_network_rules_than_allowed_are_refused_without_reading_them_all() {
+    let entry = [12, 0, 1, 0, 7, 0, 0, 0, 1, b'a', 1, 2, 31, 7, 0];
+    let BlobError::Invalid(problem) = error(&sealed(&vec![&entry[..]; 9000])) else { panic!("another error") };
+    assert_eq!(problem.key, "network");
+}
+
+#[test]
 fn more_rules_than_allowed_are_refused_without_reading_them_all() {
     let mut entry = vec![5, 0, 1, 0, 77, 0, 0, 0, 1, b'a', 1, 0, 1, 0, 2, 1, 0, 64];
     entry.extend(0..64);
@@ -289,7 +393,8 @@ fn what_validation_refuses_is_neither_written_nor_read() {
 #[test]
 fn an_empty_list_of_entries_means_the_defaults() {
     let config = parse(&sealed(&[])).unwrap();
-    assert!(config.public() == Public::default() && config.disks.is_empty() && config.dbgsh.is_none());
+    assert!(config.public() == Public::default() && config.disks.is_empty());
+    assert!(config.dbgsh.is_none() && config.networks.is_empty());
 }
 
 #[test]

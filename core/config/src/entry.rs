@@ -9,12 +9,14 @@
 //! | 4 | 4 | length of the payload in bytes |
 //! | 8 | | payload |
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::blob::BlobError;
+use crate::network::MAX_TUNNEL_SECRET_BYTES;
 
 /// Type numbers. A number is never used again for something else.
 #[derive(Clone, Copy)]
@@ -33,10 +35,11 @@ pub enum Kind {
     Slot = 10,
     /// The secret part of a locked blob, not in postcard's format: see `envelope.rs`.
     Sealed = 11,
+    Network = 12,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Memory,
         Self::Boot,
         Self::Log,
@@ -47,6 +50,7 @@ impl Kind {
         Self::Dbgsh,
         Self::Slot,
         Self::Sealed,
+        Self::Network,
     ];
 
     /// The error for an entry of this kind.
@@ -62,7 +66,15 @@ impl Kind {
 
     /// Kinds of the secret part.
     pub fn is_secret(self) -> bool {
-        matches!(self, Self::Disk | Self::Dbgsh)
+        matches!(self, Self::Disk | Self::Dbgsh | Self::Network)
+    }
+
+    /// More than the largest payload takes.
+    pub fn max_bytes(self) -> usize {
+        match self {
+            Self::Network => MAX_ENTRY_BYTES.saturating_add(MAX_TUNNEL_SECRET_BYTES),
+            _ => MAX_ENTRY_BYTES,
+        }
     }
 
     fn from_number(number: u16) -> Option<Self> {
@@ -72,7 +84,8 @@ impl Kind {
 
 const MANDATORY: u16 = 1;
 
-/// More than the largest entry takes: a disk rule with three strings of the greatest length is below 400 bytes.
+/// More than the largest entry takes, the parameters of a tunnel excepted: a disk rule with three strings of the greatest
+/// length is below 400 bytes.
 pub const MAX_ENTRY_BYTES: usize = 520;
 
 /// One entry of a known type.
@@ -145,8 +158,8 @@ impl<'a> Iterator for Entries<'a> {
 
 /// Appends one entry.
 pub fn push<T: Serialize>(out: &mut Vec<u8>, kind: Kind, value: &T) -> Result<(), BlobError> {
-    let mut scratch = Zeroizing::new([0; MAX_ENTRY_BYTES]);
-    let payload: &[u8] = postcard::to_slice(value, &mut *scratch).map_err(|_| kind.malformed())?;
+    let mut scratch = Zeroizing::new(vec![0; kind.max_bytes()]);
+    let payload: &[u8] = postcard::to_slice(value, &mut scratch).map_err(|_| kind.malformed())?;
     push_header(out, kind, payload.len())?;
     out.extend(payload);
     Ok(())

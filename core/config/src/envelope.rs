@@ -18,7 +18,7 @@ use argon2::Block;
 use zeroize::Zeroizing;
 
 use crate::blob::{self, BlobError};
-use crate::entry::{self, Kind, MAX_ENTRY_BYTES};
+use crate::entry::{self, Kind};
 use crate::parts::{self, Parts};
 use crate::recovery::RecoveryKey;
 use crate::schema::{Config, Public};
@@ -110,11 +110,11 @@ pub fn open(blob: &[u8]) -> Result<Opened, BlobError> {
         if !parts.slots.is_empty() {
             return Err(Kind::Slot.malformed());
         }
-        let config = Config::new(public, parts.disks, parts.dbgsh);
+        let config = Config::new(public, parts.disks, parts.dbgsh, parts.networks);
         blob::first_of(validate::validate(&config))?;
         return Ok(Opened::Plain(config));
     };
-    if !parts.disks.is_empty() || parts.dbgsh.is_some() {
+    if !parts.disks.is_empty() || parts.dbgsh.is_some() || !parts.networks.is_empty() {
         return Err(Kind::Disk.malformed());
     }
     blob::first_of(validate::validate_public(&public))?;
@@ -221,7 +221,7 @@ impl Locked {
         let mut secret = Zeroizing::new(self.sealed.clone());
         slot::open(master, &self.nonce, &self.bound, &mut secret, &self.tag).ok_or(UnlockError::Altered)?;
         let parts = Parts::read(&secret, Kind::is_secret).map_err(UnlockError::Blob)?;
-        let config = Config::new(self.public.clone(), parts.disks, parts.dbgsh);
+        let config = Config::new(self.public.clone(), parts.disks, parts.dbgsh, parts.networks);
         blob::first_of(validate::validate(&config)).map_err(UnlockError::Blob)?;
         Ok(config)
     }
@@ -357,9 +357,7 @@ impl Envelope {
             let message = "has no slot, so that nothing would open it; add one".into();
             return Err(BlobError::Invalid(Problem { rule: None, key: "slots", message }));
         }
-        // Never reallocated, so no copy of a key stays behind.
-        let room = config.disks.len().saturating_add(1).saturating_mul(MAX_ENTRY_BYTES);
-        let mut secret = Zeroizing::new(Vec::with_capacity(room));
+        let mut secret = Zeroizing::new(Vec::with_capacity(parts::room(config)));
         parts::push_secret(&mut secret, config)?;
         let mut out = blob::new_header(self.counter.saturating_add(1));
         parts::push_public(&mut out, config)?;

@@ -2,6 +2,7 @@ use alloc::string::ToString;
 use alloc::vec;
 
 use super::*;
+use crate::network::*;
 use crate::schema::*;
 use crate::slot::Method;
 
@@ -22,6 +23,14 @@ fn config() -> Config {
         dbgsh: Some(Dbgsh { key: ShellKey(vec![0xD5; 40]) }),
         ..Config::default()
     }
+}
+
+/// With a tunnel, too.
+fn with_network() -> Config {
+    let protocol = TunnelProtocol::WireGuard(TunnelSecret(vec![0xE6; 200]));
+    let policy = NetworkPolicy::Tunnel(TunnelRule { wire: Wire::default(), protocol });
+    let card = CardSelector::Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+    Config { networks: vec![NetworkRule { name: "topsecretlan".into(), card, policy }], ..config() }
 }
 
 fn memory(cost: Cost) -> Vec<Block> {
@@ -136,6 +145,16 @@ fn the_public_part_is_known_before_and_nothing_else() {
 }
 
 #[test]
+fn a_network_rule_is_known_after_the_login_only() {
+    let locked = locked(&envelope().encode(&with_network(), [0x77; NONCE_BYTES]).unwrap());
+    let opened = locked.unlock_with_raw_key(&RAW).unwrap();
+    assert_eq!(*crate::encode(&opened).unwrap(), *crate::encode(&with_network()).unwrap());
+    let blob = envelope().encode(&with_network(), [0x77; NONCE_BYTES]).unwrap();
+    let has = |bytes: &[u8]| blob.windows(bytes.len()).any(|window| window == bytes);
+    assert!(!has(b"topsecretlan") && !has(&[0xE6; 8]) && !has(&[0x52, 0x54, 0, 0x12]));
+}
+
+#[test]
 fn what_does_not_open_is_told_from_what_has_no_slot() {
     let locked = locked(&blob_of(&envelope()));
     assert_eq!(error(by_pass_phrase(&locked, b"correct horsE")), UnlockError::Wrong);
@@ -211,7 +230,9 @@ fn every_truncation_is_found() {
         if bytes >= HEADER_BYTES {
             match open(&reseal(good[..bytes].to_vec())) {
                 // Cut off in front of the first slot: a plain blob, without any rule or key.
-                Ok(Opened::Plain(config)) => assert!(config.disks.is_empty() && config.dbgsh.is_none()),
+                Ok(Opened::Plain(config)) => {
+                    assert!(config.disks.is_empty() && config.dbgsh.is_none() && config.networks.is_empty());
+                }
                 Ok(Opened::Locked(locked)) => assert_eq!(error(locked.unlock_with_raw_key(&RAW)), UnlockError::Altered),
                 Err(_) => {}
             }
@@ -353,13 +374,13 @@ fn more_than_eight_slots_are_neither_read_nor_written() {
 #[test]
 fn entries_in_the_wrong_part_are_refused() {
     let good = blob_of(&envelope());
-    let plain = crate::encode(&config()).unwrap();
+    let plain = crate::encode(&with_network()).unwrap();
     let malformed = |kind: Kind| kind.malformed();
     let no_slots = forged(&good, |list| drop(list.drain(ALICE..SEALED)));
     assert_eq!(error(open(&no_slots)), malformed(Kind::Sealed));
     let no_secret = forged(&good, |list| drop(list.remove(SEALED)));
     assert_eq!(error(open(&no_secret)), malformed(Kind::Slot));
-    for kind in [Kind::Disk, Kind::Dbgsh] {
+    for kind in [Kind::Disk, Kind::Dbgsh, Kind::Network] {
         let outside = forged(&good, |list| list.insert(0, entry_of(&plain, kind, 0)));
         assert_eq!(error(open(&outside)), malformed(Kind::Disk));
     }

@@ -22,22 +22,26 @@ extern crate alloc;
 mod blob;
 mod entry;
 mod envelope;
+mod network;
 mod parts;
 mod recovery;
 mod schema;
 mod slot;
 mod validate;
+mod validate_network;
 
 /// 1 KiB of the memory that trying a pass phrase takes.
 pub use argon2::Block;
 pub use blob::{BlobError, FORMAT_VERSION, MAX_BLOB_BYTES, encode, parse};
 pub use envelope::{Envelope, Locked, Opened, SlotError, UnlockError, open};
+pub use network::*;
 pub use recovery::{RECOVERY_KEY_BYTES, RecoveryKey, RecoveryKeyError};
 pub use schema::*;
 pub use slot::{
     Cost, Credential, MAX_PASS_PHRASE_BYTES, MAX_SLOTS, Method, NONCE_BYTES, RAW_KEY_BYTES, SLOT_RANDOM_BYTES, Slot,
 };
 pub use validate::{
-    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, check_file_name,
-    check_text, validate, validate_public,
+    MAX_ARGON2_MIB, MAX_ARGON2_MIB_PASSED, MAX_ARGON2_PASSES, MAX_DISK_RULES, MAX_TEXT_BYTES, Problem, RuleIndex,
+    check_file_name, check_text, validate, validate_public,
 };
+pub use validate_network::{MAX_NETWORK_RULES, MAX_WIRE_DNS, WIRE_MTU};

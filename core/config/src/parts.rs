@@ -4,9 +4,11 @@ use alloc::vec::Vec;
 
 use crate::blob::BlobError;
 use crate::entry::{self, Entries, Kind};
+use crate::network::NetworkRule;
 use crate::schema::{Boot, Config, Dbgsh, Debug, DiskRule, GuestCalls, Log, Login, Memory, Public};
 use crate::slot::{MAX_SLOTS, Slot};
 use crate::validate::MAX_DISK_RULES;
+use crate::validate_network::MAX_NETWORK_RULES;
 
 /// Entries of all kinds, as they come.
 #[derive(Default)]
@@ -19,6 +21,7 @@ pub struct Parts<'a> {
     debug: Option<Debug>,
     pub disks: Vec<DiskRule>,
     pub dbgsh: Option<Dbgsh>,
+    pub networks: Vec<NetworkRule>,
     pub slots: Vec<Slot>,
     pub sealed: Option<&'a [u8]>,
 }
@@ -44,6 +47,8 @@ impl<'a> Parts<'a> {
                 Kind::Disk if parts.disks.len() > MAX_DISK_RULES => {}
                 Kind::Disk => parts.disks.push(entry.decode()?),
                 Kind::Dbgsh => entry.decode_once(&mut parts.dbgsh)?,
+                Kind::Network if parts.networks.len() > MAX_NETWORK_RULES => {}
+                Kind::Network => parts.networks.push(entry.decode()?),
                 Kind::Slot if parts.slots.len() == MAX_SLOTS => return Err(BlobError::TooManySlots),
                 Kind::Slot => parts.slots.push(entry.decode()?),
                 // It ends the blob, so that all before it can be authenticated with it.
@@ -77,10 +82,20 @@ pub fn push_public(out: &mut Vec<u8>, config: &Config) -> Result<(), BlobError> 
     entry::push(out, Kind::Debug, &config.debug)
 }
 
+/// Bytes of all entries, and more: a buffer of so many is never reallocated, so no copy of a key stays behind.
+/// [`Kind::max_bytes`] leaves room for the entry's header.
+pub fn room(config: &Config) -> usize {
+    // Of the public part and the shell's key.
+    const OTHERS: usize = 8;
+    let small = config.disks.len().saturating_add(OTHERS).saturating_mul(Kind::Disk.max_bytes());
+    config.networks.len().saturating_mul(Kind::Network.max_bytes()).saturating_add(small)
+}
+
 /// Appends the secret part.
 pub fn push_secret(out: &mut Vec<u8>, config: &Config) -> Result<(), BlobError> {
     for rule in &config.disks {
         entry::push(out, Kind::Disk, rule)?;
     }
-    config.dbgsh.iter().try_for_each(|dbgsh| entry::push(out, Kind::Dbgsh, dbgsh))
+    config.dbgsh.iter().try_for_each(|dbgsh| entry::push(out, Kind::Dbgsh, dbgsh))?;
+    config.networks.iter().try_for_each(|rule| entry::push(out, Kind::Network, rule))
 }

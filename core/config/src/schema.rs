@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::network::NetworkRule;
+
 /// Everything that one boot of Shoji is told.
 #[derive(Default)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub disks: Vec<DiskRule>,
     /// Secret: known after the login. `None`: there is no shell in the guest.
     pub dbgsh: Option<Dbgsh>,
+    /// Secret: known after the login.
+    pub networks: Vec<NetworkRule>,
 }
 
 /// The part that is known before the login: nothing in it is secret, and nothing proves it before a slot was opened.
@@ -51,9 +55,9 @@ impl Config {
 
     /// Both parts together.
     #[must_use]
-    pub fn new(public: Public, disks: Vec<DiskRule>, dbgsh: Option<Dbgsh>) -> Self {
+    pub fn new(public: Public, disks: Vec<DiskRule>, dbgsh: Option<Dbgsh>, networks: Vec<NetworkRule>) -> Self {
         let Public { memory, boot, log, login, guest_calls, debug } = public;
-        Self { memory, boot, log, login, guest_calls, debug, disks, dbgsh }
+        Self { memory, boot, log, login, guest_calls, debug, disks, dbgsh, networks }
     }
 }
 

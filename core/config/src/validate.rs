@@ -9,6 +9,7 @@ use core::fmt;
 use crate::schema::{Access, Boot, Callers, Config, DiskRule, DiskSelector, Format, Log, Login, Memory, Public};
 use crate::schema::{HeaderSelector, RangeSelector};
 use crate::schema::{SHELL_KEY_BYTES, XtsKey};
+use crate::validate_network::check_networks;
 
 /// Greatest number of disk rules.
 pub const MAX_DISK_RULES: usize = 64;
@@ -16,11 +17,28 @@ pub const MAX_DISK_RULES: usize = 64;
 /// Greatest length of a name, model or serial number, in bytes.
 pub const MAX_TEXT_BYTES: usize = 64;
 
+/// Which rule, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RuleIndex {
+    Disk(usize),
+    Network(usize),
+}
+
+impl fmt::Display for RuleIndex {
+    /// Counted from 1, as people do.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(index) => write!(f, "disk rule {}", index.saturating_add(1)),
+            Self::Network(index) => write!(f, "network rule {}", index.saturating_add(1)),
+        }
+    }
+}
+
 /// One thing that is wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
-    /// Index of the disk rule; `None`: a setting outside the rules.
-    pub rule: Option<usize>,
+    /// `None`: a setting outside the rules.
+    pub rule: Option<RuleIndex>,
     /// Key that sets it in the TOML file, e.g. `memory.reserve`; inside a rule e.g. `range`.
     pub key: &'static str,
     /// What is wrong and what to do.
@@ -31,7 +49,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rule {
             None => write!(f, "`{}` {}", self.key, self.message),
-            Some(rule) => write!(f, "`{}` of disk rule {} {}", self.key, rule.saturating_add(1), self.message),
+            Some(rule) => write!(f, "`{}` of {rule} {}", self.key, self.message),
         }
     }
 }
@@ -41,19 +59,24 @@ impl fmt::Display for Problem {
 pub fn validate(config: &Config) -> Vec<Problem> {
     let mut found = validate_public(&config.public());
     check_dbgsh(config, &mut found);
+    check_disks(config, &mut found);
+    check_networks(config, &mut found);
+    found
+}
+
+fn check_disks(config: &Config, found: &mut Vec<Problem>) {
     if config.disks.len() > MAX_DISK_RULES {
         let message = format!("occurs more than {MAX_DISK_RULES} times; remove or join rules");
         found.push(Problem { rule: None, key: "disk", message });
-        return found;
+        return;
     }
     for (index, rule) in config.disks.iter().enumerate() {
-        let mut report = |key, message| found.push(Problem { rule: Some(index), key, message });
+        let mut report = |key, message| found.push(Problem { rule: Some(RuleIndex::Disk(index)), key, message });
         check_rule(rule, &mut report);
         for (number, earlier) in (1..).zip(config.disks.iter().take(index)) {
             check_pair(rule, earlier, number, &mut report);
         }
     }
-    found
 }
 
 /// As [`validate`], of the part that is known before the login.

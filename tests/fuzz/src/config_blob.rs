@@ -7,7 +7,11 @@ use config::{
     Access, Config, Cost, Credential, DiskRule, DiskSelector, Envelope, Format, HeaderSelector, KeyCheck, Locked,
     NONCE_BYTES, Opened,
 };
+use config::{
+    CardSelector, NetworkPolicy, NetworkRule, TunnelProtocol, TunnelRule, TunnelSecret, Wire, WireIpv4, WireIpv6,
+};
 use config::{RangeSelector, RecoveryKey, SLOT_RANDOM_BYTES, UnlockError, XtsKey};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 const LENGTH: std::ops::Range<usize> = 12..16;
 const CHECKSUM: std::ops::Range<usize> = 16..20;
@@ -73,7 +77,32 @@ fn luks2(rule: DiskRule) -> DiskRule {
     DiskRule { format, access: Access::ReadOnly, ..rule }
 }
 
-/// Configurations with none, one and four rules.
+/// A rule of each policy, and all that a wire can have.
+fn networks() -> Vec<NetworkRule> {
+    let v4 = |last| Ipv4Addr::new(192, 0, 2, last);
+    let v6 = |last| Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, last);
+    let wire = Wire {
+        mtu: 9000,
+        ipv4: WireIpv4::Static { address: v4(10), prefix_len: 24, gateway: Some(v4(1)) },
+        ipv6: WireIpv6::Static { address: v6(10), prefix_len: 64, gateway: None },
+        dns: vec![v4(53).into(), v6(53).into()],
+    };
+    let tunnel = |wire| {
+        let protocol = TunnelProtocol::WireGuard(TunnelSecret(vec![0xA5; 200]));
+        NetworkPolicy::Tunnel(TunnelRule { wire, protocol })
+    };
+    let policies = [NetworkPolicy::Pass, NetworkPolicy::Block, tunnel(Wire::default()), tunnel(wire)];
+    let rule = |(number, policy)| {
+        let card = match number {
+            0 => CardSelector::Mac([2, 0, 0, 0, 0, 1]),
+            device => CardSelector::Function { bus: 0, device, function: 0 },
+        };
+        NetworkRule { name: format!("lan{number}"), card, policy }
+    };
+    (0..).zip(policies).map(rule).collect()
+}
+
+/// Configurations with none, one, and four rules of each kind.
 fn configurations() -> Vec<Config> {
     let position = || DiskSelector::Position { channel: 0, unit: 0 };
     let identity = || DiskSelector::Identity { model: Some("MODEL".into()), serial: None };
@@ -90,7 +119,8 @@ fn configurations() -> Vec<Config> {
             },
         ],
     ];
-    let config = |disks| Config { disks, ..Config::default() };
+    let networks = |disks: usize| if disks > 1 { networks() } else { Vec::new() };
+    let config = |disks: Vec<_>| Config { networks: networks(disks.len()), disks, ..Config::default() };
     rules.map(config).into()
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use config::{
     Access, Boot, Config, Dbgsh, Debug, DiskRule, DiskSelector, DmCrypt, Format, GuestCalls, HeaderSelector, Log,
-    Login, Memory, RangeSelector,
+    Login, Memory, RangeSelector, RuleIndex,
 };
 use config::{SHELL_KEY_BYTES, ShellKey, XtsKey, validate};
 use toml::de::DeTable;
@@ -71,13 +71,16 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
             read_rule(table, file).map(|rule| (path, rule))
         })
         .unzip::<String, DiskRule, Vec<_>, Vec<_>>();
-    let config = Config { memory, boot, log, login, guest_calls, debug, disks, dbgsh };
+    let config = Config { memory, boot, log, login, guest_calls, debug, disks, dbgsh, networks: Vec::new() };
     for problem in validate(&config) {
         // A key file that cannot be read has been reported.
         if problem.key == "guest-calls.shell" && has_dbgsh {
             continue;
         }
-        let rule = problem.rule.map(|index| format!("{}.", paths[index])).unwrap_or_default();
+        let rule = match problem.rule {
+            Some(RuleIndex::Disk(index)) => format!("{}.", paths[index]),
+            Some(RuleIndex::Network(_)) | None => String::new(),
+        };
         let message = format!("`{}` {}", problem.key, problem.message);
         notes.add_at(Severity::Error, &format!("{rule}{}", problem.key), message);
     }
