@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::keys::{self, XTS_KEY_BYTES};
+use crate::network;
 use crate::report::{Report, Severity};
 use crate::table::{Notes, Table};
 use crate::words::{ACCESS, AFTER_FAILURE, CALLERS, CHECK, CIPHER, FORMAT, Form, KEYBOARD, LEVEL, ON_FAILURE, SERIAL};
@@ -57,21 +58,15 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
     let debug = root.table("debug", "[debug]").map(read_debug).unwrap_or_default();
     let has_dbgsh = root.has("dbgsh");
     let dbgsh = root.table("dbgsh", "[dbgsh]").and_then(|table| read_dbgsh(table, file));
-    if !root.has("disk") {
+    if !root.has("disk") && !root.has("network") {
         let message = "there is no `[[disk]]`, so Shoji will encrypt nothing; add a rule for each range to protect";
         notes.add(Severity::Warning, &(0..0), "disk", message.into());
     }
-    let rules = root.tables("disk");
+    let (rules, cards) = (root.tables("disk"), root.tables("network"));
     root.finish();
-    // A rule that cannot be read has been reported, and the others keep the path that they have in the file.
-    let (paths, disks) = rules
-        .into_iter()
-        .filter_map(|table| {
-            let path = table.path.clone();
-            read_rule(table, file).map(|rule| (path, rule))
-        })
-        .unzip::<String, DiskRule, Vec<_>, Vec<_>>();
-    let config = Config { memory, boot, log, login, guest_calls, debug, disks, dbgsh, networks: Vec::new() };
+    let (paths, disks) = read_rules(rules, |table| read_rule(table, file));
+    let (cards, networks) = read_rules(cards, |table| network::read_rule(table, file));
+    let config = Config { memory, boot, log, login, guest_calls, debug, disks, dbgsh, networks };
     for problem in validate(&config) {
         // A key file that cannot be read has been reported.
         if problem.key == "guest-calls.shell" && has_dbgsh {
@@ -79,12 +74,25 @@ fn read_root(mut root: Table<'_, '_>, file: &Path, notes: &Notes<'_>) -> Config 
         }
         let rule = match problem.rule {
             Some(RuleIndex::Disk(index)) => format!("{}.", paths[index]),
-            Some(RuleIndex::Network(_)) | None => String::new(),
+            Some(RuleIndex::Network(index)) => format!("{}.", cards[index]),
+            None => String::new(),
         };
         let message = format!("`{}` {}", problem.key, problem.message);
         notes.add_at(Severity::Error, &format!("{rule}{}", problem.key), message);
     }
     config
+}
+
+/// Paths and rules. A rule that cannot be read has been reported, and the others keep the path that they have in the file.
+fn read_rules<'n, 't, T>(
+    tables: Vec<Table<'n, 't>>,
+    read: impl Fn(Table<'n, 't>) -> Option<T>,
+) -> (Vec<String>, Vec<T>) {
+    let with_path = |table: Table<'n, 't>| {
+        let path = table.path.clone();
+        read(table).map(|rule| (path, rule))
+    };
+    tables.into_iter().filter_map(with_path).unzip()
 }
 
 fn read_memory(mut table: Table<'_, '_>) -> Memory {

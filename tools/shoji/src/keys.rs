@@ -33,9 +33,12 @@ fn explain(error: io::Error) -> io::Error {
     }
 }
 
-/// A key that was read, and whether others may read its file.
+/// A file with a secret that was read.
 pub struct KeyFile {
     pub bytes: Zeroizing<Vec<u8>>,
+    /// Of the whole file.
+    pub len_bytes: u64,
+    /// May others read it?
     pub exposed: bool,
 }
 
@@ -46,18 +49,14 @@ pub struct KeyFile {
 pub fn read(path: &Path, lengths: RangeInclusive<usize>) -> Result<KeyFile, String> {
     let shown = path.display();
     let unreadable = |error: io::Error| match error.kind() {
+        ErrorKind::InvalidInput => format!("names {shown}, which is not a file; make a key with `shoji key new FILE`"),
         io::ErrorKind::NotFound => format!("names {shown}, which does not exist; make it with `shoji key new {shown}`"),
         _ => format!("names {shown}, which cannot be read ({error}); make it a file that you may read"),
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        return Err(format!("names {shown}, which is not a file; make a key with `shoji key new FILE`"));
-    }
     // One byte more than a key tells a longer file.
-    let bytes = read_open(file, lengths.end() + 1).map_err(unreadable)?;
-    if !lengths.contains(&bytes.len()) {
-        let len = metadata.len();
+    let file = read_file(path, lengths.end() + 1).map_err(unreadable)?;
+    if !lengths.contains(&file.bytes.len()) {
+        let len = file.len_bytes;
         let wanted = if lengths.start() == lengths.end() {
             format!("{}", lengths.start())
         } else {
@@ -67,7 +66,21 @@ pub fn read(path: &Path, lengths: RangeInclusive<usize>) -> Result<KeyFile, Stri
             "names {shown}, which has {len} bytes; a key has {wanted} raw bytes, make one with `shoji key new FILE`"
         ));
     }
-    Ok(KeyFile { bytes, exposed: is_exposed(&metadata) })
+    Ok(file)
+}
+
+/// The first bytes of a file that holds secrets, at most `most`.
+///
+/// # Errors
+/// As the operating system says; `InvalidInput` for what is not a file.
+pub fn read_file(path: &Path, most: usize) -> io::Result<KeyFile> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let bytes = read_open(file, most)?;
+    Ok(KeyFile { bytes, len_bytes: metadata.len(), exposed: is_exposed(&metadata) })
 }
 
 /// At most `most` bytes of a file that may hold a secret.

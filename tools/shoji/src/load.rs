@@ -57,6 +57,6 @@ pub fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 fn finding(why: impl ToString) -> Report {
     let mut report = Report::default();
     let (severity, path) = (Severity::Error, String::new());
-    report.push(Finding { severity, place: None, path, message: why.to_string() });
+    report.push(Finding { severity, place: None, path, message: why.to_string(), within: None });
     report
 }

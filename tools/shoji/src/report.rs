@@ -38,6 +38,8 @@ pub struct Finding {
     pub path: String,
     /// What is wrong and what to do.
     pub message: String,
+    /// Where it is in another file, which the value at `place` names.
+    pub within: Option<(String, Place)>,
 }
 
 /// All findings of one file, in the order of the file.
@@ -50,7 +52,7 @@ impl Report {
     /// Adds a finding about the part of `text` at `span`.
     pub fn add(&mut self, severity: Severity, text: &str, span: &Range<usize>, path: &str, message: String) {
         let place = Some(Place::of(text, span.start));
-        self.push(Finding { severity, place, path: path.into(), message });
+        self.push(Finding { severity, place, path: path.into(), message, within: None });
     }
 
     pub fn push(&mut self, finding: Finding) {
@@ -68,26 +70,36 @@ impl Report {
 
     /// One object for `--json`.
     pub fn to_json(&self, file: &str) -> Value {
-        let findings: Vec<Value> = self.findings.iter().map(Finding::to_json).collect();
+        let findings: Vec<Value> = self.findings.iter().map(|finding| finding.to_json(file)).collect();
         json!({ "file": file, "ok": !self.has_errors(), "findings": findings })
     }
 
     /// One line for each finding, `file:line:column: error: ...`.
     pub fn to_text(&self, file: &str) -> String {
-        let line = |finding: &Finding| match finding.place {
-            Some(Place { line, column }) => format!("{file}:{line}:{column}: {finding}\n"),
-            None => format!("{file}: {finding}\n"),
+        let line = |finding: &Finding| match finding.whereabouts(file) {
+            (file, Some(Place { line, column })) => format!("{file}:{line}:{column}: {finding}\n"),
+            (file, None) => format!("{file}: {finding}\n"),
         };
         self.findings.iter().map(line).collect()
     }
 }
 
 impl Finding {
-    fn to_json(&self) -> Value {
+    /// The file and the place in it; `file` is the one that was given to the command.
+    fn whereabouts<'a>(&'a self, file: &'a str) -> (&'a str, Option<Place>) {
+        match &self.within {
+            Some((file, place)) => (file, Some(*place)),
+            None => (file, self.place),
+        }
+    }
+
+    fn to_json(&self, file: &str) -> Value {
+        let (file, place) = self.whereabouts(file);
         json!({
             "severity": self.severity.to_string(),
-            "line": self.place.map(|place| place.line),
-            "column": self.place.map(|place| place.column),
+            "file": file,
+            "line": place.map(|place| place.line),
+            "column": place.map(|place| place.column),
             "key": self.path,
             "message": self.message,
         })

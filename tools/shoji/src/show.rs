@@ -1,10 +1,13 @@
 //! Shows a configuration in its TOML form or as JSON; keys are left out.
 
+use config::{CardSelector, NetworkPolicy, NetworkRule, TunnelProtocol, Wire, WireIpv4, WireIpv6};
 use config::{Config, DiskRule, DiskSelector, Format, HeaderSelector, Method, Public, RangeSelector, Slot};
 use serde_json::{Value, json};
 
+use crate::wireguard;
 use crate::words::{
-    ACCESS, AFTER_FAILURE, CALLERS, CHECK, CIPHER, FORMAT, Form, KEYBOARD, LEVEL, ON_FAILURE, SERIAL, word,
+    ACCESS, AFTER_FAILURE, CALLERS, CHECK, CIPHER, FORMAT, Form, KEYBOARD, LEVEL, ON_FAILURE, POLICY, Policy, SERIAL,
+    WIRE_IPV4, WIRE_IPV6, word,
 };
 
 /// Stands for a key of a disk.
@@ -16,6 +19,7 @@ pub fn to_json(config: &Config) -> Value {
     let bytes = config.dbgsh.as_ref().map(|dbgsh| format!("({} bytes, not shown)", dbgsh.key.0.len()));
     tree["dbgsh"] = bytes.map_or(Value::Null, |key| json!({ "key": key }));
     tree["disk"] = config.disks.iter().map(rule).collect();
+    tree["network"] = config.networks.iter().map(network).collect();
     tree
 }
 
@@ -98,6 +102,43 @@ fn range(range: &RangeSelector) -> Value {
     }
 }
 
+fn network(rule: &NetworkRule) -> Value {
+    let card = match rule.card {
+        CardSelector::Mac(mac) => json!({ "mac": mac.map(|byte| format!("{byte:02x}")).join(":") }),
+        CardSelector::Function { bus, device, function } => {
+            json!({ "function": format!("{bus:02x}:{device:02x}.{function:x}") })
+        }
+    };
+    let policy = match &rule.policy {
+        NetworkPolicy::Pass => Policy::Pass,
+        NetworkPolicy::Block => Policy::Block,
+        NetworkPolicy::Tunnel(_) => Policy::Tunnel,
+    };
+    let mut tree = json!({ "name": rule.name, "card": card, "policy": word(POLICY, policy) });
+    if let NetworkPolicy::Tunnel(tunnel) = &rule.policy {
+        tree["wire"] = wire(&tunnel.wire);
+        let TunnelProtocol::WireGuard(secret) = &tunnel.protocol;
+        tree["wireguard"] = wireguard::to_json(secret);
+    }
+    tree
+}
+
+fn wire(wire: &Wire) -> Value {
+    let ipv4 = match wire.ipv4 {
+        WireIpv4::Static { address, prefix_len, gateway } => {
+            json!({ "address": format!("{address}/{prefix_len}"), "gateway": gateway })
+        }
+        other => word(WIRE_IPV4, other).into(),
+    };
+    let ipv6 = match wire.ipv6 {
+        WireIpv6::Static { address, prefix_len, gateway } => {
+            json!({ "address": format!("{address}/{prefix_len}"), "gateway": gateway })
+        }
+        other => word(WIRE_IPV6, other).into(),
+    };
+    json!({ "mtu": wire.mtu, "ipv4": ipv4, "ipv6": ipv6, "dns": wire.dns })
+}
+
 /// How a configuration is locked.
 pub struct Lock<'a> {
     pub counter: u64,
@@ -147,28 +188,49 @@ fn method(method: &Method) -> &'static str {
 pub fn to_toml(tree: &Value) -> String {
     let mut out = String::new();
     for (key, value) in tree.as_object().into_iter().flatten() {
-        match value {
-            Value::Null => {}
-            Value::Array(tables) => tables.iter().for_each(|table| section(&mut out, &format!("[[{key}]]"), table)),
-            table => section(&mut out, &format!("[{key}]"), table),
-        }
+        sections(&mut out, key, value);
     }
     out
 }
 
-fn section(out: &mut String, heading: &str, table: &Value) {
+/// One section, or one for each table of a list.
+fn sections(out: &mut String, path: &str, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::Array(tables) => tables.iter().for_each(|table| section(out, path, &format!("[[{path}]]"), table)),
+        table => section(out, path, &format!("[{path}]"), table),
+    }
+}
+
+fn section(out: &mut String, path: &str, heading: &str, table: &Value) {
     let blank = if out.is_empty() { "" } else { "\n" };
     *out += &format!("{blank}{heading}\n");
     for line in pairs(table) {
         *out += &format!("{line}\n");
     }
+    for (key, value) in table.as_object().into_iter().flatten().filter(|(_, value)| has_section(value)) {
+        sections(out, &format!("{path}.{key}"), value);
+    }
 }
 
-/// `key = value` for each value that is there.
+/// Tables with lists in them, and lists of tables, would make long lines.
+fn has_section(value: &Value) -> bool {
+    match value {
+        Value::Object(table) => table.values().any(Value::is_array),
+        Value::Array(items) => items.iter().any(Value::is_object),
+        _ => false,
+    }
+}
+
+/// `key = value` for each value that is there and has no section of its own.
 fn pairs(table: &Value) -> impl Iterator<Item = String> {
-    let present = table.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let present = table.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null() && !has_section(value));
     present.map(|(key, value)| match value {
         Value::Object(_) => format!("{key} = {{ {} }}", pairs(value).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(Value::to_string).collect();
+            format!("{key} = [{}]", items.join(", "))
+        }
         Value::Number(number) if key == "drive" || key == "serial" => {
             format!("{key} = {:#04x}", number.as_u64().unwrap_or_default())
         }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use crate::report::{Report, Severity};
+use crate::report::{Finding, Place, Report, Severity};
 use crate::words::{guess, list};
 
 /// The text of a file, what was found in it, and where each value lies.
@@ -33,17 +33,21 @@ impl<'a> Notes<'a> {
 
     /// Adds a finding about a value that was read earlier, or the nearest table around it.
     pub fn add_at(&self, severity: Severity, path: &str, message: String) {
+        self.add(severity, &self.span_of(path), path, message);
+    }
+
+    /// Where a value or the nearest table around it lies.
+    fn span_of(&self, path: &str) -> Range<usize> {
         let mut around = path;
-        let span = loop {
+        loop {
             if let Some(span) = self.spans.borrow().get(around) {
-                break span.clone();
+                return span.clone();
             }
             match around.rfind(['.', '[']) {
                 Some(end) => around = &around[..end],
-                None => break 0..0,
+                None => return 0..0,
             }
-        };
-        self.add(severity, &span, path, message);
+        }
     }
 
     pub fn into_report(self) -> Report {
@@ -80,6 +84,14 @@ impl<'n, 't> Table<'n, 't> {
     /// A warning about a value of this table.
     pub fn warn(&self, key: &str, message: String) {
         self.notes.add_at(Severity::Warning, &self.path_of(key), message);
+    }
+
+    /// A finding about another file, which the value of `key` names.
+    pub fn add_within(&self, key: &str, severity: Severity, (file, inner): (&str, Place), message: String) {
+        let path = self.path_of(key);
+        let place = Some(Place::of(self.notes.text, self.notes.span_of(&path).start));
+        let within = Some((file.into(), inner));
+        self.notes.report.borrow_mut().push(Finding { severity, place, path, message, within });
     }
 
     /// An error about this table as a whole.
@@ -177,14 +189,45 @@ impl<'n, 't> Table<'n, 't> {
         entry.is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::Integer(_)))
     }
 
+    /// Whether the key is there, has not been taken, and is a table.
+    pub fn is_table(&self, key: &str) -> bool {
+        let entry = self.entries.iter().find(|(name, _)| name.get_ref() == key);
+        entry.is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
+    /// A list of strings, empty where the key is not there.
+    pub fn texts(&mut self, key: &'static str, example: &str) -> Option<Vec<String>> {
+        let Some(value) = self.take(key) else { return Some(Vec::new()) };
+        let items = match value {
+            DeValue::Array(items) => items,
+            other => return self.wrong_type(key, &other, "a list of strings", example),
+        };
+        let text = |item: Spanned<DeValue<'t>>| match item.into_inner() {
+            DeValue::String(text) => Some(text.into_owned()),
+            other => self.wrong_type(key, &other, "a list of strings", example),
+        };
+        items.into_iter().map(text).collect()
+    }
+
     /// One of some words, in capitals or not.
     pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+        self.choice_or(key, words, None)
+    }
+
+    /// As [`Table::choice`]; `other`: what could stand in place of a word.
+    pub fn choice_or<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        other: Option<&str>,
+    ) -> Option<T> {
         let word = self.text(key, &format!("{key} = \"{}\"", words[0].0))?;
         let found = words.iter().find(|(other, _)| other.eq_ignore_ascii_case(&word)).map(|(_, value)| *value);
         if found.is_none() {
             let known = || words.iter().map(|(word, _)| *word);
             let hint = guess(&word, known()).map(|word| format!("did you mean `{word}`? ")).unwrap_or_default();
-            self.error(key, format!("`{key}` cannot be `{word}`; {hint}it must be {}", list(known())));
+            let other = other.map(|example| format!(", or e.g. `{example}`")).unwrap_or_default();
+            self.error(key, format!("`{key}` cannot be `{word}`; {hint}it must be {}{other}", list(known())));
         }
         found
     }

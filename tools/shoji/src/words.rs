@@ -1,6 +1,7 @@
 //! The words of the TOML file for the values of the schema, and guesses at mistyped ones.
 
 use config::{Access, AfterFailure, COM1, COM2, COM3, COM4, Callers, Cipher, KeyCheck, Keyboard, Level, OnFailure};
+use config::{WireIpv4, WireIpv6};
 
 pub const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("boot-without-shoji", OnFailure::BootWithoutShoji)];
@@ -19,6 +20,20 @@ pub const CHECK: &[(&str, KeyCheck)] = &[("signature", KeyCheck::Signature), ("n
 /// The first is the usual one. `luks2` and `plain` need no key.
 pub const FORMAT: &[(&str, Form)] = &[("dm-crypt", Form::DmCrypt), ("luks2", Form::Luks2), ("plain", Form::Plain)];
 pub const ACCESS: &[(&str, Access)] = &[("read-write", Access::ReadWrite), ("read-only", Access::ReadOnly)];
+
+/// The first is the usual one.
+pub const POLICY: &[(&str, Policy)] = &[("tunnel", Policy::Tunnel), ("block", Policy::Block), ("pass", Policy::Pass)];
+/// Others are static, and tables.
+pub const WIRE_IPV4: &[(&str, WireIpv4)] = &[("dhcp", WireIpv4::Dhcp), ("off", WireIpv4::Off)];
+pub const WIRE_IPV6: &[(&str, WireIpv6)] = &[("slaac", WireIpv6::Slaac), ("off", WireIpv6::Off)];
+
+/// A [`config::NetworkPolicy`] without what belongs to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    Tunnel,
+    Block,
+    Pass,
+}
 
 /// A [`config::Format`] without what belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,6 +89,9 @@ mod tests {
             [Form::DmCrypt, Form::Luks2, Form::Plain].map(|form| word(FORMAT, form)),
             ["dm-crypt", "luks2", "plain"]
         );
+        assert_eq!([Policy::Tunnel, Policy::Block, Policy::Pass].map(|p| word(POLICY, p)), ["tunnel", "block", "pass"]);
+        assert_eq!([WireIpv4::Dhcp, WireIpv4::Off].map(|from| word(WIRE_IPV4, from)), ["dhcp", "off"]);
+        assert_eq!([WireIpv6::Slaac, WireIpv6::Off].map(|from| word(WIRE_IPV6, from)), ["slaac", "off"]);
         assert_eq!(word(CIPHER, Cipher::AesXtsPlain64), "aes-xts-plain64");
     }
 }

@@ -113,6 +113,8 @@ impl Interface {
         }
         let Self { private_key, listen_port, addresses, dns, search, mtu, .. } = self;
         let (private_key, mtu) = (private_key?, mtu.map(|(mtu, _)| mtu));
+        // As with `wg`, 0 is any port.
+        let listen_port = listen_port.filter(|port| *port != 0);
         Some(TunnelConfig { private_key, listen_port, addresses, dns, search, mtu, peers })
     }
 }

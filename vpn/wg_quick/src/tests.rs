@@ -31,6 +31,13 @@ fn good(text: &str) -> TunnelConfig {
     config.unwrap()
 }
 
+#[test]
+fn port_0_is_any_port() {
+    let text = GOOD.replace("ListenPort = 51820", "ListenPort = 0");
+    assert!(text != GOOD);
+    assert_eq!(good(&text).listen_port, None);
+}
+
 fn findings(bytes: &[u8]) -> Vec<Finding> {
     read(bytes).1
 }

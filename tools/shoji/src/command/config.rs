@@ -25,6 +25,8 @@ pub enum ConfigCommand {
     },
     /// Compile a TOML file to the configuration that GRUB loads beside shoji.elf
     ///
+    /// Key files and files of wg-quick that it names are taken in; names of peers are resolved when Shoji runs.
+    ///
     /// The result can be read by its owner only. It holds the keys: name at least one way to open it, e.g.
     /// `--pass-phrase --recovery-key`, and they are encrypted; name none, and whoever reads the file has them. A locked result
     /// that is there is not replaced by one that is not, unless `--unlocked` says so.
@@ -184,9 +186,13 @@ fn show(file: &Path, json: bool, unlock: Option<&Unlock>) -> Result<(), Failure>
 }
 
 fn summary(config: &Config) -> String {
-    match config.disks.len() {
-        1 => "1 disk rule".into(),
-        rules => format!("{rules} disk rules"),
+    let rules = |kind, count: usize| match count {
+        1 => format!("1 {kind} rule"),
+        count => format!("{count} {kind} rules"),
+    };
+    match (config.disks.len(), config.networks.len()) {
+        (disks, 0) => rules("disk", disks),
+        (disks, networks) => format!("{}, {}", rules("disk", disks), rules("network", networks)),
     }
 }
 
