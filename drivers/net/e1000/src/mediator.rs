@@ -136,6 +136,10 @@ impl Mediator for E1000 {
     }
 
     fn on_work_done(&mut self, _: &mut Ctx<'_>, _: Work, _: Result<(), WorkError>) {}
+
+    fn as_card(&mut self) -> Option<&mut dyn NetController> {
+        Some(self)
+    }
 }
 
 impl NetController for E1000 {
