@@ -13,6 +13,8 @@ mod borrowed;
 #[cfg(target_os = "none")]
 mod calls;
 #[cfg(target_os = "none")]
+mod cards;
+#[cfg(target_os = "none")]
 mod cpus;
 #[cfg(target_os = "none")]
 mod deadlines;
@@ -50,6 +52,8 @@ mod services;
 mod sleep;
 #[cfg(target_os = "none")]
 mod tasks;
+#[cfg(target_os = "none")]
+mod tunnels;
 #[cfg(target_os = "none")]
 mod vendor;
 #[cfg(target_os = "none")]

@@ -1,6 +1,6 @@
 //! What the VMM holds.
 
-use crate::config::{Config, IOADDR, IODATA, PORTS};
+use crate::config::{Config, IOADDR, IODATA};
 use crate::model::Model;
 use crate::regs::REGISTERS;
 use crate::spec::REGISTERS_BYTES;
@@ -78,10 +78,11 @@ impl Mediator for E1000 {
             Op::Read => Verdict::Value(value),
             Op::Write(_) => Verdict::Done,
         };
-        if region == PORTS && self.config.decodes_ports() {
+        let ports = self.config.is_ports(region);
+        if ports && self.config.decodes_ports() {
             return self.port(cx, access);
         }
-        if region == PORTS || !self.config.guard.decodes() {
+        if ports || !self.config.guard.decodes() {
             return Ok(answer(width.ones()));
         }
         if region != REGISTERS {
