@@ -68,7 +68,10 @@ impl fmt::Display for CardsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRule(card) => {
-                write!(f, "the network card {card} has no rule; add one to the configuration:\n[[network]]\nname = \"card\"\n")?;
+                write!(
+                    f,
+                    "the network card {card} has no rule; add one to the configuration:\n[[network]]\nname = \"card\"\n"
+                )?;
                 match card.mac {
                     Some(mac) => writeln!(f, "card = {{ mac = \"{}\" }}", Mac(mac))?,
                     None => {

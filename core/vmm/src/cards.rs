@@ -144,7 +144,8 @@ fn set_policy(
         NetworkPolicy::Block => NetPolicy::Block,
         NetworkPolicy::Tunnel(tunnel) => NetPolicy::Tunnel(tunnels::open(number, &rule.name, info, tunnel)?),
     };
-    let set = guest.bus.with_controller(machine, number, |mediator, cx| Some(mediator.as_card()?.set_policy(cx, policy)));
+    let set =
+        guest.bus.with_controller(machine, number, |mediator, cx| Some(mediator.as_card()?.set_policy(cx, policy)));
     set.flatten().ok_or("it is lost")?.map_err(|e| Failure::from(e.0))
 }
 

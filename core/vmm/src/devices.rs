@@ -159,8 +159,7 @@ fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
 
 const UNKNOWN_CHIPSET: &str = "it does not know this chipset, whose registers could lead the machine past Shoji";
 const UNKNOWN_WINDOW: &str = "it cannot guard this machine's PCI configuration space in memory";
-const USE_ANOTHER: &str =
-    "Shoji cannot guard its controllers there; use a firmware setting or a machine without it";
+const USE_ANOTHER: &str = "Shoji cannot guard its controllers there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
 /// be applied keeps the guest from starting.

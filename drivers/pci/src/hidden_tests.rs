@@ -44,7 +44,8 @@ fn a_hidden_function_is_switched_off_and_an_empty_place_to_the_guest() {
     for offset in (0..256).step_by(4) {
         let before = function.get(offset);
         for (width, ones) in [(Width::Byte, 0xff), (Width::Word, 0xffff), (Width::Dword, 0xffff_ffff)] {
-            let mut access = |op| with(&mut function, |cx| controller.on_config(cx, ConfigAccess { offset, width, op }));
+            let mut access =
+                |op| with(&mut function, |cx| controller.on_config(cx, ConfigAccess { offset, width, op }));
             assert_eq!(access(Op::Read), Ok(Verdict::Value(ones)));
             assert_eq!(access(Op::Write(0x1234_5607 & ones)), Ok(Verdict::Done));
         }
