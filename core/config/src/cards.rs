@@ -123,3 +123,7 @@ pub fn rules_of_cards<'r>(cards: &[Card], rules: &'r [NetworkRule]) -> Result<Ve
     };
     cards.iter().map(rule_of).collect()
 }
+
+#[cfg(test)]
+#[path = "cards_tests.rs"]
+mod tests;
