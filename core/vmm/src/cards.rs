@@ -11,6 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use config::{NetworkPolicy, NetworkRule};
+use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
@@ -43,6 +44,7 @@ pub struct Served {
 }
 
 static SERVED: Once<Vec<Served>> = Once::new();
+static MACHINE: Once<&'static Shared> = Once::new();
 /// Cards that the guest does not find.
 static HIDDEN: Once<Vec<Bdf>> = Once::new();
 
@@ -177,6 +179,7 @@ fn without_driver(
 
 /// The cards are polled from now on, by tasks of this CPU.
 pub fn start(machine: &'static Shared) {
+    MACHINE.call_once(|| machine);
     for card in served() {
         if let Err(error) = task::spawn("card", serve(card, machine)) {
             // The guest's own accesses poll it, too.
@@ -210,6 +213,7 @@ fn serve_once(card: &Served, machine: &'static Shared, sleep: &mut Option<Sleep>
 }
 
 /// Polls the card with this number on the bus soon: its tunnel has something to hand out. From under no lock of a card.
+#[allow(dead_code, reason = "for tunnels, once there are any")]
 pub fn wake(number: usize) {
     let card = served().iter().find(|card| card.number == number);
     if let Some(bell) = card.and_then(|card| card.bell.get()) {
@@ -219,13 +223,26 @@ pub fn wake(number: usize) {
 
 impl Served {
     /// What it has moved, and whether there is a link. `None`: it is not served any more.
-    pub fn counters(&self, machine: &'static Shared) -> Option<(CardCounters, bool)> {
-        let guest = services::GUEST.get()?;
-        let mut machine = RealMachine::new(machine, cpus::this().number());
-        let counters = guest.bus.with_running_controller(&mut machine, self.number, |mediator, _| {
+    fn counters(&self) -> Option<(CardCounters, bool)> {
+        let mut machine = RealMachine::new(MACHINE.get()?, cpus::this().number());
+        let counters = services::GUEST.get()?.bus.with_running_controller(&mut machine, self.number, |mediator, _| {
             let card = mediator.as_card()?;
             Some((card.counters(), card.card().link_up))
         });
         counters.flatten()
+    }
+}
+
+/// A line for people.
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { function, mac, driver, rule, policy, .. } = self;
+        write!(f, "network card {function}: {driver}, {}, rule `{rule}`, policy {policy}", config::Mac(*mac))?;
+        let Some((counters, link_up)) = self.counters() else { return write!(f, ", not served any more") };
+        let CardCounters { guest_sent, guest_received, wire_sent, wire_received, guest_dropped, wire_dropped } =
+            counters;
+        write!(f, ", link {}; frames of the guest: ", if link_up { "up" } else { "down" })?;
+        write!(f, "{guest_sent} sent, {guest_received} received, {guest_dropped} dropped; ")?;
+        write!(f, "of the cable: {wire_sent} sent, {wire_received} received, {wire_dropped} dropped")
     }
 }

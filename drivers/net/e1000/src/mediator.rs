@@ -32,6 +32,7 @@ impl E1000 {
     }
 
     fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) {
+        self.traffic.before_write(cx, &mut self.model, offset);
         self.model.write(offset, value);
         self.traffic.after_write(cx, &mut self.model, offset);
     }
@@ -165,7 +166,7 @@ impl NetController for E1000 {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.traffic.poll_timeout()
+        self.traffic.poll_timeout(&self.model)
     }
 
     fn counters(&self) -> CardCounters {

@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("a_card_that_passes_works_with_the_guests_own_driver_{model}"), 400, move |cx| {
             passes(cx, card)
         }));
+        cases.push(Case::new(format!("a_card_that_passes_works_after_sleep_{model}"), 400, move |cx| sleeps(cx, card)));
         cases.push(Case::new(format!("nothing_of_a_card_that_is_blocked_is_on_the_cable_{model}"), 240, move |cx| {
             is_blocked(cx, card)
         }));
@@ -101,6 +102,21 @@ fn passes(cx: &Cx, card: Card) -> Result<()> {
     told_of(cx, &machine.shoji_log(), card, "pass")
 }
 
+/// On a PC: the bare Q35 does not come back right.
+fn sleeps(cx: &Cx, card: Card) -> Result<()> {
+    let (card, capture) = (Card { chipset: Chipset::Pc, ..card }, cx.dir.join("cable.pcap"));
+    let rules = rule("lan", CARD_MAC, "pass");
+    let (qemu, mut monitor) = machine(cx, card, "user,restrict=on", &rules, &capture)?.monitor()?;
+    let mut machine = qemu.request(&request(card, "sleep"), cx.boot.how()).start()?;
+    for round in 1..=3 {
+        let (asleep, seen) = machine.expect_any(&[&format!("SLEEPING {round}\r"), "VERDICT fail"])?;
+        ensure!(asleep == 0, "{}", crate::case::last_failure(&seen));
+        monitor.wake_up()?;
+    }
+    cx.expect_pass(&mut machine)?;
+    told_of(cx, &machine.shoji_log(), card, "pass")
+}
+
 fn is_blocked(cx: &Cx, card: Card) -> Result<()> {
     let capture = cx.dir.join("cable.pcap");
     let rules = rule("lan", CARD_MAC, "block");
@@ -129,6 +145,8 @@ fn told_of(cx: &Cx, log: &str, card: Card, policy: &str) -> Result<()> {
     let line = log.lines().find(|line| line.contains("network card 00:03.0"));
     let right = line.is_some_and(|line| line.contains(CARD_MAC) && line.ends_with(&format!("e1000, policy {policy}")));
     ensure!(cx.boot == Boot::Bare || right, "of the card {} Shoji says {line:?}", card.model);
+    let refused = log.lines().find(|line| line.contains("e1000 00:03.0: refused"));
+    ensure!(refused.is_none(), "{refused:?}");
     Ok(())
 }
 

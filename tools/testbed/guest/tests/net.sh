@@ -1,5 +1,5 @@
 # A network card, with the driver `shoji.module`. `shoji.net`: what of it works.
-#   pass: all. block: the driver, but nothing comes. none: there is no card.
+#   pass: all. sleep: before and after sleep. block: the driver, but nothing comes. none: there is no card.
 module=$(value shoji.module)
 net=$(value shoji.net)
 
@@ -53,6 +53,16 @@ block)
     sent=$(count tx_packets)
     [ "$sent" -gt 5 ] || fail "the driver has sent $sent frames only"
     [ "$(count rx_packets)" = 0 ] || fail "frames came"
+    ;;
+sleep)
+    load
+    works "first"
+    for round in 1 2 3; do
+        echo "SLEEPING $round"
+        echo mem > /sys/power/state || fail "suspend of round $round"
+        echo "AWAKE $round"
+        works "after sleep $round"
+    done
     ;;
 pass)
     load
