@@ -20,6 +20,7 @@
 extern crate alloc;
 
 mod blob;
+mod cards;
 mod entry;
 mod envelope;
 mod network;
@@ -33,6 +34,7 @@ mod validate_network;
 /// 1 KiB of the memory that trying a pass phrase takes.
 pub use argon2::Block;
 pub use blob::{BlobError, FORMAT_VERSION, MAX_BLOB_BYTES, encode, parse};
+pub use cards::{Card, CardsError, Mac, rules_of_cards};
 pub use envelope::{Envelope, Locked, Opened, SlotError, UnlockError, open};
 pub use network::*;
 pub use recovery::{RECOVERY_KEY_BYTES, RecoveryKey, RecoveryKeyError};

@@ -19,6 +19,7 @@ use lock::{
 };
 use mediator::Width;
 use mediator::disk::DiskController;
+use mediator::net::NetController;
 
 /// Registers of a 16550.
 const SERIAL_PORTS: u16 = 8;
@@ -122,9 +123,21 @@ impl Bus {
         machine.set_port_intercept(base, len, true);
     }
 
-    /// The controllers attached, in the order of their numbers.
-    pub fn controllers(&mut self) -> impl Iterator<Item = &dyn DiskController> {
-        self.controllers.iter_mut().map(|controller| controller.mediator())
+    /// Is any controller attached?
+    pub fn has_controllers(&self) -> bool {
+        !self.controllers.is_empty()
+    }
+
+    /// The controllers of disks, with their numbers.
+    pub fn disk_controllers(&mut self) -> impl Iterator<Item = (usize, &mut dyn DiskController)> {
+        let all = self.controllers.iter_mut().enumerate();
+        all.filter_map(|(number, controller)| Some((number, controller.mediator().as_disks()?)))
+    }
+
+    /// The network cards, with their numbers.
+    pub fn cards(&mut self) -> impl Iterator<Item = (usize, &mut dyn NetController)> {
+        let all = self.controllers.iter_mut().enumerate();
+        all.filter_map(|(number, controller)| Some((number, controller.mediator().as_card()?)))
     }
 
     /// IN: the value; only its low `width` counts.

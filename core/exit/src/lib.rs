@@ -20,6 +20,7 @@ mod a20;
 mod ask;
 mod bus;
 mod calls;
+mod cards;
 mod config_ports;
 mod counters;
 mod cpu;

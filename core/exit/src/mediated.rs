@@ -1,5 +1,6 @@
 //! Controllers under a mediator: how one is taken over, called, and how its work is done.
 
+use crate::cards::Planned;
 use crate::config_ports::{ConfigPorts, address_of};
 use crate::mediated_memory::Block;
 use crate::port_table::{MAX_CONTROLLERS, PortTable};
@@ -12,9 +13,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use lock::{Guard, Ranked, rank::CONTROLLER};
-use mediator::disk::DiskController;
-use mediator::pci::{AttachError, Attached, Bdf, Driver, Function};
-use mediator::{Completions, Ctx, Violation, Work, WorkError};
+use mediator::pci::{self, AttachError, Attached, Bdf, Driver, Function};
+use mediator::{Completions, Ctx, Mediator, Violation, Work, WorkError};
 
 /// Works performed after one call of a mediator; more would keep the guest waiting for ever. As many again are handed back
 /// undone, so that the mediator gets what they hold.
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Plain,
     /// [`Completions::MemoryOnly`]. Reads of polled registers, if there are any, always lead to the mediator.
     Watched,
+    /// [`Completions::TrappedRegister`] of a network card, which has no polled registers.
+    Card,
 }
 
 /// A controller and what leads to it.
@@ -43,17 +45,18 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    pub fn mediator(&mut self) -> &dyn DiskController {
-        &*self.state.get_mut().mediator
+    pub fn mediator(&mut self) -> &mut dyn Mediator {
+        &mut *self.state.get_mut().mediator
     }
 }
 
 /// What one CPU at a time has of a controller.
 pub(crate) struct State {
-    pub mediator: Box<dyn DiskController>,
+    pub mediator: Box<dyn Mediator>,
     pub wiring: Wiring,
     pub refusals: Refusals,
     pub watched: Watched,
+    pub planned: Planned,
     /// Pushed by the mediator in this call.
     pub work: Vec<Work>,
     /// Asked for by the mediator in this call.
@@ -84,10 +87,10 @@ impl Bus {
     ///
     /// # Errors
     /// [`AttachError`]: no access of the guest leads to the mediator, so no guest may be started.
-    pub fn attach<M: Machine>(
+    pub fn attach<M: Machine, C: pci::Controller + ?Sized>(
         &mut self,
         machine: &mut M,
-        driver: &Driver,
+        driver: &Driver<C>,
         function: &Function,
     ) -> Result<usize, AttachError> {
         let index = self.controllers.len();
@@ -98,7 +101,7 @@ impl Bus {
             return Err(AttachError("the controller lies behind a bridge, whose bus number the guest could change"));
         }
         let mut work = Vec::new();
-        let Attached { controller: mediator, regions, windows } =
+        let Attached { controller: mut mediator, regions, windows } =
             self.run_attach(machine, driver, function, index, &mut work)?;
         let wiring = Wiring::new(index, function.bdf, &regions).ok_or(MISNUMBERED_REGIONS)?;
         let blocks = self.blocks_of(machine, &wiring)?;
@@ -108,11 +111,12 @@ impl Bus {
         let polled = regions.iter().any(|region| region.polled.is_some());
         let kind = match mediator.completions() {
             Completions::MemoryOnly => Kind::Watched,
+            Completions::TrappedRegister if mediator.as_card().is_some() => Kind::Card,
             Completions::TrappedRegister if polled => Kind::Gated,
             Completions::TrappedRegister => Kind::Plain,
         };
-        let (refusals, watched) = (Refusals::default(), Watched::default());
-        let state = State { mediator, wiring, refusals, watched, work: Vec::new(), changes: Vec::new() };
+        let (refusals, watched, planned) = (Refusals::default(), Watched::default(), Planned::default());
+        let state = State { mediator, wiring, refusals, watched, planned, work: Vec::new(), changes: Vec::new() };
         let (function, state) = (function.bdf, Ranked::new(state));
         self.controllers.push(Controller { function, config_address: address_of(function, 0), kind, state });
         self.perform(machine, index, Others::Stand, work);
@@ -120,14 +124,14 @@ impl Bus {
     }
 
     /// The driver's own part: its regions are reachable for the call, but none is hooked yet.
-    fn run_attach<M: Machine>(
+    fn run_attach<M: Machine, C: pci::Controller + ?Sized>(
         &self,
         machine: &mut M,
-        driver: &Driver,
+        driver: &Driver<C>,
         function: &Function,
         index: usize,
         work: &mut Vec<Work>,
-    ) -> Result<Attached, AttachError> {
+    ) -> Result<Attached<dyn Mediator>, AttachError> {
         let now = machine.now();
         let Parts { ports, device_memory, memory, arena } = machine.parts();
         let config = &self.config;
@@ -138,7 +142,7 @@ impl Bus {
         Block::all_of(&wiring)?;
         device.wiring = &wiring;
         let mut cx = Ctx { device: &mut device, guest: memory, arena, hooks: &mut NoHooks, work, now };
-        (driver.attach)(function, &mut cx)
+        (driver.attach)(function, &mut cx).and_then(Attached::into_mediator)
     }
 
     /// Ports: all regions or none.
@@ -156,12 +160,12 @@ impl Bus {
     }
 
     /// Calls controller `index` as the guest's accesses would, then performs the work it pushed. For what the VMM asks while no CPU
-    /// of the guest runs ([`DiskController::read_before_guest`], [`DiskController::set_ranges`]).
+    /// of the guest runs ([`mediator::disk::DiskController::read_before_guest`], [`mediator::net::NetController::set_policy`]).
     pub fn with_controller<M: Machine, R>(
         &self,
         machine: &mut M,
         index: usize,
-        call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
+        call: impl FnOnce(&mut dyn Mediator, &mut Ctx<'_>) -> R,
     ) -> Option<R> {
         let (result, work) = self.with_session(machine, index, Others::Stand, |session, machine| {
             let result = session.call(machine, call);
@@ -172,12 +176,12 @@ impl Bus {
     }
 
     /// Calls controller `index` while the guest runs, then performs the work that comes of it. For what the VMM itself asks of a disk
-    /// ([`DiskController::submit_own`]). `None`: there is no such controller, or it is not served any more.
+    /// ([`mediator::disk::DiskController::submit_own`]). `None`: there is no such controller, or it is not served any more.
     pub fn with_running_controller<M: Machine, R>(
         &self,
         machine: &mut M,
         index: usize,
-        call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
+        call: impl FnOnce(&mut dyn Mediator, &mut Ctx<'_>) -> R,
     ) -> Option<R> {
         let (result, work) = self.with_session(machine, index, Others::Run, |session, machine| {
             if session.state.refusals.is_quarantined() {
@@ -222,7 +226,7 @@ impl Bus {
                 state.tell_of_interrupts(machine);
                 state
             }
-            Kind::Gated | Kind::Plain => controller.state.lock(),
+            Kind::Gated | Kind::Plain | Kind::Card => controller.state.lock(),
         };
         gate.close();
         Some(Session { table: &self.table, windows: &self.windows, config: &self.config, others, kind, state })
@@ -238,7 +242,7 @@ impl Bus {
                 }
             }
             Kind::Gated | Kind::Plain => {}
-            Kind::Watched => session.state.note_wish(machine),
+            Kind::Watched | Kind::Card => session.note_wish(machine),
         }
     }
 
@@ -298,7 +302,7 @@ impl Session<'_> {
     pub fn call<M: Machine, R>(
         &mut self,
         machine: &mut M,
-        call: impl FnOnce(&mut dyn DiskController, &mut Ctx<'_>) -> R,
+        call: impl FnOnce(&mut dyn Mediator, &mut Ctx<'_>) -> R,
     ) -> R {
         let State { mediator, wiring, work, changes, .. } = &mut *self.state;
         let now = machine.now();
@@ -312,6 +316,12 @@ impl Session<'_> {
             make(machine, self.windows, changes);
         }
         result
+    }
+
+    /// What the mediator wants of the VMM until the next session.
+    #[inline(never)]
+    fn note_wish<M: Machine>(&mut self, machine: &M) {
+        if self.kind == Kind::Watched { self.state.note_wish(machine) } else { self.state.note_deadline() }
     }
 
     /// What was pushed is the caller's to perform, once the session is over.

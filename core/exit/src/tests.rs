@@ -2,6 +2,7 @@
 
 mod bus;
 mod calls;
+mod cards;
 mod ecam;
 mod faults;
 mod instructions;

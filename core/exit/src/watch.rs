@@ -65,7 +65,7 @@ impl State {
     }
 
     /// At the end of a session.
-    #[inline(never)]
+    #[inline]
     pub fn note_wish<M: Machine>(&mut self, machine: &M) {
         if self.mediator.wants_interrupts() {
             self.watched.wanted_ns = machine.now().0;

@@ -120,4 +120,14 @@ pub trait Mediator: Send {
     /// Work pushed earlier is done, or could not be done (`result`). The `Work` comes back so that its buffers can
     /// be used again. May push further work.
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>);
+
+    /// What it offers as a controller of disks. Every one of those gives itself.
+    fn as_disks(&mut self) -> Option<&mut dyn disk::DiskController> {
+        None
+    }
+
+    /// What it offers as a network card. Every one of those gives itself.
+    fn as_card(&mut self) -> Option<&mut dyn net::NetController> {
+        None
+    }
 }

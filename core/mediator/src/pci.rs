@@ -1,7 +1,8 @@
 //! PCI functions and the drivers that claim them.
 
 use crate::disk::DiskController;
-use crate::{Ctx, Device, Gpa, RegionId};
+use crate::net::NetController;
+use crate::{Ctx, Device, Gpa, Mediator, RegionId};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -61,6 +62,7 @@ impl Place {
 /// A register block that a mediator wants to see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Region {
+    /// Those of a controller are numbered 0, 1, 2 and so on, in their order.
     pub region: RegionId,
     /// `None` while the region is not mapped.
     pub place: Option<Place>,
@@ -82,7 +84,7 @@ pub struct Window {
 }
 
 /// A controller taken over: its mediator and the register blocks that lead to it. `C` is what it is a controller of:
-/// [`dyn DiskController`](DiskController), or [`dyn NetController`](crate::net::NetController).
+/// [`dyn DiskController`](DiskController), [`dyn NetController`](NetController), or a [`dyn Mediator`](Mediator) that is neither.
 pub struct Attached<C: ?Sized = dyn DiskController> {
     pub controller: Box<C>,
     pub regions: Vec<Region>,
@@ -104,4 +106,57 @@ pub struct Driver<C: ?Sized = dyn DiskController> {
     pub regions: fn(&Function, &mut dyn Device) -> Vec<Region>,
     /// Takes the function over. The regions are reachable through `cx.device`; the guest is not running.
     pub attach: fn(&Function, &mut Ctx<'_>) -> Result<Attached<C>, AttachError>,
+}
+
+/// What there are drivers of.
+pub trait Controller {
+    fn into_mediator(self: Box<Self>) -> Box<dyn Mediator>;
+
+    /// Does this mediator offer itself as one of them?
+    fn is_offered_by(mediator: &mut dyn Mediator) -> bool;
+}
+
+impl Controller for dyn DiskController {
+    fn into_mediator(self: Box<Self>) -> Box<dyn Mediator> {
+        self
+    }
+
+    fn is_offered_by(mediator: &mut dyn Mediator) -> bool {
+        mediator.as_disks().is_some()
+    }
+}
+
+impl Controller for dyn NetController {
+    fn into_mediator(self: Box<Self>) -> Box<dyn Mediator> {
+        self
+    }
+
+    fn is_offered_by(mediator: &mut dyn Mediator) -> bool {
+        mediator.as_card().is_some()
+    }
+}
+
+impl Controller for dyn Mediator {
+    fn into_mediator(self: Box<Self>) -> Box<dyn Mediator> {
+        self
+    }
+
+    fn is_offered_by(_: &mut dyn Mediator) -> bool {
+        true
+    }
+}
+
+impl<C: Controller + ?Sized> Attached<C> {
+    /// The same, whatever it is a controller of.
+    ///
+    /// # Errors
+    /// It does not offer what it is.
+    pub fn into_mediator(self) -> Result<Attached<dyn Mediator>, AttachError> {
+        let Self { controller, regions, windows } = self;
+        let mut controller = controller.into_mediator();
+        if !C::is_offered_by(&mut *controller) {
+            return Err(AttachError("defect of the mediator: it does not offer what it is"));
+        }
+        Ok(Attached { controller, regions, windows })
+    }
 }

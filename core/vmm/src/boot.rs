@@ -9,7 +9,7 @@ use crate::sleep::{self, Sleep};
 use crate::vendor::{self, Amd, Intel, Vendor};
 use crate::volumes::Opener;
 use crate::world::{NO_MEMORY, World};
-use crate::{calls, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks, tunnels};
+use crate::{calls, cards, cpus, devices, heartbeat, home, login, programs, reset, screen, services, tasks, tunnels};
 use alloc::boxed::Box;
 use alloc::format;
 use config::Config;
@@ -109,6 +109,7 @@ fn guard<V: Vendor>(loaded: Loaded, features: V::Features, vmm: HpaRange, may_gr
     services::GUEST.call_once(|| &world.guest);
     programs::start();
     tunnels::start()?;
+    cards::start(shared);
     let mut vcpu = world.make_vcpu(segment)?;
     cpus::start_others(Box::leak(Box::new(|cpu| world.join(cpu))))?;
     if config.debug.heartbeat {
@@ -140,7 +141,7 @@ fn make_guest<V: Vendor>(
     }
     let way_to_sleep = sleep::guard(&mut guest, machine)?;
     initialise(Phase::Driver)?;
-    devices::attach(&mut guest, machine, way_to_sleep.as_ref())?;
+    devices::attach(&mut guest, machine, way_to_sleep.as_ref(), &config.networks)?;
     devices::protect(&mut guest, machine, &config.disks, opener)?;
     initialise(Phase::Config1)?;
     Ok((guest, way_to_sleep))

@@ -5,13 +5,13 @@ use crate::failure::Failure;
 use crate::machine::{RealMachine, Shared};
 use crate::vendor::Vendor;
 use crate::volumes::Opener;
-use crate::{calls, manifest};
+use crate::{calls, cards, manifest};
 use abi::vpn::MAX_TUNNELS;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use config::DiskRule;
+use config::{DiskRule, NetworkRule};
 use exit::{ConfigWindow, FrozenRegisters, Guest};
 use hw::{HpaRange, port};
 use luks2::{Header, VolumeKey};
@@ -68,7 +68,8 @@ const PARTS: u64 = 2;
 /// Of what devices may be pointed at, bounce buffers, tables and queues of all mediators: for the controllers that are there, and
 /// at most a part of `vmm`, all of the VMM's memory.
 pub fn arena_bytes(vmm: HpaRange) -> u64 {
-    (ARENA_BYTES_EACH * storage_controllers().max(1) as u64).min(vmm.len_bytes() / PARTS)
+    let storage = ARENA_BYTES_EACH * storage_controllers().max(1) as u64;
+    (storage + cards::arena_bytes(functions())).min(vmm.len_bytes() / PARTS)
 }
 
 /// Number of those that are there.
@@ -84,25 +85,28 @@ pub fn network_cards() -> usize {
 
 /// Has a driver taken it over?
 pub fn is_guarded(function: &Function) -> bool {
-    manifest::drivers().iter().any(|driver| (driver.matches)(function))
+    manifest::drivers().iter().any(|driver| (driver.matches)(function)) || cards::is_guarded(function)
 }
 
-/// Lets the drivers of the manifest take over what they match, and guards what places them, memory and the PM1 control register,
+/// Lets the drivers of the manifest take over what they match, network cards as `networks` says, and guards what places them, memory and the PM1 control register,
 /// which `way_to_sleep` tells. Fail closed: a controller that cannot be taken over keeps the guest from starting, and a machine
 /// whose way to sleep can be moved does not suspend.
 pub fn attach(
     guest: &mut Guest,
     machine: &mut RealMachine,
     way_to_sleep: Option<&hw::acpi::Sleep>,
+    networks: &[NetworkRule],
 ) -> Result<(), Failure> {
     let drivers = manifest::drivers();
-    for &function in FUNCTIONS.call_once(|| scan(&mut ConfigPorts)) {
+    let functions = FUNCTIONS.call_once(|| scan(&mut ConfigPorts));
+    for &function in functions {
         let Some(driver) = drivers.iter().find(|driver| (driver.matches)(&function)) else { continue };
         guest
             .bus
             .attach(machine, driver, &function)
             .map_err(|e| format!("the {} controller {} cannot be guarded: {}", driver.name, function.bdf, e.0))?;
     }
+    cards::attach(guest, machine, functions, networks)?;
     let sleep_is_fixed = freeze_chipset(guest, way_to_sleep);
     let windows = guard_config_windows(guest);
     if !sleep_is_fixed {
@@ -110,7 +114,7 @@ pub fn attach(
     } else if windows.is_err() {
         guest.bus.deny_suspend(UNKNOWN_WINDOW);
     }
-    if guest.bus.controllers().next().is_none() {
+    if !guest.bus.has_controllers() {
         return Ok(());
     }
     windows
@@ -162,8 +166,7 @@ fn guard_config_windows(guest: &mut Guest) -> Result<(), Failure> {
 
 const UNKNOWN_CHIPSET: &str = "it does not know this chipset, whose registers could lead the machine past Shoji";
 const UNKNOWN_WINDOW: &str = "it cannot guard this machine's PCI configuration space in memory";
-const USE_ANOTHER: &str =
-    "Shoji cannot guard its disk controllers there; use a firmware setting or a machine without it";
+const USE_ANOTHER: &str = "Shoji cannot guard its controllers there; use a firmware setting or a machine without it";
 
 /// Gives each disk that a rule names its ranges, after the keys were checked. Only reads. Fail closed: a rule that cannot
 /// be applied keeps the guest from starting.
@@ -175,7 +178,7 @@ pub fn protect<V: Vendor>(
 ) -> Result<(), Failure> {
     let engine = simd::Engine::of_this_cpu();
     let places = places(guest);
-    let disks: Vec<_> = guest.bus.controllers().flat_map(|controller| controller.disks()).collect();
+    let disks: Vec<_> = guest.bus.disk_controllers().flat_map(|(_, controller)| controller.disks()).collect();
     let guest = &*guest;
     for disk in &disks {
         log::info!(
@@ -197,8 +200,10 @@ pub fn protect<V: Vendor>(
         }
         let place = places.get(found.disk).ok_or(LOST)?;
         let ranges = Arc::new(found.ranges);
-        let set = guest.bus.with_controller(machine, place.controller, |c, _| c.set_ranges(place.disk, ranges));
-        set.and_then(Result::ok).ok_or(LOST)?;
+        let set = guest.bus.with_controller(machine, place.controller, |controller, _| {
+            controller.as_disks().map(|it| it.set_ranges(place.disk, ranges))
+        });
+        set.flatten().and_then(Result::ok).ok_or(LOST)?;
     }
     Ok(())
 }
@@ -209,7 +214,7 @@ pub fn offer(guest: &mut Guest, machine: &'static Shared) {
 }
 
 fn places(guest: &mut Guest) -> Vec<Place> {
-    let controllers = guest.bus.controllers().enumerate();
+    let controllers = guest.bus.disk_controllers();
     controllers.flat_map(|(controller, c)| (0..c.disks().len()).map(move |disk| Place { controller, disk })).collect()
 }
 
@@ -232,9 +237,10 @@ fn read(
     data: &mut [u8],
 ) -> Result<(), DiskError> {
     let place = place.ok_or(DiskError::Request)?;
-    let read =
-        guest.bus.with_controller(machine, place.controller, |c, cx| c.read_before_guest(cx, place.disk, lba, data));
-    read.unwrap_or(Err(DiskError::Request))
+    let read = guest.bus.with_controller(machine, place.controller, |controller, cx| {
+        controller.as_disks().map(|it| it.read_before_guest(cx, place.disk, lba, data))
+    });
+    read.flatten().unwrap_or(Err(DiskError::Request))
 }
 
 impl<V: Vendor> ranges::Machine for Disks<'_, '_, '_, V> {

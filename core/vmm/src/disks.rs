@@ -40,7 +40,10 @@ impl Real {
         let place = *known.places.get(disk)?;
         let guest = services::GUEST.get()?;
         let mut machine = RealMachine::new(known.machine, cpus::this().number());
-        guest.bus.with_running_controller(&mut machine, place.controller, |it, cx| call(it, cx, place.disk))
+        let called = guest.bus.with_running_controller(&mut machine, place.controller, |it, cx| {
+            it.as_disks().map(|it| call(it, cx, place.disk))
+        });
+        called.flatten()
     }
 }
 

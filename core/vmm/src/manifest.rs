@@ -3,12 +3,13 @@
 use alloc::vec::Vec;
 use domain::Program;
 use initfunc::initfunc;
+use mediator::net::NetController;
 use mediator::pci::Driver;
 use spin::Mutex;
 
 static DRIVERS: Mutex<Vec<&'static Driver>> = Mutex::new(Vec::new());
 
-/// The drivers, in the order of their labels.
+/// The drivers of disk controllers, in the order of their labels.
 pub fn drivers() -> Vec<&'static Driver> {
     DRIVERS.lock().clone()
 }
@@ -30,6 +31,12 @@ fn nvme() -> Result<(), &'static str> {
     Ok(())
 }
 initfunc!("driver2", nvme);
+
+/// Those of network cards. A list, since what memory they want is asked before the phase `driver`.
+pub static CARD_DRIVERS: &[&Driver<dyn NetController>] = &[&e1000::DRIVER];
+
+/// What they serve, for people.
+pub const SERVED_CARDS: &str = "Intel 82540EM (8086:100e), 82545EM (8086:100f) and 82574L (8086:10d3)";
 
 /// The file of a program, as `cargo xtask build` has made it.
 macro_rules! elf {

@@ -1,6 +1,6 @@
 //! Services of ring 0: texts for people, which the shell shows.
 
-use crate::{boot, calls, devices, programs, tunnels};
+use crate::{boot, calls, cards, devices, programs, tunnels};
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
@@ -95,7 +95,8 @@ fn dev(out: &mut dyn Write) -> fmt::Result {
             let last = rule.first_lba + rule.sectors.saturating_sub(1);
             writeln!(out, "  {}: sectors {} to {last}, {}", rule.name, rule.first_lba, rule.cipher)
         })
-    })
+    })?;
+    cards::served().iter().try_for_each(|card| writeln!(out, "{card}"))
 }
 
 /// Programs and tasks.

@@ -227,6 +227,10 @@ impl Mediator for Ahci {
         self.shared.queue.on_work_done(cx, &work, result);
         self.take_steps(cx);
     }
+
+    fn as_disks(&mut self) -> Option<&mut dyn DiskController> {
+        Some(self)
+    }
 }
 
 impl DiskController for Ahci {

@@ -171,6 +171,10 @@ impl Mediator for Ata {
         let channel = if Queue::number_of(&work) == first.number { first } else { second };
         channel.on_work_done(cx, &work, result);
     }
+
+    fn as_disks(&mut self) -> Option<&mut dyn DiskController> {
+        Some(self)
+    }
 }
 
 impl DiskController for Ata {

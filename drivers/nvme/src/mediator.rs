@@ -139,6 +139,10 @@ impl Mediator for Nvme {
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         self.on_work(cx, &work, result);
     }
+
+    fn as_disks(&mut self) -> Option<&mut dyn DiskController> {
+        Some(self)
+    }
 }
 
 impl DiskController for Nvme {

@@ -29,6 +29,8 @@ pub const COMMAND_IO: u32 = 1 << 0;
 pub const COMMAND_MEMORY: u32 = 1 << 1;
 /// Command register: the function may master the bus.
 pub const COMMAND_MASTER: u32 = 1 << 2;
+/// Command register: the function does not assert its interrupt pin.
+pub const COMMAND_NO_INTERRUPT: u32 = 1 << 10;
 
 /// Status register, as part of the command's dword: there is a list of capabilities.
 pub const STATUS_CAPABILITIES: u32 = 1 << 20;

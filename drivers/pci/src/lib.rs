@@ -23,6 +23,7 @@ mod capability;
 pub mod chipset;
 mod ecam;
 pub mod header;
+mod hidden;
 mod mechanism1;
 mod memory_guard;
 mod merge;
@@ -32,11 +33,14 @@ mod scan;
 pub use bar::{io_base, is_io};
 pub use capability::{Capabilities, Capability, id};
 pub use ecam::{PCIEXBAR, VENDOR_INTEL, mmio_config_base, read_pciexbar};
+pub use hidden::HIDE;
 pub use mechanism1::{Address, CONFIG_ADDRESS, CONFIG_DATA};
 pub use memory_guard::{Block, MemoryGuard, memory_regions};
 pub use merge::merge;
 pub use scan::{ConfigSpace, function, scan};
 
+#[cfg(test)]
+mod hidden_tests;
 #[cfg(test)]
 mod memory_guard_tests;
 #[cfg(test)]

@@ -16,15 +16,15 @@ const BLOCKS: [Block; 2] =
     [Block { region: RegionId(0), bar: 0, max_len: 0x2000 }, Block { region: RegionId(1), bar: 5, max_len: 0x2000 }];
 
 /// Configuration space alone.
-struct Function {
+pub struct Function {
     bytes: [u8; 256],
     /// Bits of a base address register that can be written.
-    masks: BTreeMap<u16, u32>,
+    pub masks: BTreeMap<u16, u32>,
     writes: Vec<(u16, Width, u32)>,
 }
 
 impl Function {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let masks =
             [(0x10, 0xffff_c000), (0x14, u32::MAX), (0x18, 0xffff_ffe0), (0x1c, 0), (0x20, 0), (0x24, 0xffff_f000)];
         let mut function = Self { bytes: [0; 256], masks: masks.into(), writes: Vec::new() };
@@ -47,7 +47,7 @@ impl Function {
         self.bytes[usize::from(offset)..][..4].copy_from_slice(&value.to_le_bytes());
     }
 
-    fn get(&self, offset: u16) -> u32 {
+    pub fn get(&self, offset: u16) -> u32 {
         u32::from_le_bytes(self.bytes[usize::from(offset & !3)..][..4].try_into().unwrap())
     }
 }
@@ -74,7 +74,7 @@ impl Device for Function {
     }
 }
 
-struct Nothing;
+pub struct Nothing;
 
 impl GuestMemory for Nothing {
     fn read(&mut self, from: Gpa, _: &mut [u8]) -> Result<(), NotRam> {
@@ -103,7 +103,7 @@ impl DmaArena for Nothing {
 
 /// Where the guest finds each window.
 #[derive(Default)]
-struct Windows {
+pub struct Windows {
     places: BTreeMap<usize, u64>,
     /// Nothing can be there.
     taken: Vec<u64>,

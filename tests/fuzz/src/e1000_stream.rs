@@ -116,7 +116,7 @@ fn step(rig: &mut E1000Rig, [op, a, b, c, d, e, f, g]: Record) {
         }
         _ if a % 8 == 7 => machine.sleep(),
         _ if a % 8 == 6 => drop(machine.other_region(
-            [8, 1, 2, 3][usize::from(b % 4)],
+            [4, 1, 2, 3][usize::from(b % 4)],
             u32::from(c % 16) & !3,
             Op::Write(value.into()),
         )),

@@ -359,20 +359,20 @@ fn the_ports_of_an_82540_lead_to_the_model_as_linux_resets_it() {
             .iter()
             .find(|it| it.place == Some(Place::Port(0xc000)))
             .map(|it| (it.region.0, it.len));
-        assert_eq!(ports, Some((8, 8)));
-        rig.machine.other_region(8, 0, Op::Write(CTRL.into()));
-        rig.machine.other_region(8, 4, Op::Write(1 << 26));
+        assert_eq!(ports, Some((1, 8)));
+        rig.machine.other_region(1, 0, Op::Write(CTRL.into()));
+        rig.machine.other_region(1, 4, Op::Write(1 << 26));
         assert_eq!([TCTL, RDLEN, TDLEN, IMS].map(|register| rig.machine.read(register)), [0; 4]);
         rig.check();
-        rig.machine.other_region(8, 0, Op::Write(RAL.into()));
-        assert_eq!(rig.machine.other_region(8, 4, Op::Read), Some(0x1200_5452));
-        rig.machine.other_region(8, 0, Op::Write(0xffff_fff0));
-        assert_eq!(rig.machine.other_region(8, 4, Op::Read), Some(0xffff_ffff), "no register");
+        rig.machine.other_region(1, 0, Op::Write(RAL.into()));
+        assert_eq!(rig.machine.other_region(1, 4, Op::Read), Some(0x1200_5452));
+        rig.machine.other_region(1, 0, Op::Write(0xffff_fff0));
+        assert_eq!(rig.machine.other_region(1, 4, Op::Read), Some(0xffff_ffff), "no register");
         // Sizing; nothing of it reaches the card, which decodes no ports.
         assert_eq!(rig.machine.config_read(0x14, Width::Dword), 0xc001);
         rig.machine.config_write(0x14, Width::Dword, u32::MAX);
         assert_eq!(rig.machine.config_read(0x14, Width::Dword), 0xffc1);
-        assert_eq!(rig.machine.other_region(8, 0, Op::Read), Some(0xffff_ffff), "placed elsewhere");
+        assert_eq!(rig.machine.other_region(1, 0, Op::Read), Some(0xffff_ffff), "placed elsewhere");
         rig.machine.config_write(0x14, Width::Dword, 0xc001);
         assert_eq!((rig.machine.config.command & 1, rig.machine.config_read(4, Width::Word) & 7), (0, 7));
         rig.start();

@@ -80,3 +80,35 @@ fn a_guest_that_passes_still_gets_the_card_nowhere_else() {
     assert!(rig.machine.card.sent.is_empty());
     assert_eq!(rig.machine.faults, []);
 }
+
+#[test]
+fn a_card_that_passes_is_not_polled_for_a_guest_that_receives_nothing() {
+    for id in [I82540EM, I82545EM, I82574L] {
+        let mut rig = E1000Rig::bare(id);
+        rig.machine.set_policy(NetPolicy::Pass).unwrap();
+        assert_eq!(rig.machine.poll_timeout(), None, "no driver");
+        rig.start();
+        // It looks at memory alone.
+        rig.machine.write(IMC, u32::MAX);
+        assert!(rig.machine.poll_timeout().is_some());
+        rig.machine.write(RCTL, 0);
+        assert_eq!(rig.machine.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn frames_that_came_while_the_receiver_was_off_are_lost() {
+    for id in [I82540EM, I82545EM, I82574L] {
+        let mut rig = rig(id);
+        let control = rig.machine.read(RCTL);
+        rig.machine.write(RCTL, 0);
+        for _ in 0..300 {
+            rig.machine.card.coming.push_back(frame(100));
+            rig.machine.tick();
+        }
+        rig.machine.write(RCTL, control);
+        assert!(run(&mut rig, 5).is_empty(), "from before");
+        rig.machine.card.coming.push_back(frame(200));
+        assert_eq!(run(&mut rig, 5).len(), 1);
+    }
+}

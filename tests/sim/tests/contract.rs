@@ -35,6 +35,10 @@ impl Mediator for Careless {
     fn on_resume(&mut self, _: &mut Ctx<'_>) {}
 
     fn on_work_done(&mut self, _: &mut Ctx<'_>, _: Work, _: Result<(), WorkError>) {}
+
+    fn as_disks(&mut self) -> Option<&mut dyn DiskController> {
+        Some(self)
+    }
 }
 
 impl DiskController for Careless {

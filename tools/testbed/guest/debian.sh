@@ -8,10 +8,12 @@ echo 'LABEL=root / ext4 errors=remount-ro 0 1' > /etc/fstab
 mkdir -p /etc/initramfs-tools/conf.d
 printf 'MODULES=list\nCOMPRESS=gzip\n' > /etc/initramfs-tools/conf.d/shoji
 printf '%s\n' ata_piix ahci sd_mod nvme crc32c_generic ext4 > /etc/initramfs-tools/modules
-# Of the usual kernel's modules, 380 MB, only those that disks and their encryption need; the cloud kernel's are few.
+# Of the usual kernel's modules, 380 MB, only those that disks, their encryption and the network cards need; the cloud kernel's are few,
+# and have no such card.
 version=$(ls /usr/lib/modules | grep -v cloud)
 keep='^(block|crypto|lib|arch/x86/crypto|drivers/ata|drivers/nvme|fs/ext4|fs/jbd2|fs/autofs|fs/mbcache.ko)(/|$)'
 keep="$keep|^drivers/scsi/(scsi_common|scsi_mod|sd_mod).ko$|^drivers/md/(dm-mod|dm-crypt).ko$"
+keep="$keep|^drivers/net/ethernet/intel/(e1000|e1000e)/"
 (cd "/usr/lib/modules/$version/kernel" && find . -name '*.ko' -printf '%P\n' | grep -vE "$keep" | xargs rm)
 depmod "$version"
 update-initramfs -u -k all

@@ -38,11 +38,19 @@ const fn disk_modules(kernel: Kernel) -> &'static [&'static str] {
     }
 }
 
+/// Of network cards. The cloud kernel has none.
+const fn network_modules(kernel: Kernel) -> &'static [&'static str] {
+    match kernel {
+        Kernel::Cloud => &[],
+        Kernel::Generic => &["e1000", "e1000e"],
+    }
+}
+
 /// What dm-crypt needs for aes-xts-plain64, in loading order.
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 24] = [
+pub const SCRIPTS: [(&str, &str); 25] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -52,6 +60,7 @@ pub const SCRIPTS: [(&str, &str); 24] = [
     ("write_digest", include_str!("../guest/tests/write_digest.sh")),
     ("fio", include_str!("../guest/tests/fio.sh")),
     ("nvme", include_str!("../guest/tests/nvme.sh")),
+    ("net", include_str!("../guest/tests/net.sh")),
     ("own", include_str!("../guest/tests/own.sh")),
     ("replug", include_str!("../guest/tests/replug.sh")),
     ("sleep", include_str!("../guest/tests/sleep.sh")),
@@ -73,7 +82,7 @@ const INIT: &str = include_str!("../guest/init.sh");
 /// All text that goes in, for telling whether an archive is current.
 pub fn inputs() -> String {
     let scripts: Vec<&str> = SCRIPTS.iter().map(|(_, text)| *text).collect();
-    let modules = Kernel::ALL.map(disk_modules);
+    let modules = Kernel::ALL.map(|kernel| (disk_modules(kernel), network_modules(kernel)));
     crate::artifact::fingerprint_of(format!("{INIT}{}{modules:?}", scripts.join("\n")).as_bytes())
 }
 
@@ -87,7 +96,8 @@ pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
     ensure!(is_static(&busybox)?, "{} is not a static program: install busybox-static", busybox.display());
     fs::copy(busybox, root.join("bin/busybox"))?;
     let disk_modules = disk_modules(kernel);
-    copy_modules(&debian::modules(tree, kernel)?, disk_modules.iter().chain(&CRYPT_MODULES), &root.join("modules"))?;
+    let modules = disk_modules.iter().chain(&CRYPT_MODULES).chain(network_modules(kernel));
+    copy_modules(&debian::modules(tree, kernel)?, modules, &root.join("modules"))?;
     for (name, text) in SCRIPTS {
         fs::write(root.join("tests").join(name), text)?;
     }

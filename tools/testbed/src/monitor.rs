@@ -60,6 +60,11 @@ impl Monitor {
         self.command(&format!("pmemsave {start:#x} {len_bytes:#x} \"{}\"", to.display()))
     }
 
+    /// Plugs the cable of a network card in or out.
+    pub fn set_link(&mut self, id: &str, plugged: bool) -> Result<()> {
+        self.command(&format!("set_link {id} {}", if plugged { "on" } else { "off" }))
+    }
+
     /// Asks for a device to be taken out; the guest lets go of it first.
     pub fn unplug(&mut self, id: &str) -> Result<()> {
         self.command(&format!("device_del {id}"))

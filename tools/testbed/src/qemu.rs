@@ -137,6 +137,16 @@ impl Qemu {
         self.generic_kernel().chipset(Chipset::Q35)
     }
 
+    /// Adds a network card, the device `card`, at slot 3 of bus 0, on a network of this kind ("user,..."). What is on the cable goes to `capture`
+    /// (pcap) from power-on on; firmware has no part in that. The kernel is the one that has drivers for it.
+    pub fn network_card(mut self, model: &str, network: &str, capture: &Path) -> Self {
+        let capture = capture.to_string_lossy().replace(',', ",,");
+        self.command.args(["-netdev", &format!("{network},id=cable")]);
+        self.command.args(["-device", &format!("{model},id=card,netdev=cable,mac={CARD_MAC},addr=3,romfile=")]);
+        self.command.args(["-object", &format!("filter-dump,id=capture,netdev=cable,file={capture}")]);
+        self.generic_kernel()
+    }
+
     /// What the disk's GRUB reads: an argument for the guest's kernel, and `bare` or `prompt` as way to boot.
     pub fn request(mut self, kernel_args: &str, how: &str) -> Self {
         self.command.args(["-smbios", &format!("type=1,serial={kernel_args},sku={how}")]);
@@ -283,6 +293,9 @@ impl Qemu {
         }
     }
 }
+
+/// The address of [`Qemu::network_card`].
+pub const CARD_MAC: &str = "52:54:00:12:34:56";
 
 /// QEMU that ends when this program does, however that ends.
 pub fn qemu_command() -> Command {

@@ -393,7 +393,7 @@ fn second_controller_on_the_same_ports_is_refused() {
     let second = Function { bdf: Bdf { bus: 0, device: 2, function: 0 }, ..IDE };
     super::mock::set_next(Script::default());
     assert!(guest.bus.attach(&mut machine, &DRIVER, &second).is_err());
-    assert_eq!(guest.bus.controllers().count(), 1);
+    assert_eq!(guest.bus.disk_controllers().count(), 1);
 }
 
 #[test]

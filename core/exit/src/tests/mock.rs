@@ -11,13 +11,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use mediator::disk::{DiskController, DiskError, DiskInfo, RangeMap};
+use mediator::net::{CardCounters, CardInfo, NetController, NetPolicy, PolicyError};
 use mediator::pci::{AttachError, Attached, Bdf, Driver, Function, Place, Region, Window};
 use mediator::{
     Access, BusAddr, Completions, ConfigAccess, Ctx, Device, DmaArena, DmaBuffer, Gpa, GuestMemory, Instant, Mediator,
     NotRam, OutOfArena, RegionId, StringIo, Verdict, Violation, Width, Work, WorkError,
 };
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 pub use lines::log_lines;
 pub use vcpu::{MockTask, MockVcpu};
@@ -419,6 +420,16 @@ pub struct Script {
     /// Instead of [`PORTS`].
     pub regions: Option<Vec<Region>>,
     pub windows: Vec<Window>,
+    /// It is a network card, and not a controller of disks.
+    pub card: Option<CardScript>,
+}
+
+/// Of a network card.
+#[derive(Clone, Default)]
+pub struct CardScript {
+    /// Nanoseconds; 0: none.
+    pub deadline: Arc<AtomicU64>,
+    pub polls: Arc<AtomicUsize>,
 }
 
 /// Passes everything.
@@ -435,6 +446,7 @@ impl Default for Script {
             wants: None,
             regions: None,
             windows: Vec::new(),
+            card: None,
         }
     }
 }
@@ -474,6 +486,39 @@ impl Mediator for MockController {
     }
     fn on_work_done(&mut self, cx: &mut Ctx<'_>, work: Work, result: Result<(), WorkError>) {
         (self.0.lock().unwrap().on_work_done)(cx, work, result);
+    }
+
+    fn as_disks(&mut self) -> Option<&mut dyn DiskController> {
+        self.card().is_none().then_some(self)
+    }
+
+    fn as_card(&mut self) -> Option<&mut dyn NetController> {
+        self.card().is_some().then_some(self)
+    }
+}
+
+impl MockController {
+    fn card(&self) -> Option<CardScript> {
+        self.0.lock().unwrap().card.clone()
+    }
+}
+
+impl NetController for MockController {
+    fn card(&self) -> CardInfo {
+        CardInfo { mac: [2, 0, 0, 0, 0, 1], link_up: true }
+    }
+    fn set_policy(&mut self, _: &mut Ctx<'_>, _: NetPolicy) -> Result<(), PolicyError> {
+        Ok(())
+    }
+    fn poll(&mut self, _: &mut Ctx<'_>) {
+        self.card().unwrap().polls.fetch_add(1, Ordering::Relaxed);
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        let at = self.card()?.deadline.load(Ordering::Relaxed);
+        (at != 0).then_some(Instant(at))
+    }
+    fn counters(&self) -> CardCounters {
+        CardCounters::default()
     }
 }
 
@@ -518,6 +563,16 @@ const PORTS: [Region; 3] = [
 ];
 
 fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError> {
+    let Attached { controller, regions, windows } = take(function, cx)?;
+    Ok(Attached { controller, regions, windows })
+}
+
+fn attach_card(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached<dyn NetController>, AttachError> {
+    let Attached { controller, regions, windows } = take(function, cx)?;
+    Ok(Attached { controller, regions, windows })
+}
+
+fn take(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached<MockController>, AttachError> {
     let regions = regions(function, cx.device);
     let script = NEXT.take().ok_or(AttachError("no script"))?;
     // The registers are reachable, though not hooked.
@@ -527,6 +582,8 @@ fn attach(function: &Function, cx: &mut Ctx<'_>) -> Result<Attached, AttachError
 }
 
 pub static DRIVER: Driver = Driver { name: "mock", matches: |_| true, regions, attach };
+pub static CARD_DRIVER: Driver<dyn NetController> =
+    Driver { name: "mock card", matches: |_| true, regions, attach: attach_card };
 
 /// The next controller that is attached follows `script`.
 pub fn set_next(script: Script) {

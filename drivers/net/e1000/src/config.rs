@@ -18,7 +18,6 @@ use pci::{Block, Capabilities, MemoryGuard, header, id, merge};
 /// The 82574's flash, behind BAR1: nothing of it is the guest's.
 pub const FLASH: RegionId = RegionId(1);
 /// IOADDR and IODATA of the 82540 and 82545.
-pub const PORTS: RegionId = RegionId(8);
 pub const IOADDR: u32 = 0;
 pub const IODATA: u32 = 4;
 const PORTS_BYTES: u32 = 8;
@@ -40,6 +39,8 @@ const PM_WAKE: u32 = 1 << 8;
 
 /// A base address register of ports: its place, and its value at first and as the guest has written it.
 struct Ports {
+    /// Behind those in memory.
+    region: RegionId,
     bar: u16,
     home: u32,
     shown: u32,
@@ -47,20 +48,20 @@ struct Ports {
 
 impl Ports {
     /// `None`: it has none, or firmware has placed them nowhere.
-    fn find(device: &mut dyn Device, kind: Kind) -> Option<Self> {
+    fn find(device: &mut dyn Device, kind: Kind, region: RegionId) -> Option<Self> {
         if kind.is_82574() {
             return None;
         }
         // BAR0 may be wide; an upper half of 0 is no base address register of ports.
         (header::BAR0..=header::BAR5).step_by(4).skip(1).find_map(|bar| {
             let home = device.config_read(bar, Width::Dword);
-            (pci::is_io(home) && home & PORT_BITS != 0).then_some(Self { bar, home, shown: home })
+            (pci::is_io(home) && home & PORT_BITS != 0).then_some(Self { region, bar, home, shown: home })
         })
     }
 
     fn region(&self) -> Option<Region> {
         let place = Place::Port(u16::try_from(self.home & PORT_BITS).ok()?);
-        Some(Region { region: PORTS, place: Some(place), len: PORTS_BYTES, polled: None })
+        Some(Region { region: self.region, place: Some(place), len: PORTS_BYTES, polled: None })
     }
 }
 
@@ -101,13 +102,14 @@ impl Config {
         // The guard begins with a card that decodes its memory.
         let shown = command(device) & NEEDED | header::COMMAND_MEMORY;
         let ports_on = command(device) & header::COMMAND_IO != 0;
-        let ports = Ports::find(device, kind);
         let has_flash = kind.is_82574() && !pci::memory_regions(device, &[FLASH_BLOCK]).is_empty();
         let blocks: &[Block] = if has_flash { &[REGISTER_BLOCK, FLASH_BLOCK] } else { &[REGISTER_BLOCK] };
         let guard = MemoryGuard::attach(device, blocks)?;
         if guard.regions().first().is_none_or(|region| region.len < REGISTERS_BYTES) {
             return Err(AttachError("its registers are fewer than such a card has"));
         }
+        let behind = u8::try_from(guard.regions().len()).map_or(RegionId(u8::MAX), RegionId);
+        let ports = Ports::find(device, kind, behind);
         let capabilities = Capabilities::read(device);
         let place = |id| capabilities.find(id).map(|it| it.offset);
         if let Some(found) = capabilities.find(id::MSI_X) {
@@ -120,6 +122,11 @@ impl Config {
     /// Everything that leads to the card.
     pub fn regions(&self) -> Vec<Region> {
         self.guard.regions().into_iter().chain(self.ports.as_ref().and_then(Ports::region)).collect()
+    }
+
+    /// Is it the ports'?
+    pub fn is_ports(&self, region: RegionId) -> bool {
+        self.ports.as_ref().is_some_and(|ports| ports.region == region)
     }
 
     /// Do the ports lead to the card, as the guest has it?

@@ -1,6 +1,6 @@
 //! What the VMM holds.
 
-use crate::config::{Config, IOADDR, IODATA, PORTS};
+use crate::config::{Config, IOADDR, IODATA};
 use crate::model::Model;
 use crate::regs::REGISTERS;
 use crate::spec::REGISTERS_BYTES;
@@ -32,6 +32,7 @@ impl E1000 {
     }
 
     fn write(&mut self, cx: &mut Ctx<'_>, offset: u32, value: u32) {
+        self.traffic.before_write(cx, &mut self.model, offset);
         self.model.write(offset, value);
         self.traffic.after_write(cx, &mut self.model, offset);
     }
@@ -78,10 +79,11 @@ impl Mediator for E1000 {
             Op::Read => Verdict::Value(value),
             Op::Write(_) => Verdict::Done,
         };
-        if region == PORTS && self.config.decodes_ports() {
+        let ports = self.config.is_ports(region);
+        if ports && self.config.decodes_ports() {
             return self.port(cx, access);
         }
-        if region == PORTS || !self.config.guard.decodes() {
+        if ports || !self.config.guard.decodes() {
             return Ok(answer(width.ones()));
         }
         if region != REGISTERS {
@@ -136,6 +138,10 @@ impl Mediator for E1000 {
     }
 
     fn on_work_done(&mut self, _: &mut Ctx<'_>, _: Work, _: Result<(), WorkError>) {}
+
+    fn as_card(&mut self) -> Option<&mut dyn NetController> {
+        Some(self)
+    }
 }
 
 impl NetController for E1000 {
@@ -160,7 +166,7 @@ impl NetController for E1000 {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.traffic.poll_timeout()
+        self.traffic.poll_timeout(&self.model)
     }
 
     fn counters(&self) -> CardCounters {

@@ -7,7 +7,7 @@
 //! system does not take the interrupt for nobody's: a driver that finds none goes on.
 //!
 //! The real card interrupts only for what the guest's mask lets through. While that is nothing, frames come by [`Traffic::poll`], at
-//! the latest after [`POLL_NS`].
+//! the latest after [`POLL_NS`], as long as anybody is there for them.
 
 use crate::card::Card;
 use crate::model::Model;
@@ -169,6 +169,13 @@ impl Traffic {
         }
     }
 
+    /// Before the guest writes a register: what came while its receiver was off is lost, as with any card.
+    pub fn before_write(&mut self, cx: &mut Ctx<'_>, model: &mut Model, offset: u32) {
+        if offset == reg::RCTL && !model.receives() {
+            self.exchange(cx, model);
+        }
+    }
+
     pub fn after_write(&mut self, cx: &mut Ctx<'_>, model: &mut Model, offset: u32) {
         match offset {
             // How often the card may interrupt is up to the guest: what is raised is moderated there.
@@ -207,10 +214,12 @@ impl Traffic {
         self.after_access(cx, model);
     }
 
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self, model: &Model) -> Option<Instant> {
         let rest = (self.more && !self.full).then_some(Instant(0));
         let Some(tunnel) = &self.tunnel else { return rest };
-        let unseen = self.card.enabled() & cause::RXT0 == 0 || self.full;
+        // A guest that receives nothing misses nothing, but a tunnel has frames of its own.
+        let heard = model.receives() || !self.card.takes_all;
+        let unseen = heard && self.card.enabled() & cause::RXT0 == 0 || self.full;
         let look = unseen.then_some(Instant(self.seen.0.saturating_add(POLL_NS)));
         [tunnel.poll_timeout(), look, rest].into_iter().flatten().min()
     }

@@ -12,6 +12,7 @@ mod inside;
 mod login;
 mod luks2;
 mod luks2_headers;
+mod net;
 mod nvme;
 mod oracle;
 mod own;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<Case> {
         disk_image::cases(),
         fio::cases(),
         nvme::cases(),
+        net::cases(),
         own::cases(),
         ahci::cases(),
         replug::cases(),

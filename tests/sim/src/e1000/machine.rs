@@ -118,6 +118,9 @@ impl E1000Machine {
             assert_eq!(regions.len(), 1);
             (driver.attach)(&function, cx)
         })?;
+        // The VMM takes no others.
+        let numbers: Vec<u8> = attached.regions.iter().map(|it| it.region.0).collect();
+        assert!(numbers.iter().copied().eq(0..numbers.len() as u8), "{numbers:?}");
         self.hook = Hook(attached.regions);
         self.controller = Some(attached.controller);
         self.audit();
