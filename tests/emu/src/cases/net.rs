@@ -145,7 +145,9 @@ fn told_of(cx: &Cx, log: &str, card: Card, policy: &str) -> Result<()> {
     let line = log.lines().find(|line| line.contains("network card 00:03.0"));
     let right = line.is_some_and(|line| line.contains(CARD_MAC) && line.ends_with(&format!("e1000, policy {policy}")));
     ensure!(cx.boot == Boot::Bare || right, "of the card {} Shoji says {line:?}", card.model);
-    let refused = log.lines().find(|line| line.contains("e1000 00:03.0: refused"));
+    // Of configuration space Linux tries what it does not get: errors of PCI Express, and more of it by ports.
+    let mut refusals = log.lines().filter(|line| line.contains("e1000 00:03.0: refused"));
+    let refused = refusals.find(|line| !line.contains("refused: configuration"));
     ensure!(refused.is_none(), "{refused:?}");
     Ok(())
 }
