@@ -1,0 +1,195 @@
+# Traffic to the peer in the tunnel (10.77.0.1, fd77::1), with the driver `shoji.module`. `shoji.net`: who makes the tunnel.
+#   shoji: the machine below; this system gets its address by DHCP. plain: nobody, the same traffic goes in the open.
+#   wireguard: the kernel, with the keys shoji.key and shoji.peer.
+# `shoji.steps=ONE+OTHER`: what happens, in this order; each is told as STEP. What the host is to do is told as HOST.
+module=$(value shoji.module)
+net=$(value shoji.net)
+peer=10.77.0.1
+peer6=fd77::1
+outer=10.66.0
+# Where the packets are as the peer sees them.
+inner=eth0
+[ "$net" = wireguard ] && inner=wg0
+
+mount -t tmpfs tmp /tmp
+cat > /tmp/lease <<'END'
+#!/bin/sh
+[ "$1" = bound ] || [ "$1" = renew ] || exit 0
+ip addr flush dev "$interface" scope global
+ip addr add "$ip/$mask" dev "$interface"
+ip route replace default via "$router" dev "$interface"
+echo "LEASE $ip mask $mask router $router dns $dns mtu ${mtu:-none}"
+END
+chmod +x /tmp/lease
+
+load() {
+    insmod "/modules/$module.ko" || fail "no driver $module"
+    for _ in $(seq 100); do [ -e /sys/class/net/eth0 ] && return; sleep 0.1; done
+    fail "no card"
+}
+link_is() {
+    for _ in $(seq 300); do [ "$(cat /sys/class/net/eth0/carrier 2>/dev/null)" = "$1" ] && return; sleep 0.1; done
+    fail "the link is not $1"
+}
+lease() { udhcpc -i eth0 -n -q -t 30 -T 2 -s /tmp/lease > /tmp/lease.log 2>&1 || fail "no lease: $(tail -n 1 /tmp/lease.log)"; grep LEASE /tmp/lease.log; }
+up() {
+    ip link set eth0 up || fail "eth0 does not come up"
+    link_is 1
+    if [ "$net" = wireguard ]; then
+        ip addr add $outer.2/24 dev eth0 2>/dev/null
+    else
+        lease
+    fi
+}
+wireguard() {
+    for it in libchacha libchacha20poly1305 chacha-x86_64 poly1305-x86_64 libcurve25519-generic curve25519-x86_64 udp_tunnel ip6_udp_tunnel wireguard; do insmod "/modules/$it.ko" 2>/dev/null; done
+    value shoji.key > /tmp/key
+    ip link add wg0 type wireguard || fail "the kernel has no WireGuard"
+    tool wg set wg0 private-key /tmp/key peer "$(value shoji.peer)" endpoint $outer.1:51820 allowed-ips 0.0.0.0/0,::/0 persistent-keepalive 5 ||
+        fail "wg set"
+    ip addr add 10.77.0.2/24 dev wg0
+    ip -6 addr add fd77::2/64 dev wg0
+    ip link set wg0 mtu 1420 up
+    ip route add default dev wg0
+}
+reached() { ping -c 1 -W 2 -s "${1:-56}" $peer > /dev/null 2>&1; }
+# For as long as handshakes take, and what was lost is tried again.
+reach() { for _ in $(seq 60); do reached && return; sleep 0.5; done; fail "$1: the peer is not reached"; }
+reach6() { for _ in $(seq 30); do ping6 -c 1 -W 2 $peer6 > /dev/null 2>&1 && return; sleep 0.5; done; fail "$1: the peer is not reached by IPv6"; }
+
+# Words that the judge looks for on the wire. Nobody needs to answer.
+shout() {
+    nslookup "$marker.test" $peer > /dev/null 2>&1 & asks=$!
+    wget -q -T 5 -O /dev/null -U "$marker" "http://$peer/download/1" 2> /dev/null & loads=$!
+    sleep 3
+    kill $asks $loads 2>/dev/null
+}
+
+step() {
+    case $1 in
+        ping)
+            reach "first"
+            ping -c 5 -i 0.2 -s 1300 -W 5 $peer > /dev/null || fail "no answer to long pings"
+            ;;
+        ping6) reach6 "first" ;;
+        dns) nslookup peer.test $peer | grep -q "Address.*: $peer$" || fail "no name" ;;
+        shout) shout ;;
+        download)
+            sum=$(wget -q -T 60 -O - "http://$peer/download/$(value shoji.bytes)" | sha256sum | cut -d' ' -f1)
+            echo "SUM $sum"
+            ;;
+        iperf)
+            for way in "" "-R" "-u -b 2M -l 1300" "-u -b 2M -l 1300 -R"; do
+                tool iperf3 -c $peer -t "$(value shoji.seconds)" $way > /tmp/iperf 2>&1 || fail "iperf3 $way: $(tail -n 3 /tmp/iperf)"
+                echo "IPERF ${way:-to it}: $(grep -E 'receiver' /tmp/iperf)"
+            done
+            ;;
+        # Between these, what this system sends and gets is the same as what the peer gets and sends.
+        capture)
+            ethtool_off
+            tool tcpdump -i $inner -U -B 32768 -s 0 -Z root -w /tmp/inner.pcap 2> /tmp/tcpdump.log & capture=$!
+            for _ in $(seq 100); do grep -q "listening on" /tmp/tcpdump.log && break; sleep 0.1; done
+            reached 999 || reached 999 || reached 999 || fail "the first ping of the capture"
+            ;;
+        deliver)
+            reached 998 || reached 998 || reached 998 || fail "the last ping of the capture"
+            sleep 1
+            kill -INT $capture
+            wait $capture
+            grep -q "^0 packets dropped" /tmp/tcpdump.log || fail "tcpdump has missed packets"
+            wget -q -T 60 -O - --post-file /tmp/inner.pcap "http://$peer/inner" || fail "the capture is not taken"
+            ;;
+        promiscuous)
+            ip link set eth0 promisc on
+            ip link set eth0 allmulticast on
+            reach "promiscuous"
+            ip link set eth0 promisc off
+            ip link set eth0 allmulticast off
+            ;;
+        reset)
+            for _ in $(seq "$(value shoji.rounds)"); do
+                ip link set eth0 down
+                ip link set eth0 up
+            done
+            up
+            [ "$net" = wireguard ] && ip route replace default dev wg0
+            reach "after resets"
+            ;;
+        reload)
+            for _ in $(seq "$(value shoji.rounds)"); do
+                ip link set eth0 down
+                rmmod "$module" || fail "the driver does not go"
+                load
+            done
+            up
+            reach "after the driver was loaded again"
+            ;;
+        unplug)
+            echo "HOST unplug"
+            link_is 0
+            echo "HOST plug"
+            up
+            reach "plugged in again"
+            ;;
+        sleep)
+            grep -q '\[deep\]' /sys/power/mem_sleep || fail "mem does not mean S3 here"
+            echo "HOST sleep"
+            echo mem > /sys/power/state || fail "suspend"
+            echo "AWAKE"
+            up
+            reach "after sleep"
+            ;;
+        # The host does something to the peer, and then it answers again.
+        restart)
+            echo "HOST restart"
+            sleep 2
+            reach "after the peer's restart"
+            ;;
+        crash)
+            echo "HOST crash"
+            sleep 2
+            reach "after the crash of the tunnel's program"
+            ;;
+        bad_wire)
+            echo "HOST bad_wire"
+            sleep 1
+            ping -c 100 -i 0.05 -s 600 $peer > /tmp/ping 2>&1
+            grep "packets transmitted" /tmp/ping
+            echo "HOST good_wire"
+            sleep 1
+            reach "after a bad wire"
+            ;;
+        # Long enough for a session to be replaced (120 s), under traffic.
+        rekey) ping -c 260 -i 0.5 $peer > /tmp/ping 2>&1; grep "packets transmitted" /tmp/ping; reach "after the rekey" ;;
+        # Nobody answers, and still this system tries.
+        silence)
+            reached && fail "an answer came"
+            shout
+            reached && fail "an answer came"
+            ;;
+        # Past the tunnel, if there were a way.
+        past)
+            ip addr add $outer.77/24 dev eth0
+            ping -c 2 -W 1 $outer.1 > /dev/null 2>&1 && [ "$net" = shoji ] && fail "the network outside has answered"
+            arping -c 2 -w 2 -I eth0 $outer.1 > /dev/null 2>&1
+            ping6 -c 2 -W 1 -I eth0 ff02::1 > /dev/null 2>&1
+            udhcpc -i eth0 -n -q -t 2 -T 1 -s /bin/true -x "hostname:$marker" > /dev/null 2>&1
+            ip addr del $outer.77/24 dev eth0
+            ;;
+        *) fail "no step is called $1" ;;
+    esac
+}
+# Segments of TCP as they are on the wire.
+ethtool_off() { tool ethtool -K $inner tso off gso off gro off > /dev/null 2>&1; }
+
+# The kernel's own words outside of the tunnel are not wanted where it makes the tunnel itself.
+[ "$net" = wireguard ] && echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+load
+echo "LINK $(cat /sys/class/net/eth0/address)"
+up
+[ "$net" = wireguard ] && { echo 0 > /proc/sys/net/ipv6/conf/default/disable_ipv6; wireguard; }
+for step in $(value shoji.steps | tr + ' '); do
+    echo "STEP $step"
+    step "$step"
+done
+no_complaints
