@@ -109,19 +109,24 @@ impl Rig {
         self.space.with(task)
     }
 
-    /// The file that wg-quick reads, for the guest's end; `endpoint` is an address or a name.
+    /// As [`wg_quick`], for the guest's end.
     pub fn wg_quick(&self, endpoint: &str) -> String {
-        format!(
-            "[Interface]\nPrivateKey = {}\nAddress = {GUEST}/24, {GUEST_IPV6}/64\nDNS = {INNER}\n\n[Peer]\nPublicKey = {}\n\
-             Endpoint = {endpoint}:{PORT}\nAllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 5\n",
-            self.guest.private, self.peer.public
-        )
+        wg_quick(&self.guest, &self.peer, endpoint)
     }
 
     /// Ends everything; then the captures are complete.
     pub fn end(self) -> Result<()> {
         self.relay.stop()
     }
+}
+
+/// The file that wg-quick reads at the guest's end; `endpoint` is an address or a name.
+pub fn wg_quick(guest: &Keys, peer: &Keys, endpoint: &str) -> String {
+    format!(
+        "[Interface]\nPrivateKey = {}\nAddress = {GUEST}/24, {GUEST_IPV6}/64\nDNS = {INNER}\n\n[Peer]\nPublicKey = {}\n\
+         Endpoint = {endpoint}:{PORT}\nAllowedIPs = 0.0.0.0/0, ::/0\nPersistentKeepalive = 5\n",
+        guest.private, peer.public
+    )
 }
 
 /// What QEMU's `-netdev` is to be, but for its `id`, to connect to a [`Port::stream`].

@@ -52,6 +52,8 @@ wireguard() {
     ip link set wg0 mtu 1420 up
     ip route add default dev wg0
 }
+# The host says DONE on the console.
+host() { echo "HOST $1"; read -r _ < /dev/console; }
 reached() { ping -c 1 -W 2 -s "${1:-56}" $peer > /dev/null 2>&1; }
 # For as long as handshakes take, and what was lost is tried again.
 reach() { for _ in $(seq 60); do reached && return; sleep 0.5; done; fail "$1: the peer is not reached"; }
@@ -86,6 +88,7 @@ step() {
             ;;
         # Between these, what this system sends and gets is the same as what the peer gets and sends.
         capture)
+            host capture
             ethtool_off
             tool tcpdump -i $inner -U -B 32768 -s 0 -Z root -w /tmp/inner.pcap 2> /tmp/tcpdump.log & capture=$!
             for _ in $(seq 100); do grep -q "listening on" /tmp/tcpdump.log && break; sleep 0.1; done
@@ -98,6 +101,7 @@ step() {
             wait $capture
             grep -q "^0 packets dropped" /tmp/tcpdump.log || fail "tcpdump has missed packets"
             wget -q -T 60 -O - --post-file /tmp/inner.pcap "http://$peer/inner" || fail "the capture is not taken"
+            host delivered
             ;;
         promiscuous)
             ip link set eth0 promisc on
@@ -125,9 +129,9 @@ step() {
             reach "after the driver was loaded again"
             ;;
         unplug)
-            echo "HOST unplug"
+            host unplug
             link_is 0
-            echo "HOST plug"
+            host plug
             up
             reach "plugged in again"
             ;;
@@ -141,22 +145,14 @@ step() {
             ;;
         # The host does something to the peer, and then it answers again.
         restart)
-            echo "HOST restart"
-            sleep 2
+            host restart
             reach "after the peer's restart"
             ;;
-        crash)
-            echo "HOST crash"
-            sleep 2
-            reach "after the crash of the tunnel's program"
-            ;;
         bad_wire)
-            echo "HOST bad_wire"
-            sleep 1
+            host bad_wire
             ping -c 100 -i 0.05 -s 600 $peer > /tmp/ping 2>&1
             grep "packets transmitted" /tmp/ping
-            echo "HOST good_wire"
-            sleep 1
+            host good_wire
             reach "after a bad wire"
             ;;
         # Long enough for a session to be replaced (120 s), under traffic.
