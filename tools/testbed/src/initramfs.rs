@@ -49,9 +49,9 @@ const fn network_modules(kernel: Kernel) -> &'static [&'static str] {
 /// What the kernel's WireGuard needs, in loading order.
 pub const WIREGUARD_MODULES: [&str; 9] = [
     "libchacha",
-    "libchacha20poly1305",
     "chacha-x86_64",
     "poly1305-x86_64",
+    "libchacha20poly1305",
     "libcurve25519-generic",
     "curve25519-x86_64",
     "udp_tunnel",
@@ -117,7 +117,7 @@ pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
         fs::write(root.join("tests").join(name), text)?;
     }
     let names: Vec<String> = disk_modules.iter().map(|name| format!("{name}.ko")).collect();
-    fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")))?;
+    fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")).replace("@WIREGUARD@", &WIREGUARD_MODULES.join(" ")))?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     pack(&root, archive)
 }

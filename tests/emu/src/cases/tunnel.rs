@@ -41,6 +41,7 @@ fn finds_plaintext(cx: &Cx) -> Result<()> {
     let end = scenario.run(cx)?;
     let verdict = &end.verdict;
     ensure!(verdict.accept().is_err() && verdict.data() == 0, "the judge has found nothing: {verdict:?}");
+    end.downloaded(scenario.bytes)?;
     // Not one slip, but nearly all that the machine has sent.
     ensure!(verdict.wrong * 10 >= verdict.sent * 9, "of {} frames only {} are wrong", verdict.sent, verdict.wrong);
     for reason in ["with the option", "IP protocol 1,", "IP protocol 6,", "it holds", "UDP port 53"] {

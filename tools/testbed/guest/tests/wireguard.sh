@@ -2,9 +2,7 @@
 # fd77::1, answers pings, iperf3 and HTTP, until the host is done with it.
 insmod "/modules/$(value shoji.module).ko" || fail "no driver"
 for _ in $(seq 100); do [ -e /sys/class/net/eth0 ] && break; sleep 0.1; done
-for it in libchacha libchacha20poly1305 chacha-x86_64 poly1305-x86_64 libcurve25519-generic curve25519-x86_64 udp_tunnel ip6_udp_tunnel wireguard; do
-    insmod "/modules/$it.ko" 2>/dev/null
-done
+load_wireguard
 mount -t tmpfs tmp /tmp
 value shoji.key > /tmp/key
 ip addr add 10.66.0.1/24 dev eth0
