@@ -23,7 +23,10 @@ pub struct Faults {
 pub enum Fate {
     Lost,
     /// So many arrive, so much later.
-    Arrives { copies: u32, after: Duration },
+    Arrives {
+        copies: u32,
+        after: Duration,
+    },
 }
 
 /// Frames that the wire has treated badly: what a judge must allow for.
@@ -89,7 +92,8 @@ mod tests {
         let fates: Vec<Fate> = (0..10_000).map(|_| dice.cast(&faults)).collect();
         let lost = fates.iter().filter(|fate| **fate == Fate::Lost).count();
         let copied = fates.iter().filter(|fate| matches!(fate, Fate::Arrives { copies: 2, .. })).count();
-        let held = fates.iter().filter(|fate| matches!(fate, Fate::Arrives { after, .. } if *after == held_back)).count();
+        let held =
+            fates.iter().filter(|fate| matches!(fate, Fate::Arrives { after, .. } if *after == held_back)).count();
         assert_eq!(dice.damage, Damage { lost: lost as u64, copied: copied as u64, held: held as u64 });
         assert!((900..1100).contains(&lost) && (350..550).contains(&copied) && (1650..1950).contains(&held));
     }

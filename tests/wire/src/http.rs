@@ -74,7 +74,9 @@ fn header(reader: &mut impl BufRead) -> Result<(String, u64)> {
         if line.is_empty() {
             return Ok((request, len));
         }
-        if let Some((name, value)) = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+        if let Some((name, value)) =
+            line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
             len = value.trim().parse().with_context(|| format!("{name}: {value}"))?;
         }
     }
@@ -82,7 +84,8 @@ fn header(reader: &mut impl BufRead) -> Result<(String, u64)> {
 }
 
 fn give(mut to: TcpStream, path: &str) -> Result<()> {
-    let bytes = path.strip_prefix("/download/").and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes <= MAX_BYTES);
+    let bytes =
+        path.strip_prefix("/download/").and_then(|bytes| bytes.parse().ok()).filter(|bytes| *bytes <= MAX_BYTES);
     let Some(bytes) = bytes else {
         to.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
         bail!("nothing is called {path}");

@@ -36,7 +36,13 @@ pub struct Summary {
 ///
 /// # Errors
 /// Something was seen that was not sent, or more often, or in another order, or more than `may_miss` are missing.
-pub fn compare(sent: &[Vec<u8>], seen: &[Vec<u8>], ends: [&[IpAddr]; 2], may_miss: u64, order: bool) -> Result<Summary> {
+pub fn compare(
+    sent: &[Vec<u8>],
+    seen: &[Vec<u8>],
+    ends: [&[IpAddr]; 2],
+    may_miss: u64,
+    order: bool,
+) -> Result<Summary> {
     let (sent, seen) = (between_pings(sent)?, between_pings(seen)?);
     let [sent, seen] = [sent, seen].map(|packets| flows(packets, ends));
     let mut summary = Summary::default();
@@ -69,7 +75,8 @@ fn between_pings(packets: &[Vec<u8>]) -> Result<&[Vec<u8>]> {
             && packet.len() == 20 + ICMP_HEADER + bytes
             && matches!(packet.get(20), Some(0 | 8))
     };
-    let first = packets.iter().rposition(|packet| is_ping(packet, FIRST_PING)).context("no first ping in the capture")?;
+    let first =
+        packets.iter().rposition(|packet| is_ping(packet, FIRST_PING)).context("no first ping in the capture")?;
     let last = packets.iter().position(|packet| is_ping(packet, LAST_PING)).context("no last ping in the capture")?;
     packets.get(first + 1..last).context("the last ping comes before the first")
 }
@@ -77,7 +84,9 @@ fn between_pings(packets: &[Vec<u8>]) -> Result<&[Vec<u8>]> {
 fn flows(packets: &[Vec<u8>], [from, to]: [&[IpAddr]; 2]) -> BTreeMap<Flow, Vec<Vec<u8>>> {
     let mut flows: BTreeMap<Flow, Vec<Vec<u8>>> = BTreeMap::new();
     for packet in packets {
-        if let Some((flow, same)) = normal(packet).filter(|((source, target, ..), _)| from.contains(source) && to.contains(target)) {
+        if let Some((flow, same)) =
+            normal(packet).filter(|((source, target, ..), _)| from.contains(source) && to.contains(target))
+        {
             flows.entry(flow).or_default().push(same);
         }
     }
@@ -183,7 +192,12 @@ mod tests {
 
     fn list(inside: &[Vec<u8>]) -> Vec<Vec<u8>> {
         // The first ping got no answer; what lies around the two does not count.
-        [&[datagram(9, 9), ping(FIRST_PING), datagram(9, 8), ping(FIRST_PING)][..], inside, &[ping(LAST_PING), datagram(9, 7)]].concat()
+        [
+            &[datagram(9, 9), ping(FIRST_PING), datagram(9, 8), ping(FIRST_PING)][..],
+            inside,
+            &[ping(LAST_PING), datagram(9, 7)],
+        ]
+        .concat()
     }
 
     fn compared(sent: &[Vec<u8>], seen: &[Vec<u8>], may_miss: u64, order: bool) -> Result<Summary> {
@@ -230,7 +244,8 @@ mod tests {
     #[test]
     fn of_a_syn_only_the_greatest_segment_may_differ() {
         let syn = |segment: u8, window: u8| {
-            let header = [&[0, 1, 0, 80][..], &[0; 8], &[0x70, SYN, window, 0, 5, 5, 0, 0], &[1, 1, 1, 1, 2, 4, 5, segment]];
+            let header =
+                [&[0, 1, 0, 80][..], &[0; 8], &[0x70, SYN, window, 0, 5, 5, 0, 0], &[1, 1, 1, 1, 2, 4, 5, segment]];
             packet(TCP, &header.concat())
         };
         assert!(compared(&[syn(1, 1)], &[syn(2, 1)], 0, true).is_ok());

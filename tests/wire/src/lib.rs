@@ -12,6 +12,7 @@
 //!
 //! Everything of the network lies in a network and a mount namespace without names, which last as long as a thread of the test
 //! and the programs that it has started; these are killed when the thread ends, and by the kernel if the test is. Nothing is left, whatever happens.
+#![deny(unsafe_code)]
 
 pub mod faults;
 pub mod frame;
@@ -24,4 +25,5 @@ pub mod peer;
 pub mod port;
 pub mod relay;
 pub mod space;
+#[allow(unsafe_code, reason = "the one ioctl that makes a TAP device")]
 mod tap;

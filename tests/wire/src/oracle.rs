@@ -48,6 +48,8 @@ pub struct Rules {
     pub card: [u8; 6],
     /// Endpoints of the tunnel's peers.
     pub peers: Vec<SocketAddr>,
+    /// Of the tunnel: packets of that length are not padded.
+    pub tunnel_mtu: usize,
     /// Addresses that the card may have outside; with DHCP also those that the capture gives it.
     pub addresses: Vec<IpAddr>,
     pub dhcp: bool,
@@ -106,7 +108,12 @@ impl Verdict {
     /// The capture holds what it should not, in words.
     pub fn accept(&self) -> Result<()> {
         let list: Vec<String> = self.violations.iter().map(|violation| format!("  {violation}")).collect();
-        anyhow::ensure!(self.wrong == 0, "{} frames should not be; the first of each kind:\n{}", self.wrong, list.join("\n"));
+        anyhow::ensure!(
+            self.wrong == 0,
+            "{} frames should not be; the first of each kind:\n{}",
+            self.wrong,
+            list.join("\n")
+        );
         Ok(())
     }
 }
@@ -229,7 +236,7 @@ impl Oracle {
         if !self.rules.peers.contains(&SocketAddr::new(packet.destination, datagram.destination)) {
             return Err(format!("{shown}, UDP port {}: it is not of the tunnel", datagram.destination));
         }
-        let message = self.wireguard.check(datagram.payload)?;
+        let message = self.wireguard.check(datagram.payload, self.rules.tunnel_mtu)?;
         self.verdict.messages[message.kind] += 1;
         self.verdict.keepalives += u64::from(message.is_keepalive);
         Ok(())

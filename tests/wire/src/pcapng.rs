@@ -155,7 +155,11 @@ mod tests {
     fn what_was_written_is_read_again() {
         let path = std::env::temp_dir().join(format!("wire-{}-again.pcapng", std::process::id()));
         let mut writer = Writer::create(&path).unwrap();
-        let frames = [(Direction::FromMachine, vec![1; 61]), (Direction::ToMachine, vec![2; 60]), (Direction::ToMachine, vec![])];
+        let frames = [
+            (Direction::FromMachine, vec![1; 61]),
+            (Direction::ToMachine, vec![2; 60]),
+            (Direction::ToMachine, vec![]),
+        ];
         for (n, (direction, bytes)) in frames.iter().enumerate() {
             writer.write(*direction, 0x1234_5678_9ABC_DEF0 + n as u64, bytes).unwrap();
         }

@@ -32,6 +32,8 @@ pub const GUEST_IPV6: &str = "fd77::2";
 pub const NAME: &str = "peer.test";
 pub const ENDPOINT_NAME: &str = "endpoint.test";
 pub const PORT: u16 = 51820;
+/// What wg-quick makes of a wire of 1500.
+pub const TUNNEL_MTU: usize = 1420;
 /// Device names.
 const WIRE: &str = "outer";
 const TUNNEL: &str = "wg0";
@@ -177,7 +179,7 @@ impl Peer {
         self.set_keys(&self.keys.private.clone())?;
         ip(&format!("address add {INNER}/24 dev {TUNNEL}"))?;
         ip(&format!("-6 address add {INNER_IPV6}/64 dev {TUNNEL}"))?;
-        ip(&format!("link set {TUNNEL} mtu 1420 up"))
+        ip(&format!("link set {TUNNEL} mtu {TUNNEL_MTU} up"))
     }
 
     pub fn stop_wireguard(&mut self) {
@@ -239,9 +241,22 @@ const INSIDE: &str = "inside.pcap";
 
 /// DHCP and router advertisements outside, names on both sides.
 fn dnsmasq(dir: &Path) -> Command {
-    let mut dnsmasq = words("dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --no-ping --user=root --pid-file=");
-    dnsmasq.args(["--bind-dynamic", "--log-dhcp", "--log-queries", "--log-facility=-", "--dhcp-authoritative", "--enable-ra"]);
-    dnsmasq.args([&format!("--interface={WIRE}"), &format!("--interface={TUNNEL}"), &format!("--no-dhcp-interface={TUNNEL}")]);
+    let mut dnsmasq = words(
+        "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --no-ping --user=root --pid-file=",
+    );
+    dnsmasq.args([
+        "--bind-dynamic",
+        "--log-dhcp",
+        "--log-queries",
+        "--log-facility=-",
+        "--dhcp-authoritative",
+        "--enable-ra",
+    ]);
+    dnsmasq.args([
+        &format!("--interface={WIRE}"),
+        &format!("--interface={TUNNEL}"),
+        &format!("--no-dhcp-interface={TUNNEL}"),
+    ]);
     dnsmasq.args(["--dhcp-range=10.66.0.100,10.66.0.199,255.255.255.0,2m", "--dhcp-range=fd66::,ra-only,64"]);
     dnsmasq.arg(format!("--dhcp-leasefile={}", dir.join("leases").display()));
     dnsmasq.args([&format!("--address=/{NAME}/{INNER}"), &format!("--address=/{NAME}/{INNER_IPV6}")]);

@@ -69,7 +69,12 @@ impl Port {
         match self {
             Self::Tap(file) => match file.write(frame) {
                 // Its queue is full, or the device is down.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) || error.raw_os_error() == Some(nix::libc::EIO) => Ok(false),
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock)
+                        || error.raw_os_error() == Some(nix::libc::EIO) =>
+                {
+                    Ok(false)
+                }
                 Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(false),
                 result => result.map(|_| true).context("cannot write to the TAP device"),
             },

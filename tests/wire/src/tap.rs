@@ -24,6 +24,7 @@ pub fn open(name: &str) -> Result<File> {
     }
     // SAFETY: the file is open for the length of the call; TUNSETIFF reads and writes the one `ifreq` that the pointer leads to, whose
     // name ends with a zero and whose flags are set.
-    unsafe { set_interface(file.as_raw_fd(), &raw const request) }.with_context(|| format!("cannot make the device {name}"))?;
+    unsafe { set_interface(file.as_raw_fd(), &raw const request) }
+        .with_context(|| format!("cannot make the device {name}"))?;
     Ok(file)
 }

@@ -117,7 +117,10 @@ pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
         fs::write(root.join("tests").join(name), text)?;
     }
     let names: Vec<String> = disk_modules.iter().map(|name| format!("{name}.ko")).collect();
-    fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")).replace("@WIREGUARD@", &WIREGUARD_MODULES.join(" ")))?;
+    fs::write(
+        root.join("init"),
+        INIT.replace("@MODULES@", &names.join(" ")).replace("@WIREGUARD@", &WIREGUARD_MODULES.join(" ")),
+    )?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     pack(&root, archive)
 }

@@ -54,7 +54,9 @@ fn lease(shell: &mut Shell<'_>) -> Result<()> {
 fn tunnel_of_kernel(shell: &mut Shell<'_>, rig: &Rig) -> Result<()> {
     let lines = [
         // Outside, the kernel is to say nothing of its own.
-        format!("{CARD}; echo 1 > /proc/sys/net/ipv6/conf/$card/disable_ipv6; ip address add {STATIC}/24 dev $card; ip link set $card up"),
+        format!(
+            "{CARD}; echo 1 > /proc/sys/net/ipv6/conf/$card/disable_ipv6; ip address add {STATIC}/24 dev $card; ip link set $card up"
+        ),
         format!("umask 077; echo {} > /root/key; ip link add wg0 type wireguard", rig.guest.private),
         format!(
             "wg set wg0 private-key /root/key peer {} endpoint {OUTER}:{PORT} allowed-ips 0.0.0.0/0,::/0 persistent-keepalive 5",
@@ -80,7 +82,8 @@ fn talks(cx: &Cx, shell: &mut Shell<'_>) -> Result<()> {
     )?;
     let seconds = cx.count(3, 20);
     for way in ["", "-R", "-u -b 3M -l 1300", "-u -b 3M -l 1300 -R", "-6"] {
-        let said = shell.run(&format!("iperf3 -c {NAME} -t {seconds} {way}"), 3 * MINUTE).with_context(|| way.to_owned())?;
+        let said =
+            shell.run(&format!("iperf3 -c {NAME} -t {seconds} {way}"), 3 * MINUTE).with_context(|| way.to_owned())?;
         ensure!(said.contains("receiver"), "iperf3 {way}: {said}");
     }
     let bytes = if cx.count(0, 1) == 1 { DOWNLOAD_BYTES } else { DOWNLOAD_BYTES / 50 };

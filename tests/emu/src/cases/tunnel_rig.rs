@@ -116,11 +116,13 @@ impl Scenario {
             By::Nobody => "plain".to_owned(),
         };
         let Self { card, steps, bytes, rounds, .. } = self;
+        // Past a tunnel that the guest itself makes there is a way, of course.
+        let steps = if self.by == By::Kernel { steps.replace("+past", "") } else { (*steps).to_owned() };
         format!(
             "shoji.test=tunnel shoji.module={} shoji.steps={steps} shoji.bytes={bytes} shoji.rounds={rounds} \
              shoji.seconds={} shoji.net={by}",
             card.model,
-            cx.count(2, 20)
+            cx.count(2, 5)
         )
     }
 
@@ -186,7 +188,8 @@ const BAD: Faults = Faults {
 
 /// A card that Shoji's rule names, and the network outside.
 pub const WIRE_BY_DHCP: &str = "mtu = 1500\nipv4 = \"dhcp\"\nipv6 = \"off\"\n";
-pub const WIRE_STATIC: &str = "mtu = 1500\nipv4 = { address = \"10.66.0.2/24\", gateway = \"10.66.0.1\" }\nipv6 = \"off\"\n";
+pub const WIRE_STATIC: &str =
+    "mtu = 1500\nipv4 = { address = \"10.66.0.2/24\", gateway = \"10.66.0.1\" }\nipv6 = \"off\"\n";
 
 /// The disk, with a rule for the card: this file of wg-quick, on this network.
 pub fn disk_for(cx: &Cx, disk: &Disk, wg_quick: &str, wire: &str) -> Result<Disk> {
@@ -210,6 +213,7 @@ pub fn static_rules() -> Rules {
     let mut rules = Rules {
         card: [0; 6],
         peers: vec![SocketAddr::new(address(peer::OUTER), peer::PORT)],
+        tunnel_mtu: peer::TUNNEL_MTU,
         addresses: vec![address(STATIC)],
         dhcp: false,
         ipv6: false,

@@ -24,7 +24,8 @@ const OPTIONS: [u8; 6] = [50, MESSAGE_TYPE, 54, 55, 57, 61];
 const CLIENT_IDENTIFIER: u8 = 61;
 
 pub fn check(to: &[u8], packet: &Packet<'_>, message: &[u8], rules: &Rules) -> Result<(), Wrong> {
-    let source_is_right = packet.source == IpAddr::from(Ipv4Addr::UNSPECIFIED) || super::link::is_of_card(packet.source, rules);
+    let source_is_right =
+        packet.source == IpAddr::from(Ipv4Addr::UNSPECIFIED) || super::link::is_of_card(packet.source, rules);
     if !source_is_right || to == rules.card {
         return Err(format!("DHCP from {}", packet.source));
     }
@@ -36,7 +37,8 @@ pub fn check(to: &[u8], packet: &Packet<'_>, message: &[u8], rules: &Rules) -> R
     }
     let options = options(message)?;
     for (kind, value) in &options {
-        let is_known = OPTIONS.contains(kind) && (*kind != CLIENT_IDENTIFIER || (value[..] == [&[1][..], &rules.card].concat()));
+        let is_known =
+            OPTIONS.contains(kind) && (*kind != CLIENT_IDENTIFIER || (value[..] == [&[1][..], &rules.card].concat()));
         if !is_known {
             return Err(format!("DHCP with the option {kind}: {value:02x?}"));
         }
@@ -74,7 +76,8 @@ pub fn granted(frame: &[u8], card: &[u8; 6]) -> Option<IpAddr> {
     let packet = ip::parse(kind, &frame[ETHERNET_HEADER..]).ok().filter(|packet| packet.protocol == UDP)?;
     let datagram = ip::udp(&packet).ok()?;
     let message = datagram.payload;
-    let is_answer = (datagram.source, datagram.destination) == (DHCP_SERVER, DHCP_CLIENT) && message.first() == Some(&REPLY);
+    let is_answer =
+        (datagram.source, datagram.destination) == (DHCP_SERVER, DHCP_CLIENT) && message.first() == Some(&REPLY);
     let is_for_card = message.get(HARDWARE_AT..HARDWARE_AT + 6) == Some(card);
     let is_ack = options(message).ok()?.iter().any(|(kind, value)| (*kind, *value) == (MESSAGE_TYPE, &[ACK]));
     let address: [u8; 4] = *message.get(YOUR_ADDRESS_AT..)?.first_chunk()?;

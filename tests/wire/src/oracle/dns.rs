@@ -13,7 +13,8 @@ const INTERNET: u16 = 1;
 /// One of `names`, its address, and nothing behind it.
 pub fn check(message: &[u8], names: &[String]) -> Result<(), Wrong> {
     // No answer, a standard query; recursion may be wanted.
-    let is_question = be16(message, 2).is_some_and(|flags| flags & !0x0100 == 0) && message.get(4..HEADER) == Some(&COUNTS);
+    let is_question =
+        be16(message, 2).is_some_and(|flags| flags & !0x0100 == 0) && message.get(4..HEADER) == Some(&COUNTS);
     if !is_question {
         return Err("DNS that is no single question".into());
     }

@@ -29,7 +29,8 @@ pub fn check_arp(to: &[u8], message: &[u8], rules: &Rules) -> Result<usize, Wron
     if operation == Some(1) && !(target == [0; 6] || target == [0xFF; 6] || target == to || target == rules.card) {
         return Err("an ARP question that tells a hardware address".into());
     }
-    let [sender, wanted] = [14, 24].map(|at| Ipv4Addr::new(message[at], message[at + 1], message[at + 2], message[at + 3]));
+    let [sender, wanted] =
+        [14, 24].map(|at| Ipv4Addr::new(message[at], message[at + 1], message[at + 2], message[at + 3]));
     if !sender.is_unspecified() && !is_of_card(sender.into(), rules) {
         return Err(format!("ARP of {sender}, which the card does not have outside (for {wanted})"));
     }

@@ -13,6 +13,7 @@ fn rules() -> Rules {
     Rules {
         card: CARD,
         peers: vec![SocketAddr::new(PEER.into(), PORT), "[fd66::1]:51820".parse().unwrap()],
+        tunnel_mtu: 1420,
         addresses: vec![],
         dhcp: true,
         ipv6: true,
@@ -30,7 +31,8 @@ fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) -> Vec<u8> {
 
 fn sum(parts: &[&[u8]]) -> u16 {
     let bytes = parts.concat();
-    let mut sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
     while sum > 0xFFFF {
         sum = (sum & 0xFFFF) + (sum >> 16);
     }
@@ -39,7 +41,9 @@ fn sum(parts: &[&[u8]]) -> u16 {
 
 fn ipv4(protocol: u8, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let len = (20 + payload.len()) as u16;
-    let mut header = [&[0x45, 0][..], &len.to_be_bytes(), &[0, 1, 0x40, 0, 64, protocol, 0, 0], &from.octets(), &to.octets()].concat();
+    let mut header =
+        [&[0x45, 0][..], &len.to_be_bytes(), &[0, 1, 0x40, 0, 64, protocol, 0, 0], &from.octets(), &to.octets()]
+            .concat();
     let checksum = sum(&[&header]);
     header[10..12].copy_from_slice(&checksum.to_be_bytes());
     [&header, payload].concat()
@@ -129,7 +133,8 @@ fn right() -> Vec<(Direction, Vec<u8>)> {
         (Direction::ToMachine, ethernet(CARD, GATEWAY, IPV4, &udp((PEER, PORT), (OURS, 49200), &message(2, 92, 9)))),
         out(to_peer(&data(5, 0, 32))),
         out(to_peer(&data(5, 1, 32 + 96))),
-        out(to_peer(&data(5, 3, 32 + 1424))),
+        // As long as the tunnel lets a packet be.
+        out(to_peer(&data(5, 3, 32 + 1420))),
         // A rekey: another session begins at 0, the old one goes on.
         out(to_peer(&message(1, 148, 2))),
         out(to_peer(&data(6, 0, 48))),
@@ -194,6 +199,7 @@ fn wrong() -> Vec<(Vec<u8>, &'static str)> {
         (to_peer(&message(1, 149, 8)), "with 149 bytes"),
         (to_peer(&message(1, 148, 1)), "sent before"),
         (to_peer(&data(5, 9, 40)), "with 40 bytes"),
+        (to_peer(&data(5, 9, 32 + 1419)), "with 1451 bytes"),
         (to_peer(&data(5, 4, 48)), "data number 4 behind 4"),
         (to_peer(&data(5, 2, 48)), "data number 2 behind 4"),
         (to_peer(&[&data(5, 9, 39)[..], b"PLAINTEXT"].concat()), "it holds \"PLAINTEXT\""),
@@ -244,4 +250,24 @@ fn without_dhcp_or_ipv6_in_the_rules_their_frames_are_wrong() {
     };
     assert_eq!(judged(Rules { dhcp: false, ..rules() }, discover(&[])), 1);
     assert_eq!(judged(Rules { ipv6: false, ..rules() }, solicitation(&own_address(), 255)), 1);
+}
+
+/// The judge itself takes anything: each right or wrong frame with any of its bytes changed, and cut off anywhere.
+#[test]
+fn no_frame_makes_the_judge_fall_over() {
+    let mut oracle = Oracle::new(rules());
+    let mut take = |direction, bytes| oracle.take(&Frame { number: 1, time_ns: 0, direction, bytes });
+    let planted = wrong().into_iter().map(|(bytes, _)| (Direction::FromMachine, bytes));
+    for (direction, bytes) in right().into_iter().chain(planted) {
+        for at in 0..bytes.len().min(400) {
+            for value in [0, 1, 0x7F, 0x80, 0xFF] {
+                let mut changed = bytes.clone();
+                changed[at] = value;
+                take(direction, changed);
+            }
+            take(direction, bytes[..at].to_vec());
+            take(direction.other(), bytes[..at].to_vec());
+        }
+    }
+    assert!(oracle.verdict.wrong > 1000);
 }

@@ -11,7 +11,7 @@ const DATA: u8 = 4;
 const INITIATION_BYTES: usize = 148;
 const RESPONSE_BYTES: usize = 92;
 const COOKIE_BYTES: usize = 64;
-/// Header and authentication tag; a packet is padded to a multiple of 16.
+/// Header and authentication tag; a packet is padded to a multiple of 16, but not beyond the tunnel's MTU.
 const DATA_OVERHEAD: usize = 32;
 const PADDING: usize = 16;
 /// The ephemeral key of an initiation and of a response: new each time.
@@ -34,7 +34,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    pub fn check(&mut self, message: &[u8]) -> Result<Message, Wrong> {
+    pub fn check(&mut self, message: &[u8], mtu: usize) -> Result<Message, Wrong> {
         let [kind, 0, 0, 0, ..] = *message else {
             return Err(format!("no WireGuard message: {:02x?}", &message[..message.len().min(8)]));
         };
@@ -43,7 +43,9 @@ impl Judge {
             INITIATION => len == INITIATION_BYTES && self.is_new(message, 8),
             RESPONSE => len == RESPONSE_BYTES && self.is_new(message, 12),
             COOKIE => len == COOKIE_BYTES,
-            DATA => len >= DATA_OVERHEAD && (len - DATA_OVERHEAD).is_multiple_of(PADDING),
+            DATA => {
+                len.checked_sub(DATA_OVERHEAD).is_some_and(|padded| padded.is_multiple_of(PADDING) || padded == mtu)
+            }
             _ => return Err(format!("a WireGuard message of type {kind}")),
         };
         if !right {

@@ -50,6 +50,7 @@ wireguard() {
     ip link add wg0 type wireguard || fail "the kernel has no WireGuard"
     tool wg set wg0 private-key /tmp/key peer "$(value shoji.peer)" endpoint $outer.1:51820 allowed-ips 0.0.0.0/0,::/0 persistent-keepalive 5 ||
         fail "wg set"
+    echo 0 > /proc/sys/net/ipv6/conf/wg0/disable_ipv6
     ip addr add 10.77.0.2/24 dev wg0
     ip -6 addr add fd77::2/64 dev wg0
     ip link set wg0 mtu 1420 up
@@ -59,7 +60,12 @@ wireguard() {
 host() { echo "HOST $1"; read -r _ < /dev/console; }
 reached() { ping -c 1 -W 2 -s "${1:-56}" $peer > /dev/null 2>&1; }
 # For as long as handshakes take, and what was lost is tried again.
-reach() { for _ in $(seq 60); do reached && return; sleep 0.5; done; fail "$1: the peer is not reached"; }
+reach() {
+    for _ in $(seq 60); do reached && return; sleep 0.5; done
+    ip addr
+    ip route
+    fail "$1: the peer is not reached"
+}
 reach6() { for _ in $(seq 30); do ping6 -c 1 -W 2 $peer6 > /dev/null 2>&1 && return; sleep 0.5; done; fail "$1: the peer is not reached by IPv6"; }
 
 # busybox-static's wget needs libraries for names. The body of an answer:
@@ -104,7 +110,7 @@ step() {
         capture)
             host capture
             ethtool_off
-            exec_tool tcpdump -i $inner -U -B 32768 -s 0 -Z root -w /tmp/inner.pcap 2> /tmp/tcpdump.log & capture=$!
+            exec_tool tcpdump -i $inner -B 65536 -s 2048 -Z root -w /tmp/inner.pcap 2> /tmp/tcpdump.log & capture=$!
             for _ in $(seq 100); do grep -q "listening on" /tmp/tcpdump.log && break; sleep 0.1; done
             reached 999 || reached 999 || reached 999 || fail "the first ping of the capture"
             ;;
@@ -119,10 +125,10 @@ step() {
             ;;
         promiscuous)
             ip link set eth0 promisc on
-            ip link set eth0 allmulticast on
+            ifconfig eth0 allmulti || fail "allmulti"
             reach "promiscuous"
             ip link set eth0 promisc off
-            ip link set eth0 allmulticast off
+            ifconfig eth0 -allmulti
             ;;
         reset)
             for _ in $(seq "$(value shoji.rounds)"); do
@@ -199,7 +205,7 @@ ethtool_off() { tool ethtool -K $inner tso off gso off gro off > /dev/null 2>&1;
 load
 echo "LINK $(cat /sys/class/net/eth0/address)"
 up
-[ "$net" = wireguard ] && { echo 0 > /proc/sys/net/ipv6/conf/default/disable_ipv6; wireguard; }
+[ "$net" = wireguard ] && wireguard
 for step in $(value shoji.steps | tr + ' '); do
     echo "STEP $step"
     step "$step"
