@@ -46,9 +46,8 @@ pub fn compare(
     let (sent, seen) = (between_pings(sent)?, between_pings(seen)?);
     let [sent, seen] = [sent, seen].map(|packets| flows(packets, ends));
     let mut summary = Summary::default();
-    for flow in seen.keys().filter(|flow| !sent.contains_key(*flow)) {
-        anyhow::bail!("packets of {} were seen that nobody has sent", shown(flow));
-    }
+    let stray = seen.keys().find(|flow| !sent.contains_key(*flow));
+    ensure!(stray.is_none(), "packets of {} were seen that nobody has sent", stray.map(shown).unwrap_or_default());
     for (flow, sent) in &sent {
         let none = Vec::new();
         let seen = seen.get(flow).unwrap_or(&none);

@@ -72,8 +72,8 @@ pub fn udp<'a>(packet: &Packet<'a>) -> Result<Datagram<'a>, Wrong> {
         return Err(format!("UDP of {len} bytes in a packet of {}", datagram.len()));
     }
     // RFC 768: none over IPv4 is allowed; RFC 8200 s. 8.1: over IPv6 it is not.
-    let may_lack = packet.source.is_ipv4();
-    if !(checksum == 0 && may_lack) && !checksum_is_right(packet, UDP) {
+    let lacks = checksum == 0 && packet.source.is_ipv4();
+    if !lacks && !checksum_is_right(packet, UDP) {
         return Err("a wrong checksum of UDP".into());
     }
     Ok(Datagram { source, destination, payload: &datagram[UDP_HEADER..] })
