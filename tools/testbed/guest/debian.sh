@@ -14,6 +14,8 @@ version=$(ls /usr/lib/modules | grep -v cloud)
 keep='^(block|crypto|lib|arch/x86/crypto|drivers/ata|drivers/nvme|fs/ext4|fs/jbd2|fs/autofs|fs/mbcache.ko)(/|$)'
 keep="$keep|^drivers/scsi/(scsi_common|scsi_mod|sd_mod).ko$|^drivers/md/(dm-mod|dm-crypt).ko$"
 keep="$keep|^drivers/net/ethernet/intel/(e1000|e1000e)/"
+# WireGuard as a second opinion.
+keep="$keep|^drivers/net/wireguard/|^net/ipv4/udp_tunnel.ko$|^net/ipv6/ip6_udp_tunnel.ko$"
 (cd "/usr/lib/modules/$version/kernel" && find . -name '*.ko' -printf '%P\n' | grep -vE "$keep" | xargs rm)
 depmod "$version"
 update-initramfs -u -k all

@@ -33,6 +33,7 @@ wait_for /dev/sda2
 mkdir -p /mnt /boot /tmp
 mount -r -t ext4 /dev/sda1 /boot || fail "the boot partition does not mount"
 tool() { program=$1; shift; /boot/tools/ld.so --library-path /boot/tools "/boot/tools/$program" "$@"; }
+load_wireguard() { for it in @WIREGUARD@; do insmod "/modules/$it.ko" 2>/dev/null; done; }
 mount_data() { mount -t ext4 "${1:-/dev/sda2}" /mnt || fail "the data partition does not mount"; }
 
 test=$(value shoji.test)

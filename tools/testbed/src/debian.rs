@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd-sysv,udev,kmod,iproute2,login,procps,util-linux,e2fsprogs,fio,cryptsetup-bin,\
-    stress-ng,kexec-tools,cpp-12,linux-image-cloud-amd64,linux-image-amd64";
+    stress-ng,kexec-tools,cpp-12,isc-dhcp-client,iputils-ping,bind9-dnsutils,iperf3,curl,tcpdump,ethtool,wireguard-tools,\
+    linux-image-cloud-amd64,linux-image-amd64";
 const CONFIGURE: &str = include_str!("../guest/debian.sh");
 /// Space that making it takes for a while: tree and archive.
 const NEED_MIB: u64 = 2500;

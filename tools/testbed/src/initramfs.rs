@@ -46,11 +46,24 @@ const fn network_modules(kernel: Kernel) -> &'static [&'static str] {
     }
 }
 
+/// What the kernel's WireGuard needs, in loading order.
+pub const WIREGUARD_MODULES: [&str; 9] = [
+    "libchacha",
+    "chacha-x86_64",
+    "poly1305-x86_64",
+    "libchacha20poly1305",
+    "libcurve25519-generic",
+    "curve25519-x86_64",
+    "udp_tunnel",
+    "ip6_udp_tunnel",
+    "wireguard",
+];
+
 /// What dm-crypt needs for aes-xts-plain64, in loading order.
 pub const CRYPT_MODULES: [&str; 6] = ["dm-mod", "cryptd", "crypto_simd", "aesni-intel", "xts", "dm-crypt"];
 
 /// Scripts that `shoji.test=NAME` on the kernel command line selects.
-pub const SCRIPTS: [(&str, &str); 25] = [
+pub const SCRIPTS: [(&str, &str); 27] = [
     ("boot", include_str!("../guest/tests/boot.sh")),
     ("cpus", include_str!("../guest/tests/cpus.sh")),
     ("hotplug", include_str!("../guest/tests/hotplug.sh")),
@@ -61,6 +74,8 @@ pub const SCRIPTS: [(&str, &str); 25] = [
     ("fio", include_str!("../guest/tests/fio.sh")),
     ("nvme", include_str!("../guest/tests/nvme.sh")),
     ("net", include_str!("../guest/tests/net.sh")),
+    ("tunnel", include_str!("../guest/tests/tunnel.sh")),
+    ("wireguard", include_str!("../guest/tests/wireguard.sh")),
     ("own", include_str!("../guest/tests/own.sh")),
     ("replug", include_str!("../guest/tests/replug.sh")),
     ("sleep", include_str!("../guest/tests/sleep.sh")),
@@ -83,7 +98,7 @@ const INIT: &str = include_str!("../guest/init.sh");
 pub fn inputs() -> String {
     let scripts: Vec<&str> = SCRIPTS.iter().map(|(_, text)| *text).collect();
     let modules = Kernel::ALL.map(|kernel| (disk_modules(kernel), network_modules(kernel)));
-    crate::artifact::fingerprint_of(format!("{INIT}{}{modules:?}", scripts.join("\n")).as_bytes())
+    crate::artifact::fingerprint_of(format!("{INIT}{}{modules:?}{WIREGUARD_MODULES:?}", scripts.join("\n")).as_bytes())
 }
 
 /// Packs the archive for a kernel of the Debian in `tree`.
@@ -96,13 +111,16 @@ pub fn build(tree: &Path, kernel: Kernel, archive: &Path) -> Result<()> {
     ensure!(is_static(&busybox)?, "{} is not a static program: install busybox-static", busybox.display());
     fs::copy(busybox, root.join("bin/busybox"))?;
     let disk_modules = disk_modules(kernel);
-    let modules = disk_modules.iter().chain(&CRYPT_MODULES).chain(network_modules(kernel));
+    let modules = disk_modules.iter().chain(&CRYPT_MODULES).chain(network_modules(kernel)).chain(&WIREGUARD_MODULES);
     copy_modules(&debian::modules(tree, kernel)?, modules, &root.join("modules"))?;
     for (name, text) in SCRIPTS {
         fs::write(root.join("tests").join(name), text)?;
     }
     let names: Vec<String> = disk_modules.iter().map(|name| format!("{name}.ko")).collect();
-    fs::write(root.join("init"), INIT.replace("@MODULES@", &names.join(" ")))?;
+    fs::write(
+        root.join("init"),
+        INIT.replace("@MODULES@", &names.join(" ")).replace("@WIREGUARD@", &WIREGUARD_MODULES.join(" ")),
+    )?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     pack(&root, archive)
 }

@@ -12,11 +12,15 @@ use std::path::{Path, PathBuf};
 const BOOT_MIB: u64 = 224;
 const DATA_MIB: u64 = 128;
 /// Programs for the tests, with the libraries that they need: Debian's fio brings 80 MiB of them.
-const TOOLS: [&str; 5] = [
+const TOOLS: [&str; 9] = [
     "usr/sbin/cryptsetup",
     "usr/sbin/mke2fs",
     "usr/bin/fio",
     "usr/sbin/kexec",
+    "usr/bin/iperf3",
+    "usr/bin/tcpdump",
+    "usr/bin/wg",
+    "usr/sbin/ethtool",
     // The C compiler proper: what a kernel's build spends its time in.
     "usr/lib/gcc/x86_64-linux-gnu/12/cc1",
 ];

@@ -21,7 +21,7 @@ const fn need(probe: &'static str, package: &'static str) -> Need {
 /// For building Shoji.
 const BUILD: [Need; 2] = [need("objcopy", "binutils"), need("size", "binutils")];
 /// For making disks and booting them.
-const EMULATE: [Need; 19] = [
+const EMULATE: [Need; 25] = [
     need("qemu-system-x86_64", "qemu-system-x86"),
     need("bochs-bin", "bochs"),
     // Of the displays that Bochs' package wants, the one that brings no desktop.
@@ -42,6 +42,13 @@ const EMULATE: [Need; 19] = [
     need("tar", "tar"),
     need("setpriv", "util-linux"),
     need("xz", "xz-utils"),
+    // The peer of network cards under test.
+    need("ip", "iproute2"),
+    need("wireguard-go", "wireguard-go"),
+    need("wg", "wireguard-tools"),
+    need("dnsmasq", "dnsmasq-base"),
+    need("iperf3", "iperf3"),
+    need("tcpdump", "tcpdump"),
 ];
 /// For the tests on the host.
 const UNITS: [Need; 1] = [need("cryptsetup", "cryptsetup-bin")];

@@ -42,7 +42,7 @@ pub fn disk_of(cx: &Cx, configuration: &str, more: &str) -> Result<Disk> {
 }
 
 /// As [`disk_with`], of any disk.
-fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
+pub fn changed(cx: &Cx, disk: &Disk, more: &str) -> Result<Disk> {
     configured(cx, disk, &disks::configuration(&cx.key_file()?), more)
 }
 

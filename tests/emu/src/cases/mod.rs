@@ -26,6 +26,10 @@ mod small;
 mod smp;
 mod tiny;
 mod traces;
+mod tunnel;
+mod tunnel_debian;
+mod tunnel_kernel;
+mod tunnel_rig;
 
 use crate::case::Case;
 
@@ -38,6 +42,7 @@ pub fn all() -> Vec<Case> {
         fio::cases(),
         nvme::cases(),
         net::cases(),
+        tunnel::cases(),
         own::cases(),
         ahci::cases(),
         replug::cases(),
