@@ -74,6 +74,24 @@ impl Addresses {
         }
     }
 
+    /// The neighbour that packets to this one go to: itself if it is on the link, else the router.
+    pub fn next_hop(&self, to: IpAddr) -> Option<IpAddr> {
+        match to {
+            IpAddr::V4(to) => {
+                let (own, prefix, router) = self.v4?;
+                let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or_default();
+                let on_link = (own.to_bits() ^ to.to_bits()) & !hosts == 0;
+                if on_link { Some(to.into()) } else { router.map(IpAddr::V4) }
+            }
+            IpAddr::V6(to) => {
+                let (own, prefix, router) = self.v6?;
+                let hosts = u128::MAX.checked_shr(prefix.into()).unwrap_or_default();
+                let on_link = (own.to_bits() ^ to.to_bits()) & !hosts == 0 || to.is_unicast_link_local();
+                if on_link { Some(to.into()) } else { router.map(IpAddr::V6) }
+            }
+        }
+    }
+
     /// Hands it to the stack. Every address is a host's, as `check_ip_addrs` of smoltcp wants it.
     pub fn apply(&self, interface: &mut Interface) {
         let v4 = self.v4.map(|(address, prefix, _)| IpCidr::Ipv4(Ipv4Cidr::new(address, prefix.min(32))));

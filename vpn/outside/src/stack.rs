@@ -4,8 +4,10 @@ use crate::addresses::{Addresses, Lease};
 use crate::config::{Config, ConfigError, Ipv4, Ipv6};
 use crate::counters::{Counters, Unwanted};
 use crate::device::Device;
+use crate::discovery;
 use crate::egress::Egress;
 use crate::ingress::{self, Judged};
+use crate::lanes::{Lanes, NoRoom};
 use crate::names::{Families, Names, Resolved};
 use crate::reassembly::Reassembly;
 use crate::slaac::{self, Slaac};
@@ -19,17 +21,7 @@ use smoltcp::socket::{dhcpv4, dns, udp};
 use smoltcp::time;
 use smoltcp::wire::{EthernetAddress, HardwareAddress};
 
-/// Buffers of each port: datagrams, and bytes of them.
-const RECEIVED_DATAGRAMS: usize = 64;
-const RECEIVED_BYTES: usize = 128 << 10;
-const SENT_DATAGRAMS: usize = 64;
-const SENT_BYTES: usize = 96 << 10;
 const UDP_HEADER_BYTES: usize = 8;
-/// A datagram whose neighbour does not answer for so long is dropped, with all behind it.
-const STUCK_NS: u64 = 3_000_000_000;
-const ALL_ROUTERS_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 2];
-const ALL_ROUTERS: core::net::Ipv6Addr = core::net::Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 2);
-
 /// Why a datagram was not sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendError {
@@ -42,19 +34,14 @@ pub enum SendError {
     NoSuchPort,
 }
 
-struct Port {
-    socket: SocketHandle,
-    /// Since when datagrams wait for a neighbour.
-    waits_since: Option<Instant>,
-}
-
 /// The stack.
 pub struct Outside {
     config: Config,
     device: Device,
     interface: Interface,
     sockets: SocketSet<'static>,
-    ports: Vec<Port>,
+    /// Of each port of the tunnel.
+    lanes: Vec<Lanes>,
     dhcp: Option<SocketHandle>,
     dns: SocketHandle,
     lease: Option<Lease>,
@@ -78,11 +65,9 @@ impl Outside {
         settings.random_seed = config.seed;
         let interface = Interface::new(settings, &mut device, to_smoltcp(now));
         let mut sockets = SocketSet::new(Vec::new());
-        let mut ports = Vec::new();
+        let mut lanes = Vec::new();
         for number in &config.ports {
-            let mut socket = udp_socket();
-            socket.bind(*number).map_err(|_| ConfigError("a port of the tunnel is 0"))?;
-            ports.push(Port { socket: sockets.add(socket), waits_since: None });
+            lanes.push(Lanes::new(*number, &mut sockets).ok_or(ConfigError("a port of the tunnel is 0"))?);
         }
         let dhcp = (config.ipv4 == Ipv4::Dhcp).then(|| sockets.add(dhcpv4::Socket::new()));
         let dns = sockets.add(dns::Socket::new(&[], vec![]));
@@ -92,7 +77,7 @@ impl Outside {
             device,
             interface,
             sockets,
-            ports,
+            lanes,
             dhcp,
             dns,
             lease: None,
@@ -185,7 +170,7 @@ impl Outside {
     /// Do datagrams wait for a neighbour, or for room in the wire's queue?
     #[must_use]
     pub fn has_waiting(&self) -> bool {
-        self.link_up && self.ports.iter().any(|port| port.waits_since.is_some())
+        self.link_up && self.lanes.iter().any(Lanes::has_waiting)
     }
 
     /// Sends a datagram from the tunnel's port with this number in the configuration's list.
@@ -199,17 +184,17 @@ impl Outside {
         if data.len() > self.max_datagram_bytes(to.ip()) {
             return Err(SendError::TooLong);
         }
-        let port = self.ports.get(port).ok_or(SendError::NoSuchPort)?;
-        let socket = self.sockets.get_mut::<udp::Socket<'_>>(port.socket);
-        socket.send_slice(data, to).map_err(|_| SendError::NoRoom)?;
+        let next_hop = self.addresses.next_hop(to.ip()).ok_or(SendError::Unreachable)?;
+        let lanes = self.lanes.get_mut(port).ok_or(SendError::NoSuchPort)?;
+        lanes.send(&mut self.sockets, next_hop, to, data).map_err(|NoRoom| SendError::NoRoom)?;
         self.poll(now);
         Ok(())
     }
 
     /// The next datagram that has come, at the start of `data`: the number of its port, its sender, its length.
     pub fn receive(&mut self, data: &mut [u8]) -> Option<(usize, SocketAddr, usize)> {
-        for (number, port) in self.ports.iter().enumerate() {
-            let socket = self.sockets.get_mut::<udp::Socket<'_>>(port.socket);
+        for (number, lanes) in self.lanes.iter().enumerate() {
+            let socket = self.sockets.get_mut::<udp::Socket<'_>>(lanes.receiver);
             while let Ok((datagram, from)) = socket.recv() {
                 if let Some(place) = data.get_mut(..datagram.len()) {
                     place.copy_from_slice(datagram);
@@ -249,7 +234,7 @@ impl Outside {
         let stack = self.interface.poll_at(to_smoltcp(now), &self.sockets).map(|at| from_smoltcp(at).max(now));
         // Frames that wait for the wire go first: until they have, the stack has nothing to do.
         let stack = stack.filter(|_| self.device.transmitter.is_empty());
-        let stuck = self.ports.iter().filter_map(|port| port.waits_since).map(|since| after(since, STUCK_NS));
+        let stuck = self.lanes.iter().filter_map(Lanes::poll_timeout);
         stack.into_iter().chain(self.slaac.as_ref().and_then(Slaac::poll_timeout)).chain(stuck).min()
     }
 
@@ -286,25 +271,18 @@ impl Outside {
                 self.settle();
             }
             if solicits {
-                self.solicit();
+                self.emit(discovery::router_solicitation(self.config.mac, slaac::link_local(self.config.mac)));
             }
         }
         self.interface.poll(to_smoltcp(now), &mut self.device, &mut self.sockets);
         if self.poll_dhcp() {
             self.interface.poll(to_smoltcp(now), &mut self.device, &mut self.sockets);
         }
-        for (port, number) in self.ports.iter_mut().zip(&self.config.ports) {
-            let socket = self.sockets.get_mut::<udp::Socket<'_>>(port.socket);
-            if socket.send_queue() == 0 {
-                port.waits_since = None;
-            } else if now > after(*port.waits_since.get_or_insert(now), STUCK_NS) {
-                // The socket's only way to drop what it holds; what was received is taken out at once anyway.
-                socket.close();
-                // It was bound to this number before.
-                let _ = socket.bind(*number);
-                port.waits_since = None;
-            }
+        let mut ask = Vec::new();
+        for lanes in &mut self.lanes {
+            lanes.look(&mut self.sockets, now, &mut |next_hop| ask.push(next_hop));
         }
+        ask.into_iter().for_each(|next_hop| self.ask_for(next_hop));
     }
 
     /// True: our addresses have changed.
@@ -336,21 +314,18 @@ impl Outside {
         self.addresses = addresses;
     }
 
-    /// RFC 4861 s. 4.1, with our hardware address.
-    fn solicit(&mut self) {
-        let (from, to) = (slaac::link_local(self.config.mac), ALL_ROUTERS);
-        let mut message = vec![133, 0, 0, 0, 0, 0, 0, 0, 1, 1];
-        message.extend(self.config.mac);
-        let sum = !frames::sum(from.into(), to.into(), frames::ICMPV6, &message);
-        frames::put(&mut message, 2, &sum.to_be_bytes());
-        let mut frame = Vec::with_capacity(70);
-        frame.extend(ALL_ROUTERS_MAC);
-        frame.extend(self.config.mac);
-        frame.extend(frames::IPV6.to_be_bytes());
-        frame.extend([0x60, 0, 0, 0, 0, 16, frames::ICMPV6, 255]);
-        frame.extend(from.octets());
-        frame.extend(to.octets());
-        frame.extend(message);
+    /// Asks for a next hop that datagrams have waited for long.
+    fn ask_for(&mut self, next_hop: IpAddr) {
+        let mac = self.config.mac;
+        let frame = match (next_hop, self.addresses.v4, self.addresses.v6) {
+            (IpAddr::V4(target), Some((own, ..)), _) => discovery::arp_request(mac, own, target),
+            (IpAddr::V6(target), _, Some((own, ..))) => discovery::neighbour_solicitation(mac, own, target),
+            _ => return,
+        };
+        self.emit(frame);
+    }
+
+    fn emit(&mut self, mut frame: Vec<u8>) {
         self.device.transmitter.emit(&mut frame);
     }
 }
@@ -364,21 +339,10 @@ impl Outside {
     }
 }
 
-fn udp_socket() -> udp::Socket<'static> {
-    let buffer = |datagrams: usize, bytes: usize| {
-        udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; datagrams], vec![0; bytes])
-    };
-    udp::Socket::new(buffer(RECEIVED_DATAGRAMS, RECEIVED_BYTES), buffer(SENT_DATAGRAMS, SENT_BYTES))
-}
-
 fn to_smoltcp(now: Instant) -> time::Instant {
     time::Instant::from_micros(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX))
 }
 
 fn from_smoltcp(at: time::Instant) -> Instant {
     Instant(u64::try_from(at.total_micros()).unwrap_or_default().saturating_mul(1000))
-}
-
-fn after(since: Instant, ns: u64) -> Instant {
-    Instant(since.0.saturating_add(ns))
 }

@@ -175,3 +175,63 @@ fn names_are_not_asked_for_unless_configured() {
     assert!(!outside.resolve("") && !outside.resolve(&"x".repeat(254)) && !outside.resolve("m\u{fc}nchen"));
     assert_eq!((0..20).filter(|n| outside.resolve(&std::format!("n{n}"))).count(), 8);
 }
+
+#[test]
+fn a_dead_neighbour_does_not_stop_others() {
+    let mut outside = outside();
+    // The router is known.
+    assert_eq!(send(&mut outside, (PEER, 1000).into(), b"first").len(), 1);
+    let mut now = Instant(NOW.0 + 3 * S);
+    sent(&mut outside);
+    // One peer on the link is switched off; the other one is behind the router, which answers.
+    outside.send(now, 0, (Ipv4Addr::new(192, 0, 2, 99), 1).into(), b"to the dead one").unwrap();
+    for n in 0..20 {
+        outside.send(now, 0, (PEER, 1000).into(), std::format!("to A {n}").as_bytes()).unwrap();
+    }
+    let mut got = 0;
+    for _ in 0..60 {
+        for frame in sent(&mut outside) {
+            got += usize::from(frame.windows(4).any(|w| w == b"to A"));
+            if !frame.ends_with(&[192, 0, 2, 99]) {
+                arp_reply(&frame).into_iter().for_each(|reply| outside.on_frame(now, &reply));
+            }
+        }
+        now.0 += S / 10;
+        outside.on_timeout(now);
+    }
+    assert_eq!(got, 20, "datagrams to the living peer that left within 6 s");
+}
+
+/// Datagrams go to dead neighbours all the time, then one to `to`, which answers: does it leave within `seconds`?
+fn leaves_among_the_dead(dead: u8, to: SocketAddr, seconds: u64) -> bool {
+    let (mut outside, mut now) = (outside(), NOW);
+    for step in 0..10 * (20 + seconds) {
+        for last in 0..dead {
+            let _ = outside.send(now, 0, (Ipv4Addr::new(192, 0, 2, 100 + last), 1).into(), b"x");
+        }
+        if step == 200 {
+            outside.send(now, 0, to, b"through").unwrap();
+        }
+        for frame in sent(&mut outside) {
+            if frame.ends_with(b"through") {
+                return true;
+            }
+            if !matches!(frame[38..], [192, 0, 2, last] if last >= 100) {
+                let reply = arp_reply(&frame).or_else(|| advertisement(&frame));
+                reply.into_iter().for_each(|reply| outside.on_frame(now, &reply));
+            }
+        }
+        now.0 += S / 10;
+        outside.on_timeout(now);
+    }
+    false
+}
+
+#[test]
+fn a_neighbour_not_yet_known_is_found_while_dead_ones_are_asked_for_all_the_time() {
+    for to in [(Ipv4Addr::new(192, 0, 2, 7), 1).into(), (PEER, 1).into(), (PEER6, 1).into()] {
+        for dead in 1..=3 {
+            assert!(leaves_among_the_dead(dead, to, 4), "{to}, {dead} dead");
+        }
+    }
+}
