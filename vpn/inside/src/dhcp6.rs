@@ -126,6 +126,8 @@ impl<'a> Message<'a> {
             {
                 Some(message::REPLY)
             }
+            // Nothing can be said of no address (s. 18.3.3).
+            message::CONFIRM if self.associations.iter().all(|association| association.addresses.is_empty()) => None,
             message::CONFIRM | message::REBIND if client && server.is_none() => Some(message::REPLY),
             message::INFORMATION_REQUEST if server.is_none_or(|named| named == own) => Some(message::REPLY),
             _ => None,

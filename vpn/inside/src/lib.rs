@@ -90,6 +90,12 @@ impl Inside {
         &self.link
     }
 
+    /// From now on the tunnel takes packets of this length at most, in bytes. The link's MTU is that, or as much less or more as it has to be
+    /// ([`Link::mtu`]); segments and packets that are too long follow it.
+    pub fn limit_mtu(&mut self, limit: u16) {
+        self.link.limit_mtu(limit);
+    }
+
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters

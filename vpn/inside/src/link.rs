@@ -24,7 +24,9 @@ pub struct Link {
     /// Of the tunnel, with lengths of their prefixes. The first of each family is given out; all may be used.
     addresses: Vec<(IpAddr, u8)>,
     dns: Vec<IpAddr>,
+    /// What holds now, and the most that there may be.
     pub(crate) mtu: u16,
+    max_mtu: u16,
     pub(crate) router: Ipv4Addr,
 }
 
@@ -42,8 +44,7 @@ impl Link {
     ) -> Result<Self, LinkError> {
         let [first, ..] = gateway_mac;
         let bad_prefix = |(address, prefix): &(IpAddr, u8)| *prefix > if address.is_ipv4() { 32 } else { 128 };
-        let has_v6 = addresses.iter().any(|(address, _)| address.is_ipv6());
-        let least = if has_v6 { MIN_MTU_V6 } else { MIN_MTU };
+        let least = least_mtu(&addresses);
         let wrong = if first & 3 != 2 {
             Some("the gateway's hardware address is not a locally administered one of one station")
         } else if addresses.is_empty() || addresses.len() > MAX_ADDRESSES {
@@ -62,8 +63,9 @@ impl Link {
         match wrong {
             Some(why) => Err(LinkError(why)),
             None => {
-                let mut link = Self { gateway_mac, addresses, dns, mtu, router: LONE_ROUTER };
-                link.router = link.v4().map_or(LONE_ROUTER, |(address, prefix)| router_of(address, prefix));
+                let mut link = Self { gateway_mac, addresses, dns, mtu, max_mtu: mtu, router: LONE_ROUTER };
+                let router = |(address, prefix)| router_of(address, prefix, &link.addresses);
+                link.router = link.v4().map_or(LONE_ROUTER, router);
                 Ok(link)
             }
         }
@@ -72,6 +74,11 @@ impl Link {
     #[must_use]
     pub fn mtu(&self) -> u16 {
         self.mtu
+    }
+
+    /// The way of the tunnel takes packets of this length, in bytes. The MTU follows, between what was set up and what the versions of IP need.
+    pub(crate) fn limit_mtu(&mut self, limit: u16) {
+        self.mtu = self.max_mtu.min(limit).max(least_mtu(&self.addresses));
     }
 
     /// The IPv4 address that the guest gets.
@@ -132,6 +139,10 @@ impl Link {
     }
 }
 
+fn least_mtu(addresses: &[(IpAddr, u8)]) -> u16 {
+    if addresses.iter().any(|(address, _)| address.is_ipv6()) { MIN_MTU_V6 } else { MIN_MTU }
+}
+
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local(),
@@ -140,12 +151,20 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 /// Which address the router has in the guest's eyes. Packets to it go into the tunnel as any other do; it stands for nothing but the way out.
-fn router_of(own: Ipv4Addr, prefix: u8) -> Ipv4Addr {
-    if prefix > 30 {
-        return LONE_ROUTER;
-    }
+/// The other one of a link of two (RFC 3021); else the first one of the subnet that is a host's, and none of the tunnel's own.
+fn router_of(own: Ipv4Addr, prefix: u8, addresses: &[(IpAddr, u8)]) -> Ipv4Addr {
     let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or_default();
     let network = own.to_bits() & !hosts;
-    let first = Ipv4Addr::from_bits(network | 1);
-    if first == own { Ipv4Addr::from_bits(network | 2) } else { first }
+    let (first, last) = match prefix {
+        ..31 => (network | 1, network | hosts.saturating_sub(1)),
+        31 => (own.to_bits() ^ 1, own.to_bits() ^ 1),
+        _ => return LONE_ROUTER,
+    };
+    let is_free = |router: &Ipv4Addr| {
+        let router = IpAddr::V4(*router);
+        frames::is_unicast(router) && !is_link_local(router) && addresses.iter().all(|(own, _)| *own != router)
+    };
+    // One more than there may be addresses of our own.
+    let candidates = (first..=last).take(MAX_ADDRESSES.saturating_add(1));
+    candidates.map(Ipv4Addr::from_bits).find(is_free).unwrap_or(LONE_ROUTER)
 }

@@ -39,7 +39,8 @@ impl Inside {
             IpAddr::V6(to) => to.is_multicast() || to.is_unicast_link_local(),
             IpAddr::V4(_) => return false,
         };
-        let kind = packet.payload().first().copied().unwrap_or_default();
+        // A later fragment begins with anything.
+        let kind = packet.payload().first().copied().filter(|_| packet.is_first()).unwrap_or_default();
         packet.protocol == ICMPV6 && (to_link || matches!(kind, ROUTER_SOLICITATION..=REDIRECT))
     }
 

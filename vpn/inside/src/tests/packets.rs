@@ -254,3 +254,36 @@ fn a_fragment_that_is_cut_again_keeps_its_place() {
         .collect();
     assert_eq!(places, [(2960, true), (2960 + 1400, true)]);
 }
+
+#[test]
+fn a_later_fragment_of_a_ping_is_no_neighbour_discovery() {
+    let mut inside = inside();
+    // A second fragment of an echo request whose data happens to begin with 135.
+    let body = [&[58u8, 0, 0x05, 0x58, 0, 0, 0, 1][..], &[135; 100]].concat();
+    let header = smoltcp::wire::IpRepr::new(OWN6.into(), FAR6.into(), IpProtocol::from(44), body.len(), 64);
+    let mut packet = vec![0; header.header_len()];
+    header.emit(&mut packet[..], &Default::default());
+    packet.extend(body);
+    assert_eq!(send(&mut inside, &ethernet(GATEWAY, frames::IPV6, &packet)), [packet.clone()]);
+    // The first one is looked at.
+    packet[42..44].copy_from_slice(&[0, 1]);
+    assert!(send(&mut inside, &ethernet(GATEWAY, frames::IPV6, &packet)).is_empty());
+}
+
+#[test]
+fn the_router_is_a_free_address_of_the_link() {
+    let router = |addresses: &[([u8; 4], u8)]| {
+        let addresses = addresses.iter().map(|(address, prefix)| (IpAddr::from(*address), *prefix)).collect();
+        Link::new(GATEWAY, addresses, vec![], MTU).unwrap().router.octets()
+    };
+    assert_eq!(router(&[([10, 9, 0, 2], 24)]), [10, 9, 0, 1]);
+    assert_eq!(router(&[([10, 9, 0, 1], 24)]), [10, 9, 0, 2]);
+    assert_eq!(router(&[([10, 9, 0, 2], 31)]), [10, 9, 0, 3], "RFC 3021");
+    assert_eq!(router(&[([10, 9, 0, 3], 31)]), [10, 9, 0, 2]);
+    assert_eq!(router(&[([10, 9, 0, 2], 32)]), [169, 254, 1, 1]);
+    // Neither another address of ours, nor one that is no host's.
+    assert_eq!(router(&[([10, 9, 0, 2], 24), ([10, 9, 0, 1], 32)]), [10, 9, 0, 3]);
+    assert_eq!(router(&[([10, 9, 0, 2], 31), ([10, 9, 0, 3], 32)]), [169, 254, 1, 1]);
+    assert_eq!(router(&[([10, 9, 0, 2], 0)]), [169, 254, 1, 1]);
+    assert_eq!(router(&[([10, 9, 0, 1], 30), ([10, 9, 0, 2], 32)]), [169, 254, 1, 1], "never the broadcast address");
+}
