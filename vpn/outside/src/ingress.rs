@@ -20,6 +20,8 @@ const LEAST_OWN_PORT: u16 = 1024;
 pub enum Judged<'a> {
     /// To the stack as it is.
     Stack,
+    /// To the stack: an answer of a DHCP server.
+    Dhcp,
     /// A piece of a packet for us.
     Fragment(Packet<'a>),
     /// A router tells of itself; the source, and the message.
@@ -69,7 +71,7 @@ fn judge_ip<'a>(packet: Packet<'a>, egress: &Egress, is_own: &dyn Fn(IpAddr) -> 
     };
     // An answer of DHCP comes to the address that it brings, or to all.
     if egress.dhcp && !is_v6 && (from, to) == (DHCP_SERVER_PORT, DHCP_CLIENT_PORT) {
-        return Ok(Judged::Stack);
+        return Ok(Judged::Dhcp);
     }
     if !is_own(packet.destination) {
         return Err(Unwanted::OtherAddress);

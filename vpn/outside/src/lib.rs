@@ -33,6 +33,7 @@ mod addresses;
 mod config;
 mod counters;
 mod device;
+mod dhcp;
 mod discovery;
 mod egress;
 mod ingress;

@@ -33,6 +33,7 @@ pub struct Slaac {
     router: Option<(Ipv6Addr, Instant)>,
     address: Option<(Ipv6Addr, Instant)>,
     dns: Vec<Ipv6Addr>,
+    /// The accepted router's word; it ends with the router.
     mtu: Option<u16>,
 }
 
@@ -79,8 +80,11 @@ impl Slaac {
         let before = (self.router, self.address);
         self.router = self.router.filter(|(_, until)| *until > now);
         self.address = self.address.filter(|(_, until)| *until > now);
-        if self.router.is_none() && self.solicit_at.is_none() {
-            (self.sent, self.solicit_at) = (0, Some(now));
+        if self.router.is_none() {
+            self.mtu = None;
+            if self.solicit_at.is_none() {
+                (self.sent, self.solicit_at) = (0, Some(now));
+            }
         }
         before != (self.router, self.address)
     }
@@ -104,7 +108,7 @@ impl Slaac {
         for (kind, value) in options {
             match kind {
                 OPTION_PREFIX => self.on_prefix(now, value),
-                OPTION_MTU => self.on_mtu(value),
+                OPTION_MTU if self.router() == Some(source) => self.on_mtu(value),
                 OPTION_DNS => self.on_dns(value),
                 _ => {}
             }

@@ -4,6 +4,7 @@ use crate::addresses::{Addresses, Lease};
 use crate::config::{Config, ConfigError, Ipv4, Ipv6};
 use crate::counters::{Counters, Unwanted};
 use crate::device::Device;
+use crate::dhcp;
 use crate::discovery;
 use crate::egress::Egress;
 use crate::ingress::{self, Judged};
@@ -85,10 +86,10 @@ impl Outside {
             addresses: Addresses::default(),
             reassembly: Reassembly::default(),
             names: Names::default(),
-            link_up: true,
+            // Until told.
+            link_up: false,
         };
         outside.settle();
-        outside.poll(now);
         Ok(outside)
     }
 
@@ -115,13 +116,18 @@ impl Outside {
         self.link_up && if to.is_ipv4() { self.addresses.v4.is_some() } else { self.addresses.v6.is_some() }
     }
 
+    /// Longest packet that the wire takes whatever its version, in bytes: as configured, or less if its router says so.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.config.mtu.min(self.slaac.as_ref().and_then(Slaac::mtu).unwrap_or(u16::MAX))
+    }
+
     /// Longest datagram that fits into a packet of the wire, to an address of this family.
     #[must_use]
     pub fn max_datagram_bytes(&self, to: IpAddr) -> usize {
-        let told = self.slaac.as_ref().and_then(Slaac::mtu).unwrap_or(u16::MAX);
         let (mtu, header_bytes) = match to {
             IpAddr::V4(_) => (self.config.mtu, 20usize),
-            IpAddr::V6(_) => (self.config.mtu.min(told), 40),
+            IpAddr::V6(_) => (self.mtu(), 40),
         };
         usize::from(mtu).saturating_sub(header_bytes).saturating_sub(UDP_HEADER_BYTES)
     }
@@ -139,6 +145,10 @@ impl Outside {
         let is_own = |address| self.addresses.has(address);
         match ingress::judge(frame, &self.device.transmitter.egress, &is_own)? {
             Judged::Stack => self.device.receive(&[frame]),
+            Judged::Dhcp => match dhcp::with_one_router(frame) {
+                Some(changed) => self.device.receive(&[&changed]),
+                None => self.device.receive(&[frame]),
+            },
             Judged::RouterAdvertisement(packet) => {
                 if let (Some(slaac), IpAddr::V6(source)) = (&mut self.slaac, packet.source)
                     && slaac.on_advertisement(now, source, packet.payload())
@@ -244,7 +254,7 @@ impl Outside {
         }
     }
 
-    /// The cable was plugged in or out. What waits is lost, and addresses that the link gave are asked for anew.
+    /// The cable was plugged in or out; at first it is out. What waits is lost, and addresses that the link gave are asked for anew.
     pub fn on_link(&mut self, now: Instant, up: bool) {
         if self.link_up == up {
             return;

@@ -42,7 +42,14 @@ fn config() -> Config {
 }
 
 fn outside() -> Outside {
-    Outside::new(config(), NOW).unwrap()
+    plugged_in(config())
+}
+
+/// With its cable.
+fn plugged_in(config: Config) -> Outside {
+    let mut outside = Outside::new(config, NOW).unwrap();
+    outside.on_link(NOW, true);
+    outside
 }
 
 /// All frames that wait for the wire.

@@ -29,7 +29,7 @@ fn run(outside: &mut Outside, network: &mut Inside, now: Instant) -> Vec<Vec<u8>
 }
 
 fn dhcp() -> Outside {
-    Outside::new(Config { ipv4: Ipv4::Dhcp, ipv6: Ipv6::Off, names: true, ..config() }, NOW).unwrap()
+    plugged_in(Config { ipv4: Ipv4::Dhcp, ipv6: Ipv6::Off, names: true, ..config() })
 }
 
 #[test]
@@ -105,7 +105,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xFF02, 0, 0, 0, 0, 0, 0, 1);
 const BY_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xDB8, 9, 0, 0x5054, 0xFF, 0xFEAA, 0xBBCC);
 
 fn slaac() -> Outside {
-    Outside::new(Config { ipv4: Ipv4::Off, ipv6: Ipv6::Slaac, ..config() }, NOW).unwrap()
+    plugged_in(Config { ipv4: Ipv4::Off, ipv6: Ipv6::Slaac, ..config() })
 }
 
 /// A prefix of a router advertisement.
@@ -239,4 +239,70 @@ fn configurations_that_cannot_be_are_refused() {
     for config in wrong {
         assert!(Outside::new(config.clone(), NOW).is_err(), "{config:?}");
     }
+}
+
+#[test]
+fn a_router_is_asked_for_at_once_when_a_late_cable_comes() {
+    let config = Config { ipv4: Ipv4::Off, ipv6: Ipv6::Slaac, ..config() };
+    let mut outside = Outside::new(config, NOW).unwrap();
+    // Nobody has told of a cable: there is none.
+    assert_eq!((sent(&mut outside).len(), outside.poll_timeout(NOW)), (0, None));
+    let late = Instant(NOW.0 + 7200 * S);
+    outside.on_timeout(late);
+    assert!(sent(&mut outside).is_empty());
+    outside.on_link(late, true);
+    assert!(sent(&mut outside).iter().any(|frame| is_solicitation(frame)));
+}
+
+/// An advertisement of somebody else, who is no router.
+fn rogue(options: &[u8]) -> Vec<u8> {
+    let message = [&[134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], options].concat();
+    icmp6(Ipv6Addr::new(0xFE80, 0, 0, 0, 0, 0, 0, 0x666), ALL_NODES, &message)
+}
+
+#[test]
+fn the_mtu_is_the_accepted_routers_alone_and_ends_with_it() {
+    let mut outside = slaac();
+    let mtu = |mtu: u16| [&[5, 1, 0, 0, 0, 0][..], &mtu.to_be_bytes()].concat();
+    outside.on_frame(NOW, &rogue(&mtu(1280)));
+    assert_eq!(outside.mtu(), 1500, "nobody is a router yet");
+    outside.on_frame(NOW, &router(1800, &[prefix(64, 0xC0, 86_400, GOOD), mtu(1492)].concat()));
+    outside.on_frame(NOW, &rogue(&mtu(1280)));
+    assert_eq!((outside.mtu(), outside.max_datagram_bytes(PEER6.into())), (1492, 1444));
+    outside.on_timeout(Instant(NOW.0 + 1800 * S));
+    assert_eq!(outside.mtu(), 1500, "the router is gone");
+    outside.on_frame(NOW, &router(1800, &mtu(1400)));
+    assert_eq!(outside.mtu(), 1400);
+    outside.on_frame(NOW, &router(0, &[]));
+    assert_eq!(outside.mtu(), 1500, "it is a router no more");
+}
+
+/// A DHCP server's answer to our frame, of this type, with the options of `routers`.
+fn dhcp_answer(frame: &[u8], kind: u8, routers: &[u8]) -> Vec<u8> {
+    let mut message = frame[42..].to_vec();
+    message[0] = 2;
+    message[16..20].copy_from_slice(&GIVEN.octets());
+    message.truncate(240);
+    message.extend([53, 1, kind, 54, 4, 10, 1, 0, 1, 1, 4, 255, 255, 255, 0, 51, 4, 0, 1, 0, 0]);
+    message.extend(routers);
+    message.push(255);
+    udp((Ipv4Addr::new(10, 1, 0, 1), 67), (Ipv4Addr::BROADCAST, 68), &message)
+}
+
+#[test]
+fn of_two_routers_that_dhcp_tells_the_first_is_used() {
+    let routers = [0, 3, 8, 10, 1, 0, 1, 10, 1, 0, 2, 0];
+    let mut outside = dhcp();
+    let discover = sent(&mut outside).remove(0);
+    outside.on_frame(NOW, &dhcp_answer(&discover, 2, &routers));
+    let request = sent(&mut outside).remove(0);
+    let answer = dhcp_answer(&request, 5, &routers);
+    let mut forged = answer.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    outside.on_frame(NOW, &forged);
+    assert_eq!(outside.addresses().0, None, "its checksum is wrong");
+    outside.on_frame(NOW, &answer);
+    assert_eq!(outside.addresses().0, Some(GIVEN));
+    outside.send(NOW, 0, (PEER, 9).into(), b"sealed").unwrap();
+    assert!(sent(&mut outside).iter().any(|frame| frame.ends_with(&[10, 1, 0, 1])), "the first router is looked for");
 }

@@ -51,7 +51,7 @@ fn a_datagram_fits_the_wire_or_is_not_sent() {
 
 #[test]
 fn places_that_are_no_hosts_or_of_a_family_without_address_are_unreachable() {
-    let mut outside = Outside::new(Config { ipv6: Ipv6::Off, ..config() }, NOW).unwrap();
+    let mut outside = plugged_in(Config { ipv6: Ipv6::Off, ..config() });
     let places: [SocketAddr; 5] = [
         (Ipv4Addr::BROADCAST, 1).into(),
         (Ipv4Addr::new(224, 0, 0, 1), 1).into(),
@@ -105,7 +105,7 @@ fn without_a_cable_nothing_is_sent_or_asked() {
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 
 fn asking() -> Outside {
-    Outside::new(Config { names: true, dns: vec![SERVER.into()], ipv6: Ipv6::Off, ..config() }, NOW).unwrap()
+    plugged_in(Config { names: true, dns: vec![SERVER.into()], ipv6: Ipv6::Off, ..config() })
 }
 
 /// The question that goes out: its frame.

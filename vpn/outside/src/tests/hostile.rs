@@ -70,7 +70,7 @@ proptest! {
         if automatic {
             (config.ipv4, config.ipv6) = (Ipv4::Dhcp, Ipv6::Slaac);
         }
-        let mut outside = Outside::new(config, NOW).unwrap();
+        let mut outside = plugged_in(config);
         let mut now = NOW;
         outside.resolve("vpn.example.org");
         for step in steps {
