@@ -60,8 +60,24 @@ impl Protocol for Seal {
 
     fn on_timeout(&mut self, _: Instant) {}
 
-    fn is_up(&mut self, _: Instant) -> bool {
+    fn overhead_bytes(&self) -> u16 {
+        80
+    }
+
+    fn set_mtu(&mut self, _: u16) {}
+
+    fn wipe_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn wipe(&mut self, _: Instant) {}
+
+    fn is_up(&self) -> bool {
         true
+    }
+
+    fn is_unanswered(&self, peer: usize) -> bool {
+        peer == 0
     }
 
     fn set_endpoint(&mut self, _: usize, endpoint: SocketAddr) {
@@ -96,7 +112,9 @@ impl Rig {
         let names = vec![Name { peer: 0, host: "vpn.example.org".into(), port: PORT }];
         let names = if automatic { names } else { Vec::new() };
         let protocol = Seal { to: (PEER, PORT).into() };
-        Self { tunnel: Tunnel::new(Inside::new(link, MAC), outside, protocol, names, now), now, automatic }
+        let mut tunnel = Tunnel::new(Inside::new(link, MAC), outside, protocol, names, now);
+        tunnel.on_link(now, true);
+        Self { tunnel, now, automatic }
     }
 
     /// Performs the steps of an input. `own` makes a frame of a step's bytes for the target's side; other steps are shared: time, the cable.

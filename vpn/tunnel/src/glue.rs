@@ -36,6 +36,8 @@ pub struct Tunnel<P> {
     names: Names,
     events: VecDeque<Event>,
     wire: (Option<core::net::Ipv4Addr>, Option<core::net::Ipv6Addr>),
+    /// Of the wire, as it was last known.
+    mtu: Option<u16>,
     is_up: bool,
     deadline: Option<Instant>,
     /// Frames were taken since the deadline was reckoned: the stack on the wire has none while they wait.
@@ -60,6 +62,7 @@ impl<P: Protocol> Tunnel<P> {
             names: Names::new(names, now),
             events: VecDeque::new(),
             wire: (None, None),
+            mtu: None,
             is_up: false,
             deadline: None,
             is_taken_from: false,
@@ -114,6 +117,7 @@ impl<P: Protocol> Tunnel<P> {
     /// Moves everything on that can move, and looks what has changed.
     fn settle(&mut self, now: Instant) {
         self.carrier.receive(now, &mut self.inside);
+        self.follow_mtu();
         if self.carrier.has_wire() {
             let Self { names, carrier, events, .. } = self;
             names.poll(now, &mut carrier.outside, &mut carrier.protocol, &mut |event| tell(events, event));
@@ -124,10 +128,7 @@ impl<P: Protocol> Tunnel<P> {
             self.wire = wire;
             self.tell(Event::Wire { v4: wire.0, v6: wire.1 });
         }
-        let is_up = self.carrier.has_wire() && self.carrier.protocol.is_up(now);
-        if is_up {
-            self.names.rest(now);
-        }
+        let is_up = self.carrier.has_wire() && self.carrier.protocol.is_up();
         if is_up != self.is_up {
             self.is_up = is_up;
             self.tell(if is_up { Event::Up } else { Event::Down });
@@ -135,11 +136,23 @@ impl<P: Protocol> Tunnel<P> {
         self.reckon_deadline(now);
     }
 
+    /// What the wire takes bounds what the guest may send, before it is sealed: too long a datagram would be lost without a word.
+    fn follow_mtu(&mut self) {
+        let Carrier { protocol, outside, .. } = &mut self.carrier;
+        let mtu = outside.mtu();
+        if self.mtu != Some(mtu) {
+            self.mtu = Some(mtu);
+            self.inside.limit_mtu(mtu.saturating_sub(protocol.overhead_bytes()));
+            protocol.set_mtu(self.inside.link().mtu());
+        }
+    }
+
     fn reckon_deadline(&mut self, now: Instant) {
+        let protocol = &self.carrier.protocol;
         let due = if self.carrier.has_wire() {
-            self.carrier.protocol.poll_timeout().into_iter().chain(self.names.poll_timeout()).min()
+            protocol.poll_timeout().into_iter().chain(self.names.poll_timeout(protocol)).min()
         } else {
-            None
+            protocol.wipe_timeout()
         };
         let sides = [self.carrier.outside.poll_timeout(now), self.inside.poll_timeout()];
         self.deadline = due.into_iter().chain(sides.into_iter().flatten()).min();
@@ -257,6 +270,8 @@ impl<P: Protocol> mediator::net::Tunnel for Tunnel<P> {
         self.carrier.outside.on_timeout(now);
         if self.carrier.has_wire() {
             self.carrier.protocol.on_timeout(now);
+        } else {
+            self.carrier.protocol.wipe(now);
         }
         self.settle(now);
     }

@@ -21,6 +21,12 @@ pub trait Protocol: Send {
     /// Bytes that must be free before a packet.
     fn headroom_bytes(&self) -> usize;
 
+    /// What a packet grows by on its way to the wire, outer headers included, at most.
+    fn overhead_bytes(&self) -> u16;
+
+    /// The longest packet that it is given from now on, in bytes.
+    fn set_mtu(&mut self, mtu: u16);
+
     /// A packet of the guest's lies in `buffer` behind the headroom, `len` bytes long; behind it there is room for what the protocol adds.
     /// [`Step::Nothing`]: it was dropped and counted, or waits for [`Protocol::poll_transmit`].
     fn on_packet(&mut self, now: Instant, buffer: &mut [u8], len: usize) -> Step;
@@ -36,8 +42,17 @@ pub trait Protocol: Send {
 
     fn on_timeout(&mut self, now: Instant);
 
-    /// Is there a peer that packets get to at once?
-    fn is_up(&mut self, now: Instant) -> bool;
+    /// When [`Protocol::wipe`] is wanted at the latest, whether anything can be sent or not.
+    fn wipe_timeout(&self) -> Option<Instant>;
+
+    /// Wipes keys whose time is over. All that [`Protocol::on_timeout`] does of itself but sending.
+    fn wipe(&mut self, now: Instant);
+
+    /// Is there a peer that packets get to, as far as is known? One that was reached last time, however long ago, is taken to be there.
+    fn is_up(&self) -> bool;
+
+    /// Is this peer, by its number, being looked for where we know it to be, and does not answer?
+    fn is_unanswered(&self, peer: usize) -> bool;
 
     /// Tells where a peer is, by its number.
     fn set_endpoint(&mut self, peer: usize, endpoint: SocketAddr);

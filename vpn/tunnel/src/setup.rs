@@ -2,7 +2,7 @@
 
 use crate::glue::Tunnel;
 use crate::names::Name;
-use crate::wg::{WireGuard, ms};
+use crate::wg::{OVERHEAD_BYTES, WireGuard, ms};
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,8 +17,6 @@ use wireguard::{AddPeerError, Options, PeerConfig, Platform};
 
 /// The station that a guest sees at the other end of its link: a locally administered address (IEEE 802c) of our own.
 pub const GATEWAY_MAC: MacAddr = [0x02, b'S', b'H', b'O', b'J', b'I'];
-/// What WireGuard and an outer IPv6 header add, as wg-quick reckons it.
-const OVERHEAD_BYTES: u16 = 80;
 /// Longest packet on the guest's link.
 const LINK_MTU: u16 = 1500;
 /// Ports of nobody (RFC 6335 s. 6), of which one is taken where none is configured.

@@ -16,6 +16,9 @@ use crate::{IpPrefix, OVERHEAD_BYTES};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+/// Initiations without an answer after which a peer is taken to be away: one or two may have been lost.
+const UNREACHED_AFTER: u32 = 3;
+
 /// A peer as it is configured.
 pub struct PeerConfig {
     pub public_key: PublicKey,
@@ -48,6 +51,8 @@ pub struct Peer {
     handshake_sent_ms: Option<u64>,
     /// Since when initiations are repeated.
     attempt_since_ms: u64,
+    /// Initiations since anything authentic has come.
+    unanswered: u32,
     pub latest_handshake_ms: Option<u64>,
     pub rx_bytes: u64,
     pub tx_bytes: u64,
@@ -73,6 +78,7 @@ impl Peer {
             another_keepalive: false,
             handshake_sent_ms: None,
             attempt_since_ms: 0,
+            unanswered: 0,
             latest_handshake_ms: None,
             rx_bytes: 0,
             tx_bytes: 0,
@@ -86,6 +92,27 @@ impl Peer {
 
     pub fn next_timeout(&self) -> Option<u64> {
         self.timers.next()
+    }
+
+    pub fn wipe_timeout(&self) -> Option<u64> {
+        self.timers.at(Timer::ZeroKeys)
+    }
+
+    /// Serves the timer of [`Peer::wipe_timeout`] alone.
+    pub fn wipe_if_due(&mut self, now_ms: u64, shared: &mut Shared<impl Platform>) {
+        if self.timers.take(Timer::ZeroKeys, now_ms) {
+            self.wipe(shared);
+        }
+    }
+
+    /// There was a handshake, and it does not seem that another one would fail.
+    pub fn is_reached(&self) -> bool {
+        self.latest_handshake_ms.is_some() && self.unanswered < UNREACHED_AFTER
+    }
+
+    /// A handshake is under way whose first message was lost or is not answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered > 1 && self.timers.is_armed(Timer::Retransmit)
     }
 
     /// Begins a handshake, or repeats an initiation; at most one every [`REKEY_TIMEOUT_MS`] (6.4).
@@ -103,6 +130,11 @@ impl Peer {
             return;
         }
         self.handshake_sent_ms = Some(now_ms);
+        self.unanswered = self.unanswered.saturating_add(1);
+        // What a handshake leaves behind is wiped as a session is.
+        if !self.timers.is_armed(Timer::ZeroKeys) {
+            self.timers.arm(Timer::ZeroKeys, now_ms.saturating_add(ZERO_KEYS_AFTER_MS));
+        }
         self.timers.arm(Timer::Retransmit, now_ms.saturating_add(REKEY_TIMEOUT_MS).saturating_add(shared.jitter_ms()));
         let Some(message) = self.make_initiation(now_ms, shared) else {
             return shared.drops.count(DropReason::Unavailable);
@@ -274,6 +306,7 @@ impl Peer {
     pub fn on_any_received(&mut self, now_ms: u64, from: SocketAddr, bytes: usize) {
         self.config.endpoint = Some(from);
         self.rx_bytes = self.rx_bytes.wrapping_add(bytes as u64);
+        self.unanswered = 0;
         self.timers.disarm(Timer::Silence);
         self.on_any_passed(now_ms);
     }

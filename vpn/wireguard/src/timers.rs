@@ -67,13 +67,17 @@ impl Timers {
         self.0.get(timer as usize).is_some_and(Option::is_some)
     }
 
+    pub fn at(&self, timer: Timer) -> Option<u64> {
+        self.0.get(timer as usize).copied().flatten()
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<u64> {
         self.0.iter().copied().flatten().min()
     }
 
     /// Whether this one is due; then it is no longer armed.
-    fn take(&mut self, timer: Timer, now_ms: u64) -> bool {
+    pub fn take(&mut self, timer: Timer, now_ms: u64) -> bool {
         let due = self.0.get(timer as usize).copied().flatten().is_some_and(|at| at <= now_ms);
         if due {
             self.disarm(timer);

@@ -99,6 +99,10 @@ pub struct PeerStatus<'a> {
     pub tx_bytes: u64,
     /// 0: off.
     pub persistent_keepalive_s: u16,
+    /// There was a handshake, and none has failed since. How long ago does not matter: an idle tunnel has no sessions.
+    pub is_reached: bool,
+    /// A handshake is under way that goes unanswered.
+    pub is_unanswered: bool,
 }
 
 /// One interface: a private key, and peers.
@@ -281,6 +285,17 @@ impl<P: Platform> Tunnel<P> {
         self.peers.iter_mut().for_each(|peer| peer.on_timeout(now_ms, &mut self.shared));
     }
 
+    /// When [`Tunnel::wipe`] is wanted at the latest. For callers that cannot send at the moment, and so leave `on_timeout` alone.
+    #[must_use]
+    pub fn poll_wipe(&self) -> Option<u64> {
+        self.peers.iter().filter_map(Peer::wipe_timeout).min()
+    }
+
+    /// Wipes keys whose time is over (6.3), and does nothing else that is due.
+    pub fn wipe(&mut self, now_ms: u64) {
+        self.peers.iter_mut().for_each(|peer| peer.wipe_if_due(now_ms, &mut self.shared));
+    }
+
     /// Can packets be sent to this peer at once?
     #[must_use]
     pub fn is_up(&mut self, now_ms: u64, peer: PeerId) -> bool {
@@ -298,6 +313,8 @@ impl<P: Platform> Tunnel<P> {
             rx_bytes: peer.rx_bytes,
             tx_bytes: peer.tx_bytes,
             persistent_keepalive_s: peer.config.persistent_keepalive_s,
+            is_reached: peer.is_reached(),
+            is_unanswered: peer.is_unanswered(),
         })
     }
 

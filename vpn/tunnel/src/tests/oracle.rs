@@ -1,6 +1,6 @@
 //! What a listener on the wire may see. It reads bytes by itself, with nothing of the code that it judges.
 
-use super::world::{MAC, MTU, OUTER_PORT};
+use super::world::{LOWERED_MTU, MAC, MTU, OUTER_PORT};
 use std::format;
 use std::string::String;
 
@@ -58,7 +58,9 @@ pub fn judge(frame: &[u8]) -> Result<Kind, String> {
 fn wireguard(message: &[u8]) -> Option<Kind> {
     match (message.first_chunk()?, message.len()) {
         ([1, 0, 0, 0], 148) | ([2, 0, 0, 0], 92) | ([3, 0, 0, 0], 64) => Some(Kind::Handshake),
-        ([4, 0, 0, 0], len) if len >= 32 && (len % 16 == 0 || len == usize::from(MTU) + 32) => Some(Kind::Data),
+        ([4, 0, 0, 0], len) if len >= 32 && (len % 16 == 0 || [MTU, LOWERED_MTU].contains(&(len as u16 - 32))) => {
+            Some(Kind::Data)
+        }
         _ => None,
     }
 }

@@ -233,3 +233,169 @@ fn on_a_silent_wire_the_clock_alone_makes_the_tunnel_ask_again() {
     }
     assert!(asked >= 3, "asked {asked} times");
 }
+
+/// The questions for names that were asked since, by the first label of what they ask for.
+fn asked(world: &mut World) -> Vec<std::string::String> {
+    let label = |frame: Vec<u8>| {
+        let name = &frame[42 + 12..];
+        std::string::String::from_utf8_lossy(&name[1..][..name[0].into()]).into_owned()
+    };
+    world.tapped.drain(..).map(label).collect()
+}
+
+fn named(host: &str) -> Endpoint {
+    Endpoint::Name { host: host.into(), port: OUTER_PORT }
+}
+
+/// The name server answers a question for IPv4 addresses.
+fn answer(world: &mut World, question: &[u8], address: Ipv4Addr) {
+    let (to, answer) = dns_answer(question, address);
+    let frame = udp_frame((PEER, 53), to, &answer);
+    let now = world.now;
+    world.tunnel.on_frame(now, Side::Wire, &frame);
+}
+
+#[test]
+fn a_second_peers_name_is_asked_for_while_the_first_is_up() {
+    let mut world = World::new(Setup { others: std::vec![named("b.example.org")], ..Setup::default() });
+    assert!(world.run_until(30, |world| world.tunnel.is_up()));
+    world.run(600);
+    assert!(!asked(&mut world).is_empty());
+    world.run(600);
+    assert!(!asked(&mut world).is_empty(), "not asked again in the second ten minutes");
+}
+
+#[test]
+fn each_of_many_names_has_its_turn() {
+    let others: Vec<_> = (0..11).map(|n| named(&std::format!("n{n}.example.org"))).collect();
+    let mut world = World::new(Setup { others, ..Setup::default() });
+    world.run(300);
+    let asked = asked(&mut world);
+    (0..11).for_each(|n| assert!(asked.contains(&std::format!("n{n}")), "n{n} of {asked:?}"));
+}
+
+/// The peer's name is known, the tunnel up, and its address asked for with answer.
+fn up_by_name() -> World {
+    let setup = Setup { endpoint: Some(named("vpn.example.org")), keepalive_s: 0, ..Setup::default() };
+    let mut world = World::new(setup);
+    assert!(world.run_until(10, |world| !world.tapped.is_empty()), "no question");
+    let question = world.tapped[0].clone();
+    answer(&mut world, &question, PEER);
+    world.run(70);
+    assert!(world.exchange(SERVER, "by name", 30));
+    world.tapped.clear();
+    world.events.clear();
+    world
+}
+
+fn endpoint(world: &World) -> Option<core::net::SocketAddr> {
+    world.tunnel.protocol().0.peers().next().and_then(|peer| peer.endpoint)
+}
+
+#[test]
+fn an_idle_tunnel_stays_told_up_and_asks_for_no_names() {
+    let mut world = up_by_name();
+    // The peer roams while the tunnel is up.
+    let there = Ipv4Addr::new(192, 0, 2, 77);
+    world.move_peer(there);
+    world.peer.server.udp().send_slice(MARKER, (GUEST, SERVER_PORT)).unwrap();
+    assert!(world.run_until(10, |world| world.guest.udp().recv().is_ok()));
+    for _ in 0..1200 {
+        // Something always passes on a wire.
+        let arp =
+            [&[0, 1, 8, 0, 6, 4, 0, 2, 0x52, 0x54, 0, 1, 1, 1, 192, 0, 2, 1][..], &MAC, &[192, 0, 2, 10]].concat();
+        let frame = [&MAC[..], &[0x52, 0x54, 0, 1, 1, 1, 8, 6], &arp].concat();
+        let now = world.now;
+        world.tunnel.on_frame(now, Side::Wire, &frame);
+        world.run(1);
+    }
+    assert!(world.tunnel.is_up());
+    assert_eq!((asked(&mut world), world.events.len()), (Vec::new(), 0), "{:?}", world.events);
+    assert_eq!(endpoint(&world), Some((there, OUTER_PORT).into()));
+    assert!(world.exchange(SERVER, "after an hour", 10));
+}
+
+/// The next question for a name while the guest goes on sending in vain.
+fn question_in_vain(world: &mut World) -> Vec<u8> {
+    world.tapped.clear();
+    for _ in 0..80 {
+        assert!(!world.exchange(SERVER, "lost", 5));
+        if let Some(question) = world.tapped.first() {
+            return question.clone();
+        }
+    }
+    panic!("the name is not asked for again");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_down_and_its_name_asked_for_again() {
+    let mut world = up_by_name();
+    // Whatever it had to say is said.
+    world.run(30);
+    world.is_deaf = true;
+    let question = question_in_vain(&mut world);
+    assert!(!world.tunnel.is_up());
+    assert_eq!(world.events, [Event::Down]);
+    // The name is still what it was: nothing is told, and nothing changes.
+    let before = endpoint(&world);
+    answer(&mut world, &question, PEER);
+    world.run(70);
+    assert_eq!((endpoint(&world), world.events.len()), (before, 1));
+    // Then it is another one.
+    let there = Ipv4Addr::new(192, 0, 2, 77);
+    let question = question_in_vain(&mut world);
+    answer(&mut world, &question, there);
+    world.move_peer(there);
+    world.is_deaf = false;
+    assert!((0..20).any(|_| world.exchange(SERVER, "found", 10)));
+    assert!(world.tunnel.is_up());
+    assert_eq!(endpoint(&world), Some((there, OUTER_PORT).into()));
+}
+
+#[test]
+fn keys_are_wiped_without_a_cable_too() {
+    let mut world = ready(Setup::default());
+    assert!(world.exchange(SERVER, "one", 10));
+    assert!(world.tunnel.protocol().0.poll_wipe().is_some());
+    let now = world.now;
+    world.tunnel.on_link(now, false);
+    let due = world.tunnel.poll_timeout().expect("a deadline");
+    assert!(due.0 > now.0 + 100 * S, "nothing else is due");
+    world.run(700);
+    assert_eq!(world.tunnel.protocol().0.poll_wipe(), None);
+    assert_eq!(world.tunnel.poll_timeout(), None);
+    let now = world.now;
+    world.tunnel.on_link(now, true);
+    assert!(world.exchange(SERVER, "after", 10));
+}
+
+#[test]
+fn segments_follow_the_mtu_that_the_wires_router_tells() {
+    let mut world = ready(Setup { ipv6: outside::Ipv6::Slaac, ..Setup::default() });
+    let (router, nodes) = ("fe80::1".parse().unwrap(), "ff02::1".parse().unwrap());
+    let frame = advertisement(router, nodes, 1492);
+    let now = world.now;
+    world.tunnel.on_frame(now, Side::Wire, &frame);
+    assert_eq!(world.tunnel.inside().link().mtu(), LOWERED_MTU);
+    assert!(echo(&mut world, 100_000, 60));
+    let longest = world.peer.packets.iter().map(Vec::len).max();
+    assert_eq!(longest, Some(LOWERED_MTU.into()), "the MSS follows");
+    assert_eq!(world.tunnel.counters().too_long, 0);
+    // The router says that it is none any more: as before.
+    let frame = advertisement(router, nodes, 0);
+    world.tunnel.on_frame(now, Side::Wire, &frame);
+    assert_eq!(world.tunnel.inside().link().mtu(), MTU);
+}
+
+/// Of a router with this MTU; 0: of one that is a router no more.
+fn advertisement(from: core::net::Ipv6Addr, to: core::net::Ipv6Addr, mtu: u16) -> Vec<u8> {
+    let lifetime = if mtu == 0 { 0 } else { 7 };
+    let mut message =
+        std::vec![134, 0, 0, 0, 64, 0, lifetime, 8 * (lifetime / 7), 0, 0, 0, 0, 0, 0, 0, 0, 5, 1, 0, 0, 0, 0];
+    message.extend(mtu.to_be_bytes());
+    let sum = !frames::sum(from.into(), to.into(), frames::ICMPV6, &message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let header =
+        [&[0x60, 0, 0, 0, 0, message.len() as u8, frames::ICMPV6, 255][..], &from.octets(), &to.octets()].concat();
+    [&[0x33, 0x33, 0, 0, 0, 1, 0x52, 0x54, 0, 1, 1, 1, 0x86, 0xDD][..], &header, &message].concat()
+}

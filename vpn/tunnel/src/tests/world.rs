@@ -19,6 +19,8 @@ use wireguard::{Options, PeerConfig, Platform, PresharedKey, PrivateKey, Receive
 
 pub const MAC: MacAddr = [0x52, 0x54, 0, 9, 9, 9];
 pub const MTU: u16 = 1420;
+/// Over a wire of 1492.
+pub const LOWERED_MTU: u16 = 1412;
 pub const OUTER_PORT: u16 = 51820;
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 pub const GUEST6: Ipv6Addr = Ipv6Addr::new(0xFD00, 9, 0, 0, 0, 0, 0, 2);
@@ -203,7 +205,9 @@ impl Peer {
             dns: vec![],
             seed: 5,
         };
-        Outside::new(config, now).unwrap()
+        let mut outside = Outside::new(config, now).unwrap();
+        outside.on_link(now, true);
+        outside
     }
 
     fn new(now: Instant, address: Ipv4Addr, stamp: u64) -> Self {
@@ -251,6 +255,9 @@ pub struct Setup {
     pub preshared: u8,
     pub ipv4: Ipv4,
     pub ipv6: Ipv6,
+    pub keepalive_s: u16,
+    /// Where other peers are, which nobody plays.
+    pub others: Vec<Endpoint>,
 }
 
 impl Default for Setup {
@@ -260,6 +267,8 @@ impl Default for Setup {
             preshared: 7,
             ipv4: Ipv4::Static { address: OUTER, prefix: 24, router: None },
             ipv6: Ipv6::Static { address: OUTER6, prefix: 64, router: None },
+            keepalive_s: 25,
+            others: Vec::new(),
         }
     }
 }
@@ -269,7 +278,16 @@ pub fn over_ipv6() -> Setup {
 }
 
 pub fn tunnel(setup: Setup) -> Tunnel<WireGuard<Dice>> {
+    let peer = |number: u8, endpoint, prefixes: &[&str]| wg_quick::Peer {
+        public_key: key(number).public(),
+        preshared_key: Some(PresharedKey::new([setup.preshared; 32])),
+        endpoint,
+        allowed_ips: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        persistent_keepalive_s: setup.keepalive_s,
+    };
     let address = |address: IpAddr, prefix: u8| (address, prefix).try_into().unwrap();
+    let first = peer(2, setup.endpoint, &["0.0.0.0/0", "::/0"]);
+    let others = (10..).zip(setup.others).map(|(number, other)| peer(number, Some(other), &["10.77.0.0/16"]));
     let config = TunnelConfig {
         private_key: key(1),
         listen_port: Some(OUTER_PORT),
@@ -277,16 +295,12 @@ pub fn tunnel(setup: Setup) -> Tunnel<WireGuard<Dice>> {
         dns: vec![SERVER.into()],
         search: vec![],
         mtu: None,
-        peers: vec![wg_quick::Peer {
-            public_key: key(2).public(),
-            preshared_key: Some(PresharedKey::new([setup.preshared; 32])),
-            endpoint: setup.endpoint,
-            allowed_ips: ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap()).to_vec(),
-            persistent_keepalive_s: 25,
-        }],
+        peers: core::iter::once(first).chain(others).collect(),
     };
     let wire = Wire { mac: MAC, mtu: 1500, ipv4: setup.ipv4, ipv6: setup.ipv6, dns: vec![PEER.into()], seed: 99 };
-    crate::wireguard(config, wire, Dice(Chance(1), 1000), START).unwrap()
+    let mut tunnel = crate::wireguard(config, wire, Dice(Chance(1), 1000), START).unwrap();
+    tunnel.on_link(START, true);
+    tunnel
 }
 
 pub struct World {
@@ -301,6 +315,8 @@ pub struct World {
     /// Frames of the tunnel's that the peer's stack does not get, for the test to look at.
     pub tapped: Vec<Vec<u8>>,
     pub events: Vec<Event>,
+    /// The peer's machine is there, but its WireGuard is not.
+    pub is_deaf: bool,
 }
 
 impl World {
@@ -315,6 +331,7 @@ impl World {
             kinds: BTreeMap::new(),
             tapped: Vec::new(),
             events: Vec::new(),
+            is_deaf: false,
         }
     }
 
@@ -353,7 +370,8 @@ impl World {
                     if kind == Kind::Dns {
                         self.tapped.push(frame.clone());
                     }
-                    if !self.is_lost() {
+                    let is_unheard = self.is_deaf && matches!(kind, Kind::Handshake | Kind::Data);
+                    if !is_unheard && !self.is_lost() {
                         self.peer.outside.on_frame(self.now, &frame);
                     }
                 }
