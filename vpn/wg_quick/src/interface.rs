@@ -12,6 +12,10 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use wireguard::{PrivateKey, PublicKey};
 
+/// As many as the guest's side of a tunnel takes.
+pub const MAX_ADDRESSES: usize = 8;
+pub const MAX_DNS_SERVERS: usize = 8;
+
 /// What was read of it.
 #[derive(Default)]
 pub struct Interface {
@@ -38,7 +42,7 @@ impl Interface {
             "PrivateKey" => self.take_private_key(entry, findings),
             "Address" => self.take_addresses(entry, findings),
             "DNS" => self.take_dns(entry, findings),
-            "ListenPort" => match value::port(&item.text) {
+            "ListenPort" => match value::listen_port(&item.text) {
                 Ok(port) => set(&mut self.listen_port, port, entry, key, findings),
                 Err(wrong) => findings.error(item.place, wrong),
             },
@@ -72,6 +76,9 @@ impl Interface {
     fn take_addresses(&mut self, entry: &Entry<'_>, findings: &mut Findings) {
         for item in entry.items() {
             match value::address(&item.text) {
+                Ok(_) if self.addresses.len() == MAX_ADDRESSES => {
+                    findings.error(item.place, "there are more than 8 addresses; remove those that are not needed");
+                }
                 Ok(address) => self.addresses.push(address),
                 Err(wrong) => {
                     self.addresses_told = true;
@@ -84,6 +91,9 @@ impl Interface {
     fn take_dns(&mut self, entry: &Entry<'_>, findings: &mut Findings) {
         for item in entry.items() {
             match value::dns(&item.text) {
+                Ok(Dns::Server(_)) if self.dns.len() == MAX_DNS_SERVERS => {
+                    findings.error(item.place, "there are more than 8 DNS servers; remove those that are not needed");
+                }
                 Ok(Dns::Server(server)) => self.dns.push(server),
                 Ok(Dns::Domain) => self.search.push(item.text.to_string()),
                 Err(wrong) => findings.error(item.place, wrong),

@@ -30,6 +30,14 @@ pub fn port(text: &str) -> Result<u16, Wrong> {
     number.ok_or("this is no port; write a number from 0 to 65535")
 }
 
+/// A port of ours. Datagrams of DNS and DHCP are not told from the tunnel's by anything but their ports.
+pub fn listen_port(text: &str) -> Result<u16, Wrong> {
+    match port(text)? {
+        53 | 67 | 68 => Err("DNS and DHCP have this port; write another one, e.g. `ListenPort = 51820`"),
+        port => Ok(port),
+    }
+}
+
 pub fn mtu(text: &str) -> Result<u16, Wrong> {
     let number = number(text).and_then(|number| number.try_into().ok()).filter(|mtu| crate::MTU.contains(mtu));
     number.ok_or("this is no usable MTU; write a number from 576 to 9000, or leave the line out")
@@ -49,6 +57,11 @@ pub fn address(text: &str) -> Result<Address, Wrong> {
     const WRONG: Wrong = "this is no address; write e.g. `10.0.0.2/24` or `fd00::2/64`";
     let prefix: IpPrefix = text.parse().map_err(|_| WRONG)?;
     let address: IpAddr = text.split('/').next().and_then(|address| address.parse().ok()).ok_or(WRONG)?;
+    if !is_one_hosts(address) {
+        return Err(
+            "this is not the address of one machine that others reach through the tunnel; write e.g. `10.0.0.2/24`",
+        );
+    }
     Address::try_from((address, prefix.len())).map_err(|_| WRONG)
 }
 
@@ -68,7 +81,8 @@ pub enum Dns {
 
 pub fn dns(text: &str) -> Result<Dns, Wrong> {
     match text.parse() {
-        Ok(server) => Ok(Dns::Server(server)),
+        Ok(server) if is_one_hosts(server) => Ok(Dns::Server(server)),
+        Ok(_) => Err("this is not the address of a server that is reached through the tunnel; write e.g. `10.0.0.1`"),
         Err(_) if is_host_name(text) => Ok(Dns::Domain),
         Err(_) => Err(
             "this is neither the address of a DNS server nor a search domain; write e.g. `10.0.0.1` or `example.org`",
@@ -101,6 +115,19 @@ pub fn endpoint(text: &str) -> Result<Endpoint, Wrong> {
                 "this is neither an address nor a host name; write e.g. `192.0.2.1:51820` or `vpn.example.org:51820`",
             ),
         },
+    }
+}
+
+/// Neither of a group, nor of this machine or link alone, nor reserved (RFC 6890).
+fn is_one_hosts(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [first, ..] = v4.octets();
+            (1..224).contains(&first) && !v4.is_loopback() && !v4.is_link_local()
+        }
+        IpAddr::V6(v6) => {
+            !v6.is_multicast() && !v6.is_unspecified() && !v6.is_loopback() && !v6.is_unicast_link_local()
+        }
     }
 }
 
