@@ -244,7 +244,9 @@ impl Peer {
             persistent_keepalive_s: 0,
         };
         wg.add_peer(START.0 / MS, guest).unwrap();
-        Self { outside: Outside::new(config, START).unwrap(), wg, numbers: vec![] }
+        let mut outside = Outside::new(config, START).unwrap();
+        outside.on_link(START, true);
+        Self { outside, wg, numbers: vec![] }
     }
 
     fn run(&mut self, now: Instant) {
