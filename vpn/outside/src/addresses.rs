@@ -57,7 +57,7 @@ impl Addresses {
             Ipv6::Slaac => slaac.and_then(|slaac| Some((slaac.address()?, 128, slaac.router()))),
         };
         let told = lease.iter().flat_map(|lease| &lease.dns).map(|server| IpAddr::V4(*server));
-        let told = told.chain(slaac.iter().flat_map(|slaac| slaac.dns()).map(|server| IpAddr::V6(*server)));
+        let told = told.chain(slaac.iter().flat_map(|slaac| slaac.dns()).map(IpAddr::V6));
         let dns: Vec<_> = if config.dns.is_empty() { told.collect() } else { config.dns.clone() };
         Self {
             v4,

@@ -25,14 +25,24 @@ const FLAG_AUTONOMOUS: u8 = 0x40;
 const MIN_MTU: u32 = 1280;
 const MAX_SERVERS: usize = 4;
 
+/// An address by a prefix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Address {
+    own: Ipv6Addr,
+    /// From then on it is deprecated (RFC 4862 s. 5.5.4): one of another prefix takes its place.
+    preferred_until: Instant,
+    until: Instant,
+}
+
 /// What routers have told.
 pub struct Slaac {
     mac: MacAddr,
     solicit_at: Option<Instant>,
     sent: u32,
     router: Option<(Ipv6Addr, Instant)>,
-    address: Option<(Ipv6Addr, Instant)>,
-    dns: Vec<Ipv6Addr>,
+    address: Option<Address>,
+    /// Servers, and when each ends.
+    dns: Vec<(Ipv6Addr, Instant)>,
     /// The accepted router's word; it ends with the router.
     mtu: Option<u16>,
 }
@@ -47,11 +57,11 @@ impl Slaac {
     }
 
     pub fn address(&self) -> Option<Ipv6Addr> {
-        self.address.map(|(address, _)| address)
+        self.address.map(|address| address.own)
     }
 
-    pub fn dns(&self) -> &[Ipv6Addr] {
-        &self.dns
+    pub fn dns(&self) -> impl Iterator<Item = Ipv6Addr> + '_ {
+        self.dns.iter().map(|(server, _)| *server)
     }
 
     pub fn mtu(&self) -> Option<u16> {
@@ -59,8 +69,8 @@ impl Slaac {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let ends = [self.solicit_at, self.router.map(|(_, until)| until), self.address.map(|(_, until)| until)];
-        ends.into_iter().flatten().min()
+        let ends = [self.solicit_at, self.router.map(|(_, until)| until), self.address.map(|address| address.until)];
+        ends.into_iter().flatten().chain(self.dns.iter().map(|(_, until)| *until)).min()
     }
 
     /// Is a solicitation due? Counts it as sent.
@@ -77,16 +87,17 @@ impl Slaac {
 
     /// Forgets what has ended. True: something has.
     pub fn expire(&mut self, now: Instant) -> bool {
-        let before = (self.router, self.address);
+        let before = (self.router, self.address, self.dns.len());
         self.router = self.router.filter(|(_, until)| *until > now);
-        self.address = self.address.filter(|(_, until)| *until > now);
+        self.address = self.address.filter(|address| address.until > now);
+        self.dns.retain(|(_, until)| *until > now);
         if self.router.is_none() {
             self.mtu = None;
             if self.solicit_at.is_none() {
                 (self.sent, self.solicit_at) = (0, Some(now));
             }
         }
-        before != (self.router, self.address)
+        before != (self.router, self.address, self.dns.len())
     }
 
     /// A message whose checksum and hop limit hold. True: something has changed. A message that contradicts itself changes nothing.
@@ -95,7 +106,7 @@ impl Slaac {
         let Some(lifetime_s) = frames::be16(message, 6).filter(|_| source.is_unicast_link_local()) else {
             return false;
         };
-        let before = (self.router(), self.address(), self.dns.clone(), self.mtu);
+        let before = self.told();
         if lifetime_s != 0 {
             // The first router stays until it ends, whoever else speaks.
             if self.router().is_none_or(|router| router == source) {
@@ -109,15 +120,20 @@ impl Slaac {
             match kind {
                 OPTION_PREFIX => self.on_prefix(now, value),
                 OPTION_MTU if self.router() == Some(source) => self.on_mtu(value),
-                OPTION_DNS => self.on_dns(value),
+                OPTION_DNS => self.on_dns(now, value),
                 _ => {}
             }
         }
         self.expire(now);
-        before != (self.router(), self.address(), self.dns.clone(), self.mtu)
+        before != self.told()
     }
 
-    /// RFC 4861 s. 4.6.2, RFC 4862 s. 5.5.3. One address is enough: of the first prefix.
+    /// All that others see of it.
+    fn told(&self) -> (Option<Ipv6Addr>, Option<Ipv6Addr>, Vec<Ipv6Addr>, Option<u16>) {
+        (self.router(), self.address(), self.dns().collect(), self.mtu)
+    }
+
+    /// RFC 4861 s. 4.6.2, RFC 4862 s. 5.5.3. One address is enough: of the first prefix that is not deprecated.
     fn on_prefix(&mut self, now: Instant, value: &[u8]) {
         let [Some(&bits), Some(&flags)] = [0, 1].map(|at| value.get(at)) else { return };
         let (Some(valid_s), Some(preferred_s)) = (frames::be32(value, 2), frames::be32(value, 6)) else { return };
@@ -127,20 +143,22 @@ impl Slaac {
         if bits != PREFIX_BITS || flags & FLAG_AUTONOMOUS == 0 || preferred_s > valid_s || !is_usable {
             return;
         }
-        let valid_s = u64::from(valid_s);
-        match self.address {
-            Some((own, _)) if own != address => {}
-            Some((own, until)) => {
-                let left_s = until.0.saturating_sub(now.0) / NS_PER_S;
+        let (valid_s, preferred_until) = (u64::from(valid_s), after(now, preferred_s.into()));
+        let until = match self.address {
+            Some(known) if known.own == address => {
+                let left_s = known.until.0.saturating_sub(now.0) / NS_PER_S;
                 if valid_s > TWO_HOURS_S || valid_s > left_s {
-                    self.address = Some((own, after(now, valid_s)));
-                } else if left_s > TWO_HOURS_S {
-                    self.address = Some((own, after(now, TWO_HOURS_S)));
+                    after(now, valid_s)
+                } else {
+                    known.until.min(after(now, TWO_HOURS_S))
                 }
             }
-            None if valid_s != 0 => self.address = Some((address, after(now, valid_s))),
-            None => {}
-        }
+            // Another prefix: only in the place of a deprecated address, and only if it is not deprecated itself.
+            Some(known) if known.preferred_until > now || preferred_s == 0 => return,
+            _ if valid_s == 0 => return,
+            _ => after(now, valid_s),
+        };
+        self.address = Some(Address { own: address, preferred_until, until });
     }
 
     fn on_mtu(&mut self, value: &[u8]) {
@@ -148,13 +166,20 @@ impl Slaac {
         self.mtu = mtu.map(|mtu| u16::try_from(mtu).unwrap_or(u16::MAX)).or(self.mtu);
     }
 
-    fn on_dns(&mut self, value: &[u8]) {
-        let is_over = frames::be32(value, 2).is_none_or(|lifetime_s| lifetime_s == 0);
+    /// RFC 8106 s. 5.1. A server's end is renewed where it stands: the order is that in which they were told.
+    fn on_dns(&mut self, now: Instant, value: &[u8]) {
+        let Some(lifetime_s) = frames::be32(value, 2) else { return };
+        let until = after(now, lifetime_s.into());
         let servers = value.get(6..).unwrap_or_default().as_chunks::<16>().0;
         for server in servers.iter().map(|octets| Ipv6Addr::from(*octets)) {
-            self.dns.retain(|known| *known != server);
-            if !is_over && self.dns.len() < MAX_SERVERS && frames::is_unicast(server.into()) {
-                self.dns.push(server);
+            let has_room = self.dns.len() < MAX_SERVERS;
+            match self.dns.iter_mut().find(|(known, _)| *known == server) {
+                // One that ends now goes with `expire`.
+                Some((_, end)) => *end = until,
+                None if lifetime_s != 0 && has_room && frames::is_unicast(server.into()) => {
+                    self.dns.push((server, until));
+                }
+                None => {}
             }
         }
     }

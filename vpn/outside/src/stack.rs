@@ -342,6 +342,10 @@ impl Outside {
 
 #[cfg(test)]
 impl Outside {
+    pub(crate) fn dns(&self) -> &[IpAddr] {
+        &self.addresses.dns
+    }
+
     /// Hands a frame to smoltcp past the filter of what comes in.
     pub(crate) fn force(&mut self, now: Instant, frame: &[u8]) {
         self.device.receive(&[frame]);

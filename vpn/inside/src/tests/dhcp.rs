@@ -197,3 +197,12 @@ fn information_and_release_are_answered_and_messages_for_others_are_not() {
     assert!(ask6(&mut inside, 12, &[&CLIENT]).is_none(), "a relay's");
     assert!(ask6(&mut inside, 1, &[&CLIENT, &[0, 3, 0, 99]]).is_none(), "an option beyond the message");
 }
+
+#[test]
+fn a_confirmation_of_no_address_is_not_answered() {
+    let mut inside = inside();
+    assert!(ask6(&mut inside, 4, &[&CLIENT, &ASSOCIATION]).is_none());
+    assert!(ask6(&mut inside, 4, &[&CLIENT]).is_none());
+    let held = [&[0, 3, 0, 40], &GIVEN[4..]].concat();
+    assert!(ask6(&mut inside, 4, &[&CLIENT, &held]).is_some());
+}

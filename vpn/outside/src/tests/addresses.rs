@@ -306,3 +306,42 @@ fn of_two_routers_that_dhcp_tells_the_first_is_used() {
     outside.send(NOW, 0, (PEER, 9).into(), b"sealed").unwrap();
     assert!(sent(&mut outside).iter().any(|frame| frame.ends_with(&[10, 1, 0, 1])), "the first router is looked for");
 }
+
+#[test]
+fn a_renumbered_network_gives_the_new_address() {
+    let mut outside = slaac();
+    outside.on_frame(NOW, &router(1800, &prefix(64, 0xC0, 86_400, GOOD)));
+    let new = prefix(64, 0xC0, 86_400, [0x20, 1, 0x0D, 0xB8, 0, 10, 0, 0]);
+    outside.on_frame(NOW, &router(1800, &new));
+    assert_eq!(outside.addresses().1, Some(BY_PREFIX), "one that is preferred stays");
+    let mut old = prefix(64, 0xC0, 7200, GOOD);
+    old[8..12].fill(0);
+    let now = Instant(NOW.0 + 10 * S);
+    outside.on_frame(now, &router(1800, &[old.clone(), new].concat()));
+    let renumbered = Ipv6Addr::new(0x2001, 0xDB8, 10, 0, 0x5054, 0xFF, 0xFEAA, 0xBBCC);
+    assert_eq!(outside.addresses().1, Some(renumbered));
+    outside.on_frame(now, &router(1800, &old));
+    assert_eq!(outside.addresses().1, Some(renumbered), "a deprecated one takes no place");
+}
+
+#[test]
+fn a_dns_server_of_a_router_ends_with_its_lifetime() {
+    let config = Config { ipv4: Ipv4::Off, ipv6: Ipv6::Slaac, names: true, ..config() };
+    let mut outside = plugged_in(config);
+    let server = |lifetime_s: u32, last: u8| {
+        let mut option = vec![25, 3, 0, 0];
+        option.extend(lifetime_s.to_be_bytes());
+        option.extend([0x20, 1, 0x0D, 0xB8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        option
+    };
+    let servers = |outside: &Outside| outside.dns().to_vec();
+    let at = |last| IpAddr::from(Ipv6Addr::new(0x2001, 0xDB8, 0, 0, 0, 0, 0, last));
+    outside.on_frame(NOW, &router(9000, &[server(100, 1), server(200, 2)].concat()));
+    assert_eq!(servers(&outside), [at(1), at(2)]);
+    let now = Instant(NOW.0 + 100 * S);
+    assert_eq!(outside.poll_timeout(NOW), Some(now));
+    outside.on_timeout(now);
+    assert_eq!(servers(&outside), [at(2)]);
+    outside.on_frame(now, &router(9000, &server(0, 2)));
+    assert!(servers(&outside).is_empty());
+}
