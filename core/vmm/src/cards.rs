@@ -23,7 +23,7 @@ use spin::Once;
 use task::{Class, Sleep};
 
 /// Class code of network controllers.
-const NETWORK: u8 = 0x02;
+pub const NETWORK: u8 = 0x02;
 /// Rings and buffers of one card.
 const ARENA_BYTES_EACH: u64 = 1280 << 10;
 /// A card that is behind a bridge cannot be guarded: the guest may give its bus another number.
@@ -213,7 +213,6 @@ fn serve_once(card: &Served, machine: &'static Shared, sleep: &mut Option<Sleep>
 }
 
 /// Polls the card with this number on the bus soon: its tunnel has something to hand out. From under no lock of a card.
-#[allow(dead_code, reason = "for tunnels, once there are any")]
 pub fn wake(number: usize) {
     let card = served().iter().find(|card| card.number == number);
     if let Some(bell) = card.and_then(|card| card.bell.get()) {

@@ -57,9 +57,8 @@ pub fn functions() -> &'static [Function] {
     FUNCTIONS.get().map_or(&[], Vec::as_slice)
 }
 
-/// Class codes of mass storage and of network controllers.
+/// Class code of mass storage.
 const STORAGE: u8 = 0x01;
-const NETWORK: u8 = 0x02;
 /// What one controller keeps a fast disk busy with; with less its requests wait for one another.
 const ARENA_BYTES_EACH: u64 = 4 << 20;
 /// One of so many parts of the VMM's memory is the most.
@@ -80,7 +79,7 @@ pub fn storage_controllers() -> usize {
 
 /// As many as there may be tunnels.
 pub fn network_cards() -> usize {
-    functions().iter().filter(|function| function.class == NETWORK).count().min(MAX_TUNNELS)
+    functions().iter().filter(|function| function.class == cards::NETWORK).count().min(MAX_TUNNELS)
 }
 
 /// Has a driver taken it over?
