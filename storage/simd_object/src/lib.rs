@@ -122,9 +122,8 @@ macro_rules! packets {
                 let (key, nonce, tag) = parts(request);
                 let packet = slice::from_raw_parts_mut(packet, len_bytes as usize);
                 let Some((bound, text)) = packet.split_at_mut_checked(bound_bytes as usize) else { return 0 };
-                *tag = chacha_poly::seal::<$engine>(key, nonce, bound, text).to_le_bytes();
+                chacha_poly::transform::<$engine, false>(key, nonce, bound, text, tag).into()
             }
-            1
         }
 
         /// Decrypts a packet in place, but for its first `bound_bytes`. 1, or 0 when the request's tag is not that of the packet: it is
@@ -140,7 +139,7 @@ macro_rules! packets {
                 let (key, nonce, tag) = parts(request);
                 let packet = slice::from_raw_parts_mut(packet, len_bytes as usize);
                 let Some((bound, text)) = packet.split_at_mut_checked(bound_bytes as usize) else { return 0 };
-                chacha_poly::open::<$engine>(key, nonce, bound, text, u128::from_le_bytes(*tag)).into()
+                chacha_poly::transform::<$engine, true>(key, nonce, bound, text, tag).into()
             }
         }
     )* };

@@ -8,7 +8,7 @@ mod lanes;
 mod stream;
 mod words;
 
-use abi::seal::{KEY_BYTES, NONCE_BYTES};
+use abi::seal::{KEY_BYTES, NONCE_BYTES, TAG_BYTES};
 use core::arch::x86_64::{__m128i, __m256i, __m512i};
 use element::Poly1305;
 use stream::{BLOCK_BYTES, Stream};
@@ -56,48 +56,48 @@ impl Engine for Avx512 {
     }
 }
 
-/// Encrypts `text`; gives the tag of `bound` and it.
+/// Encrypts `text` and sets the tag of `bound` and it. `OPEN`: decrypts it if this is its tag; otherwise it stays as it is. Was it?
 ///
 /// # Safety
 /// See [`Engine`].
 #[inline(always)]
-pub unsafe fn seal<E: Engine>(key: &[u8; KEY_BYTES], nonce: &[u8; NONCE_BYTES], bound: &[u8], text: &mut [u8]) -> u128 {
-    // SAFETY: the caller's promise; the stream is advanced first.
-    unsafe {
-        let mut stream = Stream::<E::Words>::new(key, nonce);
-        stream.advance();
-        let mut poly = Poly1305::new(&stream.first_half());
-        stream.apply(BLOCK_BYTES, text);
-        stream.wipe();
-        tag::<E>(&mut poly, bound, text)
-    }
-}
-
-/// Decrypts `text` if this is the tag of `bound` and it; otherwise it stays as it is. Was it?
-///
-/// # Safety
-/// See [`Engine`].
-#[inline(always)]
-pub unsafe fn open<E: Engine>(
+pub unsafe fn transform<E: Engine, const OPEN: bool>(
     key: &[u8; KEY_BYTES],
     nonce: &[u8; NONCE_BYTES],
     bound: &[u8],
     text: &mut [u8],
-    tag: u128,
+    tag: &mut [u8; TAG_BYTES],
 ) -> bool {
-    // SAFETY: the caller's promise; the stream is advanced first.
-    unsafe {
-        let mut stream = Stream::<E::Words>::new(key, nonce);
-        stream.advance();
-        let mut poly = Poly1305::new(&stream.first_half());
-        // One comparison of 128 bits: it tells nothing but whether they differ.
-        let authentic = self::tag::<E>(&mut poly, bound, text) ^ tag == 0;
-        if authentic {
-            stream.apply(BLOCK_BYTES, text);
+    let mut stream = Stream::<E::Words>::new(key, nonce);
+    let (mut poly, mut skip, mut done) = (None, BLOCK_BYTES, 0);
+    loop {
+        // SAFETY: the caller's promise; the stream is advanced first.
+        unsafe {
+            stream.advance();
+            if poly.is_none() {
+                let poly = poly.insert(Poly1305::new(&stream.first_half()));
+                // One comparison of 128 bits: it tells nothing but whether they differ.
+                if OPEN && self::tag::<E>(poly, bound, text) ^ u128::from_le_bytes(*tag) != 0 {
+                    stream.wipe();
+                    return false;
+                }
+            }
+            let end = text.len().min(done + Stream::<E::Words>::BYTES - skip);
+            stream.apply(skip, text.get_mut(done..end).unwrap_or_default());
+            (skip, done) = (0, end);
         }
-        stream.wipe();
-        authentic
+        if done == text.len() {
+            break;
+        }
     }
+    // SAFETY: the caller's promise.
+    unsafe {
+        stream.wipe();
+        if !OPEN && let Some(poly) = &mut poly {
+            *tag = self::tag::<E>(poly, bound, text).to_le_bytes();
+        }
+    }
+    true
 }
 
 /// RFC 8439, 2.8: both filled up to whole blocks, then their lengths.
@@ -113,3 +113,6 @@ unsafe fn tag<E: Engine>(poly: &mut Poly1305, bound: &[u8], text: &[u8]) -> u128
     poly.wipe();
     tag
 }
+
+#[cfg(test)]
+mod tests;

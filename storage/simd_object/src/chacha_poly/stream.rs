@@ -43,6 +43,7 @@ impl<W: Words> Stream<W> {
     /// See [`Words`].
     #[inline(always)]
     pub unsafe fn advance(&mut self) {
+        let memory: *mut W = self.rows.as_mut_ptr().cast();
         // SAFETY: the caller's promise; the rows were set before they are read.
         unsafe {
             let mut rows = [W::splat(0); 16];
@@ -55,27 +56,26 @@ impl<W: Words> Stream<W> {
                 quarter_rounds(&mut rows, 0);
                 quarter_rounds(&mut rows, 1);
             }
-            for (to, row) in self.rows.iter_mut().zip(rows) {
-                ptr::write_volatile(to.as_mut_ptr(), row);
+            for (i, row) in rows.into_iter().enumerate() {
+                ptr::write_volatile(memory.add(i), row);
             }
             for quarter in 0..4 {
                 let mut words = [W::splat(0); 4];
-                for i in 0..4 {
-                    let row = ptr::read_volatile(self.rows[quarter * 4 + i].as_ptr());
-                    words[i] = row.add(W::splat(self.initial[quarter * 4 + i]));
+                for (i, words) in words.iter_mut().enumerate() {
+                    let row = ptr::read_volatile(memory.add(quarter * 4 + i));
+                    *words = row.add(W::splat(self.initial[quarter * 4 + i]));
                 }
                 if quarter * 4 == COUNTER {
                     words[0] = words[0].add(W::counters());
                 }
-                let words = W::transpose(words);
-                for i in 0..4 {
-                    ptr::write_volatile(self.rows[quarter * 4 + i].as_mut_ptr(), words[i]);
+                for (i, words) in W::transpose(words).into_iter().enumerate() {
+                    ptr::write_volatile(memory.add(quarter * 4 + i), words);
                 }
             }
             for i in 0..4 {
                 let mut quarters = [W::splat(0); 4];
                 for (quarter, words) in quarters.iter_mut().enumerate() {
-                    *words = ptr::read_volatile(self.rows[quarter * 4 + i].as_ptr());
+                    *words = ptr::read_volatile(memory.add(quarter * 4 + i));
                 }
                 W::store_blocks(quarters, i, self.blocks.as_mut_ptr().cast());
             }
@@ -93,27 +93,12 @@ impl<W: Words> Stream<W> {
         unsafe { self.blocks.as_ptr().cast::<[u8; 32]>().read_unaligned() }
     }
 
-    /// XORs all of `data` with the key stream, which begins at byte `skip` of the blocks that were made last.
+    /// XORs `data` with the key stream, which begins at byte `skip` of the blocks that were made last.
     ///
     /// # Safety
-    /// [`Self::advance`] was called; `skip` is a multiple of 16. See [`Words`].
+    /// So many bytes were made; `skip` is a multiple of 16. See [`Words`].
     #[inline(always)]
-    pub unsafe fn apply(&mut self, skip: usize, data: &mut [u8]) {
-        let (first, rest) = data.split_at_mut(data.len().min(Self::BYTES - skip));
-        // SAFETY: the caller's promise.
-        unsafe { self.xor(skip, first) };
-        for piece in rest.chunks_mut(Self::BYTES) {
-            // SAFETY: the caller's promise.
-            unsafe {
-                self.advance();
-                self.xor(0, piece);
-            }
-        }
-    }
-
-    /// `data` is no longer than what there is from `skip` on.
-    #[inline(always)]
-    unsafe fn xor(&mut self, skip: usize, data: &mut [u8]) {
+    pub unsafe fn apply(&self, skip: usize, data: &mut [u8]) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut stream = self.blocks.as_ptr().cast::<u8>().add(skip);
