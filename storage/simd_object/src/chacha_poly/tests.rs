@@ -65,7 +65,7 @@ const MAX: u128 = u128::MAX;
 #[test]
 fn sums_around_the_prime_are_reduced_as_in_rfc_8439() {
     let four = 1 << 66 | 1;
-    let long = [0xb943_5e50_d794_35e3, 0x01cd_7943_5e50_d794_33, 0, 1];
+    let long = [0xb943_5e50_d794_35e3, 0x0001_cd79_435e_50d7_9433, 0, 1];
     let tests: [(u128, u128, &[u128], u128); 6] = [
         (2, 0, &[MAX], 3),
         (2, MAX, &[2], 3),
