@@ -18,6 +18,7 @@ pub mod call;
 pub mod disk;
 pub mod hypercall;
 pub mod log;
+pub mod seal;
 pub mod shell;
 pub mod status;
 pub mod vpn;

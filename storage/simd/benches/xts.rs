@@ -5,21 +5,19 @@
 //! the wall, so that others on the machine hardly matter. OpenSSL is measured by its own `openssl speed`, which takes a
 //! request for one data unit with one tweak, where Shoji's has as many as it has sectors.
 
+mod measure;
+
 use aes::Aes256;
 use aes::cipher::KeyInit;
+use measure::rate;
 use mediator::disk::SectorTransform;
 use simd::Engine;
 #[cfg(not(simd_object))]
 use simd_object as _;
-use std::fs;
-use std::hint::black_box;
-use std::process::Command;
 use std::sync::Arc;
 use xts_mode::{Xts128, get_tweak_default};
 
 const ROUNDS: usize = 5;
-/// CPU time that one measurement takes at least.
-const MEASURE_NS: u64 = 100_000_000;
 /// Bytes of a request and of a sector. 1024 is where VAES begins to be used.
 const REQUESTS: [(usize, usize); 6] = [(512, 512), (1024, 512), (4096, 512), (4096, 4096), (65536, 512), (65536, 4096)];
 const ENGINES: [Engine; 3] = [Engine::Vaes512, Engine::Vaes256, Engine::AesNi];
@@ -45,7 +43,7 @@ fn main() {
             print_row(direction, request, sector, &rates, usable.first().copied());
         }
     }
-    println!("\nGB/s of CPU time, median of {ROUNDS} rounds, {}, {}.", cpu(), openssl_version());
+    println!("\nGB/s of CPU time, median of {ROUNDS} rounds, {}, {}.", measure::cpu(), measure::openssl_version());
 }
 
 fn round(usable: &[Engine], direction: Direction, request: usize, sector: usize) -> Rates {
@@ -56,7 +54,8 @@ fn round(usable: &[Engine], direction: Direction, request: usize, sector: usize)
             *rate = Some(of_transform(&engine.aes_xts(&key, sector).expect("a good key"), direction, request));
         }
     }
-    rates[ENGINES.len()] = of_openssl(direction, request);
+    let decrypt: &[&str] = if direction == Direction::Decrypt { &["-decrypt"] } else { &[] };
+    rates[ENGINES.len()] = measure::openssl("aes-256-xts", request, decrypt);
     rates[ENGINES.len() + 1] = Some(of_rust_crypto(&key, direction, request, sector));
     rates
 }
@@ -77,61 +76,6 @@ fn of_rust_crypto(key: &[u8; 64], direction: Direction, request: usize, sector: 
     })
 }
 
-/// Calls with a request of the same bytes until enough CPU time has gone.
-fn rate(request: usize, mut transform: impl FnMut(u64, &mut [u8])) -> f64 {
-    let mut data = vec![0x5a; request];
-    let per_look = (1 << 22) / request as u64;
-    let (start, mut calls) = (cpu_time_ns(), 0);
-    loop {
-        for _ in 0..per_look {
-            transform(black_box(calls), black_box(&mut data));
-            calls += 1;
-        }
-        let spent = cpu_time_ns() - start;
-        if spent >= MEASURE_NS {
-            return (calls * request as u64) as f64 / spent as f64;
-        }
-    }
-}
-
-/// Of this thread. Source: Linux, Documentation/scheduler/sched-stats.rst.
-fn cpu_time_ns() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux with schedstat");
-    text.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("nanoseconds come first")
-}
-
-/// `None`: the command is not installed.
-fn of_openssl(direction: Direction, request: usize) -> Option<f64> {
-    let mut command = Command::new("openssl");
-    command.args(["speed", "-mr", "-seconds", "1", "-bytes", &request.to_string(), "-evp", "aes-256-xts"]);
-    if direction == Direction::Decrypt {
-        command.arg("-decrypt");
-    }
-    let output = command.output().ok()?;
-    // The last line: +F:22:AES-256-XTS:bytes per second.
-    let text = String::from_utf8(output.stdout).ok()?;
-    let line = text.lines().find(|line| line.starts_with("+F:"))?;
-    line.rsplit(':').next()?.trim().parse::<f64>().ok().map(|rate| rate / 1e9)
-}
-
-fn openssl_version() -> String {
-    let output = Command::new("openssl").arg("version").output();
-    let text = output.ok().and_then(|output| String::from_utf8(output.stdout).ok());
-    text.map_or("no OpenSSL installed".into(), |text| text.split('(').next().unwrap_or_default().trim().into())
-}
-
-fn cpu() -> String {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    name.map_or("unknown CPU", |(_, name)| name.trim()).into()
-}
-
-fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
-    let mut values = values.collect::<Option<Vec<f64>>>()?;
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
 fn print_row(direction: Direction, request: usize, sector: usize, rates: &Rates, best: Option<Engine>) {
     let name = if direction == Direction::Encrypt { "encrypt" } else { "decrypt" };
     let cells = rates.map(|rate| rate.map_or(String::new(), |rate| format!("{rate:.2}")));
@@ -139,4 +83,10 @@ fn print_row(direction: Direction, request: usize, sector: usize, rates: &Rates,
     let ratio =
         ours.zip(rates[ENGINES.len()]).map_or(String::new(), |(ours, openssl)| format!("{:.2}", ours / openssl));
     println!("| {name} | {request} | {sector} | {} | {ratio} |", cells.join(" | "));
+}
+
+fn median(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let mut values = values.collect::<Option<Vec<f64>>>()?;
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
 }

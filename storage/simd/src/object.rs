@@ -1,4 +1,4 @@
-//! The SIMD object as a [`SectorTransform`].
+//! The SIMD object: its entry points, which one does a job, and the [`SectorTransform`] of them.
 
 use crate::Engine;
 use crate::guest::{AVX_512, SSE_AVX, call_with_vectors_kept, call_with_xmm_kept, set_xcr0, xcr0};
@@ -27,13 +27,6 @@ impl State {
 /// The one signature of all entry points: state, sector number or size, data, its length; 1 on success.
 pub type Entry = unsafe extern "sysv64" fn(*mut State, u64, *mut u8, u64) -> u64;
 
-/// Both directions of one width.
-#[derive(Clone, Copy)]
-struct Entries {
-    encrypt: Entry,
-    decrypt: Entry,
-}
-
 // See the crate `simd_object`.
 unsafe extern "sysv64" {
     pub fn vmm_simd_xts_new(state: *mut State, sector_bytes: u64, key: *mut u8, key_bytes: u64) -> u64;
@@ -44,29 +37,80 @@ unsafe extern "sysv64" {
     pub fn vmm_simd_xts_encrypt_512(state: *mut State, first_sector: u64, data: *mut u8, len_bytes: u64) -> u64;
     pub fn vmm_simd_xts_decrypt_512(state: *mut State, first_sector: u64, data: *mut u8, len_bytes: u64) -> u64;
     pub fn vmm_simd_xts_drop(state: *mut State, _: u64, _: *mut u8, _: u64) -> u64;
+    // Instead of a state, a request of `abi::seal`.
+    pub fn vmm_simd_chacha_seal(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
+    pub fn vmm_simd_chacha_open(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
+    pub fn vmm_simd_chacha_seal_256(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
+    pub fn vmm_simd_chacha_open_256(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
+    pub fn vmm_simd_chacha_seal_512(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
+    pub fn vmm_simd_chacha_open_512(request: *mut State, bound_bytes: u64, packet: *mut u8, len_bytes: u64) -> u64;
 }
 
-const NARROW: Entries = Entries { encrypt: vmm_simd_xts_encrypt, decrypt: vmm_simd_xts_decrypt };
-
-/// Entry points that use YMM or ZMM registers, and the XCR0 that they want.
+/// What does a job: an entry point for whatever the guest's XCR0 holds, and where the CPU has it one that is faster.
 #[derive(Clone, Copy)]
-struct Wide {
-    entries: Entries,
-    components: u64,
+pub struct Job {
+    pub narrow: Entry,
+    pub wide: Option<Wide>,
 }
 
-/// From here on VAES is faster than AES-NI although XCR0 must be looked at and more registers are kept: measured on a
-/// CPU with VAES-256 (`cargo bench -p simd`), a run of 512 bytes takes as long either way.
+/// An entry point that uses YMM or ZMM registers.
+#[derive(Clone, Copy)]
+pub struct Wide {
+    pub entry: Entry,
+    /// The XCR0 that [`call_with_vectors_kept`] wants: [`kept_components`].
+    pub components: u64,
+    /// Bytes from which on it is faster, although XCR0 must be looked at and more registers are kept.
+    pub from_bytes: usize,
+    /// The same while the guest's XCR0 lacks what it wants. The two XSETBV, which serialize, cannot be measured outside of ring 0;
+    /// they may take 2000 cycles, an exit to a hypervisor below included.
+    pub switch_from_bytes: usize,
+}
+
+impl Job {
+    /// Calls one of the two, whichever is the faster for so many bytes.
+    ///
+    /// # Safety
+    /// That of the entry points. The CPU has what the wide one uses, and CR4.OSXSAVE is set if there is one.
+    pub unsafe fn run(&self, state: *mut State, number: u64, bytes: &mut [u8]) -> u64 {
+        let (data, len) = (bytes.as_mut_ptr(), bytes.len() as u64);
+        // SAFETY: the caller's promise; the bytes are borrowed for the length of the call.
+        unsafe {
+            if let Some(wide) = self.wide.filter(|wide| bytes.len() >= wide.from_bytes) {
+                let guest = xcr0();
+                let wanted = guest | wide.components;
+                if guest == wanted {
+                    return call_with_vectors_kept(state, number, data, len, wide.entry);
+                }
+                if bytes.len() >= wide.switch_from_bytes {
+                    // What is kept may be more than the guest can see now; it may enable it again.
+                    set_xcr0(wanted);
+                    let result = call_with_vectors_kept(state, number, data, len, wide.entry);
+                    set_xcr0(guest);
+                    return result;
+                }
+            }
+            call_with_xmm_kept(state, number, data, len, self.narrow)
+        }
+    }
+}
+
+/// All that the CPU has of what [`call_with_vectors_kept`] asks for.
+pub fn kept_components() -> u64 {
+    u64::from(core::arch::x86_64::__cpuid_count(0xd, 0).eax) & (SSE_AVX | AVX_512)
+}
+
+/// From here on VAES is faster than AES-NI: measured on a CPU with VAES-256 (`cargo bench -p simd`), a run of 512 bytes takes as long
+/// either way.
 const WIDE_FROM_BYTES: usize = 1024;
-/// The same while the guest's XCR0 lacks what VAES wants. The two XSETBV, which serialize, cannot be measured outside
-/// of ring 0; they may take 2000 cycles, an exit to a hypervisor below included, before AES-NI would have been faster.
+/// See [`Wide::switch_from_bytes`].
 const SWITCH_FROM_BYTES: usize = 16 << 10;
 
 /// AES-256-XTS on AES-NI or VAES. The round keys are wiped when it is dropped.
 pub struct SimdXts {
     state: Box<State>,
     sector_bytes: usize,
-    wide: Option<Wide>,
+    encrypt: Job,
+    decrypt: Job,
 }
 
 impl SimdXts {
@@ -86,56 +130,36 @@ impl SimdXts {
         // The object checks again what was checked above, so this fails only if the two were built from different
         // sources.
         if made == 1 {
-            Ok(Self { state, sector_bytes, wide: Wide::of(engine) })
+            let [encrypt, decrypt] = jobs(engine);
+            Ok(Self { state, sector_bytes, encrypt, decrypt })
         } else {
             Err(XtsError::SectorBytes(sector_bytes))
         }
     }
 
-    /// `data` goes through one of the two, whichever is the faster for so many bytes.
-    fn transform(&self, narrow: Entry, wide: Option<(Entry, u64)>, first_sector: u64, sectors: &mut [u8]) {
-        let state = from_ref(&*self.state).cast_mut();
-        let (data, len) = (sectors.as_mut_ptr(), sectors.len() as u64);
-        if let Some((wide, components)) = wide
-            && sectors.len() >= WIDE_FROM_BYTES
-        {
-            // SAFETY: an engine with wide entry points was found with CR4.OSXSAVE set. The state was made by `new` and
-            // is only read; the sectors are borrowed for the length of the call.
-            unsafe {
-                let guest = xcr0();
-                let wanted = guest | components;
-                if guest == wanted {
-                    call_with_vectors_kept(state, first_sector, data, len, wide);
-                    return;
-                }
-                if sectors.len() >= SWITCH_FROM_BYTES {
-                    // What is kept may be more than the guest can see now; it may enable it again.
-                    set_xcr0(wanted);
-                    call_with_vectors_kept(state, first_sector, data, len, wide);
-                    set_xcr0(guest);
-                    return;
-                }
-            }
-        }
-        // SAFETY: state and sectors as above.
-        unsafe { call_with_xmm_kept(state, first_sector, data, len, narrow) };
+    fn transform(&self, job: Job, first_sector: u64, sectors: &mut [u8]) {
+        // SAFETY: an engine with wide entry points was found with CR4.OSXSAVE set. The state was made by `new` and is only read.
+        unsafe { job.run(from_ref(&*self.state).cast_mut(), first_sector, sectors) };
     }
 }
 
-impl Wide {
-    fn of(engine: Engine) -> Option<Self> {
-        let (encrypt, decrypt): (Entry, Entry) = match engine {
-            Engine::Software | Engine::AesNi => return None,
-            Engine::Vaes256 => (vmm_simd_xts_encrypt_256, vmm_simd_xts_decrypt_256),
-            Engine::Vaes512 => (vmm_simd_xts_encrypt_512, vmm_simd_xts_decrypt_512),
-        };
-        Some(Self { entries: Entries { encrypt, decrypt }, components: kept_components() })
-    }
-}
-
-/// All that the CPU has of what [`call_with_vectors_kept`] asks for.
-fn kept_components() -> u64 {
-    u64::from(core::arch::x86_64::__cpuid_count(0xd, 0).eax) & (SSE_AVX | AVX_512)
+/// Encryption and decryption.
+fn jobs(engine: Engine) -> [Job; 2] {
+    let wide = |entry| Wide {
+        entry,
+        components: kept_components(),
+        from_bytes: WIDE_FROM_BYTES,
+        switch_from_bytes: SWITCH_FROM_BYTES,
+    };
+    let [encrypt, decrypt]: [Option<Entry>; 2] = match engine {
+        Engine::Software | Engine::AesNi => [None; 2],
+        Engine::Vaes256 => [Some(vmm_simd_xts_encrypt_256), Some(vmm_simd_xts_decrypt_256)],
+        Engine::Vaes512 => [Some(vmm_simd_xts_encrypt_512), Some(vmm_simd_xts_decrypt_512)],
+    };
+    [
+        Job { narrow: vmm_simd_xts_encrypt, wide: encrypt.map(wide) },
+        Job { narrow: vmm_simd_xts_decrypt, wide: decrypt.map(wide) },
+    ]
 }
 
 impl SectorTransform for SimdXts {
@@ -144,13 +168,11 @@ impl SectorTransform for SimdXts {
     }
 
     fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) {
-        let wide = self.wide.map(|wide| (wide.entries.encrypt, wide.components));
-        self.transform(NARROW.encrypt, wide, first_sector, sectors);
+        self.transform(self.encrypt, first_sector, sectors);
     }
 
     fn decrypt(&self, first_sector: u64, sectors: &mut [u8]) {
-        let wide = self.wide.map(|wide| (wide.entries.decrypt, wide.components));
-        self.transform(NARROW.decrypt, wide, first_sector, sectors);
+        self.transform(self.decrypt, first_sector, sectors);
     }
 }
 

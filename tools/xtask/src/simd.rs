@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs};
 
 const TARGET: &str = "x86_64-vmm-simd";
-const ENTRY_POINTS: [&str; 8] = [
+const ENTRY_POINTS: [&str; 14] = [
     "vmm_simd_xts_new",
     "vmm_simd_xts_encrypt",
     "vmm_simd_xts_decrypt",
@@ -17,6 +17,12 @@ const ENTRY_POINTS: [&str; 8] = [
     "vmm_simd_xts_encrypt_512",
     "vmm_simd_xts_decrypt_512",
     "vmm_simd_xts_drop",
+    "vmm_simd_chacha_seal",
+    "vmm_simd_chacha_open",
+    "vmm_simd_chacha_seal_256",
+    "vmm_simd_chacha_open_256",
+    "vmm_simd_chacha_seal_512",
+    "vmm_simd_chacha_open_512",
 ];
 
 /// Builds `TARGET_DIR/shoji/simd.o` and, for the linker, `libvmm_simd.a` beside it. Returns their folder: what
@@ -115,7 +121,9 @@ impl Width {
 /// kept of the guest's state around it.
 fn check_instructions(disassembly: &str) -> Result<(), String> {
     let mut width = Width::Xmm;
-    let mut rounds = [Width::Xmm, Width::Ymm, Width::Zmm].map(|width| (width, false));
+    // Rounds of AES and of ChaCha20.
+    let mut rounds =
+        ["aesenc", "paddd"].map(|code| [Width::Xmm, Width::Ymm, Width::Zmm].map(|width| (code, width, false)));
     for line in disassembly.lines() {
         if let Some(symbol) = line.strip_suffix(">:").and_then(|line| line.split_once(" <")) {
             width = Width::of(symbol.1);
@@ -129,10 +137,14 @@ fn check_instructions(disassembly: &str) -> Result<(), String> {
             return Err(format!("the SIMD object must not contain `{}`: {reason}", instruction.trim()));
         }
         let register = ["%xmm", "%ymm", "%zmm"][width as usize];
-        rounds[width as usize].1 |= instruction.contains("aesenc") && instruction.contains(register);
+        for (code, _, found) in rounds.iter_mut().map(|widths| &mut widths[width as usize]) {
+            *found |= instruction.contains(*code) && instruction.contains(register);
+        }
     }
-    match rounds.iter().find(|(_, found)| !found) {
-        Some((width, _)) => Err(format!("the SIMD object encrypts nothing in {width:?} registers")),
+    match rounds.as_flattened().iter().find(|(_, _, found)| !found) {
+        Some((code, width, _)) => {
+            Err(format!("the SIMD object encrypts nothing in {width:?} registers with the likes of {code}"))
+        }
         None => Ok(()),
     }
 }
@@ -260,12 +272,13 @@ mod tests {
             ("\tvzeroupper", Width::Ymm),
             ("\tvaesenclast\t%zmm1, %zmm2, %zmm3", Width::Zmm),
             ("\tvpternlogq\t$0x36, %zmm9, %zmm10, %zmm8", Width::Zmm),
+            ("\tvpmadd52luq\t%zmm9, %zmm10, %zmm8", Width::Zmm),
         ] {
             for width in [Width::Xmm, Width::Ymm, Width::Zmm] {
                 assert_eq!(forbidden(good, width).is_none(), width as usize >= from as usize, "{good}");
             }
         }
-        let widths = ["vmm_simd_xts_encrypt", "vmm_simd_xts_decrypt_256", "vmm_simd_xts_encrypt_512", "other_512"];
+        let widths = ["vmm_simd_xts_encrypt", "vmm_simd_xts_decrypt_256", "vmm_simd_chacha_open_512", "other_512"];
         assert_eq!(widths.map(Width::of), [Width::Xmm, Width::Ymm, Width::Zmm, Width::Xmm]);
     }
 
@@ -313,13 +326,20 @@ mod tests {
                 function("vmm_simd_xts_encrypt", "aesenc\t%xmm1, %xmm2"),
                 function("vmm_simd_xts_encrypt_256", "vaesenc\t%ymm1, %ymm2, %ymm3"),
                 function("vmm_simd_xts_encrypt_512", "vaesenc\t%zmm1, %zmm2, %zmm3"),
+                function("vmm_simd_chacha_seal", "paddd\t%xmm1, %xmm2"),
+                function("vmm_simd_chacha_seal_256", "vpaddd\t%ymm1, %ymm2, %ymm3"),
+                function("vmm_simd_chacha_seal_512", "vpaddd\t%zmm1, %zmm2, %zmm3"),
             ])
             .collect::<String>();
         assert_eq!(check_instructions(&good), Ok(()));
         let bad = good.clone() + &function("memcpy", "vzeroupper");
         assert!(check_instructions(&bad).unwrap_err().contains("`vzeroupper`"));
         assert_eq!(check_instructions(&(good.clone() + &function("vmm_simd_xts_decrypt_256", "vzeroupper"))), Ok(()));
-        assert!(check_instructions(&good.replace("zmm", "ymm")).unwrap_err().contains("nothing in Zmm"));
+        for code in ["vaesenc\t%zmm", "vpaddd\t%zmm"] {
+            let narrow = code.replace("zmm", "ymm");
+            let refused = check_instructions(&good.replace(&format!("{code}1, %zmm2, %zmm3"), &narrow)).unwrap_err();
+            assert!(refused.contains("nothing in Zmm"), "{refused}");
+        }
         assert!(check_instructions("").is_err());
     }
 

@@ -1,6 +1,7 @@
 //! Which engine is chosen for which CPU.
 
 use super::*;
+use crate::PacketEngine;
 use core::arch::x86_64::CpuidResult;
 use std::string::ToString;
 
@@ -24,7 +25,11 @@ const FULL: Cpu = Cpu {
 };
 
 fn chosen(cpu: Cpu) -> Engine {
-    Engine::by(|leaf, subleaf| {
+    Engine::by(of(cpu))
+}
+
+fn of(cpu: Cpu) -> impl Fn(u32, u32) -> CpuidResult {
+    move |leaf, subleaf| {
         let zero = CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
         match (leaf, subleaf) {
             (0, _) => CpuidResult { eax: cpu.highest, ..zero },
@@ -34,7 +39,7 @@ fn chosen(cpu: Cpu) -> Engine {
             (0xd, 1) => CpuidResult { eax: cpu.xsave, ..zero },
             _ => zero,
         }
-    })
+    }
 }
 
 #[test]
@@ -60,9 +65,32 @@ fn the_widest_engine_is_chosen_of_which_the_cpu_has_every_part() {
 }
 
 #[test]
+fn packets_get_the_widest_engine_of_which_the_cpu_has_every_part() {
+    const IFMA: u32 = 1 << 21;
+    const WIDE: Cpu = Cpu { extended: [FULL.extended[0] | IFMA, 0], ..FULL };
+    for (cpu, engine) in [
+        (WIDE, PacketEngine::Avx512),
+        (Cpu { basic: FULL.basic & !(1 << 25), ..WIDE }, PacketEngine::Avx512),
+        (FULL, PacketEngine::Avx2),
+        (Cpu { extended: [1 << 5 | IFMA, 0], ..WIDE }, PacketEngine::Avx2),
+        (Cpu { components: 0x67, ..WIDE }, PacketEngine::Avx2),
+        (Cpu { components: 3, ..WIDE }, PacketEngine::Sse2),
+        (Cpu { xsave: 0xb, ..WIDE }, PacketEngine::Sse2),
+        (Cpu { extended: [1 << 16 | IFMA, 0], ..WIDE }, PacketEngine::Sse2),
+        (Cpu { basic: FULL.basic & !(1 << 27), ..WIDE }, PacketEngine::Sse2),
+        (Cpu { basic: FULL.basic & !(1 << 28), ..WIDE }, PacketEngine::Sse2),
+        (Cpu { highest: 7, ..WIDE }, PacketEngine::Sse2),
+    ] {
+        assert_eq!(PacketEngine::by(of(cpu)), engine);
+    }
+}
+
+#[test]
 fn the_log_can_name_the_engine() {
     assert_eq!(Engine::Software.to_string(), "software, constant-time");
     assert_eq!(Engine::AesNi.to_string(), "AES-NI");
     assert_eq!(Engine::Vaes256.to_string(), "VAES-256");
     assert_eq!(Engine::Vaes512.to_string(), "VAES-512");
+    let engines = [PacketEngine::Sse2, PacketEngine::Avx2, PacketEngine::Avx512];
+    assert_eq!(engines.map(|engine| engine.to_string()), ["SSE2", "AVX2", "AVX-512"]);
 }

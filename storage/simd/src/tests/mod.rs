@@ -1,6 +1,7 @@
 extern crate std;
 
 mod engines;
+mod packets;
 mod registers;
 
 use crate::guest::{call_with_vectors_kept, call_with_xmm_kept};

@@ -226,3 +226,43 @@ fn vector_registers_and_mxcsr_survive_the_object() {
         }
     }
 }
+
+/// The same for the cipher of packets.
+#[cfg(simd_object)]
+#[test]
+fn vector_registers_and_mxcsr_survive_the_cipher_of_packets() {
+    use super::packets::{packet_engines, packet_entries, request};
+    use crate::PacketEngine;
+
+    for engine in packet_engines() {
+        let (_, seal, open) = packet_entries(engine);
+        let (mut request, mut packet) = (request(8), random_bytes(6, 1420));
+        for entry in [seal, open] {
+            let arguments = [request.as_mut_ptr() as u64, 0, packet.as_mut_ptr() as u64, packet.len() as u64];
+            let mut call = Call::new(entry, arguments);
+            match (engine, PacketEngine::of_this_cpu()) {
+                (PacketEngine::Sse2, PacketEngine::Sse2) => {
+                    call!(call, call_with_xmm_kept, "movups", "xmm", "xor eax, eax", "");
+                    call.check("SSE2", 16);
+                }
+                (PacketEngine::Sse2, PacketEngine::Avx2) => {
+                    call!(call, call_with_xmm_kept, "vmovdqu", "ymm", "xgetbv", "vzeroupper");
+                    call.check("SSE2", 32);
+                }
+                (PacketEngine::Sse2, PacketEngine::Avx512) => {
+                    call!(call, call_with_xmm_kept, "vmovdqu64", "zmm", "xgetbv", "vzeroupper");
+                    call.check("SSE2", 64);
+                }
+                (_, PacketEngine::Avx512) => {
+                    call!(call, call_with_vectors_kept, "vmovdqu64", "zmm", "xgetbv", "vzeroupper");
+                    call.check("wide", 64);
+                }
+                _ => {
+                    call!(call, call_with_vectors_kept, "vmovdqu", "ymm", "xgetbv", "vzeroupper");
+                    call.check("wide", 32);
+                }
+            }
+            assert_eq!(call.result, 1);
+        }
+    }
+}
