@@ -7,7 +7,7 @@ use crate::object::{
 };
 use abi::seal::REQUEST_BYTES;
 
-/// From here on AVX2 and AVX-512 are faster than SSE2 ([`Wide::from_bytes`]): measured by `cargo bench -p simd`.
+/// From here on AVX2 and AVX-512 are faster than SSE2 ([`Wide::from_bytes`]); an estimate, by the pace of each on longer packets.
 const WIDE_FROM_BYTES: usize = 128;
 /// See [`Wide::switch_from_bytes`].
 const SWITCH_FROM_BYTES: usize = 1024;
