@@ -42,6 +42,8 @@ up() {
         ip addr add $outer.2/24 dev eth0 2>/dev/null
     else
         lease
+        # busybox has no client of DHCPv6, by which Shoji gives the address. The route is the router's.
+        ip -6 addr replace fd77::2/64 dev eth0
     fi
 }
 wireguard() {
