@@ -32,7 +32,10 @@ pub fn cases() -> Vec<Case> {
         cases.push(Case::new(format!("a_card_that_passes_works_with_the_guests_own_driver_{model}"), 400, move |cx| {
             passes(cx, card)
         }));
-        cases.push(Case::new(format!("a_card_that_passes_works_after_sleep_{model}"), 400, move |cx| sleeps(cx, card)));
+        cases.push(
+            Case::new(format!("a_card_that_passes_works_after_sleep_{model}"), 400, move |cx| sleeps(cx, card))
+                .only_in_long_runs(),
+        );
         cases.push(Case::new(format!("nothing_of_a_card_that_is_blocked_is_on_the_cable_{model}"), 240, move |cx| {
             is_blocked(cx, card)
         }));
@@ -47,7 +50,7 @@ pub fn cases() -> Vec<Case> {
             .on(On::ShojiOnly),
     );
     cases.push(
-        Case::new("a_card_without_a_rule_is_told_and_the_guest_does_not_start", 120, |cx| {
+        Case::new("a_rule_without_a_card_is_told_and_the_guest_does_not_start", 120, |cx| {
             refuses(cx, E1000, &rule("other", "02:00:00:00:00:01", "pass"), "names no card of this machine")
         })
         .on(On::ShojiOnly),

@@ -16,12 +16,15 @@ pub fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("the_judge_of_the_wire_finds_a_guest_without_a_tunnel", 300, finds_plaintext).on(On::BareOnly),
         Case::new("nothing_but_the_tunnel_is_on_the_wire_with_wrong_keys", 300, wrong_keys).on(SERVED),
-        Case::new("nothing_but_the_tunnel_is_on_the_wire_through_sleep", 400, sleeps).on(SERVED),
-        Case::new("nothing_but_the_tunnel_is_on_the_wire_when_the_peer_starts_again", 300, restarts).on(SERVED),
+        Case::new("nothing_but_the_tunnel_is_on_the_wire_through_sleep", 400, sleeps).on(SERVED).only_in_long_runs(),
+        Case::new("nothing_but_the_tunnel_is_on_the_wire_when_the_peer_starts_again", 300, restarts)
+            .on(SERVED)
+            .only_in_long_runs(),
         Case::new("nothing_is_doubled_by_a_wire_that_loses_doubles_and_reorders", 300, bad_wire).on(SERVED),
         Case::new("nothing_but_the_tunnel_is_on_the_wire_through_rekeys", 500, rekeys).on(SERVED).only_in_long_runs(),
         Case::new("a_guest_reaches_the_wireguard_of_a_debian_kernel_in_another_machine", 600, tunnel_kernel::reaches)
-            .on(SERVED),
+            .on(SERVED)
+            .only_in_long_runs(),
     ];
     for card in [E1000, E1000E] {
         let name = card.model;
@@ -30,7 +33,7 @@ pub fn cases() -> Vec<Case> {
         let resets = format!("nothing_but_the_tunnel_is_on_the_wire_through_resets_and_reloads_{name}");
         cases.push(Case::new(resets, 400, move |cx| resets_of(cx, card)).on(SERVED));
         let debian = format!("a_debian_guest_reaches_its_peer_through_the_tunnel_{name}");
-        cases.push(Case::new(debian, 1500, move |cx| tunnel_debian::reaches(cx, card)).on(SERVED));
+        cases.push(Case::new(debian, 1500, move |cx| tunnel_debian::reaches(cx, card)).on(SERVED).only_in_long_runs());
     }
     cases
 }
