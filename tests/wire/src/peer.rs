@@ -239,11 +239,10 @@ impl Peer {
 
 const INSIDE: &str = "inside.pcap";
 
-/// DHCP and router advertisements outside, names on both sides.
+/// DHCP and router advertisements outside, names on both sides. Not `--keep-in-foreground`: there it changes its user, and with that loses the
+/// tie that ends it with this program.
 fn dnsmasq(dir: &Path) -> Command {
-    let mut dnsmasq = words(
-        "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-resolv --no-hosts --no-ping --user=root --pid-file=",
-    );
+    let mut dnsmasq = words("dnsmasq --no-daemon --conf-file=/dev/null --no-resolv --no-hosts --no-ping --pid-file=");
     dnsmasq.args([
         "--bind-dynamic",
         "--log-dhcp",
