@@ -64,7 +64,7 @@ fn traffic_of(cx: &Cx, card: Card) -> Result<()> {
     end.accept()?;
     end.downloaded(bytes)?;
     // UDP that comes in bursts is not taken fast enough yet (README, gaps): what is lost may be lost, and nothing else may happen to it. A long run wants all of it.
-    let summary = end.same_inside([0, cx.count(200, 0) as usize], true)?;
+    let summary = end.same_inside([0, cx.count(200, 0).into()], true)?;
     ensure!(summary.iter().all(|way| way.sent > 50 && way.flows > 5), "hardly anything was compared: {summary:?}");
     Ok(())
 }
